@@ -1,0 +1,182 @@
+"""The five kinds of component. Read this file first: everything that a sweep can vary is one of them.
+
+A component *is* its configuration: a frozen model whose fields are its hyperparameters and whose methods are its
+behaviour. `objective.ridge` is at once the YAML path, the key of the sweep and the parameter name in MLflow.
+To add one, add one file to the folder of its kind and decorate the class with `registry.register`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+Shape = tuple[int, ...]
+"""Shape of one sample: (C, H, W) for images, (d,) for points."""
+Direction = Literal["min", "max"]
+
+
+class Unavailable(ValueError):
+    """A file that a component needs is missing or damaged. The message is one line and says where to put it."""
+
+
+class Component(BaseModel):
+    """Base of all components and configuration sections: immutable, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class CriticSpec(NamedTuple):
+    """What an objective wants of the critic: its output dimension K, and whether a decoder K → sample goes with it."""
+
+    output_dim: int
+    decoder: bool = False
+
+
+class View(NamedTuple):
+    """One side of a minibatch, as samples and as the critic sees them. B samples, critic dimension K."""
+
+    samples: Tensor  # [B, *shape]
+    features: Tensor | None = None  # [B, K]; None where the objective has no critic
+    reconstruction: Tensor | None = None  # [B, *shape]; None where the critic has no decoder
+
+
+class Losses(NamedTuple):
+    """The losses of one step, both to be *minimised*, and scalars worth plotting."""
+
+    critic: Tensor | None  # over θ; None where the objective has no critic
+    generator: Tensor  # over γ
+    traces: Mapping[str, Tensor]
+
+
+class Objective(Component, ABC):
+    """A training objective: GRAM, MMD-net, GAN, … differ in nothing but the answers to these questions."""
+
+    name: str
+    joint: ClassVar[bool] = True
+    """One joint step from one forward pass (Algorithm 1), or critic steps and generator steps in turn."""
+
+    @abstractmethod
+    def critic(self) -> CriticSpec | None:
+        """The critic that this objective wants, or None for none."""
+
+    @abstractmethod
+    def losses(self, real: View, fake: View) -> Losses:
+        """The losses of one minibatch of N generated (`fake`) and M data (`real`) samples, as 0-d tensors."""
+
+    def critic_steps(self, generator_step: int) -> int:
+        """Critic steps before generator step number `generator_step` (from 0). Unused where `joint`."""
+        return 1
+
+    @property
+    def critic_clamp(self) -> float | None:
+        """Critic weights are clamped to [−c, c] before each critic step; None for not at all."""
+        return None
+
+
+class Network(Component, ABC):
+    """A generator/critic pair for any sample shape, and the noise that drives it."""
+
+    name: str
+    noise_dim: int
+
+    @abstractmethod
+    def generator(self, shape: Shape) -> nn.Module:
+        """G: [B, noise_dim] → [B, *shape], images in [−1, 1]. Raises ValueError for a shape that it cannot make."""
+
+    @abstractmethod
+    def critic(self, shape: Shape, output_dim: int) -> nn.Module:
+        """f: [B, *shape] → [B, output_dim]. Raises ValueError for a shape that it cannot read."""
+
+    def decoder(self, shape: Shape, input_dim: int) -> nn.Module:
+        """[B, input_dim] → [B, *shape]. Raises ValueError where the network has none."""
+        raise ValueError(f"network {self.name} has no decoder")
+
+    @abstractmethod
+    def initialise(self, module: nn.Module, rng: torch.Generator) -> None:
+        """Fills every parameter and buffer of `module` (CPU, uninitialised) in place, drawing from `rng` alone."""
+
+    @abstractmethod
+    def noise(self, n: int, rng: torch.Generator) -> Tensor:
+        """n draws from the prior p_z: [n, noise_dim] on the device of `rng`."""
+
+
+class Dataset(Component, ABC):
+    """A training and a held-out set that fit in memory: uint8 [N, C, H, W] for images, float32 [N, d] for points."""
+
+    name: str
+
+    @property
+    @abstractmethod
+    def shape(self) -> Shape:
+        """Shape of one sample."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Changes whenever the tensors would; part of every cache key."""
+
+    def check(self, root: Path) -> None:
+        """Raises Unavailable, before anything starts, if `train` or `held_out` would fail for want of a file."""
+        return
+
+    @abstractmethod
+    def train(self, root: Path) -> Tensor:
+        """The training set; files are looked for under `root`."""
+
+    @abstractmethod
+    def held_out(self, root: Path) -> Tensor:
+        """The set that metrics compare with; never trained on."""
+
+
+class FeatureExtractor(Component, ABC):
+    """Maps samples to the space in which distributions are compared."""
+
+    name: str
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Identifies weights and preprocessing; part of every cache key."""
+
+    @abstractmethod
+    def dim(self, shape: Shape) -> int:
+        """Feature dimension d for samples of that shape. Raises ValueError for a shape that it cannot read."""
+
+    def check(self, root: Path) -> None:
+        """Raises Unavailable, before anything starts, if the weights are missing."""
+        return
+
+    @abstractmethod
+    def load(self, root: Path, device: torch.device) -> nn.Module:
+        """The frozen network, in eval mode: [B, *shape], images in [−1, 1] → [B, d] float32."""
+
+
+class Metric(Component, ABC):
+    """A number (or several) that compares generated features with held-out ones."""
+
+    name: str
+    extractor: ClassVar[str]
+    """Name of the FeatureExtractor whose features `reference` and `compute` expect."""
+
+    @property
+    @abstractmethod
+    def directions(self) -> Mapping[str, Direction]:
+        """The keys that `compute` returns, and whether less or more is better."""
+
+    def min_samples(self, dim: int) -> int:
+        """Samples below which the value is ill-defined for features of dimension `dim`."""
+        return 2
+
+    @abstractmethod
+    def reference(self, real: Tensor) -> Any:
+        """What `compute` needs of the real features [M, d]; computed once and cached."""
+
+    @abstractmethod
+    def compute(self, reference: Any, fake: Tensor) -> dict[str, float]:
+        """The values for generated features [N, d], computed in float64."""

@@ -1,0 +1,109 @@
+"""FID's own features: pool3 of the TensorFlow Inception network, through pytorch-fid."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gramtune.components import FeatureExtractor, Shape, Unavailable
+from gramtune.paths import write_atomically
+from gramtune.registry import register
+
+FILE = "pt_inception-2015-12-05-6726825d.pth"
+URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE}"
+SHA256_PREFIX = "6726825d"
+ENV = "GRAMTUNE_INCEPTION"
+"""Environment variable: path of the weight file, used as it is."""
+
+
+@register
+class Inception(FeatureExtractor):
+    """2048 pool3 features of natural images; grey images are repeated to three channels."""
+
+    name: Literal["inception"] = "inception"
+
+    @property
+    def fingerprint(self) -> str:
+        """Name of the official weights, or the content of the file that the environment variable names."""
+        override = os.environ.get(ENV)
+        return f"inception-{SHA256_PREFIX}" if not override else f"inception-{_sha256(Path(override))[:16]}"
+
+    def dim(self, shape: Shape) -> int:
+        """2048. Raises ValueError for point sets and for images below 28 pixels."""
+        if len(shape) != 3 or shape[0] not in (1, 3) or min(shape[1:]) < 28:
+            raise ValueError(
+                "feature extractor inception reads images of 1 or 3 channels and at least 28 pixels, "
+                f"not samples of shape {'×'.join(map(str, shape))}"
+            )
+        return 2048
+
+    def check(self, root: Path) -> None:
+        """Finds or downloads the weights; raises Unavailable with the place to put them."""
+        weights_path(root)
+
+    def load(self, root: Path, device: torch.device) -> nn.Module:
+        """pytorch-fid's pool3 network, frozen."""
+        return _Pool3(weights_path(root)).eval().requires_grad_(False).to(device)
+
+
+class _Pool3(nn.Module):
+    def __init__(self, weights: Path) -> None:
+        super().__init__()
+        from pytorch_fid import inception  # imports torchvision: 1.5 s
+
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+        fetch = inception.load_state_dict_from_url
+        inception.load_state_dict_from_url = lambda *_args, **_kwargs: state  # it takes no path, only its own URL
+        try:
+            self.network = inception.InceptionV3((inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048],))
+        finally:
+            inception.load_state_dict_from_url = fetch
+
+    def forward(self, images: Tensor) -> Tensor:
+        unit = (images + 1) / 2
+        rgb = unit.expand(-1, 3, -1, -1) if unit.shape[1] == 1 else unit
+        features: Tensor = self.network(rgb)[0]
+        return features.flatten(1)
+
+
+def weights_path(root: Path) -> Path:
+    """The weight file: $GRAMTUNE_INCEPTION, else under `root`, else downloaded there once and checksummed.
+
+    Raises Unavailable if there is none and none can be had, or if the file under `root` is not the official one.
+    """
+    if override := os.environ.get(ENV):
+        if not Path(override).is_file():
+            raise Unavailable(f"Inception weights: ${ENV} names {override}, which is not a file")
+        return Path(override)
+    path = root / FILE
+    if not path.is_file():
+        _download(path)
+    if not _sha256(path).startswith(SHA256_PREFIX):
+        raise Unavailable(f"Inception weights: {path} is damaged (SHA-256 must begin with {SHA256_PREFIX}); delete it")
+    return path
+
+
+def _download(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda temporary: urllib.request.urlretrieve(URL, temporary))
+    except (urllib.error.URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        raise Unavailable(
+            f"Inception weights are not on disk and cannot be downloaded ({reason}): put {URL} at {path}, "
+            f"or name the file in ${ENV}"
+        ) from error
+
+
+@cache
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""One generator/critic pair per file."""

@@ -1,0 +1,1 @@
+"""One training objective per file; importing the folder's modules registers them."""

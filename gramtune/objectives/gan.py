@@ -1,0 +1,37 @@
+"""The GAN baseline (Goodfellow et al. 2014) with the non-saturating generator loss."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch.nn import functional as F
+
+from gramtune.components import CriticSpec, Losses, Objective, View
+from gramtune.registry import register
+
+
+@register
+class Gan(Objective):
+    """Critic with one logit; one critic step per generator step.
+
+    Critic, minimised over θ: mean softplus(−f(x)) + mean softplus(f(G(z))), the binary cross-entropy.
+    Generator, minimised over γ: mean softplus(−f(G(z))).
+    """
+
+    joint: ClassVar[bool] = False
+    name: Literal["gan"] = "gan"
+
+    def critic(self) -> CriticSpec:
+        """One logit."""
+        return CriticSpec(1)
+
+    def losses(self, real: View, fake: View) -> Losses:
+        """Binary cross-entropy of logits [B, 1]; see `Objective.losses`."""
+        assert real.features is not None
+        assert fake.features is not None
+        on_real, on_fake = F.softplus(-real.features).mean(), F.softplus(fake.features).mean()
+        return Losses(
+            critic=on_real + on_fake,
+            generator=F.softplus(-fake.features).mean(),
+            traces={"logit_real": real.features.mean(), "logit_fake": fake.features.mean()},
+        )

@@ -1,0 +1,1 @@
+"""From finished results to figures and tables."""

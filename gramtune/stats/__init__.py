@@ -1,0 +1,1 @@
+"""Kernels and estimators: pure tensor functions, leading batch dimensions allowed everywhere."""

@@ -1,0 +1,1 @@
+"""What a sweep is, without Ray, Optuna or MLflow."""

@@ -1,0 +1,81 @@
+"""One complete trial: data, objective, network, optimiser, length, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+
+from gramtune.components import Component, Dataset, Direction, FeatureExtractor, Metric, Network, Objective
+from gramtune.registry import create, union
+from gramtune.training.optimizer import Adam, Optimizer, RMSprop
+
+if TYPE_CHECKING:
+    AnyDataset = Dataset
+    AnyObjective = Objective
+    AnyNetwork = Network
+    AnyMetric = Metric
+    AnyOptimizer = Optimizer
+else:
+    AnyDataset, AnyObjective, AnyNetwork, AnyMetric = map(union, (Dataset, Objective, Network, Metric))
+    AnyOptimizer = Annotated[Adam | RMSprop, Field(discriminator="name")]
+
+
+def _expand(entry: Any) -> Any:
+    """`fid` is short for `{name: fid}`."""
+    return {"name": entry} if isinstance(entry, str) else entry
+
+
+class Training(Component):
+    """Length and size of the training of one trial."""
+
+    batch_size: PositiveInt
+    """B: data samples, and as many generated ones, per step."""
+    steps: PositiveInt
+    """Generator steps."""
+    eval_every: PositiveInt
+    """Steps between evaluations; also after step 0 and the last."""
+    eval_samples: PositiveInt
+    """Generated samples per evaluation and replicate."""
+    replicates: PositiveInt = 3
+    """Random initialisations trained side by side; replicate i uses seed + i in every trial."""
+    seed: NonNegativeInt = 0
+
+
+class TrialConfig(Component):
+    """Everything that determines the numbers of one trial."""
+
+    data: AnyDataset
+    objective: AnyObjective
+    network: AnyNetwork
+    optimizer: AnyOptimizer
+    training: Training
+    metrics: Annotated[tuple[Annotated[AnyMetric, BeforeValidator(_expand)], ...], Field(min_length=1, strict=False)]
+    metric: str
+    """The primary metric: one of the keys that `metrics` compute."""
+
+    @field_validator("metrics")
+    @classmethod
+    def _distinct(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+        names = [metric.name for metric in metrics]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"each metric may be named once; {', '.join(repeated)} is repeated")
+        return metrics
+
+    @model_validator(mode="after")
+    def _primary(self) -> TrialConfig:
+        if self.metric not in self.directions:
+            computed = ", ".join(self.directions)
+            raise ValueError(f"metric {self.metric!r} is not computed; the metrics here compute {computed}")
+        return self
+
+    @property
+    def directions(self) -> Mapping[str, Direction]:
+        """Every key that is computed, and whether less or more is better."""
+        return {key: direction for metric in self.metrics for key, direction in metric.directions.items()}
+
+    @property
+    def extractors(self) -> dict[str, FeatureExtractor]:
+        """The feature extractors that the metrics need, by name."""
+        return {metric.extractor: create(FeatureExtractor, metric.extractor) for metric in self.metrics}

@@ -1,0 +1,15 @@
+"""Random streams: every draw comes from a generator that is named by its purpose and derived from one seed."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+
+def stream(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator on `device` whose state depends on `seed` and `purpose` alone."""
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    rng = torch.Generator(device)
+    rng.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    return rng

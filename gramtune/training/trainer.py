@@ -1,0 +1,94 @@
+"""The training of one trial: R replicates, evaluated together, saved and restored as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gramtune.paths import write_atomically
+from gramtune.pixels import to_uint8
+from gramtune.training.config import TrialConfig
+from gramtune.training.evaluator import Evaluator, training_samples
+from gramtune.training.replicate import Replicate
+
+PerReplicate = dict[str, list[float | None]]
+"""Values by key, one entry per replicate; None where that replicate has diverged."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read or is of another configuration. One line."""
+
+
+class Trainer:
+    """Trains, evaluates, saves and restores one trial. Same configuration, same numbers."""
+
+    def __init__(self, config: TrialConfig, root: Path, device: torch.device) -> None:
+        self.config = config
+        self.step = 0
+        train = training_samples(config.data, root, device)
+        seeds = range(config.training.seed, config.training.seed + config.training.replicates)
+        self.replicates = [Replicate(config, seed, train, device) for seed in seeds]
+        self._evaluator = Evaluator(config, root, device)
+
+    @property
+    def done(self) -> bool:
+        """All steps taken, or nothing left that could take one."""
+        return self.step >= self.config.training.steps or all(r.diverged for r in self.replicates)
+
+    def advance(self, steps: int) -> PerReplicate:
+        """Trains every live replicate for `steps` generator steps; mean losses and traces over these steps."""
+        traces = [replicate.advance(steps) for replicate in self.replicates]
+        self.step += steps
+        return _transpose(traces)
+
+    def evaluate(self) -> PerReplicate:
+        """Every metric of every live replicate, each from `eval_samples` generated samples.
+
+        A replicate whose metric is not finite diverges. Training is not disturbed: noise has a stream of its own.
+        """
+        return _transpose([self._score(replicate) for replicate in self.replicates])
+
+    def preview(self, n: int = 16) -> Tensor | None:
+        """n samples of each replicate from noise that never changes: uint8 [R·n, C, H, W]; None for point sets."""
+        if len(self.config.data.shape) != 3:
+            return None
+        return to_uint8(torch.cat([replicate.sample(n, "preview") for replicate in self.replicates])).cpu()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training needs to go on bit for bit; tensors and plain values only."""
+        return {"step": self.step, "replicates": [replicate.state_dict() for replicate in self.replicates]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `state_dict`; hyperparameters stay those of the configuration, not of the checkpoint."""
+        self.step = state["step"]
+        for replicate, saved in zip(self.replicates, state["replicates"], strict=True):
+            replicate.load_state_dict(saved)
+
+    def save(self, path: Path) -> None:
+        """Writes one file, atomically, readable with `torch.load(path, weights_only=True)`."""
+        write_atomically(path, lambda temporary: torch.save(self.state_dict(), temporary))
+
+    def load(self, path: Path) -> None:
+        """Restores what `save` wrote. Raises CheckpointError if the file is damaged or of another configuration."""
+        try:
+            self.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+            raise CheckpointError(f"checkpoint {path}: {str(error).splitlines()[0]}") from error
+
+    def _score(self, replicate: Replicate) -> dict[str, float]:
+        if replicate.diverged:
+            return {}
+        try:
+            return self._evaluator.scores(replicate.sample(self.config.training.eval_samples))
+        except ArithmeticError as error:
+            replicate.diverged = f"{error} at step {self.step}"
+            return {}
+
+
+def _transpose(rows: list[dict[str, float]]) -> PerReplicate:
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return {key: [row.get(key) for row in rows] for key in keys}
