@@ -49,7 +49,7 @@ def frechet_distance(real: Moments, mean: Tensor, covariance: Tensor) -> float:
     eigenvalues = torch.linalg.eigvalsh(real.factor.mT @ covariance @ real.factor)
     root_trace = eigenvalues.clamp_min(0).sqrt().sum()
     distance = (real.mean - mean).square().sum() + real.trace + covariance.trace() - 2 * root_trace
-    return distance.item()
+    return float(distance)
 
 
 class Frechet(Metric):

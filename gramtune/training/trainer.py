@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ class Trainer:
     def __init__(self, config: TrialConfig, root: Path, device: torch.device) -> None:
         self.config = config
         self.step = 0
+        self.seconds = 0.0  # spent in advance and evaluate
         train = training_samples(config.data, root, device)
         seeds = range(config.training.seed, config.training.seed + config.training.replicates)
         self.replicates = [Replicate(config, seed, train, device) for seed in seeds]
@@ -41,7 +44,8 @@ class Trainer:
 
     def advance(self, steps: int) -> PerReplicate:
         """Trains every live replicate for `steps` generator steps; mean losses and traces over these steps."""
-        traces = [replicate.advance(steps) for replicate in self.replicates]
+        with self._timed():
+            traces = [replicate.advance(steps) for replicate in self.replicates]
         self.step += steps
         return _transpose(traces)
 
@@ -50,7 +54,9 @@ class Trainer:
 
         A replicate whose metric is not finite diverges. Training is not disturbed: noise has a stream of its own.
         """
-        return _transpose([self._score(replicate) for replicate in self.replicates])
+        with self._timed():
+            scores = [self._score(replicate) for replicate in self.replicates]
+        return _transpose(scores)
 
     def preview(self, n: int = 16) -> Tensor | None:
         """n samples of each replicate from noise that never changes: uint8 [R·n, C, H, W]; None for point sets."""
@@ -60,11 +66,12 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that training needs to go on bit for bit; tensors and plain values only."""
-        return {"step": self.step, "replicates": [replicate.state_dict() for replicate in self.replicates]}
+        replicates = [replicate.state_dict() for replicate in self.replicates]
+        return {"step": self.step, "seconds": self.seconds, "replicates": replicates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of `state_dict`; hyperparameters stay those of the configuration, not of the checkpoint."""
-        self.step = state["step"]
+        self.step, self.seconds = state["step"], state["seconds"]
         for replicate, saved in zip(self.replicates, state["replicates"], strict=True):
             replicate.load_state_dict(saved)
 
@@ -78,6 +85,12 @@ class Trainer:
             self.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
             raise CheckpointError(f"checkpoint {path}: {str(error).splitlines()[0]}") from error
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds += time.monotonic() - started
 
     def _score(self, replicate: Replicate) -> dict[str, float]:
         if replicate.diverged:

@@ -1,0 +1,158 @@
+"""From a sweep to its trials, and what they will cost."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from gramtune.sweep.faults import Fault, SpecError
+from gramtune.sweep.spec import Assignment, Sweep
+from gramtune.training.config import TrialConfig
+from gramtune.training.replicate import build_networks
+from gramtune.training.trainer import Trainer
+
+_SAMPLE = 64
+"""Configurations of the space that are built on the meta device before anything starts."""
+
+
+class PlannedTrial(NamedTuple):
+    """One configuration of a sweep under the name that it has everywhere."""
+
+    name: str
+    assignment: Assignment
+    config: TrialConfig
+
+
+class Plan(NamedTuple):
+    """A sweep and its trials, in the order in which they start."""
+
+    sweep: Sweep
+    trials: tuple[PlannedTrial, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> TrialConfig:
+        """The first trial's configuration: what the trials have in common can be read from it."""
+        return self.trials[0].config
+
+    @property
+    def metric(self) -> str:
+        """The primary metric."""
+        return self.config.metric
+
+
+class Estimate(NamedTuple):
+    """A measured guess at what one trial costs, all its replicates together, on one worker."""
+
+    seconds_per_trial: float
+    measured_steps: int
+
+
+def make_plan(sweep: Sweep, root: Path) -> Plan:
+    """The trials of a sweep, checked. Raises SpecError if networks, data or feature weights do not fit."""
+    trials = tuple(
+        PlannedTrial(trial_name(assignment), assignment, sweep.config(assignment)) for assignment in assignments(sweep)
+    )
+    rng = random.Random(0)
+    sample = trials if len(trials) <= _SAMPLE else [trials[0], trials[-1], *rng.sample(trials, _SAMPLE - 2)]
+    faults = [fault for trial in sample for fault in config_faults(trial.config, root, f"{sweep.name}, {trial.name}")]
+    if faults:
+        raise SpecError(_once_per_message(faults))
+    return Plan(sweep, trials, tuple(dict.fromkeys(w for trial in sample for w in sample_warnings(trial.config))))
+
+
+def assignments(sweep: Sweep) -> Iterator[dict[str, Any]]:
+    """Every combination of the grids; the last key varies fastest."""
+    keys = list(sweep.space)
+    for values in itertools.product(*(sweep.space[key].grid for key in keys)):
+        yield dict(zip(keys, values, strict=True))
+
+
+def trial_name(assignment: Assignment) -> str:
+    """`critic_dim=16,learning_rate=0.001`: derived from the configuration alone, legal as a folder name.
+
+    Keys are cut to their last part where that is unambiguous. Whatever does not fit is replaced by a digest.
+    """
+    leaves = [key.rsplit(".", 1)[-1] for key in assignment]
+    keys = leaves if len(set(leaves)) == len(leaves) else list(assignment)
+    name = ",".join(f"{key}={_text(value)}" for key, value in zip(keys, assignment.values(), strict=True))
+    legal = re.sub(r"[^A-Za-z0-9.,=_+-]", "_", name)
+    if legal == name and len(name) <= 100:
+        return name
+    digest = hashlib.sha256(json.dumps(dict(assignment), sort_keys=True, default=str).encode()).hexdigest()
+    return f"{legal[:90]}-{digest[:8]}"
+
+
+def config_faults(config: TrialConfig, root: Path, where: str) -> list[Fault]:
+    """What the models cannot see: networks against shapes, extractors against shapes, files on disk."""
+    shape = config.data.shape
+    checks: list[Callable[[], object]] = [partial(build_networks, config, shape), partial(config.data.check, root)]
+    for extractor in config.extractors.values():
+        checks += [partial(extractor.dim, shape), partial(extractor.check, root)]
+    faults = []
+    for check in checks:
+        try:
+            check()
+        except ValueError as error:  # Unavailable is one
+            faults.append(Fault(where, str(error)))
+    return faults
+
+
+def sample_warnings(config: TrialConfig) -> list[str]:
+    """One line per metric that has fewer samples than its features have dimensions."""
+    warnings = []
+    for metric in config.metrics:
+        dim = config.extractors[metric.extractor].dim(config.data.shape)
+        if config.training.eval_samples < (needed := metric.min_samples(dim)):
+            warnings.append(
+                f"{metric.name}: {config.training.eval_samples} generated samples for {dim} features; below {needed} "
+                "the covariance is singular and the value is biased upwards (training.eval_samples)"
+            )
+    return warnings
+
+
+def separable_gap(replicates: int) -> float:
+    """Smallest difference of two trials' means that R replicates separate, in standard deviations over seeds.
+
+    (z₀.₉₇₅ + z₀.₈)·√(2/R): two-sided 5 %, power 80 %.
+    """
+    return (1.959964 + 0.841621) * math.sqrt(2 / replicates)
+
+
+def estimate(plan: Plan, root: Path, steps: int = 20) -> Estimate:
+    """Measures a few steps and one evaluation of the first and the last trial, and scales up to a whole trial."""
+    seconds = [_measure(trial.config, root, steps) for trial in (plan.trials[0], plan.trials[-1])]
+    return Estimate(sum(seconds) / len(seconds), steps)
+
+
+def _measure(config: TrialConfig, root: Path, steps: int) -> float:
+    solo = config.model_copy(update={"training": config.training.model_copy(update={"replicates": 1})})
+    trainer = Trainer(solo, root, torch.device("cpu"))
+    trainer.advance(3)
+    trainer.evaluate()  # loads data and features, which later trials find cached
+    started = time.perf_counter()
+    trainer.advance(steps)
+    trained = time.perf_counter()
+    trainer.evaluate()
+    per_step, per_evaluation = (trained - started) / steps, time.perf_counter() - trained
+    evaluations = 1 + math.ceil(config.training.steps / config.training.eval_every)
+    return config.training.replicates * (config.training.steps * per_step + evaluations * per_evaluation)
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
+def _once_per_message(faults: list[Fault]) -> list[Fault]:
+    return list({fault.message: fault for fault in reversed(faults)}.values())[::-1]

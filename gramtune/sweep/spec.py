@@ -1,0 +1,236 @@
+"""What a sweep is: a space file on a base, checked in full before anything starts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field, PositiveInt, ValidationError, field_validator
+
+from gramtune.components import Component
+from gramtune.sweep.faults import Fault, Path, SpecError, dotted, model_faults
+from gramtune.sweep.yaml_source import Document, parse_value, read_yaml
+from gramtune.training.config import TrialConfig
+
+Assignment = Mapping[str, Any]
+"""Values of the varied keys, by dotted path."""
+
+
+class Grid(Component):
+    """Every one of these values."""
+
+    grid: Annotated[tuple[Any, ...], Field(min_length=1, strict=False)]
+
+    @field_validator("grid")
+    @classmethod
+    def _distinct(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if repeated := [v for i, v in enumerate(values) if v in values[:i]]:
+            raise ValueError(f"grid values must be distinct; {repeated[0]!r} is repeated")
+        return values
+
+
+class Search(Component):
+    """How configurations are proposed."""
+
+    name: Literal["grid"] = "grid"
+
+
+class Pruner(Component):
+    """How hopeless trials are stopped early."""
+
+    name: Literal["none"] = "none"
+
+
+class Resources(Component):
+    """What one trial asks for."""
+
+    cpu: PositiveInt = 1
+    """Cores, and threads that torch may use."""
+    gpu: Annotated[float, Field(ge=0)] = 0
+    """Share of a GPU, or a whole number of them; dropped, and said so, where there is none."""
+
+    @field_validator("gpu")
+    @classmethod
+    def _whole_above_one(cls, gpu: float) -> float:
+        if gpu > 1 and gpu != int(gpu):
+            raise ValueError(f"{gpu} GPUs: above 1 it must be a whole number")
+        return gpu
+
+
+class Sweep(Component):
+    """A space file: what varies, on what base, how often and with what."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name of the folder under `runs/` and of the run in MLflow."""
+    about: str = ""
+    """The question, in a sentence."""
+    base: str | dict[str, Any]
+    """A trial configuration: a file beside this one, or inline."""
+    space: Annotated[dict[str, Grid], Field(min_length=1)]
+    """Domain of each varied key, by dotted path into the base."""
+    metric: str | None = None
+    """Primary metric where it is not the base's."""
+    replicates: PositiveInt = 3
+    search: Search = Search()
+    pruner: Pruner = Pruner()
+    resources: Resources = Resources()
+
+    def config(self, assignment: Assignment) -> TrialConfig:
+        """The trial configuration with these values. Raises pydantic's ValidationError if they are not legal."""
+        assert isinstance(self.base, dict), "load_sweep puts the base inline"
+        return TrialConfig.model_validate(assigned(self.base, assignment))
+
+
+class Overrides(NamedTuple):
+    """What the command line changes."""
+
+    base: str | None = None
+    name: str | None = None
+    replicates: int | None = None
+    set: tuple[str, ...] = ()
+    """`key=value`, the key a dotted path into the base, the value YAML."""
+
+
+NO_OVERRIDES = Overrides()
+
+
+def assigned(base: Mapping[str, Any], assignment: Assignment) -> dict[str, Any]:
+    """A copy of `base` with each dotted key set. A missing section on the way is made; the models then judge it."""
+    result: dict[str, Any] = copy.deepcopy(dict(base))
+    for key, value in assignment.items():
+        *sections, leaf = key.split(".")
+        place = result
+        for section in sections:
+            inner = place.get(section)
+            place[section] = inner = inner if isinstance(inner, dict) else {}
+            place = inner
+        place[leaf] = value
+    return result
+
+
+def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Sweep:
+    """The sweep of a space file, its base inline and the overrides applied.
+
+    Every value of every varied key has been tried on the models. Raises SpecError with all faults at once.
+    """
+    document = read_yaml(FilePath(file))
+    faults = _shape_faults(document)
+    raw = dict(document.data)
+    if overrides.base:
+        raw["base"] = str(_base_file(overrides.base, FilePath(file).parent))
+    faults += _load_base(document, raw, overrides, changed=bool(overrides.base))
+    if faults:
+        raise SpecError(faults)
+    if overrides.replicates is not None:
+        raw["replicates"] = overrides.replicates
+    raw["name"] = overrides.name or (
+        f"{raw['name']}-{FilePath(overrides.base).stem}" if overrides.base else raw["name"]
+    )
+    try:
+        return Sweep.model_validate(raw)
+    except ValidationError as error:  # only what the command line gave is left to be wrong
+        raise SpecError(model_faults(Sweep, error, lambda path: f"--{dotted(path)}")) from None
+
+
+def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialConfig:
+    """The trial configuration of a base file with `--set` applied. Raises SpecError with all faults at once."""
+    document = read_yaml(FilePath(file))
+    values, faults = _settings(settings)
+    faults += _config_faults(assigned(document.data, values), _Origins(document, {k: f"--set {k}" for k in values}))
+    if faults:
+        raise SpecError(faults)
+    return TrialConfig.model_validate(assigned(document.data, values))
+
+
+class _Origins(NamedTuple):
+    """Who gave a value: an override or varied key by its dotted path, else the base document."""
+
+    document: Document
+    overrides: Mapping[str, str]
+
+    def where(self, path: Path) -> str:
+        for length in range(len(path), 0, -1):
+            if (key := dotted(path[:length])) in self.overrides:
+                return self.overrides[key]
+        for key, place in self.overrides.items():
+            if path and key.startswith(dotted(path) + "."):  # a missing section that the key had to make
+                return place
+        return self.document.where(path)
+
+
+def _shape_faults(document: Document) -> list[Fault]:
+    try:
+        Sweep.model_validate(document.data)
+    except ValidationError as error:
+        return model_faults(Sweep, error, document.where)
+    return []
+
+
+def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides, *, changed: bool) -> list[Fault]:
+    """Puts the base inline into `raw`, with overrides, and returns every fault of base and space together."""
+    values, faults = _settings(overrides.set)
+    base = raw.get("base")
+    if isinstance(base, dict):
+        source = Document(document.file, base, {p[1:]: n for p, n in document.lines.items() if p[:1] == ("base",)})
+    elif isinstance(base, str):
+        file = FilePath(base) if changed else FilePath(document.file).parent / base
+        try:
+            source = read_yaml(file, "--base" if changed else document.where(("base",)))
+        except SpecError as error:
+            return faults + error.faults
+    else:
+        return faults
+    if isinstance(raw.get("metric"), str):
+        values.setdefault("metric", raw["metric"])
+    values["training.replicates"] = overrides.replicates or raw.get(
+        "replicates", Sweep.model_fields["replicates"].default
+    )
+    origins = {key: f"--set {key}" for key in values} | {"training.replicates": document.where(("replicates",))}
+    if "metric" in raw and "metric=" not in "".join(overrides.set):
+        origins["metric"] = document.where(("metric",))
+    raw["base"] = assigned(source.data, values)
+    raw.pop("metric", None)
+    return faults + _space_faults(document, raw, _Origins(source, origins))
+
+
+def _space_faults(document: Document, raw: Mapping[str, Any], origins: _Origins) -> list[Fault]:
+    """Faults of the base alone, then of each value of each varied key put into it."""
+    faults = _config_faults(raw["base"], origins)
+    space = raw.get("space")
+    for key, domain in space.items() if isinstance(space, dict) else ():
+        values = domain.get("grid") if isinstance(domain, dict) else None
+        for index, value in enumerate(values if isinstance(values, list) else ()):
+            place = document.where(("space", str(key), "grid", index))
+            varied = _Origins(origins.document, {**origins.overrides, str(key): place})
+            faults += _config_faults(assigned(raw["base"], {str(key): value}), varied)
+    return faults
+
+
+def _config_faults(raw: Mapping[str, Any], origins: _Origins) -> list[Fault]:
+    try:
+        TrialConfig.model_validate(raw)
+    except ValidationError as error:
+        return model_faults(TrialConfig, error, origins.where)
+    return []
+
+
+def _settings(settings: tuple[str, ...]) -> tuple[dict[str, Any], list[Fault]]:
+    values: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        if not separator or not all(key.split(".")):
+            faults.append(Fault(f"--set {setting}", "should be key=value, for example training.steps=2000"))
+            continue
+        try:
+            values[key] = parse_value(text)
+        except ValueError as error:
+            faults.append(Fault(f"--set {key}", str(error)))
+    return values, faults
+
+
+def _base_file(base: str, folder: FilePath) -> FilePath:
+    """`--base cifar10` is `base/cifar10.yaml` beside the space file; anything with a suffix is a path."""
+    return FilePath(base) if FilePath(base).suffix else folder / "base" / f"{base}.yaml"

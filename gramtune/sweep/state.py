@@ -1,0 +1,133 @@
+"""The one record of a running or finished sweep, kept by the driver; tables, tracker and live view all read it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
+
+from gramtune.sweep.plan import Plan, PlannedTrial
+
+
+class Status(StrEnum):
+    """What became of a trial."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    PRUNED = "PRUNED"
+    DIVERGED = "DIVERGED"
+    FAILED = "FAILED"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will come."""
+        return self not in (Status.PENDING, Status.RUNNING)
+
+
+class Report(NamedTuple):
+    """What a trial says after each evaluation. One entry per replicate; None where that replicate has diverged."""
+
+    step: int
+    metrics: Mapping[str, list[float | None]]
+    traces: Mapping[str, list[float | None]]
+    """Losses and traces, means over the steps since the previous report."""
+    samples: int
+    """Generated samples behind each metric value."""
+    seconds: float
+    """Training and evaluation time of the trial up to here."""
+    timestamp: int
+    """Unix time, seconds."""
+    status: Status
+    reason: str
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> Report:
+        """The report in a line of a result file, whatever else stands there."""
+        return cls(**{name: line[name] for name in cls._fields if name != "status"}, status=Status(line["status"]))
+
+
+class Summary(NamedTuple):
+    """Mean and sample standard deviation (None below two values) over the n replicates that have a value."""
+
+    mean: float
+    std: float | None
+    n: int
+
+
+def summarise(values: list[float | None]) -> Summary | None:
+    """Summary over replicates; None if there is no value at all."""
+    known = [value for value in values if value is not None]
+    return Summary(fmean(known), stdev(known) if len(known) > 1 else None, len(known)) if known else None
+
+
+@dataclass
+class TrialRecord:
+    """One trial as the driver knows it."""
+
+    trial: PlannedTrial
+    status: Status = Status.PENDING
+    reason: str = ""
+    reports: dict[int, Report] = field(default_factory=dict)
+    """By step: a trial that restarts from a checkpoint repeats steps, and the repetition replaces the original."""
+
+    @property
+    def last(self) -> Report | None:
+        """The newest report."""
+        return self.reports[max(self.reports)] if self.reports else None
+
+    def summary(self, metric: str) -> Summary | None:
+        """The newest value of a metric over replicates."""
+        return summarise(self.last.metrics.get(metric, [])) if self.last else None
+
+
+class SweepState:
+    """All trial records of a sweep. Written by the runner's thread, read by any."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.records = {trial.name: TrialRecord(trial) for trial in plan.trials}
+        self._changed = threading.Condition()
+        self.version = 0
+
+    def started(self, name: str) -> None:
+        """The trial has begun, or begun again."""
+        self._update(name, Status.RUNNING, "")
+
+    def reported(self, name: str, report: Report) -> None:
+        """The trial has evaluated."""
+        record = self.records[name]
+        with self._changed:
+            record.reports = {**record.reports, report.step: report}
+        self._update(name, report.status, report.reason)
+
+    def ended(self, name: str, status: Status, reason: str = "") -> None:
+        """The trial will say no more, for a reason that it did not report itself."""
+        self._update(name, status, reason)
+
+    def wait(self, version: int, timeout: float) -> int:
+        """Blocks until something is newer than `version`, or for `timeout` seconds; returns the current version."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.version > version, timeout)
+            return self.version
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The completed trial with the best mean of the primary metric; no other status can win."""
+        metric, sign = self.plan.metric, 1 if self.plan.config.directions[self.plan.metric] == "min" else -1
+        scored = [(r, s) for r in self.records.values() if r.status == Status.COMPLETED and (s := r.summary(metric))]
+        return min(scored, key=lambda pair: sign * pair[1].mean)[0] if scored else None
+
+    @property
+    def unfinished(self) -> list[TrialRecord]:
+        """Trials that a resumed sweep has still to run."""
+        return [record for record in self.records.values() if not record.status.final]
+
+    def _update(self, name: str, status: Status, reason: str) -> None:
+        with self._changed:
+            self.records[name].status, self.records[name].reason = status, reason
+            self.version += 1
+            self._changed.notify_all()

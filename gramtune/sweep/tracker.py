@@ -1,0 +1,80 @@
+"""Tracking without getting in the way: a thread on the driver brings the store up to date with the sweep's state."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from gramtune.sweep.state import SweepState
+
+
+class TrackerUnavailable(RuntimeError):
+    """The store cannot be reached or written just now; the message is one line. Trying again later may work."""
+
+
+class Tracker(Protocol):
+    """A store of results, such as MLflow. Called on the driver only, from one thread."""
+
+    def sync(self, state: SweepState) -> None:
+        """Stores everything in `state` that is not stored yet; calling it again changes nothing.
+
+        Raises TrackerUnavailable; whatever was not stored is stored by a later call.
+        """
+
+    def finish(self, state: SweepState, folder: Path) -> None:
+        """Stores the figures, tables and files of the sweep's folder and closes its runs. Raises TrackerUnavailable."""
+
+    @property
+    def link(self) -> str:
+        """Where a person finds the sweep in the store."""
+
+
+class TrackerThread:
+    """Runs a tracker in the background: training never waits for it, and an outage is said once, then retried."""
+
+    def __init__(self, tracker: Tracker, state: SweepState, say: Callable[[str], None], every: float = 2.0) -> None:
+        self._tracker, self._state, self._say, self._every = tracker, state, say, every
+        self._stop = threading.Event()
+        self._down = False
+        self._thread = threading.Thread(target=self._run, name="tracker", daemon=True)
+        self._thread.start()
+
+    def close(self, folder: Path, timeout: float = 60.0) -> bool:
+        """Stores what is left, within `timeout` seconds; False, and a line that says how to go on, if it cannot."""
+        self._stop.set()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._say(f"tracking: not finished after {timeout:.0f} s; finish with: gramtune sync {folder}")
+            return False
+        try:
+            self._tracker.sync(self._state)
+            self._tracker.finish(self._state, folder)
+        except TrackerUnavailable as error:
+            self._say(f"tracking: {error}; nothing is lost, finish with: gramtune sync {folder}")
+            return False
+        return True
+
+    def _run(self) -> None:
+        version = -1
+        while not self._stop.is_set():
+            newest = self._state.wait(version, timeout=0.5)
+            if newest == version:
+                continue
+            if self._attempt():
+                version = newest
+            self._stop.wait(self._every)
+
+    def _attempt(self) -> bool:
+        try:
+            self._tracker.sync(self._state)
+        except TrackerUnavailable as error:
+            if not self._down:
+                self._say(f"tracking: {error}; training goes on, results are kept and sent later")
+            self._down = True
+            return False
+        if self._down:
+            self._say("tracking: back; everything so far is stored")
+        self._down = False
+        return True
