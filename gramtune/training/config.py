@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator
 
 from gramtune.components import Component, Dataset, Direction, FeatureExtractor, Metric, Network, Objective
 from gramtune.registry import create, union
@@ -63,19 +63,24 @@ class TrialConfig(Component):
             raise ValueError(f"each metric may be named once; {', '.join(repeated)} is repeated")
         return metrics
 
-    @model_validator(mode="after")
-    def _primary(self) -> TrialConfig:
-        if self.metric not in self.directions:
-            computed = ", ".join(self.directions)
-            raise ValueError(f"metric {self.metric!r} is not computed; the metrics here compute {computed}")
-        return self
+    @field_validator("metric")
+    @classmethod
+    def _computed(cls, metric: str, info: ValidationInfo) -> str:
+        metrics = info.data.get("metrics")
+        if metrics is not None and metric not in (computed := _directions(metrics)):
+            raise ValueError(f"{metric!r} is not computed; the metrics here compute {', '.join(computed)}")
+        return metric
 
     @property
     def directions(self) -> Mapping[str, Direction]:
         """Every key that is computed, and whether less or more is better."""
-        return {key: direction for metric in self.metrics for key, direction in metric.directions.items()}
+        return _directions(self.metrics)
 
     @property
     def extractors(self) -> dict[str, FeatureExtractor]:
         """The feature extractors that the metrics need, by name."""
         return {metric.extractor: create(FeatureExtractor, metric.extractor) for metric in self.metrics}
+
+
+def _directions(metrics: tuple[Metric, ...]) -> dict[str, Direction]:
+    return {key: direction for metric in metrics for key, direction in metric.directions.items()}
