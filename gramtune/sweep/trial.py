@@ -1,7 +1,8 @@
-"""One trial as a runner drives it: train, evaluate, report; the same whether Ray or a plain loop calls it."""
+"""One trial as a runner drives it: train, evaluate, checkpoint, report; the same under Ray and in a plain loop."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,52 +13,72 @@ from gramtune.paths import write_atomically
 from gramtune.pixels import grid
 from gramtune.sweep.state import Status
 from gramtune.training.config import TrialConfig
-from gramtune.training.trainer import PerReplicate, Trainer
+from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
 
-CHECKPOINT = "trainer.pt"
-SAMPLES = "samples"
-"""Folder of the sample grids in a trial's folder: step-00000500.png, one block of rows per replicate."""
+_KEPT = 2
+"""Checkpoints kept per trial: the newest, and the one before should the newest turn out damaged."""
+
+
+def trial_folder(sweep_folder: Path, name: str) -> Path:
+    """Where a trial's checkpoints, sample grids and error text are."""
+    return sweep_folder / "trials" / name
+
+
+def sample_grids(folder: Path) -> dict[int, Path]:
+    """Sample grids in a trial's folder by training step; each shows one block of rows per replicate."""
+    return {int(path.stem.removeprefix("step-")): path for path in sorted((folder / "samples").glob("step-*.png"))}
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints in a trial's folder, newest first."""
+    return sorted(folder.glob("checkpoint-*.pt"), reverse=True)
 
 
 class TrialRun:
-    """A trial in its folder. The first `step` evaluates the untrained networks, each later one trains and evaluates."""
+    """A trial in its folder, continued from the newest readable checkpoint there.
+
+    The first `step` evaluates the untrained networks, or repeats the report of the checkpoint (whose first delivery
+    may have been lost with its process); each later one trains and evaluates.
+    """
 
     def __init__(self, config: TrialConfig, folder: Path, root: Path, device: torch.device) -> None:
         self._config, self._folder = config, folder
         self._trainer = Trainer(config, root, device)
-        self._reported = False
+        self.damaged: list[str] = []
+        self._restored = self._restore()
+        self._fresh = self._restored is None
 
     def step(self) -> dict[str, Any]:
-        """Trains for `eval_every` steps (none at first), evaluates, writes a sample grid.
+        """The fields of `Report`, ready for JSON; the status is final when the trial is over.
 
-        Returns the fields of `Report` but its timestamp, ready for JSON; the status is final when the trial is over.
+        Raises OSError or RuntimeError, with earlier checkpoints intact, where the disk is full.
         """
-        trainer, training = self._trainer, self._config.training
+        if self._restored is not None:
+            report, self._restored = self._restored, None
+            return report
         traces: PerReplicate = {}
-        if self._reported or trainer.step > 0:
-            traces = trainer.advance(min(training.eval_every, training.steps - trainer.step))
-        metrics = trainer.evaluate()
+        training = self._config.training
+        if not self._fresh:
+            traces = self._trainer.advance(min(training.eval_every, training.steps - self._trainer.step))
+        self._fresh = False
+        report = self._report(traces)
         self._write_samples()
-        self._reported = True
+        self._save(report)
+        return report
+
+    def _report(self, traces: PerReplicate) -> dict[str, Any]:
+        metrics = self._trainer.evaluate()
         status, reason = self._outcome()
         return {
-            "step": trainer.step,
+            "step": self._trainer.step,
             "metrics": metrics,
             "traces": traces,
-            "samples": training.eval_samples,
-            "seconds": trainer.seconds,
+            "samples": self._config.training.eval_samples,
+            "seconds": self._trainer.seconds,
+            "timestamp": int(time.time()),
             "status": status.value,
             "reason": reason,
         }
-
-    def save(self, folder: Path) -> None:
-        """Writes the checkpoint file into `folder`."""
-        self._trainer.save(folder / CHECKPOINT)
-
-    def load(self, folder: Path) -> None:
-        """Goes on from what `save` wrote. Raises CheckpointError if it is damaged."""
-        self._trainer.load(folder / CHECKPOINT)
-        self._reported = True
 
     def _outcome(self) -> tuple[Status, str]:
         replicates = self._trainer.replicates
@@ -68,12 +89,26 @@ class TrialRun:
             return Status.COMPLETED, ""
         return Status.DIVERGED, f"{len(diverged)} of {len(replicates)} replicates diverged; " + "; ".join(diverged)
 
+    def _save(self, report: dict[str, Any]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._trainer.save(self._folder / f"checkpoint-{self._trainer.step:08d}.pt", report)
+        for path in checkpoints(self._folder)[_KEPT:]:
+            path.unlink()
+
+    def _restore(self) -> dict[str, Any] | None:
+        for path in checkpoints(self._folder):
+            try:
+                return self._trainer.load(path)
+            except CheckpointError as error:
+                self.damaged.append(str(error))
+        return None
+
     def _write_samples(self) -> None:
         images = self._trainer.preview()
         if images is None:
             return
         tiled = grid(images, columns=16).permute(1, 2, 0).numpy()
-        path = self._folder / SAMPLES / f"step-{self._trainer.step:08d}.png"
+        path = self._folder / "samples" / f"step-{self._trainer.step:08d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         image = Image.fromarray(tiled.squeeze(-1) if tiled.shape[-1] == 1 else tiled)
         write_atomically(path, lambda temporary: image.save(temporary))

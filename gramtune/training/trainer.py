@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -75,16 +76,26 @@ class Trainer:
         for replicate, saved in zip(self.replicates, state["replicates"], strict=True):
             replicate.load_state_dict(saved)
 
-    def save(self, path: Path) -> None:
-        """Writes one file, atomically, readable with `torch.load(path, weights_only=True)`."""
-        write_atomically(path, lambda temporary: torch.save(self.state_dict(), temporary))
+    def save(self, path: Path, attachment: Mapping[str, Any] | None = None) -> None:
+        """Writes one file, atomically, readable with `torch.load(path, weights_only=True)`.
 
-    def load(self, path: Path) -> None:
-        """Restores what `save` wrote. Raises CheckpointError if the file is damaged or of another configuration."""
+        `attachment` (plain values) travels with it. Raises OSError or RuntimeError where the disk is full.
+        """
+        content = {"trainer": self.state_dict(), "attachment": dict(attachment or {})}
+        write_atomically(path, lambda temporary: torch.save(content, temporary))
+
+    def load(self, path: Path) -> dict[str, Any]:
+        """Restores what `save` wrote and returns its attachment.
+
+        Raises CheckpointError if the file is damaged or of another configuration.
+        """
         try:
-            self.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            self.load_state_dict(content["trainer"])
+        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
             raise CheckpointError(f"checkpoint {path}: {str(error).splitlines()[0]}") from error
+        attachment: dict[str, Any] = content["attachment"]
+        return attachment
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

@@ -1,0 +1,56 @@
+"""The Ray Tune trainable: a thin shell around `TrialRun`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from gramtune.sweep.spec import Sweep
+from gramtune.sweep.trial import TrialRun, trial_folder
+
+
+class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotated
+    """One trial per configuration `{"trial": {"name": …, "assignment": …}}`; the actor is reused for the next one.
+
+    The networks are built in the first `step`, not in `setup` or `reset_config`: an exception in `reset_config` makes
+    Tune hang or give up for good, one in `step` is retried. Checkpoints are `TrialRun`'s own: a trial that starts
+    again, for whatever reason, goes on from the newest readable one in its folder.
+    """
+
+    def setup(self, config: dict[str, Any], sweep: dict[str, Any], folder: str, root: str) -> None:
+        """Called once per actor; the keywords come through `tune.with_parameters`."""
+        self._sweep = Sweep.model_validate(sweep)
+        self._folder, self._root = Path(folder), Path(root)
+        torch.set_num_threads(self._sweep.resources.cpu)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Takes the next trial; never fails."""
+        self._planned = new_config["trial"]
+        self._run: TrialRun | None = None
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """The trial's next report."""
+        if self._run is None:
+            config = self._sweep.config(self._planned["assignment"])
+            folder = trial_folder(self._folder, self._planned["name"])
+            self._run = TrialRun(config, folder, self._root, _device())
+        report = self._run.step()
+        return {**report, "damaged": self._run.damaged, "done": report["status"] != "RUNNING"}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """Nothing: `TrialRun` has written its checkpoint before it reports."""
+        return {}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """Nothing: `TrialRun` finds its checkpoint itself."""
+
+
+def _device() -> torch.device:
+    """The GPU that Ray gave this actor. Ray no longer hides GPUs from actors without one, so CUDA alone won't tell."""
+    return torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")

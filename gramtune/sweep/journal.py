@@ -1,0 +1,78 @@
+"""The driver's journal: every event of a sweep, one JSON line each, appended as it happens. It is the truth.
+
+Tables, tracker and figures can be rebuilt from it at any time; a process killed while writing costs its last line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gramtune.sweep.plan import Plan
+from gramtune.sweep.state import Report, Status, SweepState
+
+FILE = "journal.jsonl"
+
+
+class Journal:
+    """Appends events to the journal of a sweep's folder, and to the state, in this order."""
+
+    def __init__(self, folder: Path, state: SweepState) -> None:
+        self._path, self._state = folder / FILE, state
+        _mend(self._path)
+
+    def started(self, trial: str) -> None:
+        """The trial has begun, or begun again after a failure or an interruption."""
+        self._append({"trial": trial, "status": Status.RUNNING})
+        self._state.started(trial)
+
+    def reported(self, trial: str, report: Mapping[str, Any]) -> None:
+        """The trial has evaluated; `report` holds the fields of `Report`, perhaps among others."""
+        line = Report.from_json(report)
+        self._append({"trial": trial, **line._asdict()})
+        self._state.reported(trial, line)
+
+    def ended(self, trial: str, status: Status, reason: str) -> None:
+        """The trial will say no more, for a reason that it did not report itself."""
+        self._append({"trial": trial, "status": status, "reason": reason})
+        self._state.ended(trial, status, reason)
+
+    def _append(self, event: Mapping[str, Any]) -> None:
+        """Raises OSError where the disk is full."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(event, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def load_state(folder: Path, plan: Plan) -> SweepState:
+    """The state as the journal tells it. Lines of trials that are not in the plan are left out."""
+    state = SweepState(plan)
+    path = folder / FILE
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    for text in lines:
+        if not text.endswith("\n"):
+            break  # cut off by a kill
+        event = json.loads(text)
+        trial = event.pop("trial")
+        if trial not in state.records:
+            continue
+        if "step" in event:
+            state.reported(trial, Report.from_json(event))
+        elif event["status"] == Status.RUNNING:
+            state.started(trial)
+        else:
+            state.ended(trial, Status(event["status"]), event["reason"])
+    return state
+
+
+def _mend(path: Path) -> None:
+    """Cuts off a last line without its end, so that the next event does not run into it."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)
