@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from gramtune.backends.quiet_ray import ray, tune
 from gramtune.backends.ray_trainable import GramTrainable
 from gramtune.paths import data_root
 from gramtune.sweep.journal import Journal
+from gramtune.sweep.local_resources import grant
 from gramtune.sweep.state import Status, SweepState
 
 _FAILURES = 1
@@ -24,10 +24,13 @@ class RayRunner:
         self._say, self._max_concurrent = say, max_concurrent
 
     def run(self, state: SweepState, folder: Path) -> None:
-        """See `Runner`. Raises ValueError if no node can hold one trial."""
+        """See `Runner`. Raises SpecError if this machine cannot hold one trial."""
+        share = grant(state.plan.sweep.resources)
+        if share.note:
+            self._say(share.note)
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         try:
-            resources = self._resources(state)
+            resources = {"cpu": share.cpu, **({"gpu": share.gpu} if share.gpu else {})}
             tuner = tune.Tuner(
                 tune.with_resources(_with_parameters(state, folder), resources),
                 param_space={"trial": tune.grid_search(_planned(state))},
@@ -49,22 +52,6 @@ class RayRunner:
             tuner.fit()
         finally:
             ray.shutdown()
-
-    def _resources(self, state: SweepState) -> dict[str, float]:
-        """What Ray is asked for, per trial: without the GPU where there is none, and no more than a node has."""
-        wanted = state.plan.sweep.resources
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        gpu = wanted.gpu
-        if gpu and not any(node.get("GPU") for node in nodes):
-            self._say(f"no GPU here: gpu: {gpu:g} is dropped, trials run on {wanted.cpu} CPU core(s) each")
-            gpu = 0
-        if not any(node.get("CPU", 0) >= wanted.cpu and node.get("GPU", 0) >= gpu for node in nodes):
-            largest = {kind: max(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU")}
-            raise ValueError(
-                f"resources: each trial asks for {wanted.cpu} CPU and {gpu:g} GPU, but no node has both; "
-                f"the largest has {largest['CPU']:g} CPU and {largest['GPU']:g} GPU"
-            )
-        return {"cpu": wanted.cpu, **({"gpu": gpu} if gpu else {})}
 
 
 class _JournalCallback(tune.Callback):  # type: ignore[misc]  # ray is not annotated

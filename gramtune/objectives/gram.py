@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from gramtune.components import CriticSpec, Losses, Objective, View
 from gramtune.registry import register
-from gramtune.stats.estimators import density_ratio, mmd2, pearson_divergence
-from gramtune.stats.kernels import gaussian_grams, squared_distances
+from gramtune.stats.estimators import pearson_divergence
+from gramtune.stats.ratio_matching import mmd2_and_ratios
 
 
 @register
@@ -51,15 +50,9 @@ class Gram(Objective):
         """Eq. 9 (negated) and eq. 10 from one Gram matrix of the 2B features; see `Objective.losses`."""
         assert real.features is not None
         assert fake.features is not None
-        n = fake.features.shape[-2]
-        squared = squared_distances(torch.cat((fake.features, real.features), dim=-2))
-        grams = gaussian_grams(squared, self._sigmas())  # [S, N + M, N + M]
-        k_qq, k_qp, k_pp = grams[..., :n, :n], grams[..., :n, n:], grams[..., n:, n:]
-
-        ratios = density_ratio(k_qq, k_qp, self.ridge)  # [S, N]
+        squared_mmd, ratios = mmd2_and_ratios(fake.features, real.features, self._sigmas(), self.ridge)
         ratio = ratios.mean(dim=-2) if self.ratio_reduction == "mean" else ratios.sum(dim=-2)
         pd = pearson_divergence(ratio)
-        squared_mmd = mmd2(k_qq, k_qp, k_pp).mean(dim=-1)
         return Losses(
             critic=-(self._divergence(ratio, pd) + self.positivity * self._reduce(ratio)),
             generator=self._root(squared_mmd) if self.sqrt_mmd else squared_mmd,

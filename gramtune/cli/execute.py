@@ -1,0 +1,83 @@
+"""Runs a planned sweep in its folder from start to report; `sweep` and `resume` share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from gramtune.cli.live import watching
+from gramtune.paths import data_root
+from gramtune.report.figures import write_figures
+from gramtune.report.tables import summary_lines
+from gramtune.sweep.faults import Fault, SpecError
+from gramtune.sweep.in_process import InProcessRunner, Runner
+from gramtune.sweep.journal import load_state
+from gramtune.sweep.plan import Plan, make_plan
+from gramtune.sweep.results import write_tables
+from gramtune.sweep.spec import load_sweep
+from gramtune.sweep.state import Status, SweepState
+from gramtune.sweep.tracker import TrackerThread
+
+
+def existing_plan(folder: Path) -> Plan:
+    """The plan of a sweep that has been started in `folder`. Raises SpecError if there is none."""
+    if not (folder / "sweep.yaml").is_file():
+        sweeps = sorted(path.parent.name for path in folder.parent.glob("*/sweep.yaml"))
+        there = f"; {folder.parent} holds {', '.join(sweeps)}" if sweeps else ""
+        raise SpecError([Fault(str(folder), f"holds no sweep (no sweep.yaml){there}")])
+    return make_plan(load_sweep(folder / "sweep.yaml"), data_root())
+
+
+def tracking_store(folder: Path, uri: str | None) -> str:
+    """The MLflow store: the one that was asked for, else the embedded one beside the sweep's folder."""
+    from gramtune.backends.mlflow_store import default_uri
+
+    return uri or default_uri(folder.parent)
+
+
+def execute(plan: Plan, folder: Path, *, debug: bool, max_concurrent: int | None, tracking_uri: str | None) -> int:
+    """Runs what is unfinished, then writes tables, figures and summary. Returns the exit code."""
+    console = Console()
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False)
+
+    from gramtune.backends.mlflow_tracker import MlflowTracker
+
+    for warning in plan.warnings:
+        say(f"warning: {warning}")
+    state = load_state(folder, plan)
+    say(f"{plan.sweep.name}: {len(plan.trials)} trials × {plan.sweep.replicates} replicates → {folder}")
+    tracker = MlflowTracker(tracking_store(folder, tracking_uri), folder)
+    thread = TrackerThread(tracker, state, say)
+    with watching(state, console):
+        _runner(debug, max_concurrent, say).run(state, folder)
+    write_tables(state, folder)
+    write_figures(state, folder)
+    lines = summary_lines(state)
+    (folder / "summary.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    stored = thread.close(folder)
+    say("\n" + "\n".join(lines))
+    say(
+        f"\n{folder}/: results.parquet, results.csv, figures/, summary.txt"
+        + (f"\nMLflow: {tracker.link}" if stored else "")
+    )
+    return _exit_code(state, folder, console)
+
+
+def _runner(debug: bool, max_concurrent: int | None, say: Callable[[str], None]) -> Runner:
+    if debug:
+        return InProcessRunner()
+    from gramtune.backends.ray_runner import RayRunner
+
+    return RayRunner(say, max_concurrent)
+
+
+def _exit_code(state: SweepState, folder: Path, console: Console) -> int:
+    if state.unfinished:
+        left = len(state.unfinished)
+        console.print(f"interrupted with {left} trial(s) unfinished; go on with: gramtune resume {folder}")
+        return 130
+    return 1 if any(record.status == Status.FAILED for record in state.records.values()) else 0

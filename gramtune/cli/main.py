@@ -1,0 +1,44 @@
+"""`gramtune`: collects the commands and turns faults into lines and exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from gramtune.cli.resume import resume
+from gramtune.cli.sweep import sweep
+from gramtune.cli.sync import sync
+from gramtune.cli.train import train
+from gramtune.cli.ui import ui
+from gramtune.cli.validate import validate
+
+app = typer.Typer(
+    help="Hyperparameter sweeps for GRAM-nets and the models they are compared with.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _command in (sweep, resume, train, validate, ui, sync):
+    app.command()(_command)
+
+
+def main() -> None:
+    """Entry point. Exit code 0: all fine; 1: some trials failed; 2: bad input, nothing started; 130: interrupted."""
+    try:
+        app()
+    except ValueError as error:
+        if "gramtune.sweep.faults" not in sys.modules or not _is_bad_input(error):
+            raise
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+def _is_bad_input(error: ValueError) -> bool:
+    from gramtune.sweep.faults import SpecError
+
+    return isinstance(error, SpecError)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Runs = Annotated[Path, typer.Option("--runs", envvar="GRAMTUNE_RUNS", help="Folder of all sweeps.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a field of the base: --set training.steps=2000. Repeatable."),
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow store [default: SQLite in --runs]."),
+]
+MaxConcurrent = Annotated[
+    int | None, typer.Option("--max-concurrent", min=1, help="Trials at once [default: as many as fit].")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Run in this process, without Ray; same numbers.")]

@@ -1,0 +1,23 @@
+"""`gramtune resume`: go on with an interrupted sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gramtune.cli.options import Debug, MaxConcurrent, TrackingUri
+
+
+def resume(
+    folder: Annotated[Path, typer.Argument(help="The sweep's folder, for example runs/critic-dim.")],
+    max_concurrent: MaxConcurrent = None,
+    debug: Debug = False,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Go on with an interrupted sweep; finished trials are kept, others continue from their last checkpoint."""
+    from gramtune.cli.execute import execute, existing_plan
+
+    plan = existing_plan(folder)
+    raise typer.Exit(execute(plan, folder, debug=debug, max_concurrent=max_concurrent, tracking_uri=tracking_uri))

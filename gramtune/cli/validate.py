@@ -1,0 +1,29 @@
+"""`gramtune validate`: everything that is wrong with a space file, without starting anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gramtune.cli.options import Settings
+
+
+def validate(
+    space: Annotated[Path, typer.Argument(help="Space file, for example search_spaces/critic_dim.yaml.")],
+    base: Annotated[
+        str | None, typer.Option(help="Another base: a name in base/ beside the space file, or a path.")
+    ] = None,
+    settings: Settings = None,
+) -> None:
+    """Check a space file: every value of every key, networks against shapes, data and weights on disk."""
+    from gramtune.paths import data_root
+    from gramtune.sweep.plan import make_plan
+    from gramtune.sweep.spec import Overrides, load_sweep
+
+    plan = make_plan(load_sweep(space, Overrides(base=base, set=tuple(settings or ()))), data_root())
+    for warning in plan.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    sweep = plan.sweep
+    typer.echo(f"{space}: {len(plan.trials)} trials × {sweep.replicates} replicates, metric {plan.metric}: no fault")

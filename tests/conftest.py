@@ -1,0 +1,103 @@
+"""Small configurations that every test can afford, and a machine without network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from gramtune.components import Component, Network, Objective
+from gramtune.registry import classes
+from gramtune.training.config import TrialConfig
+from gramtune.training.replicate import build_networks
+
+REQUIRED: dict[str, Any] = {"critic_dim": 3, "bandwidths": [0.5, 2.0]}
+"""Values for fields that have no default, by field name."""
+SMALL: dict[str, dict[str, Any]] = {
+    "dcgan": {"noise_dim": 4, "width": 4},
+    "mlp": {"noise_dim": 3, "hidden": [8, 8], "critic_hidden": [8, 8]},
+    "ring": {"n_train": 500, "n_held_out": 300},
+}
+"""Sizes that make a component cheap, by its name."""
+
+Settings = dict[str, Any]
+
+
+def pytest_configure() -> None:
+    torch.set_num_threads(1)  # two threads on a busy machine wait for each other
+
+
+@pytest.fixture
+def small() -> Callable[[type[Component], str], Settings]:
+    """small(kind, name): the configuration of any registered component, as small as it goes."""
+    return _small
+
+
+@pytest.fixture
+def ring_config() -> Settings:
+    """A complete trial on a ring of eight Gaussians: two replicates of a tiny MLP pair."""
+    return {
+        "data": {"name": "ring", **SMALL["ring"]},
+        "objective": {"name": "gram", "critic_dim": 3, "bandwidths": [1.0]},
+        "network": {"name": "mlp", **SMALL["mlp"]},
+        "optimizer": {"name": "adam", "learning_rate": 1e-3},
+        "training": {
+            "batch_size": 16,
+            "steps": 8,
+            "eval_every": 4,
+            "eval_samples": 100,
+            "replicates": 2,
+            "seed": 5,
+        },
+        "metrics": ["sliced_wasserstein"],
+        "metric": "sliced_wasserstein",
+    }
+
+
+@pytest.fixture
+def digits_config(ring_config: Settings) -> Settings:
+    """A complete trial on scikit-learn's digits: two replicates of a tiny DCGAN pair, with BatchNorm."""
+    return ring_config | {
+        "data": {"name": "digits"},
+        "objective": {"name": "gram", "critic_dim": 3, "bandwidths": [1, 4]},
+        "network": {"name": "dcgan", **SMALL["dcgan"]},
+        "metrics": ["fid_digits"],
+        "metric": "fid_digits",
+    }
+
+
+@pytest.fixture
+def fitting(ring_config: Settings, digits_config: Settings) -> Callable[..., TrialConfig | None]:
+    """fitting(objective, network=None): a small trial of that pair; None if the network cannot serve the objective."""
+
+    def find(objective: str, network: str | None = None) -> TrialConfig | None:
+        for candidate in [network] if network else classes(Network):
+            for base in (digits_config, ring_config):
+                settings = {"objective": _small(Objective, objective), "network": _small(Network, candidate)}
+                config = TrialConfig.model_validate(base | settings)
+                try:
+                    build_networks(config, config.data.shape)
+                except ValueError:
+                    continue
+                return config
+        return None
+
+    return find
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every download fails at once: the proxy is a port on which nobody listens."""
+    for variable in ("http_proxy", "https_proxy", "all_proxy"):
+        for name in (variable, variable.upper()):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def _small(kind: type[Component], name: str) -> Settings:
+    fields = classes(kind)[name].model_fields
+    required = {key: REQUIRED[key] for key, field in fields.items() if field.is_required()}
+    return {"name": name, **required, **SMALL.get(name, {})}

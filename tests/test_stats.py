@@ -1,0 +1,165 @@
+"""Kernels and estimators against double loops, plain inverses and finite differences."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from gramtune.stats.estimators import _SolveSPD, density_ratio, mmd2, pearson_divergence
+from gramtune.stats.kernels import gaussian_grams, squared_distances
+
+
+def points(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def loop_gram(a: Tensor, b: Tensor, sigma: float) -> list[list[float]]:
+    return [
+        [math.exp(-sum((u - v) ** 2 for u, v in zip(x, y, strict=True)) / (2 * sigma**2)) for y in b.tolist()]
+        for x in a.tolist()
+    ]
+
+
+def blocks(fake: Tensor, real: Tensor, sigmas: tuple[float, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """K_qq, K_qp, K_pp of the code under test: [S, N, N], [S, N, M], [S, M, M]."""
+    n = fake.shape[-2]
+    grams = gaussian_grams(squared_distances(torch.cat((fake, real), dim=-2)), sigmas)
+    return grams[..., :n, :n], grams[..., :n, n:], grams[..., n:, n:]
+
+
+def test_gram_matrices_equal_a_double_loop() -> None:
+    x, sigmas = points(7, 3), (0.3, 1.0, 5.0)
+    grams = gaussian_grams(squared_distances(x), sigmas)
+    assert grams.shape == (3, 7, 7)
+    for gram, sigma in zip(grams, sigmas, strict=True):
+        torch.testing.assert_close(gram, torch.tensor(loop_gram(x, x, sigma), dtype=torch.float64), atol=1e-12, rtol=0)
+
+
+def test_leading_dimensions_are_a_batch() -> None:
+    x = points(2, 5, 3)
+    together = gaussian_grams(squared_distances(x), (1.0, 2.0))
+    assert together.shape == (2, 2, 5, 5)
+    for alone, batched in zip(x, together, strict=True):
+        torch.testing.assert_close(gaussian_grams(squared_distances(alone), (1.0, 2.0)), batched)
+
+
+def test_distances_are_symmetric_and_never_negative() -> None:
+    x = points(50, 4, dtype=torch.float32) * 1e-3 + 100
+    squared = squared_distances(x)
+    assert squared.min() >= 0
+    assert torch.equal(squared, squared.mT)
+
+
+def test_distances_survive_a_large_common_offset() -> None:
+    """Without centring, float32 keeps no digit of these distances (norm² 3e4, distance² 1e-2)."""
+    x = points(20, 3, dtype=torch.float32) * 0.1 + 100
+    exact = torch.cdist(x.double(), x.double()).square()
+    torch.testing.assert_close(squared_distances(x).double(), exact, atol=1e-6, rtol=1e-4)
+
+
+def test_mmd2_equals_a_loop_over_pairs() -> None:
+    fake, real, sigma = points(5, 2), points(7, 2, seed=1) + 0.5, 0.8
+    qq, qp, pp = loop_gram(fake, fake, sigma), loop_gram(fake, real, sigma), loop_gram(real, real, sigma)
+    expected = sum(map(sum, qq)) / 25 - 2 * sum(map(sum, qp)) / 35 + sum(map(sum, pp)) / 49
+    assert mmd2(*blocks(fake, real, (sigma,))).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_mmd2_of_a_set_with_itself_is_zero() -> None:
+    x = points(6, 2)
+    assert mmd2(*blocks(x, x, (1.0,))).item() == pytest.approx(0, abs=1e-15)
+
+
+@pytest.mark.parametrize(("n", "m"), [(6, 6), (6, 9), (9, 4)])
+def test_density_ratio_equals_a_plain_inverse(n: int, m: int) -> None:
+    """N ≠ M needs the factor N/M, or r̂ would estimate M/N times the ratio."""
+    k_qq, k_qp, _ = blocks(points(n, 2), points(m, 2, seed=1), (0.5, 2.0))
+    inverse = torch.linalg.inv(k_qq + 1e-3 * torch.eye(n, dtype=torch.float64))
+    expected = n / m * (inverse @ k_qp).sum(dim=-1)
+    ratio = density_ratio(k_qq, k_qp, 1e-3)
+    assert ratio.shape == (2, n)
+    torch.testing.assert_close(ratio, expected, atol=1e-10, rtol=1e-9)
+
+
+def test_density_ratio_of_equal_distributions_is_about_one() -> None:
+    k_qq, k_qp, _ = blocks(points(400, 1), points(300, 1, seed=1), (1.0,))
+    assert density_ratio(k_qq, k_qp, 1.0).mean().item() == pytest.approx(1, abs=0.1)
+
+
+def test_density_ratio_is_high_where_the_data_are() -> None:
+    fake = torch.linspace(-2, 2, 21, dtype=torch.float64).unsqueeze(1)
+    k_qq, k_qp, _ = blocks(fake, points(50, 1) * 0.1 + 1, (0.5,))
+    ratio = density_ratio(k_qq, k_qp, 1e-2)[0]
+    assert fake[ratio.argmax()].item() == pytest.approx(1, abs=0.21)
+
+
+def test_density_ratio_keeps_the_dtype_and_solves_in_float64() -> None:
+    k_qq, k_qp, _ = blocks(points(30, 2) * 0.01, points(30, 2, seed=1) * 0.01, (1.0,))
+    single = density_ratio(k_qq.float(), k_qp.float(), 1e-3)
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single, density_ratio(k_qq.float().double(), k_qp.float().double(), 1e-3).float())
+
+
+def test_density_ratio_is_nan_where_nothing_can_be_factorised() -> None:
+    """The trainer turns the NaN into DIVERGED; an exception here would end the whole trial."""
+    indefinite = torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=torch.float64)
+    fine = torch.eye(2, dtype=torch.float64)
+    ratio = density_ratio(torch.stack((indefinite, fine)), torch.ones(2, 2, 2, dtype=torch.float64), 0.0)
+    assert ratio[0].isnan().all()
+    assert ratio[1].tolist() == [2.0, 2.0]
+
+
+def test_pearson_divergence_of_known_ratios() -> None:
+    ratios = torch.tensor([[1.0, 1.0, 1.0], [0.0, 1.0, 3.0]])
+    assert pearson_divergence(ratios).tolist() == pytest.approx([0.0, 5 / 3])
+
+
+def test_solve_gradients_equal_finite_differences() -> None:
+    """On the symmetric matrices for which it is meant, with batch dimensions."""
+    factor = points(2, 4, 4).requires_grad_()
+    rhs = points(2, 4, seed=1).requires_grad_()
+
+    def solve(b: Tensor, y: Tensor) -> Tensor:
+        return _SolveSPD.apply(b @ b.mT + 0.5 * torch.eye(4, dtype=torch.float64), y)
+
+    assert torch.autograd.gradcheck(solve, (factor, rhs))
+
+
+def test_solve_gradients_equal_those_of_torch() -> None:
+    a = points(5, 5)
+    a, b, weights = a @ a.mT + torch.eye(5, dtype=torch.float64), points(5, seed=1), points(5, seed=2)
+    mine, theirs = ([t.clone().requires_grad_() for t in (a, b)] for _ in range(2))
+    got = torch.autograd.grad(_SolveSPD.apply(*mine) @ weights, mine)
+    expected = torch.autograd.grad(torch.linalg.solve(*theirs) @ weights, theirs)
+    torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-10)
+
+
+def test_estimator_gradients_equal_finite_differences() -> None:
+    fake, real = points(4, 2).requires_grad_(), points(5, 2, seed=1).requires_grad_()
+
+    def estimates(q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+        k_qq, k_qp, k_pp = blocks(q, p, (0.7, 2.0))
+        return mmd2(k_qq, k_qp, k_pp), density_ratio(k_qq, k_qp, 1e-2)
+
+    assert torch.autograd.gradcheck(estimates, (fake, real))
+
+
+def naive_gram(x: Tensor) -> Tensor:
+    """The once-buggy version: neither centred nor clamped."""
+    norms = x.square().sum(dim=-1)
+    return torch.exp(-(norms.unsqueeze(-1) + norms.unsqueeze(-2) - 2 * (x @ x.mT)) / 2)
+
+
+def test_nearly_coincident_features_far_from_the_origin_can_be_solved() -> None:
+    """Witness: in float32, K_qq + 1e-3·I of such features is not positive definite unless rows are centred first."""
+    fake, real = (points(200, 8, seed=seed, dtype=torch.float32) * 1e-3 + 100 / 8**0.5 for seed in (0, 1))
+    assert fake.norm(dim=1).mean().item() == pytest.approx(100, rel=1e-3)
+    eye = torch.eye(200)
+    _, info = torch.linalg.cholesky_ex(naive_gram(fake) + 1e-3 * eye)
+    assert info.item() > 0
+    k_qq, k_qp, _ = blocks(fake, real, (1.0,))
+    ratio = density_ratio(k_qq, k_qp, 1e-3)
+    assert ratio.isfinite().all()
+    assert ratio.mean().item() == pytest.approx(1, abs=0.1)
