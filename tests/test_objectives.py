@@ -45,7 +45,9 @@ def gradients(loss: Tensor | None, inputs: list[Tensor]) -> list[Tensor]:
     return list(torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True, materialize_grads=True))
 
 
-def check_equal(objective: Objective, reference: Callable[[Tensor, Tensor], Losses], fake: Tensor, real: Tensor) -> None:
+def check_equal(
+    objective: Objective, reference: Callable[[Tensor, Tensor], Losses], fake: Tensor, real: Tensor
+) -> None:
     """Losses and their gradients with respect to both inputs agree to 1e-8, in float64."""
     fake, real = fake.requires_grad_(), real.requires_grad_()
     ours, theirs = objective.losses(features(real), features(fake)), reference(fake, real)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from gramtune.sweep.faults import Fault, SpecError
 from gramtune.sweep.tracker import TrackerUnavailable
 
 EXPERIMENT = "gramtune"
@@ -55,16 +56,18 @@ def default_uri(runs: Path) -> str:
 
 
 def checked_uri(uri: str) -> str:
-    """The tracking URI with a relative SQLite path made absolute. Raises ValueError for what cannot hold a sweep."""
+    """The tracking URI with a relative SQLite path made absolute. Raises SpecError for what cannot hold a sweep."""
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if scheme == "sqlite":
         path = uri.partition(":///")[2]
-        if not path or path == ":memory:":
-            raise ValueError(f"tracking URI {uri!r} names no file; for example sqlite:////home/me/mlflow.db")
+        if not path or path == ":memory:" or "?" in path:
+            raise ValueError(
+                f"tracking URI {uri!r} should name a file, without ?; for example sqlite:////data/mlflow.db"
+            )
         return f"sqlite:///{Path(path).absolute()}"
     if scheme not in ("http", "https", *_DATABASES):
         legal = ", ".join(f"{name}://" for name in ("http", "https", *_DATABASES))
-        raise ValueError(f"tracking URI {redact(uri)!r} is of no known kind; legal: {legal}")
+        raise _fault(f"{redact(uri)!r} is of no known kind; legal: {legal}")
     return uri.rstrip("/")
 
 
@@ -98,6 +101,7 @@ def runs_url(base: str, experiment_id: str, sweep_run: str | None = None) -> str
 def redact(text: str, uri: str = "") -> str:
     """`text` without user:password@ in any URI, and without the password of `uri` or of MLflow's environment."""
     text = re.sub(r"://[^/\s]*@", "://", text)
+    text = re.sub(r"(?i)\b(password|passwd|token)=[^&\s]+", r"\1=***", text)
     secrets = [os.environ.get("MLFLOW_TRACKING_PASSWORD"), os.environ.get("MLFLOW_TRACKING_TOKEN"), _password(uri)]
     for secret in filter(None, secrets):
         for form in (secret, unquote(secret)):
@@ -143,12 +147,11 @@ def ensure_store(uri: str) -> None:
 @contextmanager
 def translated(uri: str) -> Iterator[None]:
     """Turns what MLflow, its database or the network raise into TrackerUnavailable, Rejected or RunGone."""
-    import sqlalchemy.exc
     from mlflow.exceptions import MlflowException
 
     try:
         yield
-    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError, ImportError) as error:
+    except (MlflowException, *_database_errors(uri), OSError, ImportError) as error:
         code = getattr(error, "error_code", "")
         message = _one_line(error, uri)
         if code == _GONE or (code == _REJECTED and "must be in the 'active' state" in str(error)):
@@ -158,10 +161,22 @@ def translated(uri: str) -> Iterator[None]:
         raise TrackerUnavailable(f"MLflow at {redact(uri)}: {message}") from error
 
 
+def _fault(message: str) -> SpecError:
+    return SpecError([Fault("--tracking-uri", message)])
+
+
 def _client(uri: str) -> Any:
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri)
+
+
+def _database_errors(uri: str) -> tuple[type[Exception], ...]:
+    if is_server(uri):
+        return ()
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (SQLAlchemyError,)
 
 
 def _exists(file: Path) -> bool:

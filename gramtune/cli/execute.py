@@ -27,7 +27,7 @@ def existing_plan(folder: Path) -> Plan:
         sweeps = sorted(path.parent.name for path in folder.parent.glob("*/sweep.yaml"))
         there = f"; {folder.parent} holds {', '.join(sweeps)}" if sweeps else ""
         raise SpecError([Fault(str(folder), f"holds no sweep (no sweep.yaml){there}")])
-    return make_plan(load_sweep(folder / "sweep.yaml"), data_root())
+    return make_plan(load_sweep(folder / "sweep.yaml"), data_root(), folder / "sweep.yaml")
 
 
 def tracking_store(folder: Path, uri: str | None) -> str:

@@ -34,7 +34,7 @@ def sweep(
     from gramtune.sweep.results import write_sweep, write_versions
     from gramtune.sweep.spec import Overrides, load_sweep
 
-    plan = make_plan(load_sweep(space, Overrides(base, name, replicates, tuple(settings or ()))), data_root())
+    plan = make_plan(load_sweep(space, Overrides(base, name, replicates, tuple(settings or ()))), data_root(), space)
     if dry_run:
         typer.echo("\n".join(plan_lines(plan, max_concurrent)))
         return

@@ -31,7 +31,7 @@ def train(
     from gramtune.sweep.trial import TrialRun
 
     trial = load_config(config, (*(settings or ()), f"training.replicates={replicates}"))
-    faults = config_faults(trial, data_root(), str(config))
+    faults = [Fault(str(config), message) for message in config_faults(trial, data_root())]
     if gpu and not torch.cuda.is_available():
         faults.append(Fault("--gpu", "torch sees no GPU on this machine; leave it out to train on the CPU"))
     folder = runs / (name or f"train-{config.stem}")

@@ -22,7 +22,7 @@ def validate(
     from gramtune.sweep.plan import make_plan
     from gramtune.sweep.spec import Overrides, load_sweep
 
-    plan = make_plan(load_sweep(space, Overrides(base=base, set=tuple(settings or ()))), data_root())
+    plan = make_plan(load_sweep(space, Overrides(base=base, set=tuple(settings or ()))), data_root(), space)
     for warning in plan.warnings:
         typer.echo(f"warning: {warning}", err=True)
     sweep = plan.sweep

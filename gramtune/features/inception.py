@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from functools import cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Literal
 
 import torch
@@ -46,20 +47,19 @@ class Inception(FeatureExtractor):
         return 2048
 
     def check(self, root: Path) -> None:
-        """Finds or downloads the weights; raises Unavailable with the place to put them."""
-        weights_path(root)
+        """Finds or downloads the weights; raises Unavailable with the place to put them, or if they are damaged."""
+        _read(weights_path(root))
 
     def load(self, root: Path, device: torch.device) -> nn.Module:
         """pytorch-fid's pool3 network, frozen."""
-        return _Pool3(weights_path(root)).eval().requires_grad_(False).to(device)
+        return _Pool3(_read(weights_path(root))).eval().requires_grad_(False).to(device)
 
 
 class _Pool3(nn.Module):
-    def __init__(self, weights: Path) -> None:
+    def __init__(self, state: dict[str, Tensor]) -> None:
         super().__init__()
         from pytorch_fid import inception  # imports torchvision: 1.5 s
 
-        state = torch.load(weights, map_location="cpu", weights_only=True)
         fetch = inception.load_state_dict_from_url
         inception.load_state_dict_from_url = lambda *_args, **_kwargs: state  # it takes no path, only its own URL
         try:
@@ -72,6 +72,18 @@ class _Pool3(nn.Module):
         rgb = unit.expand(-1, 3, -1, -1) if unit.shape[1] == 1 else unit
         features: Tensor = self.network(rgb)[0]
         return features.flatten(1)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The state dict in a weight file. Raises Unavailable if the file is damaged or of another network."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise Unavailable(f"Inception weights: {path} is damaged or no weight file; put {URL} there") from error
+    last = state.get("fc.weight") if isinstance(state, dict) else None
+    if not isinstance(last, Tensor) or last.shape != (1008, 2048):  # torchvision's own Inception has 1000 classes
+        raise Unavailable(f"Inception weights: {path} holds another network than pytorch-fid's; put {URL} there")
+    return state
 
 
 def weights_path(root: Path) -> Path:

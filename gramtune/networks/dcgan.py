@@ -15,13 +15,13 @@ from gramtune.registry import register
 def stages(shape: Shape) -> tuple[int, int]:
     """Number of stride-2 stages and side of the innermost map: 8 → (1, 4), 28 → (2, 7), 32 → (3, 4), 64 → (4, 4).
 
-    The side is halved while it is even and above 4. Raises ValueError for anything but square images of side ≥ 8
-    whose innermost map is at most 8.
+    The side is halved while it is even and at least 8, so that the innermost map never falls below 4. Raises
+    ValueError for anything but square images of side ≥ 8 whose innermost map is at most 8.
     """
     if len(shape) != 3 or shape[1] != shape[2]:
         raise ValueError(f"network dcgan needs square images (C, S, S), not samples of shape {tuple(shape)}")
     side, count = shape[1], 0
-    while side % 2 == 0 and side > 4:
+    while side % 2 == 0 and side >= 8:
         side, count = side // 2, count + 1
     if count == 0 or side > 8:
         raise ValueError(f"network dcgan cannot halve images of side {shape[1]} down to a map of 4 to 8")

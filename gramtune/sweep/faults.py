@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -31,15 +31,22 @@ class SpecError(ValueError):
     """Everything that is wrong with a sweep, found before anything starts."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        self.faults = list(dict.fromkeys(faults))
+        self.faults = sorted(dict.fromkeys(faults), key=_place)
         super().__init__("\n".join(map(str, self.faults)))
+
+
+def _place(fault: Fault) -> tuple[str, int]:
+    """File by file, line by line."""
+    file, _, line = fault.where.rpartition(":")
+    return (file, int(line)) if line.isdecimal() else (fault.where, 0)
 
 
 def did_you_mean(word: object, legal: Iterable[str]) -> str:
     """`; did you mean 'x'? legal: x, y, z`, without the question where nothing is near."""
     legal = list(legal)
     near = difflib.get_close_matches(str(word), legal, n=1)
-    return (f"; did you mean {near[0]!r}?" if near else ";") + f" legal: {', '.join(legal)}"
+    alternatives = f" legal: {', '.join(legal)}" if legal else ""
+    return (f"; did you mean {near[0]!r}?" if near else ";" if legal else "") + alternatives
 
 
 def dotted(path: Path) -> str:
@@ -70,25 +77,33 @@ def _locate(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[Path, t
     path: list[str | int] = []
     owner: type[BaseModel] | None = model
     variants: dict[str, type[Any]] | None = None
-    for part in loc:
+    for index, part in enumerate(loc):
         if variants and part in variants:  # the tag that pydantic inserts
             owner, variants = variants[str(part)], None
-            continue
-        path.append(part)
-        if isinstance(part, int) or owner is None or part not in owner.model_fields or part == loc[-1]:
-            continue
-        variants = _variants(str(part))
-        annotation = owner.model_fields[str(part)].annotation
-        if variants is None:
-            owner = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+        elif part != "[key]":
+            path.append(part)
+            if index < len(loc) - 1 and isinstance(part, str) and owner is not None:
+                variants = _variants(part) if owner is model else None
+                owner = owner if variants else _section(owner, part)
     return tuple(path), owner
+
+
+def _section(owner: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The model of a field that is a section, or of the values of a field that is a mapping of sections."""
+    if key not in owner.model_fields:
+        return owner  # a key of such a mapping
+    annotation = owner.model_fields[key].annotation
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
 
 
 def _message(detail: ErrorDetails, path: Path, owner: type[BaseModel] | None) -> str:
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     key = dotted(path)
-    if kind == "extra_forbidden" and owner is not None:
-        return f"unknown key {key!r}" + did_you_mean(path[-1], owner.model_fields)
+    if kind == "extra_forbidden":
+        return f"unknown key {key!r}" + did_you_mean(path[-1], owner.model_fields if owner else ())
     if kind == "missing":
         return f"missing key {key!r}"
     if kind == "union_tag_invalid":
@@ -99,10 +114,26 @@ def _message(detail: ErrorDetails, path: Path, owner: type[BaseModel] | None) ->
     if kind == "literal_error":
         return f"{key} = {value!r} is not legal; legal: {context['expected']}"
     if kind == "value_error":
-        return str(context["error"]) if not key else f"{key}: {context['error']}"
-    rule = detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    hint = "; a number in quotes is a string" if isinstance(value, str) and _is_number(value) else ""
-    return f"{key} = {value!r} should be {rule}{hint}"
+        return f"{key}: {context['error']}"
+    return f"{key} = {value!r} should be {_rule(kind, detail['msg'], context)}{_hint(value)}"
+
+
+def _rule(kind: str, message: str, context: Mapping[str, Any]) -> str:
+    """The rule in the words of YAML."""
+    if kind in ("tuple_type", "list_type"):
+        return "a list"
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
+        return "a mapping of keys to values"
+    if kind == "too_short":
+        return f"a list of at least {context['min_length']}"
+    if kind == "string_pattern_mismatch":
+        return "letters, digits, '.', '_' and '-', beginning with a letter or digit"
+    rule = message.removeprefix("Input should be ").removeprefix("a valid ")
+    return {"integer": "an integer", "number": "a number", "string": "text", "boolean": "true or false"}.get(rule, rule)
+
+
+def _hint(value: Any) -> str:
+    return "; a number in quotes is a string" if isinstance(value, str) and _is_number(value) else ""
 
 
 def _is_number(text: str) -> bool:

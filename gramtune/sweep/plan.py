@@ -59,16 +59,18 @@ class Estimate(NamedTuple):
     measured_steps: int
 
 
-def make_plan(sweep: Sweep, root: Path) -> Plan:
-    """The trials of a sweep, checked. Raises SpecError if networks, data or feature weights do not fit."""
+def make_plan(sweep: Sweep, root: Path, source: Path) -> Plan:
+    """The trials of a sweep, checked; `source` is the file to name in a fault.
+
+    Raises SpecError if networks, data or feature weights do not fit or are missing.
+    """
     trials = tuple(
         PlannedTrial(trial_name(assignment), assignment, sweep.config(assignment)) for assignment in assignments(sweep)
     )
     rng = random.Random(0)
     sample = trials if len(trials) <= _SAMPLE else [trials[0], trials[-1], *rng.sample(trials, _SAMPLE - 2)]
-    faults = [fault for trial in sample for fault in config_faults(trial.config, root, f"{sweep.name}, {trial.name}")]
-    if faults:
-        raise SpecError(_once_per_message(faults))
+    if faults := [Fault(str(source), message) for trial in sample for message in config_faults(trial.config, root)]:
+        raise SpecError(faults)
     return Plan(sweep, trials, tuple(dict.fromkeys(w for trial in sample for w in sample_warnings(trial.config))))
 
 
@@ -94,7 +96,7 @@ def trial_name(assignment: Assignment) -> str:
     return f"{legal[:90]}-{digest[:8]}"
 
 
-def config_faults(config: TrialConfig, root: Path, where: str) -> list[Fault]:
+def config_faults(config: TrialConfig, root: Path) -> list[str]:
     """What the models cannot see: networks against shapes, extractors against shapes, files on disk."""
     shape = config.data.shape
     checks: list[Callable[[], object]] = [partial(build_networks, config, shape), partial(config.data.check, root)]
@@ -105,7 +107,7 @@ def config_faults(config: TrialConfig, root: Path, where: str) -> list[Fault]:
         try:
             check()
         except ValueError as error:  # Unavailable is one
-            faults.append(Fault(where, str(error)))
+            faults.append(str(error))
     return faults
 
 
@@ -152,7 +154,3 @@ def _measure(config: TrialConfig, root: Path, steps: int) -> float:
 
 def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
-
-
-def _once_per_message(faults: list[Fault]) -> list[Fault]:
-    return list({fault.message: fault for fault in reversed(faults)}.values())[::-1]

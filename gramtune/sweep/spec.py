@@ -184,10 +184,13 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides, *,
         return faults
     if isinstance(raw.get("metric"), str):
         values.setdefault("metric", raw["metric"])
-    values["training.replicates"] = overrides.replicates or raw.get(
-        "replicates", Sweep.model_fields["replicates"].default
-    )
-    origins = {key: f"--set {key}" for key in values} | {"training.replicates": document.where(("replicates",))}
+    replicates = raw.get("replicates", Sweep.model_fields["replicates"].default)
+    if overrides.replicates is not None:
+        replicates = overrides.replicates
+    if isinstance(replicates, int):  # anything else is a fault of the space file already
+        values["training.replicates"] = replicates
+    origins = {key: f"--set {key}" for key in values}
+    origins["training.replicates"] = document.where(("replicates",)) if overrides.replicates is None else "--replicates"
     if "metric" in raw and "metric=" not in "".join(overrides.set):
         origins["metric"] = document.where(("metric",))
     raw["base"] = assigned(source.data, values)

@@ -13,14 +13,26 @@ from gramtune.sweep.faults import Fault, Path, SpecError
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-3` as a number, as YAML 1.2 does; PyYAML alone makes it a string."""
+    """SafeLoader with YAML 1.2's scalars: `1e-3` is a number, `no` and `2024-01-02` are text; PyYAML's are 1.1's."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML declares it so
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes what `_Loader` would not read back as text."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML declares it so
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf)|\.(nan|NaN)", "-+.0123456789"),
+    ("merge", "<<", "<"),
+):
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
 class Document(NamedTuple):
@@ -43,6 +55,11 @@ def parse_value(text: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"{text!r} is not YAML: {_problem(error)}") from error
+
+
+def yaml_text(data: Any) -> str:
+    """`data` as YAML for people, keys in their order, innermost lists and mappings on one line; reads back equal."""
+    return yaml.dump(data, Dumper=_Dumper, default_flow_style=None, sort_keys=False, allow_unicode=True, width=120)
 
 
 def read_yaml(file: FilePath, named_by: str | None = None) -> Document:
@@ -69,7 +86,7 @@ def _parse(text: str, file: str) -> Document:
         lines: dict[Path, int] = {(): 1}
         faults = _walk(node, (), lines, file) if node is not None else []
         data = loader.construct_document(node) if node is not None else None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2024-13-45
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an integer with too many digits
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = mark.line + 1 if mark else 1
         raise SpecError([Fault(f"{file}:{line}", f"not YAML: {_problem(error)}")]) from None

@@ -93,9 +93,12 @@ class Replicate:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Strict inverse of `state_dict`. Raises ValueError for another seed, RuntimeError for other shapes."""
+        """Strict inverse of `state_dict`. Raises ValueError for another seed or objective, RuntimeError for shapes."""
         if state["seed"] != self.seed:
             raise ValueError(f"the checkpoint is of seed {state['seed']}, this replicate has seed {self.seed}")
+        if state["networks"].keys() != self._networks.keys():
+            theirs, ours = (", ".join(labels) for labels in (state["networks"], self._networks))
+            raise ValueError(f"the checkpoint holds {theirs}, this configuration has {ours}")
         self.generator_steps, self.diverged = state["generator_steps"], state["diverged"]
         for label, network in self._networks.items():
             network.load_state_dict(state["networks"][label])

@@ -92,8 +92,9 @@ class Trainer:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
             self.load_state_dict(content["trainer"])
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-            raise CheckpointError(f"checkpoint {path}: {str(error).splitlines()[0]}") from error
+        except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            reason = next(iter(str(error).splitlines()), "the file ends too early")  # EOFError says nothing
+            raise CheckpointError(f"checkpoint {path}: {reason}") from error
         attachment: dict[str, Any] = content["attachment"]
         return attachment
 

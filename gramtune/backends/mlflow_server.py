@@ -1,0 +1,179 @@
+"""MLflow's web interface on a store of ours, for `gramtune ui`: loopback only, light, and gone when we are."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from gramtune.backends.mlflow_store import (
+    EXPERIMENT,
+    artifact_root,
+    checked_uri,
+    ensure_store,
+    is_server,
+    redact,
+    runs_url,
+)
+
+HOST = "127.0.0.1"
+_START_SECONDS = 120.0
+_STOP_SECONDS = 10.0
+_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven more processes, for features that a sweep has no use for
+}
+
+
+class ServerError(RuntimeError):
+    """The web interface cannot be started; one line."""
+
+
+def serve(uri: str, port: int, say: Callable[[str], None] = print) -> int:
+    """Serves the store until Ctrl-C and says where; for a server's URI says only that. Returns the exit code.
+
+    Raises SpecError for a URI that cannot hold a sweep.
+    """
+    uri = checked_uri(uri)
+    if is_server(uri):
+        say(_experiment_page(uri, redact(uri)))
+        return 0
+    try:
+        with _interruptible(), running_server(uri, port) as (base, process):
+            say(f"{_experiment_page(base, base)}\nCtrl-C ends it")
+            process.wait()
+            say(f"MLflow's server ended by itself (exit code {process.returncode})")
+            return 1
+    except (ServerError, OSError) as error:
+        print(redact(str(error), uri), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+@contextmanager
+def running_server(uri: str, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A healthy `mlflow server` on the store: its address and process. It ends, children included, with the block.
+
+    Port 0 takes a free one. Raises ServerError, or OSError if the store's folder cannot be written.
+    """
+    uri = checked_uri(uri)
+    port = _free_port(port)
+    ensure_store(uri)
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            _command(uri, port),
+            env=_environment(uri),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # its own process group: what it starts can be ended with it
+        )
+        try:
+            base = f"http://{HOST}:{port}"
+            _wait_until_healthy(base, process, log)
+            yield base, process
+        finally:
+            _end_group(process)
+
+
+def _command(uri: str, port: int) -> list[str]:
+    root = artifact_root(uri, Path.cwd())
+    assert root is not None, "a server's URI is not served"
+    options = {
+        "--artifacts-destination": str(root),
+        "--default-artifact-root": "mlflow-artifacts:/",
+        "--host": HOST,
+        "--port": str(port),
+        "--workers": "1",
+    }
+    return [sys.executable, "-m", "mlflow", "server", *(text for option in options.items() for text in option)]
+
+
+def _environment(uri: str) -> dict[str, str]:
+    """The store goes by the environment: its password would be on show in the list of processes."""
+    inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_LOGGING_LEVEL"}
+    return {**inherited, **_SETTINGS, "MLFLOW_BACKEND_STORE_URI": uri}
+
+
+def _free_port(port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            raise ServerError(f"port {port} of {HOST} cannot be used ({error}); take another with --port") from None
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_healthy(base: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            log.seek(0)
+            lines = log.read().decode(errors="replace").split("\n")
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "without a word")
+            raise ServerError(f"MLflow's server did not start: {last}")
+        try:
+            with urllib.request.urlopen(f"{base}/health", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise ServerError(f"MLflow's server did not answer within {_START_SECONDS:.0f} s")
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ends the process and all that it started."""
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass
+    except ProcessLookupError:
+        return
+    try:
+        os.killpg(process.pid, signal.SIGKILL)  # whoever did not follow
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def _experiment_page(base: str, shown: str) -> str:
+    """Address of the experiment's runs; of the start page while there is no experiment, or no answer."""
+    query = f"{base}/api/2.0/mlflow/experiments/get-by-name?experiment_name={EXPERIMENT}"
+    try:
+        with urllib.request.urlopen(query, timeout=10) as answer:
+            experiment = json.load(answer)["experiment"]["experiment_id"]
+    except (OSError, ValueError, KeyError):
+        return f"{shown}/#/experiments?workflowType=machine_learning"
+    return runs_url(shown, experiment)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ends the block with KeyboardInterrupt also when the terminal is closed or the process is told to end."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

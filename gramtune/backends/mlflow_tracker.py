@@ -1,0 +1,238 @@
+"""A sweep in MLflow: one parent run, one nested run per trial, every value exactly once whatever happens between."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from gramtune.backends.mlflow_describe import (
+    best_points,
+    description,
+    identity_tags,
+    report_points,
+    started,
+    trial_tags,
+)
+from gramtune.backends.mlflow_runs import PARENT, Point, StoredRun, SweepRuns
+from gramtune.backends.mlflow_store import Rejected, RunGone, checked_uri, is_server, redact, runs_url
+from gramtune.paths import write_atomically
+from gramtune.sweep.plan import Plan
+from gramtune.sweep.results import VERSIONS_FILE
+from gramtune.sweep.state import Report, Status, SweepState, TrialRecord
+from gramtune.sweep.tracker import TrackerUnavailable
+from gramtune.sweep.trial import checkpoints, sample_grids, trial_folder
+from gramtune.sweep.versions import versions
+
+SWEEP_RUN = ""
+"""Key of the parent run."""
+IMAGES = "samples/fixed_noise"
+"""Key of the sample grids: the same noise at every step."""
+_TABLES = ("*.parquet", "*.csv", "*.yaml", "*.json", "*.txt")
+_MLFLOW_STATUS = {
+    Status.COMPLETED: "FINISHED",
+    Status.PRUNED: "FINISHED",
+    Status.DIVERGED: "FINISHED",
+    Status.FAILED: "FAILED",
+}
+
+
+class _Snapshot(NamedTuple):
+    """A trial record at one moment; the runner's thread goes on changing the record itself."""
+
+    status: Status
+    reason: str
+    reports: Mapping[int, Report]
+
+    @property
+    def last(self) -> Report | None:
+        return self.reports[max(self.reports)] if self.reports else None
+
+    @property
+    def points(self) -> list[Point]:
+        return [point for report in self.reports.values() for point in report_points(report)]
+
+
+class MlflowTracker:
+    """Keeps an MLflow store up to date with a sweep. Raises SpecError for a URI that cannot hold one.
+
+    Numbers go before files, so a store that takes no files still has every number. A run is closed last: a closed
+    run is complete, and is not looked at again.
+    """
+
+    def __init__(self, uri: str, folder: Path) -> None:
+        self._uri = checked_uri(uri)
+        self._folder = folder.absolute()
+        self._runs: SweepRuns | None = None
+        self._stored: dict[str, _Snapshot] = {}
+        self._configured: set[str] = set()
+        self._link = redact(self._uri)
+
+    @property
+    def link(self) -> str:
+        """Page of the sweep's trials on a server; for a database its URI, without credentials."""
+        return self._link
+
+    def sync(self, state: SweepState) -> None:
+        """Stores everything in `state` that is not stored yet. Raises TrackerUnavailable."""
+        self._reliably(lambda: self._sync(state))
+
+    def finish(self, state: SweepState, folder: Path) -> None:
+        """Stores what is left and the files of the sweep's folder, then closes its runs. Raises TrackerUnavailable."""
+        self._reliably(lambda: self._finish(state, folder))
+
+    def _reliably(self, action: Callable[[], None]) -> None:
+        """Runs `action`, once more where a run has been deleted meanwhile. After a failure nothing is taken as known:
+
+        a request whose answer was lost may have been carried out, so the next attempt asks the store what it holds.
+        """
+        try:
+            try:
+                action()
+            except RunGone:
+                self._forget()
+                action()
+        except TrackerUnavailable:
+            self._forget()
+            raise
+        except (Rejected, RunGone, OSError) as error:
+            self._forget()
+            message = " ".join(redact(str(error), self._uri).split())
+            raise TrackerUnavailable(f"MLflow at {redact(self._uri)}: {message[:200]}") from error
+
+    def _forget(self) -> None:
+        self._runs = None
+        self._stored.clear()
+        self._configured.clear()
+
+    def _sync(self, state: SweepState) -> None:
+        runs = self._attached(state)
+        now = {name: _Snapshot(r.status, r.reason, r.reports) for name, r in state.records.items()}
+        changed = [name for name, snapshot in now.items() if self._stored.get(name) != snapshot]
+        changed = [name for name in changed if not self._is_complete(runs.get(name), now[name], runs)]
+        for name in changed:
+            self._store_numbers(runs, state.records[name], now[name])
+        self._store_summary(runs, state)
+        for name in changed:
+            self._store_files(runs, state.records[name], now[name])
+            self._stored[name] = now[name]
+
+    def _finish(self, state: SweepState, folder: Path) -> None:
+        self._sync(state)
+        runs = self._attached(state)
+        for name, record in state.records.items():
+            run = runs.get(name)
+            if run and not record.status.final:
+                runs.log(run, tags={"gramtune.status": "UNFINISHED"})
+                runs.set_status(run, "KILLED", _end(run, record.last))
+                self._stored.pop(name, None)
+        parent = self._parent(runs, state)
+        for file in _files(folder, _TABLES):
+            runs.log_file(parent, file)
+        for file in _files(folder / "figures", ("*",)):
+            runs.log_file(parent, file, "figures")
+        runs.set_status(parent, _sweep_status(state), int(time.time() * 1000))
+
+    def _attached(self, state: SweepState) -> SweepRuns:
+        if self._runs is None:
+            self._runs = SweepRuns(self._uri, _sweep_id(self._folder), self._folder.parent)
+            parent = self._parent(self._runs, state)
+            if is_server(self._uri):
+                self._link = runs_url(redact(self._uri), self._runs.experiment_id, parent.run_id)
+        return self._runs
+
+    def _parent(self, runs: SweepRuns, state: SweepState) -> StoredRun:
+        if found := runs.get(SWEEP_RUN):
+            return found
+        start = min(started(record, time.time()) for record in state.records.values())
+        tags = {"gramtune.kind": "sweep", **identity_tags(_versions(self._folder, state.plan))}
+        return runs.create(SWEEP_RUN, state.plan.sweep.name, start, tags)
+
+    def _is_complete(self, run: StoredRun | None, snapshot: _Snapshot, runs: SweepRuns) -> bool:
+        """Whether nothing of this trial has to be sent: it has not begun, or its run is closed and has everything."""
+        if run is None:
+            return snapshot.status == Status.PENDING and not snapshot.reports
+        closed = run.status == _MLFLOW_STATUS.get(snapshot.status)
+        same = run.tags.get("gramtune.status") == snapshot.status and not runs.missing(run, snapshot.points)
+        return (closed and same) or (snapshot.status == Status.PENDING and not runs.missing(run, snapshot.points))
+
+    def _store_numbers(self, runs: SweepRuns, record: TrialRecord, snapshot: _Snapshot) -> None:
+        trial = record.trial
+        parent = runs.get(SWEEP_RUN)
+        assert parent is not None, "_attached makes it"
+        run = runs.get(trial.name)
+        if run is None:
+            tags = {"gramtune.kind": "trial", PARENT: parent.run_id, "mlflow.user": parent.tags.get("mlflow.user", "")}
+            run = runs.create(trial.name, trial.name, started(record, time.time()), tags)
+        if not snapshot.status.final:
+            runs.set_status(run, "RUNNING")
+        tags = trial_tags(snapshot.status, redact(snapshot.reason, self._uri), snapshot.last)
+        runs.log(run, snapshot.points, trial.assignment, {PARENT: parent.run_id, **tags})
+
+    def _store_summary(self, runs: SweepRuns, state: SweepState) -> None:
+        parent = self._parent(runs, state)
+        runs.log(parent, best_points(state), tags={"mlflow.note.content": redact(description(state), self._uri)})
+        if state.unfinished:
+            runs.set_status(parent, "RUNNING")
+
+    def _store_files(self, runs: SweepRuns, record: TrialRecord, snapshot: _Snapshot) -> None:
+        name = record.trial.name
+        run = runs.get(name)
+        assert run is not None, "_store_numbers makes it"
+        if name not in self._configured:
+            config = record.trial.config.model_dump(mode="json")
+            runs.log_text(run, yaml.safe_dump(config, sort_keys=False), "config.yaml")
+            self._configured.add(name)
+        folder = trial_folder(self._folder, name)
+        for step, image in sample_grids(folder).items():
+            if step in snapshot.reports:
+                runs.log_image(run, IMAGES, step, image)
+        if snapshot.status.final:
+            _store_checkpoint(runs, run, folder)
+            runs.set_status(run, _MLFLOW_STATUS[snapshot.status], _end(run, snapshot.last))
+
+
+def _store_checkpoint(runs: SweepRuns, run: StoredRun, folder: Path) -> None:
+    newest = next(iter(checkpoints(folder)), None)
+    if newest and run.tags.get("gramtune.checkpoint") != newest.name:
+        runs.log_file(run, newest, "checkpoint", "trainer.pt")
+        runs.log(run, tags={"gramtune.checkpoint": newest.name})
+
+
+def _sweep_id(folder: Path) -> str:
+    """Identity of a sweep, kept in its folder: the folder can be moved, and sent to any server. Raises OSError."""
+    file = folder / "sweep_id"
+    if not (file.is_file() and re.fullmatch(r"[0-9a-f]{32}", file.read_text(encoding="utf-8").strip())):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, lambda temporary: temporary.write_text(f"{uuid.uuid4().hex}\n", encoding="utf-8"))
+    return file.read_text(encoding="utf-8").strip()
+
+
+def _versions(folder: Path, plan: Plan) -> dict[str, Any]:
+    """What the sweep ran with, as its folder says; of this machine where the folder does not."""
+    file = folder / VERSIONS_FILE
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else versions(plan)
+    return found
+
+
+def _files(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    """Files directly in `folder`; a leading dot is a file that is just being written."""
+    found = (file for pattern in patterns for file in folder.glob(pattern))
+    return sorted(file for file in found if file.is_file() and not file.name.startswith("."))
+
+
+def _end(run: StoredRun, last: Report | None) -> int:
+    return max(run.started, last.timestamp * 1000 if last else int(time.time() * 1000))
+
+
+def _sweep_status(state: SweepState) -> str:
+    if state.unfinished:
+        return "KILLED"
+    failed = all(record.status == Status.FAILED for record in state.records.values())
+    return "FAILED" if failed else "FINISHED"

@@ -1,0 +1,66 @@
+"""Whether two trials differ by more than their replicates do: a paired comparison over equal seeds."""
+
+from __future__ import annotations
+
+import math
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+import numpy as np
+
+from gramtune.sweep.state import Status, SweepState, TrialRecord
+
+
+class Difference(NamedTuple):
+    """Mean of the n paired differences a − b, and its 95 % confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def separated(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+
+def ranked(state: SweepState) -> list[TrialRecord]:
+    """Completed trials by their mean of the primary metric, the best first; no other status is ranked."""
+    metric = state.plan.metric
+    sign = 1 if state.plan.config.directions[metric] == "min" else -1
+    means = [(s.mean, r) for r in state.records.values() if r.status == Status.COMPLETED and (s := r.summary(metric))]
+    return [record for _, record in sorted(means, key=lambda pair: sign * pair[0])]
+
+
+def paired_difference(a: TrialRecord, b: TrialRecord, metric: str) -> Difference | None:
+    """Newest value of `a` minus that of `b`, seed by seed: d̄ ± t₀.₉₇₅,ₙ₋₁·s_d/√n.
+
+    Equal seeds draw the same batches and noise, so what a seed does to both trials cancels.
+    None where fewer than two seeds have a value in both.
+    """
+    left, right = _by_seed(a, metric), _by_seed(b, metric)
+    differences = [left[seed] - right[seed] for seed in left if seed in right]
+    n = len(differences)
+    if n < 2:
+        return None
+    mean, half = fmean(differences), t_quantile(n - 1) * stdev(differences) / math.sqrt(n)
+    return Difference(mean, mean - half, mean + half, n)
+
+
+def t_quantile(degrees: int, confidence: float = 0.95) -> float:
+    """t with P(|T| ≤ t) = `confidence` for Student's T with ν degrees of freedom.
+
+    With T = √ν·tan θ, θ has the density cos^{ν−1} θ on (−π/2, π/2); its integral is taken numerically.
+    """
+    theta = np.linspace(0, math.pi / 2, 100_001)
+    density = np.cos(theta) ** (degrees - 1)
+    mass = np.concatenate(([0.0], np.cumsum(density[1:] + density[:-1])))  # trapezoids, in units of half a step
+    angle = float(np.interp(confidence * mass[-1], mass, theta))
+    return math.sqrt(degrees) * math.tan(angle)
+
+
+def _by_seed(record: TrialRecord, metric: str) -> dict[int, float]:
+    values = record.last.metrics.get(metric, []) if record.last else []
+    first = record.trial.config.training.seed
+    return {first + i: value for i, value in enumerate(values) if value is not None}

@@ -1,0 +1,45 @@
+"""Figures of a sweep for a paper's column: the primary metric against each varied key, and against training steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from gramtune.paths import write_atomically
+from gramtune.report.labels import leaves
+from gramtune.report.learning_curves import learning_curves
+from gramtune.report.sensitivity import sensitivity_figure
+from gramtune.sweep.state import SweepState
+
+__all__ = ["learning_curves", "sensitivity_figure", "write_figures"]
+
+FOLDER = "figures"
+_DPI = 300
+_METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+"""Nothing that changes from one writing to the next, so that equal sweeps give equal bytes."""
+
+
+def write_figures(state: SweepState, folder: Path) -> list[Path]:
+    """Writes figures/<key>.png and .svg for each varied key, and figures/learning_curves; returns the paths."""
+    target = folder / FOLDER
+    target.mkdir(parents=True, exist_ok=True)
+    figures = {name: sensitivity_figure(state, key) for key, name in leaves(state.plan.sweep.space).items()}
+    figures["learning_curves"] = learning_curves(state)
+    written = []
+    for name, figure in figures.items():
+        for suffix in _METADATA:
+            path = target / f"{name}.{suffix}"
+            write_atomically(path, _writer(figure, suffix))
+            written.append(path)
+    return written
+
+
+def _writer(figure: Figure, suffix: str) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        with matplotlib.rc_context({"svg.hashsalt": "gramtune"}):
+            figure.savefig(path, format=suffix, dpi=_DPI, metadata=_METADATA[suffix])
+
+    return write

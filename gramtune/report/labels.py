@@ -1,0 +1,87 @@
+"""How values, configurations and spreads are written for people; figures and summary say them alike."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gramtune.sweep.state import Status, Summary, SweepState
+
+MINUS = "−"
+
+
+def leaves(keys: Iterable[str]) -> dict[str, str]:
+    """The last part of each dotted key, or the whole key where last parts coincide."""
+    keys = list(keys)
+    last = {key: key.rsplit(".", 1)[-1] for key in keys}
+    return last if len(set(last.values())) == len(keys) else {key: key for key in keys}
+
+
+def value_text(value: Any) -> str:
+    """16, 0.001, gram, true; lists and mappings as JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def assignment_text(assignment: Mapping[str, Any]) -> str:
+    """`critic_dim = 16, ridge = 0.001`."""
+    names = leaves(assignment)
+    return ", ".join(f"{names[key]} = {value_text(value)}" for key, value in assignment.items())
+
+
+def number(value: float, decimals: int | None = None) -> str:
+    """With so many decimals, or with four significant digits; a true minus sign."""
+    text = f"{value:.4g}" if decimals is None else f"{value:.{decimals}f}"
+    return text.replace("-", MINUS)
+
+
+def decimals_for(scale: float) -> int | None:
+    """Decimals that show two digits of `scale`; None, for `number`, where that takes more than six or there is none."""
+    if not math.isfinite(scale) or scale <= 0:
+        return None
+    needed = 1 - math.floor(math.log10(scale))
+    return None if needed > 6 else max(0, needed)
+
+
+def spread_text(summary: Summary | None) -> str:
+    """`24.85 ± 0.94`: mean and standard deviation over replicates, both to two digits of the latter."""
+    if summary is None:
+        return "–"
+    if summary.std is None:
+        return number(summary.mean)
+    decimals = decimals_for(summary.std)
+    std = f"{summary.std:.2g}" if decimals is None else number(summary.std, decimals)
+    return f"{number(summary.mean, decimals)} ± {std}"
+
+
+def count(n: int, noun: str) -> str:
+    """`1 trial`, `3 trials`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def direction_text(state: SweepState) -> str:
+    """`lower is better` or `higher is better`, of the primary metric."""
+    return "lower is better" if state.plan.config.directions[state.plan.metric] == "min" else "higher is better"
+
+
+def basis_text(state: SweepState) -> str:
+    """How many replicates and generated samples stand behind each value."""
+    configs = [record.trial.config.training for record in state.records.values()]
+    replicates, samples = {c.replicates for c in configs}, {c.eval_samples for c in configs}
+    plural = "" if replicates == {1} else "s"
+    return f"n = {_range(replicates)} replicate{plural}, {_range(samples)} generated samples each"
+
+
+def status_counts(state: SweepState) -> dict[Status, int]:
+    """Trials by status, in the order of `Status`, without zeros."""
+    statuses = [record.status for record in state.records.values()]
+    return {status: statuses.count(status) for status in Status if status in statuses}
+
+
+def _range(values: set[int]) -> str:
+    return f"{min(values):,}" if len(values) == 1 else f"{min(values):,} to {max(values):,}"

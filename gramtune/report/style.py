@@ -1,0 +1,145 @@
+"""What the figures have in common: size, colours, symbols, axes. No pyplot: nothing here is global."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, StrMethodFormatter
+
+from gramtune.report.labels import basis_text, direction_text
+from gramtune.sweep.state import Status, SweepState
+
+WIDTH, HEIGHT = 3.4, 2.8
+"""Inches: one column of a two-column paper."""
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C7A00")
+"""Okabe and Ito's colours, told apart by the colour-blind; the yellow is darkened to show on white."""
+MARKERS = "osD^vPX*"
+LOST = {Status.DIVERGED: "^", Status.FAILED: "X", Status.PRUNED: "v"}
+"""Symbols of trials that have no final value."""
+_LOST_COLOUR = "#B00000"
+_TEXT, _SMALL = 8, 7
+
+
+def column_figure(state: SweepState) -> tuple[Figure, Axes]:
+    """An empty figure of column width, with what stands behind its values as the title."""
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(f"{state.plan.sweep.name}: mean ± std\n{basis_text(state)}", fontsize=_SMALL, loc="left")
+    axes.tick_params(labelsize=_SMALL)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", linewidth=0.4, alpha=0.4)
+    axes.set_ylabel(f"{state.plan.metric} ({direction_text(state)})", fontsize=_TEXT)
+    return figure, axes
+
+
+def label_x(axes: Axes, text: str) -> None:
+    """The label of the x axis."""
+    axes.set_xlabel(escaped(text), fontsize=_TEXT)
+
+
+def legend(figure: Figure, handles: Sequence[Line2D], title: str | None = None, columns: int = 4) -> None:
+    """A legend below the axes, where it hides nothing."""
+    if handles:
+        figure.legend(
+            handles=handles,
+            title=None if title is None else escaped(title),
+            loc="outside lower center",
+            ncols=min(columns, len(handles)),
+            fontsize=_SMALL - 1,
+            title_fontsize=_SMALL - 1,
+            frameon=False,
+            handlelength=1.4,
+            columnspacing=1.0,
+            handletextpad=0.4,
+        )
+
+
+def say_empty(axes: Axes) -> None:
+    """Says, where the curve would be, that there is none."""
+    axes.text(0.5, 0.5, "no trial has a value", transform=axes.transAxes, ha="center", va="center", fontsize=_TEXT)
+
+
+def mark_lost(axes: Axes, status: Status, x: Sequence[float], colour: str = _LOST_COLOUR) -> None:
+    """Marks, at the top edge, the places of trials that ended without a final value."""
+    axes.plot(
+        x,
+        [1.0] * len(x),
+        LOST[status],
+        color=colour,
+        markersize=5,
+        clip_on=False,
+        zorder=5,
+        transform=axes.get_xaxis_transform(),
+        gid=status.value,
+    )
+
+
+def lost_handle(status: Status, colour: str = _LOST_COLOUR) -> Line2D:
+    """The legend's entry for `mark_lost`."""
+    return Line2D([], [], color=colour, marker=LOST[status], linestyle="none", markersize=5, label=status.value)
+
+
+def mark_end(axes: Axes, status: Status, x: float, y: float, colour: Any) -> None:
+    """Marks where the curve of a trial stops short."""
+    axes.plot([x], [y], LOST[status], color=colour, markersize=5, zorder=5, gid=status.value)
+
+
+def colour_bar(figure: Figure, axes: Axes, scale: ScalarMappable, text: str) -> None:
+    """A colour bar beside the axes."""
+    bar = figure.colorbar(scale, ax=axes, pad=0.02)
+    bar.set_label(escaped(text), fontsize=_SMALL)
+    bar.ax.tick_params(labelsize=_SMALL)
+
+
+def numeric(values: Iterable[object]) -> bool:
+    """Whether all values are numbers; true and false are not."""
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def scale_y(axes: Axes, values: Iterable[float]) -> None:
+    """A logarithmic y axis where the drawn values are positive and span more than 1.5 decades."""
+    known = list(values)
+    if not spans(known, 1.5):
+        return
+    axes.set_yscale("log", nonpositive="clip")
+    low, high = math.log10(min(known)), math.log10(max(known))
+    margin = 0.06 * (high - low)
+    axes.set_ylim(10 ** (low - margin), 10 ** (high + margin))
+    if high - low < 3:  # few decades have few powers of ten
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def spans(values: Sequence[float], decades: float) -> bool:
+    """Whether all values are positive and max/min exceeds so many powers of ten."""
+    return bool(values) and min(values) > 0 and math.log10(max(values) / min(values)) > decades
+
+
+def tick_values(axes: Axes, places: Sequence[float], texts: Sequence[str]) -> None:
+    """Ticks at the values that were tried; labels that would touch their left neighbour are left out."""
+    to_axes = axes.transData.transform
+    left, right = (to_axes((x, axes.get_ylim()[1]))[0] for x in axes.get_xlim())
+    labels, edge = [], -math.inf
+    for place, text in sorted(zip(places, texts, strict=True)):
+        centre = (to_axes((place, axes.get_ylim()[1]))[0] - left) / (right - left)
+        half = 0.012 * len(text)  # width of a character at column width, as part of the axis
+        fits = centre - half > edge
+        labels.append(escaped(text) if fits else "")
+        edge = centre + half + 0.01 if fits else edge
+    axes.xaxis.set_major_locator(FixedLocator(sorted(places)))
+    axes.xaxis.set_minor_locator(FixedLocator([]))
+    axes.set_xticks(sorted(places), labels)
+
+
+def escaped(text: str) -> str:
+    """A label as it is: matplotlib would read what stands between two dollars as mathematics."""
+    return text.replace("$", r"\$")

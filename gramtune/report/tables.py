@@ -1,0 +1,158 @@
+"""The result of a sweep in words: one screen of plain text."""
+
+from __future__ import annotations
+
+import textwrap
+
+from gramtune.report.comparison import Difference, paired_difference, ranked, t_quantile
+from gramtune.report.labels import (
+    assignment_text,
+    basis_text,
+    count,
+    decimals_for,
+    direction_text,
+    leaves,
+    number,
+    spread_text,
+    status_counts,
+    value_text,
+)
+from gramtune.sweep.state import Status, SweepState, TrialRecord
+
+_ROWS = 24
+"""Trials in the table; of a longer sweep the best and where to find the others."""
+_REASONS = 6
+_WIDTH = 100
+_FEW = 5
+"""Replicates below which an interval is called what it is: wide."""
+
+
+def summary_lines(state: SweepState) -> list[str]:
+    """Counts by status, the table of trials, the best one, what the data can tell apart, what went wrong and why."""
+    sections = [_wrapped(_heading(state)), _table(state), _wrapped(_best(state)), _wrapped(_problems(state))]
+    lines = [line for section in sections if section for line in ("", *section)]
+    return lines[1:]
+
+
+def _heading(state: SweepState) -> list[str]:
+    sweep = state.plan.sweep
+    counts = ", ".join(f"{n} {status}" for status, n in status_counts(state).items())
+    return [
+        f"{sweep.name}: {sweep.about}".removesuffix(": "),
+        f"{count(len(state.records), 'trial')}: {counts}",
+        f"{state.plan.metric} ({direction_text(state)}), mean ± standard deviation; {basis_text(state)}",
+    ]
+
+
+def _table(state: SweepState) -> list[str]:
+    best, ranking = state.best, ranked(state)
+    shown = list(state.records.values())
+    if len(shown) > _ROWS:
+        shown = [*ranking, *(record for record in shown if record not in ranking)][:_ROWS]
+    names = leaves(state.plan.sweep.space)
+    header = [*names.values(), state.plan.metric, "n", "status", ""]
+    rows = [header, *(_row(record, state, "best" if record is best else "") for record in shown)]
+    hidden = len(state.records) - len(shown)
+    return _aligned(rows) + ([f"… and {count(hidden, 'more trial')}: see trials.csv"] if hidden else [])
+
+
+def _row(record: TrialRecord, state: SweepState, note: str) -> list[str]:
+    summary = record.summary(state.plan.metric)
+    values = [value_text(record.trial.assignment[key]) for key in state.plan.sweep.space]
+    return [*values, spread_text(summary), str(summary.n) if summary else "0", _status(record), note]
+
+
+def _status(record: TrialRecord) -> str:
+    total = record.trial.config.training.steps
+    if record.status == Status.COMPLETED or record.last is None or record.last.step >= total:
+        return record.status.value
+    return f"{record.status} at step {record.last.step:,} of {total:,}"
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Columns of equal width; all but the last two, which are words, to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    words = len(widths) - 2
+    return [
+        "  ".join(
+            cell.ljust(width) if i >= words else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _wrapped(lines: list[str]) -> list[str]:
+    """Long lines cut between words, their continuation indented by four."""
+    return [part for line in lines for part in textwrap.wrap(line, _WIDTH, subsequent_indent="    ")]
+
+
+def _best(state: SweepState) -> list[str]:
+    ranking = ranked(state)
+    if not ranking:
+        return ["Best: none, because no trial has completed."]
+    best, summary = ranking[0], ranking[0].summary(state.plan.metric)
+    assert summary is not None
+    assert best.last is not None
+    return [
+        f"Best: {assignment_text(best.trial.assignment)}, with {state.plan.metric} {spread_text(summary)} "
+        f"({count(summary.n, 'replicate')}, {count(best.last.samples, 'generated sample')} each)",
+        *_comparisons(state, ranking),
+    ]
+
+
+def _comparisons(state: SweepState, ranking: list[TrialRecord]) -> list[str]:
+    """The best against the runner-up and the worst, and how far to trust that."""
+    best, *others = ranking
+    if not others:
+        return ["No other trial has completed: nothing to compare it with."]
+    rivals = (
+        {"runner-up": others[0], "worst completed": others[-1]}
+        if len(others) > 1
+        else {"only other completed": others[0]}
+    )
+    differences = [paired_difference(rival, best, state.plan.metric) for rival in rivals.values()]
+    lines = [
+        f"  against the {role}, {assignment_text(rival.trial.assignment)}: {_verdict(difference)}"
+        for (role, rival), difference in zip(rivals.items(), differences, strict=True)
+    ]
+    known = [difference for difference in differences if difference]
+    return lines + _caveats(state, ranking, min((d.n for d in known), default=0))
+
+
+def _verdict(difference: Difference | None) -> str:
+    if difference is None:
+        return "cannot be told, since fewer than two seeds have a value in both trials (--replicates 3)"
+    decimals = decimals_for(max(difference.high - difference.low, 0) / 4)
+    mean, low, high = (number(value, decimals) for value in (difference.mean, difference.low, difference.high))
+    interval = f"difference {mean}, 95 % interval {low} to {high} (paired, n = {difference.n})"
+    if difference.separated:
+        return f"separated; {interval}"
+    return f"NOT separated, the order may be chance; {interval}"
+
+
+def _caveats(state: SweepState, ranking: list[TrialRecord], n: int) -> list[str]:
+    lines = []
+    if n:
+        few = f", which makes intervals wide (t = {t_quantile(n - 1):.2f})" if n < _FEW else ""
+        lines.append(
+            f"  The intervals are Student's t over {n} seeds{few}. They do not allow for the pick of best and worst "
+            f"out of {len(ranking)} by these same values; confirm a close call with fresh seeds (--set training.seed)."
+        )
+    if len(samples := {record.last.samples for record in ranking if record.last}) > 1:
+        lines.append(
+            f"  Values rest on {min(samples):,} to {max(samples):,} generated samples; a metric that is biased in "
+            "their number, as Fréchet distances are, cannot be compared across them."
+        )
+    return lines
+
+
+def _problems(state: SweepState) -> list[str]:
+    """Diverged and failed trials with their reasons, and how many have not ended."""
+    bad = [r for r in state.records.values() if r.status in (Status.DIVERGED, Status.FAILED)]
+    lines = [f"{r.status} {assignment_text(r.trial.assignment)}: {r.reason}" for r in bad[:_REASONS]]
+    if len(bad) > _REASONS:
+        lines.append(f"… and {len(bad) - _REASONS} more DIVERGED or FAILED: see trials.csv")
+    if left := state.unfinished:
+        lines.append(f"Unfinished: {count(len(left), 'trial')}")
+    return lines

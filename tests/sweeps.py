@@ -1,0 +1,33 @@
+"""Space files for tests: the paper's axis on a base that trains in a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+BASE = """\
+data: {name: digits}
+objective: {name: gram, critic_dim: 4, bandwidths: [1, 4]}
+network: {name: dcgan, noise_dim: 4, width: 4}
+optimizer: {name: adam, learning_rate: 1e-3}
+training: {batch_size: 16, steps: 6, eval_every: 3, eval_samples: 100}
+metrics: [fid_digits]
+metric: fid_digits
+"""
+SPACE = """\
+name: axis
+about: Does K matter?
+base: base/tiny.yaml
+space:
+  objective.critic_dim: {grid: [1, 4, 16]}
+replicates: 2
+resources: {cpu: 1, gpu: 0}
+"""
+
+
+def write_space(folder: Path, space: str = SPACE, base: str = BASE) -> Path:
+    """Writes both files into `folder`; returns the space file."""
+    (folder / "base").mkdir(exist_ok=True)
+    (folder / "base" / "tiny.yaml").write_text(base, encoding="utf-8")
+    path = folder / "axis.yaml"
+    path.write_text(space, encoding="utf-8")
+    return path

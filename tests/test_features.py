@@ -1,0 +1,228 @@
+"""Feature extractors: the shipped digit features, and Inception as pytorch-fid runs it."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from pytorch_fid import inception as pytorch_fid_inception
+from pytorch_fid.fid_score import get_activations
+from torch import Tensor, nn
+
+from gramtune.components import FeatureExtractor, Shape, Unavailable
+from gramtune.data.digits import load_split
+from gramtune.features import inception
+from gramtune.features.digits_cnn import DigitsCnn
+from gramtune.features.identity import Identity
+from gramtune.features.inception import ENV, FILE, Inception
+from gramtune.pixels import to_float
+from gramtune.registry import classes, create
+from gramtune.training.evaluator import extract
+
+CPU = torch.device("cpu")
+SHAPES: list[Shape] = [(2,), (1, 8, 8), (1, 28, 28), (3, 32, 32)]
+NAMES = list(classes(FeatureExtractor))
+
+
+@pytest.fixture(scope="session")
+def inception_state() -> dict[str, Tensor]:
+    """Random weights for pytorch-fid's network, scaled so that features keep their size through 20 layers."""
+    from pytorch_fid.inception import FIDInceptionA, FIDInceptionC, FIDInceptionE_1, FIDInceptionE_2
+
+    network = pytorch_fid_inception._inception_v3(num_classes=1008, aux_logits=False, weights=None)
+    for i, (channels, pool) in enumerate(((192, 32), (256, 64), (288, 64))):
+        setattr(network, f"Mixed_5{'bcd'[i]}", FIDInceptionA(channels, pool_features=pool))
+    for letter, channels in zip("bcde", (128, 160, 160, 192), strict=True):
+        setattr(network, f"Mixed_6{letter}", FIDInceptionC(768, channels_7x7=channels))
+    network.Mixed_7b, network.Mixed_7c = FIDInceptionE_1(1280), FIDInceptionE_2(2048)
+    rng = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, generator=rng)
+    return network.state_dict()
+
+
+@pytest.fixture(scope="session")
+def weight_file(inception_state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real format: a state dict in a .pth file."""
+    path = tmp_path_factory.mktemp("weights") / FILE
+    torch.save(inception_state, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def old_weight_file(inception_state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as torch wrote it before 1.6, when the official weights were published."""
+    path = tmp_path_factory.mktemp("old weights") / FILE
+    torch.save(inception_state, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_contract(name: str, shape: Shape, weight_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """[B, *shape] → [B, d] float32, frozen, each sample's features independent of the others in its batch."""
+    monkeypatch.setenv(ENV, str(weight_file))
+    extractor = create(FeatureExtractor, name)
+    try:
+        dim = extractor.dim(shape)
+    except ValueError as error:
+        assert len(str(error).splitlines()) == 1
+        assert "×".join(map(str, shape)) in str(error)
+        return
+    extractor.check(tmp_path)
+    network = extractor.load(tmp_path, CPU)
+    samples = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    features = extract(network, samples)
+    assert features.shape == (3, dim)
+    assert features.dtype == torch.float32
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    torch.testing.assert_close(extract(network, samples[1:2]), features[1:2], atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(features[0], features[1]), "the features do not tell samples apart"
+    assert create(FeatureExtractor, name).fingerprint == extractor.fingerprint
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_some_shape_is_read(name: str) -> None:
+    read = 0
+    for shape in SHAPES:
+        try:
+            read += create(FeatureExtractor, name).dim(shape) > 0
+        except ValueError:
+            continue
+    assert read
+
+
+def test_identity_flattens() -> None:
+    x = torch.arange(12.0).view(2, 1, 2, 3)
+    assert Identity().dim((1, 2, 3)) == 6
+    assert torch.equal(Identity().load(Path("unused"), CPU)(x), x.view(2, 6))
+
+
+# Digits
+
+
+def test_digit_features_hold_what_a_classifier_needs() -> None:
+    """A linear read-out, fitted on the training part by least squares, is right on 97 % of the held-out part."""
+    train, held_out, train_labels, held_out_labels = load_split()
+    network = DigitsCnn().load(Path("unused"), CPU)
+    x, y = (with_bias(extract(network, to_float(images)).double()) for images in (train, held_out))
+    targets = nn.functional.one_hot(train_labels, 10).double()
+    readout = torch.linalg.lstsq(x, targets, driver="gelsd").solution
+    accuracy = ((y @ readout).argmax(dim=1) == held_out_labels).double().mean().item()
+    assert accuracy >= 0.97
+
+
+def with_bias(features: Tensor) -> Tensor:
+    return torch.cat((features, features.new_ones(len(features), 1)), dim=1)
+
+
+def test_digit_weights_are_the_shipped_file() -> None:
+    """The fingerprint is part of every cache key; other weights make other numbers."""
+    shipped = (files("gramtune.features") / "digits_cnn.safetensors").read_bytes()
+    assert DigitsCnn().fingerprint == f"digits_cnn-{hashlib.sha256(shipped).hexdigest()[:16]}"
+
+
+# Inception
+
+
+@pytest.fixture
+def theirs(inception_state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> nn.Module:
+    """pytorch-fid's own network on the same weights: its download is the only thing replaced."""
+    monkeypatch.setattr(pytorch_fid_inception, "load_state_dict_from_url", lambda *_args, **_kwargs: inception_state)
+    return pytorch_fid_inception.InceptionV3([pytorch_fid_inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]]).eval()
+
+
+@pytest.mark.parametrize(("shape", "mode"), [((3, 32, 32), "RGB"), ((1, 28, 28), "L")], ids=str)
+def test_inception_equals_pytorch_fid_on_png_files(
+    shape: Shape, mode: str, theirs: nn.Module, weight_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Range, resizing, channels and pooling are those of the pytorch-fid command line, which reads files."""
+    monkeypatch.setenv(ENV, str(weight_file))
+    images = torch.randint(0, 256, (3, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy(), mode).save(path)
+    expected = get_activations(paths, theirs, batch_size=2, dims=2048, device="cpu", num_workers=0)
+    got = extract(Inception().load(tmp_path, CPU), to_float(images))
+    assert expected.std() > 0.01, "features that vanish agree with anything"
+    torch.testing.assert_close(got.double(), torch.from_numpy(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_weights_of_an_old_torch_are_the_same(
+    weight_file: Path, old_weight_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    states = []
+    for path in (weight_file, old_weight_file):
+        monkeypatch.setenv(ENV, str(path))
+        Inception().check(tmp_path)
+        states.append(Inception().load(tmp_path, CPU).state_dict())
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_loading_leaves_pytorch_fid_as_it_was(weight_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENV, str(weight_file))
+    before = pytorch_fid_inception.load_state_dict_from_url
+    Inception().load(Path("unused"), CPU)
+    assert pytorch_fid_inception.load_state_dict_from_url is before
+
+
+def test_other_weights_have_another_fingerprint(weight_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ENV, raising=False)
+    official = Inception().fingerprint
+    monkeypatch.setenv(ENV, str(weight_file))
+    assert Inception().fingerprint != official
+
+
+def assert_one_line(error: Unavailable, *parts: str) -> None:
+    assert len(str(error).splitlines()) == 1
+    assert all(part in str(error) for part in parts), str(error)
+
+
+@pytest.mark.usefixtures("offline")
+def test_missing_weights_without_network_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ENV, raising=False)
+    with pytest.raises(Unavailable) as caught:
+        Inception().check(tmp_path / "not there yet")
+    assert_one_line(caught.value, str(tmp_path / "not there yet" / FILE), inception.URL, ENV)
+    assert list((tmp_path / "not there yet").iterdir()) == [], "half a download was left behind"
+
+
+def test_half_a_download_is_found_before_training(
+    weight_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ENV, raising=False)
+    (tmp_path / FILE).write_bytes(weight_file.read_bytes()[:1000])
+    with pytest.raises(Unavailable, match="damaged") as caught:
+        Inception().check(tmp_path)
+    assert_one_line(caught.value, str(tmp_path / FILE), "6726825d")
+
+
+def test_a_variable_that_names_no_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENV, str(tmp_path / "nothing.pth"))
+    with pytest.raises(Unavailable) as caught:
+        Inception().check(tmp_path)
+    assert_one_line(caught.value, ENV, "nothing.pth")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "truncated old", "a web page", "another network", "another thing"])
+def test_damaged_weights_of_ones_own_are_found_before_training(
+    damage: str, weight_file: Path, old_weight_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "own.pth"
+    if damage.startswith("truncated"):
+        path.write_bytes((weight_file if damage == "truncated" else old_weight_file).read_bytes()[:1_000_000])
+    elif damage == "a web page":
+        path.write_text("<html>404 Not Found</html>")
+    else:
+        torch.save(nn.Linear(2, 2).state_dict() if damage == "another network" else [1, 2], path)
+    monkeypatch.setenv(ENV, str(path))
+    for use in (lambda: Inception().check(tmp_path), lambda: Inception().load(tmp_path, CPU)):
+        with pytest.raises(Unavailable) as caught:
+            use()
+        assert_one_line(caught.value, str(path), inception.URL)

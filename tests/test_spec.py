@@ -1,0 +1,110 @@
+# ruff: noqa: E501 - a table of messages, each in full
+import pytest
+from sweeps import BASE, SPACE, write_space
+
+from gramtune.sweep.faults import SpecError
+from gramtune.sweep.spec import Overrides, load_config, load_sweep
+
+
+def faults(folder, space=SPACE, base=BASE, **overrides):
+    """Each fault as `<file name or option>:<line>: message`."""
+    path = write_space(folder, space, base)
+    with pytest.raises(SpecError) as caught:
+        load_sweep(path, Overrides(**overrides))
+    return [str(fault).replace(f"{folder}/", "") for fault in caught.value.faults]
+
+
+def test_a_good_file_loads_with_its_base_inline(tmp_path):
+    sweep = load_sweep(write_space(tmp_path))
+    assert sweep.name == "axis"
+    config = sweep.config({"objective.critic_dim": 16})
+    assert config.objective.critic_dim == 16
+    assert config.training.replicates == 2
+    assert config.optimizer.learning_rate == 1e-3
+
+
+def test_overrides_reach_the_configuration(tmp_path):
+    # the field's first mistake: a sampled or overridden hyperparameter that never reaches the model
+    overrides = Overrides(name="other", replicates=5, set=("optimizer.learning_rate=2e-4", "objective.bandwidths=[3]"))
+    sweep = load_sweep(write_space(tmp_path), overrides)
+    config = sweep.config({"objective.critic_dim": 1})
+    assert (sweep.name, sweep.replicates, config.training.replicates) == ("other", 5, 5)
+    assert config.optimizer.learning_rate == 2e-4
+    assert config.objective.bandwidths == (3.0,)
+
+
+def test_another_base_gives_the_sweep_another_name(tmp_path):
+    path = write_space(tmp_path)
+    (tmp_path / "base" / "other.yaml").write_text(BASE.replace("steps: 6", "steps: 9"))
+    sweep = load_sweep(path, Overrides(base="other"))
+    assert sweep.name == "axis-other"
+    assert sweep.config({"objective.critic_dim": 1}).training.steps == 9
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("[1, 4, 16]", "[0, -3, 4]", ["axis.yaml:5: objective.critic_dim = 0 should be greater than 0",
+                                      "axis.yaml:5: objective.critic_dim = -3 should be greater than 0"]),
+        ("[1, 4, 16]", "[4.5]", ["axis.yaml:5: objective.critic_dim = 4.5 should be an integer"]),
+        ("[1, 4, 16]", '["1e-3"]', ["axis.yaml:5: objective.critic_dim = '1e-3' should be an integer; a number in quotes is a string"]),
+        ("[1, 4, 16]", "[]", ["axis.yaml:5: space.objective.critic_dim.grid = [] should be a list of at least 1"]),
+        ("[1, 4, 16]", "[4, 4]", ["axis.yaml:5: space.objective.critic_dim.grid: grid values must be distinct; 4 is repeated"]),
+        ("{grid: [1, 4, 16]}", "{values: [1]}", ["axis.yaml:5: missing key 'space.objective.critic_dim.grid'",
+                                                 "axis.yaml:5: unknown key 'space.objective.critic_dim.values'; legal: grid"]),
+        ("critic_dim:", "critc_dim:", ["axis.yaml:5: unknown key 'objective.critc_dim'; did you mean 'critic_dim'? legal: name, critic_dim"]),
+        ("replicates: 2", "replicas: 2", ["axis.yaml:6: unknown key 'replicas'; did you mean 'replicates'?"]),
+        ("replicates: 2", "replicates: 0", ["axis.yaml:6: replicates = 0 should be greater than 0"]),
+        ("replicates: 2", "metric: fid", ["axis.yaml:6: metric: 'fid' is not computed; the metrics here compute fid_digits"]),
+        ("replicates: 2", "search: {name: grdi}", ["axis.yaml:6: search.name = 'grdi' is not legal; legal: 'grid'"]),
+        ("gpu: 0}", "gpu: 1.5}", ["axis.yaml:7: resources.gpu: 1.5 GPUs: above 1 it must be a whole number"]),
+        ("base/tiny.yaml", "base/tny.yaml", ["axis.yaml:3: file 'base/tny.yaml' does not exist; base holds tiny.yaml"]),
+        ("name: axis", "name: a/b", ["axis.yaml:1: name = 'a/b' should be letters, digits, '.', '_' and '-'"]),
+        ("space:\n  objective.critic_dim: {grid: [1, 4, 16]}", "space: {}", ["axis.yaml:4: space = {} should be"]),
+    ],
+)  # fmt: skip
+def test_faults_of_the_space_file(tmp_path, old, new, expected):
+    assert old in SPACE
+    found = [line for line in faults(tmp_path, SPACE.replace(old, new)) if "training.replicates" not in line]
+    assert len(found) == len(expected)
+    for line, start in zip(found, expected, strict=True):
+        assert line.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("learning_rate: 1e-3", 'learning_rate: "1e-3"', "base/tiny.yaml:4: optimizer.learning_rate = '1e-3' should be a number; a number in quotes is a string"),
+        ("learning_rate: 1e-3", "learning_rate: true", "base/tiny.yaml:4: optimizer.learning_rate = True should be a number"),
+        ("learning_rate: 1e-3", "learning_rate: .nan", "base/tiny.yaml:4: optimizer.learning_rate = nan should be a finite number"),
+        ("name: gram", "name: gramm", "base/tiny.yaml:2: objective.name = 'gramm' does not exist; did you mean 'gram'? legal: gan, gram"),
+        ("steps: 6", "step: 6", "base/tiny.yaml:5: unknown key 'training.step'; did you mean 'steps'?"),
+        ("[fid_digits]", "[fid_digts]", "base/tiny.yaml:6: metrics[0].name = 'fid_digts' does not exist; did you mean 'fid_digits'?"),
+        ("metric: fid_digits", "metric: fid", "base/tiny.yaml:7: metric: 'fid' is not computed"),
+        ("data: {name: digits}", "data: digits", "base/tiny.yaml:1: data = 'digits' should be a mapping"),
+    ],
+)  # fmt: skip
+def test_faults_of_the_base_are_found_there(tmp_path, old, new, expected):
+    assert old in BASE
+    assert any(line.startswith(expected) for line in faults(tmp_path, base=BASE.replace(old, new)))
+
+
+def test_all_faults_of_all_sources_come_at_once(tmp_path):
+    space = SPACE.replace("[1, 4, 16]", "[0]").replace("replicates", "replicas")
+    base = BASE.replace("width: 4", "width: -4")
+    lines = faults(tmp_path, space, base, set=("training.steps=0", "rubbish"))
+    assert [line.split(": ")[0] for line in lines] == [
+        "--set rubbish",
+        "--set training.steps",
+        "axis.yaml:5",
+        "axis.yaml:6",
+        "base/tiny.yaml:3",
+    ]
+
+
+def test_a_config_file_gets_the_same_treatment(tmp_path):
+    write_space(tmp_path)
+    base = tmp_path / "base" / "tiny.yaml"
+    assert load_config(base, ("training.steps=7",)).training.steps == 7
+    with pytest.raises(SpecError, match=r"--set training\.stps: unknown key 'training\.stps'; did you mean 'steps'"):
+        load_config(base, ("training.stps=7",))

@@ -1,0 +1,471 @@
+"""One trial without Ray: reproducible, resumable bit for bit, undisturbed by evaluation, honest about divergence."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pytest
+import torch
+from torch import Tensor
+
+from gramtune.components import CriticSpec, Losses, Objective, View
+from gramtune.objectives.gram import Gram
+from gramtune.registry import classes
+from gramtune.training.config import TrialConfig
+from gramtune.training.evaluator import Evaluator, extract
+from gramtune.training.seeds import stream
+from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
+
+Settings = dict[str, Any]
+Fitting = Callable[..., TrialConfig | None]
+NAMES = list(classes(Objective))
+CPU = torch.device("cpu")
+
+
+def trainer(config: TrialConfig | Settings) -> Trainer:
+    config = config if isinstance(config, TrialConfig) else TrialConfig.model_validate(config)
+    return Trainer(config, Path("unused"), CPU)
+
+
+def assert_same(a: Any, b: Any, place: str = "state") -> None:
+    """Equal in structure and to the last bit."""
+    assert type(a) is type(b), place
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), place
+        for key in a:
+            assert_same(a[key], b[key], f"{place}[{key!r}]")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), place
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{place}[{i}]")
+    elif isinstance(a, Tensor):
+        assert a.dtype == b.dtype, place
+        assert torch.equal(a, b), place
+    else:
+        assert a == b, place
+
+
+def training_state(trained: Trainer) -> dict[str, Any]:
+    """A copy of everything but the clock."""
+    return copy.deepcopy({key: value for key, value in trained.state_dict().items() if key != "seconds"})
+
+
+def numbers(values: PerReplicate) -> list[float]:
+    return [value for row in values.values() for value in row if value is not None]
+
+
+# Resuming
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_resumed_equals_uninterrupted(name: str, fitting: Fitting, tmp_path: Path) -> None:
+    """Weights, buffers, moments and random streams, and every number reported after the restart."""
+    config = fitting(name)
+    assert config is not None
+    whole = trainer(config)
+    whole.advance(3)
+    whole.save(tmp_path / "trainer.pt")
+    reported = whole.advance(4), whole.evaluate()
+
+    resumed = trainer(config)
+    resumed.advance(1)  # a reused actor has been elsewhere before
+    resumed.load(tmp_path / "trainer.pt")
+    assert resumed.step == 3
+    assert (resumed.advance(4), resumed.evaluate()) == reported
+    assert_same(training_state(resumed), training_state(whole))
+
+
+@pytest.mark.parametrize("base", ["ring_config", "digits_config"])
+def test_resume_restores_every_kind_of_state(base: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """The witness for the test above: a checkpoint without any one of its parts resumes to other weights."""
+    config = TrialConfig.model_validate(request.getfixturevalue(base))
+    whole = trainer(config)
+    whole.advance(3)
+    saved = copy.deepcopy(whole.state_dict())
+    whole.advance(3)
+    for part in ("networks", "optimizers", "streams"):
+        broken, fresh = copy.deepcopy(saved), trainer(config)
+        for mine, other in zip(broken["replicates"], fresh.state_dict()["replicates"], strict=True):
+            mine[part] = copy.deepcopy(other[part])
+        fresh.load_state_dict(broken)
+        fresh.advance(3)
+        with pytest.raises(AssertionError):
+            assert_same(training_state(fresh), training_state(whole))
+
+
+def test_the_clock_goes_on(ring_config: Settings, tmp_path: Path) -> None:
+    first, second = trainer(ring_config), trainer(ring_config)
+    first.advance(3)
+    first.save(tmp_path / "trainer.pt")
+    second.load(tmp_path / "trainer.pt")
+    assert second.seconds == first.seconds > 0
+    second.advance(1)
+    assert second.seconds > first.seconds
+
+
+def test_a_changed_learning_rate_survives_a_restore(ring_config: Settings, tmp_path: Path) -> None:
+    """Adam's step is proportional to the rate: from the same checkpoint, ten times the rate moves ten times as far."""
+    slow = trainer(ring_config)
+    slow.advance(3)
+    slow.save(tmp_path / "trainer.pt")
+    fast = trainer(ring_config | {"optimizer": {"name": "adam", "learning_rate": 1e-2}})
+    fast.load(tmp_path / "trainer.pt")
+    start = [p.detach().clone() for p in slow.replicates[0].generator.parameters()]
+    assert_same([p.detach() for p in fast.replicates[0].generator.parameters()], start)
+    slow.advance(1)
+    fast.advance(1)
+    for before, near, far in zip(
+        start, slow.replicates[0].generator.parameters(), fast.replicates[0].generator.parameters(), strict=True
+    ):
+        torch.testing.assert_close(far.detach() - before, 10 * (near.detach() - before), atol=1e-5, rtol=1e-3)
+        assert not torch.equal(far, before)
+
+
+def test_a_diverged_replicate_stays_diverged_after_a_restore(ring_config: Settings, tmp_path: Path) -> None:
+    first, second = trainer(ring_config), trainer(ring_config)
+    blow_up(first, 1)
+    first.advance(2)
+    first.save(tmp_path / "trainer.pt")
+    second.load(tmp_path / "trainer.pt")
+    assert [r.diverged for r in second.replicates] == [None, first.replicates[1].diverged]
+    assert second.advance(1)["loss/generator"][1] is None
+
+
+# Checkpoint files
+
+
+def test_a_checkpoint_holds_tensors_and_plain_values_only(digits_config: Settings, tmp_path: Path) -> None:
+    trained = trainer(digits_config)
+    trained.advance(1)
+    trained.save(tmp_path / "trainer.pt", {"trial": "critic_dim=3", "reports": [1, 2.5, None]})
+    content = torch.load(tmp_path / "trainer.pt", weights_only=True)
+    assert_same(content["trainer"], trained.state_dict())
+    assert trainer(digits_config).load(tmp_path / "trainer.pt") == {"trial": "critic_dim=3", "reports": [1, 2.5, None]}
+    assert [file.name for file in tmp_path.iterdir()] == ["trainer.pt"]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 50, 0.5, 0.99, "text", "list", "missing"])
+def test_a_damaged_checkpoint_is_one_line(kept: float | str, ring_config: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "trainer.pt"
+    trained = trainer(ring_config)
+    trained.save(path)
+    whole = path.read_bytes()
+    if kept == "missing":
+        path.unlink()
+    elif kept == "text":
+        path.write_text("no checkpoint at all")
+    elif kept == "list":
+        torch.save([1, 2, 3], path)
+    else:
+        path.write_bytes(whole[: kept if isinstance(kept, int) else int(len(whole) * float(kept))])
+    with pytest.raises(CheckpointError) as caught:
+        trained.load(path)
+    assert len(str(caught.value).splitlines()) == 1
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"objective": {"name": "gram", "critic_dim": 4, "bandwidths": [1.0]}},
+        {"objective": {"name": "mmd_net"}},
+        {"network": {"name": "mlp", "hidden": [8], "critic_hidden": [8]}},
+        {"training": {"batch_size": 16, "steps": 8, "eval_every": 4, "eval_samples": 100, "replicates": 2, "seed": 6}},
+        {"training": {"batch_size": 16, "steps": 8, "eval_every": 4, "eval_samples": 100, "replicates": 3, "seed": 5}},
+    ],
+    ids=["K", "objective", "widths", "seed", "replicates"],
+)
+def test_a_checkpoint_of_another_trial_is_refused(change: Settings, ring_config: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "trainer.pt"
+    for saved, loaded in ((ring_config, ring_config | change), (ring_config | change, ring_config)):
+        trainer(saved).save(path)
+        with pytest.raises(CheckpointError) as caught:
+            trainer(loaded).load(path)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_saving_is_all_or_nothing(ring_config: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up half-way leaves the checkpoint before it, and nothing else."""
+    path = tmp_path / "trainer.pt"
+    trained = trainer(ring_config)
+    trained.save(path)
+    before = path.read_bytes()
+    trained.advance(1)
+
+    def half(_state: object, file: Path) -> None:
+        Path(file).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="No space left"):
+        trained.save(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["trainer.pt"]
+    assert path.read_bytes() == before
+
+
+# Evaluation
+
+
+@pytest.mark.parametrize("base", ["ring_config", "digits_config"])
+def test_evaluation_never_disturbs_training(base: str, request: pytest.FixtureRequest) -> None:
+    settings = request.getfixturevalue(base)
+    quiet, watched = trainer(settings), trainer(settings)
+    for _ in range(10):
+        quiet.advance(1)
+        watched.evaluate()
+        watched.advance(1)
+        watched.preview(4)
+        torch.rand(1)  # the global generator is nobody's
+    assert_same(training_state(watched), training_state(quiet))
+
+
+def test_ten_steps_are_ten_times_one_step(ring_config: Settings) -> None:
+    at_once, singly = trainer(ring_config), trainer(ring_config)
+    at_once.advance(10)
+    for _ in range(10):
+        singly.advance(1)
+    assert_same(training_state(singly), training_state(at_once))
+
+
+def test_traces_are_means_over_the_steps(ring_config: Settings) -> None:
+    at_once, singly = trainer(ring_config), trainer(ring_config)
+    means, rows = at_once.advance(4), [singly.advance(1) for _ in range(4)]
+    for key, values in means.items():
+        for i, value in enumerate(values):
+            assert value == pytest.approx(sum(row[key][i] or 0 for row in rows) / 4, rel=1e-5)
+
+
+def test_evaluation_repeats_itself(digits_config: Settings) -> None:
+    trained = trainer(digits_config)
+    trained.advance(2)
+    first = trained.evaluate()
+    assert trained.evaluate() == first
+    assert [len(values) for values in first.values()] == [2]
+    assert len(set(first["fid_digits"])) == 2
+
+
+def test_previews_show_every_replicate(digits_config: Settings, ring_config: Settings) -> None:
+    trained = trainer(digits_config)
+    preview = trained.preview(3)
+    assert preview is not None
+    assert (preview.shape, preview.dtype) == ((6, 1, 8, 8), torch.uint8)
+    assert torch.equal(preview, trained.preview(3))
+    assert not torch.equal(preview[:3], preview[3:])
+    assert trainer(ring_config).preview() is None
+
+
+def test_a_sample_does_not_depend_on_its_chunk(digits_config: Settings) -> None:
+    """BatchNorm on batch statistics would make metrics depend on how many samples are drawn together."""
+    replicate = trainer(digits_config).replicates[0]
+    replicate.advance(2)
+    torch.testing.assert_close(replicate.sample(20, chunk=7), replicate.sample(20), atol=1e-6, rtol=1e-5)
+    assert replicate.generator.training
+
+
+def test_features_do_not_depend_on_the_batch_size(digits_config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TrialConfig.model_validate(digits_config)
+    network = config.extractors["digits_cnn"].load(Path("unused"), CPU)
+    samples = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    whole = extract(network, samples)
+    monkeypatch.setattr("gramtune.training.evaluator._CHUNK", 3)
+    torch.testing.assert_close(extract(network, samples), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_generated_images_are_judged_as_files_would_be(digits_config: Settings) -> None:
+    """Rounded to 8 bits, as the data are: otherwise a metric could see fractions that no image file has."""
+    config = TrialConfig.model_validate(digits_config)
+    evaluator = Evaluator(config, Path("unused"), CPU)
+    samples = torch.rand(100, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    rounded = ((samples + 1) * 127.5).round() / 127.5 - 1
+    assert evaluator.scores(samples) == pytest.approx(evaluator.scores(rounded), rel=1e-6)
+
+
+def test_held_out_data_score_better_than_noise(digits_config: Settings) -> None:
+    config = TrialConfig.model_validate(digits_config)
+    evaluator = Evaluator(config, Path("unused"), CPU)
+    data = config.data.train(Path("unused"))[:500].float() / 127.5 - 1
+    noise = torch.rand(500, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert evaluator.scores(data)["fid_digits"] < 0.1 * evaluator.scores(noise)["fid_digits"]
+
+
+# Seeds
+
+
+def test_a_replicate_equals_a_solo_run(digits_config: Settings) -> None:
+    together = trainer(digits_config)
+    together.advance(3)
+    scores = together.evaluate()["fid_digits"]
+    for i, replicate in enumerate(together.replicates):
+        training = digits_config["training"] | {"replicates": 1, "seed": digits_config["training"]["seed"] + i}
+        solo = trainer(digits_config | {"training": training})
+        solo.advance(3)
+        assert_same(solo.replicates[0].state_dict(), replicate.state_dict())
+        assert solo.evaluate()["fid_digits"] == [scores[i]]
+
+
+def test_replicates_differ(ring_config: Settings) -> None:
+    first, second = trainer(ring_config).replicates
+    assert (first.seed, second.seed) == (5, 6)
+    assert not torch.equal(first.sample(5), second.sample(5))
+
+
+def test_streams_differ_by_purpose_and_seed() -> None:
+    def draw(seed: int, purpose: str) -> list[float]:
+        return torch.rand(3, generator=stream(seed, purpose)).tolist()
+
+    draws = [draw(0, "noise"), draw(0, "batches"), draw(1, "noise")]
+    assert draws[0] == draw(0, "noise")
+    assert all(a != b for i, a in enumerate(draws) for b in draws[:i])
+
+
+def test_trials_are_paired_across_critic_dimensions(ring_config: Settings) -> None:
+    """Replicate i sees the same initial generator, noise and minibatches whatever K is: differences are K's alone."""
+    first = [Recording.run(ring_config, critic_dim) for critic_dim in (2, 7)]
+    assert len(first[0]) == 3
+    for (real, fake), (other_real, other_fake) in zip(*first, strict=True):
+        assert torch.equal(real, other_real)
+        assert real.shape == fake.shape == other_fake.shape
+    assert torch.equal(first[0][0][1], first[1][0][1])  # G(z) before anything has been learnt
+    assert not torch.equal(first[0][2][1], first[1][2][1])
+    states = []
+    for critic_dim in (2, 7):
+        trained = trainer(ring_config | {"objective": {"name": "gram", "critic_dim": critic_dim, "bandwidths": [1.0]}})
+        trained.advance(3)
+        states.append([replicate.state_dict()["streams"] for replicate in trained.replicates])
+    assert_same(states[0], states[1])
+
+
+class Recording(Gram):
+    """GRAM that keeps what it was given."""
+
+    seen: ClassVar[list[tuple[Tensor, Tensor]]] = []
+
+    def losses(self, real: View, fake: View) -> Losses:
+        self.seen.append((real.samples.clone(), fake.samples.detach().clone()))
+        return super().losses(real, fake)
+
+    @classmethod
+    def run(cls, settings: Settings, critic_dim: int) -> list[tuple[Tensor, Tensor]]:
+        """(data, generated) of three steps of the first replicate."""
+        cls.seen.clear()
+        objective = cls.model_validate({"critic_dim": critic_dim, "bandwidths": [1.0]})
+        replaced(settings, objective).replicates[0].advance(3)
+        return list(cls.seen)
+
+
+def replaced(settings: Settings, objective: Objective) -> Trainer:
+    """A trainer with an objective that only this test knows."""
+    return trainer(TrialConfig.model_validate(settings).model_copy(update={"objective": objective}))
+
+
+# Divergence
+
+
+def blow_up(trained: Trainer, index: int, value: float = 1e30) -> None:
+    """Makes the generator of one replicate produce numbers whose squares overflow."""
+    with torch.no_grad():
+        next(trained.replicates[index].generator.parameters()).fill_(value)
+
+
+def parameters(trained: Trainer, index: int) -> list[bytes]:
+    """Every parameter of generator and critic, NaN compared like any other pattern of bits."""
+    networks = trained.replicates[index]._networks.values()
+    return [p.detach().numpy().tobytes() for network in networks for p in network.parameters()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_non_finite_loss_freezes_its_replicate_alone(name: str, fitting: Fitting) -> None:
+    config = fitting(name)
+    assert config is not None
+    trained, undisturbed = trainer(config), trainer(config)
+    blow_up(trained, 1, math.nan)
+    frozen = parameters(trained, 1)
+    traces, expected = trained.advance(3), undisturbed.advance(3)
+
+    assert "loss is nan at step 1" in (trained.replicates[1].diverged or "")
+    assert parameters(trained, 1) == frozen
+    assert trained.replicates[1].generator_steps == 0
+    assert trained.replicates[1].state_dict()["optimizers"]["generator"]["state"] == {}
+    assert {key: values[0] for key, values in traces.items()} == {key: values[0] for key, values in expected.items()}
+    assert all(values[1] is None for values in traces.values())
+
+    assert_same(trained.replicates[0].state_dict(), undisturbed.replicates[0].state_dict())
+    scores = trained.evaluate()
+    assert [value for values in scores.values() for value in values[1:]] == [None] * len(scores)
+    assert all(map(math.isfinite, numbers(traces) + numbers(scores)))
+    assert not trained.done
+    trained.advance(5)
+    assert trained.done
+    assert parameters(trained, 1) == frozen
+
+
+def test_an_overflow_is_found_before_the_optimiser_moves(ring_config: Settings) -> None:
+    """All parameters are finite; the squared distances are not."""
+    trained = trainer(ring_config)
+    blow_up(trained, 0)
+    frozen = parameters(trained, 0)
+    trained.advance(1)
+    assert (trained.replicates[0].diverged or "").endswith(" at step 1")
+    assert parameters(trained, 0) == frozen
+    assert trained.replicates[1].diverged is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_diverged_is_done_and_traces_are_of_the_steps_that_were_taken(name: str, fitting: Fitting) -> None:
+    """A joint step is fine and moves everything to infinity; where steps alternate, the critic's alone does."""
+    config = fitting(name)
+    assert config is not None
+    optimizer = config.optimizer.model_copy(update={"learning_rate": 1e38})
+    trained, sane = trainer(config.model_copy(update={"optimizer": optimizer})), trainer(config)
+    taken = 1 if config.objective.joint else 0
+    assert trained.advance(6) == (sane.advance(1) if taken else {})
+    assert [replicate.generator_steps for replicate in trained.replicates] == [taken] * 2
+    assert all((replicate.diverged or "").endswith(f" at step {taken + 1}") for replicate in trained.replicates)
+    assert trained.step < config.training.steps
+    assert trained.done
+    assert (trained.evaluate(), trained.advance(1)) == ({}, {})
+
+
+class InfiniteSlope(Objective):
+    """Both losses are finite, and so is the critic's gradient, but √ at 0 has none."""
+
+    name: Literal["infinite_slope"] = "infinite_slope"
+
+    def critic(self) -> CriticSpec | None:
+        return CriticSpec(1)
+
+    def losses(self, real: View, fake: View) -> Losses:
+        assert real.features is not None
+        return Losses(real.features.mean(), (fake.samples * 0).sum().sqrt(), {})
+
+
+def test_a_non_finite_gradient_moves_neither_network(ring_config: Settings) -> None:
+    """In a joint step the critic must not move either: its checkpoint would be of no step at all."""
+    trained = replaced(ring_config, InfiniteSlope())
+    frozen = [parameters(trained, i) for i in range(2)]
+    assert trained.advance(2) == {}
+    assert [r.diverged for r in trained.replicates] == ["gradient norm of the generator is nan at step 1"] * 2
+    assert [parameters(trained, i) for i in range(2)] == frozen
+
+
+def test_a_metric_that_is_no_number_ends_the_replicate(ring_config: Settings) -> None:
+    trained = trainer(ring_config)
+    blow_up(trained, 1, 3e38)
+    scores = trained.evaluate()
+    assert scores["sliced_wasserstein"][1] is None
+    assert math.isfinite(scores["sliced_wasserstein"][0] or math.nan)
+    assert (trained.replicates[1].diverged or "").startswith("sliced_wasserstein is ")
+    assert (trained.replicates[1].diverged or "").endswith(" at step 0")
+
+
+def test_a_diverged_replicate_can_still_be_shown(digits_config: Settings) -> None:
+    trained = trainer(digits_config)
+    blow_up(trained, 1, math.nan)
+    trained.advance(1)
+    preview = trained.preview(2)
+    assert preview is not None
+    assert preview.shape == (4, 1, 8, 8)

@@ -1,0 +1,62 @@
+import pytest
+
+from gramtune.sweep.faults import SpecError
+from gramtune.sweep.yaml_source import parse_value, read_yaml
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("1E5", 1e5),
+        (".5", 0.5),
+        ("-2", -2),
+        ("no", "no"),
+        ("2024-99-99", "2024-99-99"),
+        ("1:30", "1:30"),
+    ],
+)
+def test_scalars_are_those_of_yaml_1_2(text, value):
+    # PyYAML alone reads 1e-3 as a string, `no` as False, 1:30 as 90 and dies on 2024-99-99
+    assert parse_value(text) == value
+    assert type(parse_value(text)) is type(value)
+
+
+def test_every_key_and_entry_has_its_line(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text("a: 1\nb:\n  c:\n    - x\n    - {d: 2}\n")
+    document = read_yaml(file)
+    assert document.where(("b", "c", 1, "d")) == f"{file}:5"
+    assert document.where(("b", "c", 0)) == f"{file}:4"
+    assert document.where(("b", "c", 1, "unknown")) == f"{file}:5"
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "message"),
+    [
+        (b"a: [1\nb: 2\n", 2, "not YAML"),
+        (b"a: 1\nb: 2\na: 3\n", 3, "key 'a' is given twice"),
+        (b"- 1\n", 1, "should be a mapping"),
+        (b"", 1, "should be a mapping"),
+        (b"a: \xff\n", None, "cannot be read"),
+        (b"a: &x [*x]\n", 1, "not YAML"),
+        (b"a: " + b"[" * 5000, 1, "not YAML"),
+        (b"a: !!python/object:os.system {}\n", 1, "not YAML"),
+        (b"a: \t1\n\tb: 2", 1, "not YAML"),
+    ],
+)
+def test_bad_files_give_one_line_with_the_place(tmp_path, content, line, message):
+    file = tmp_path / "bad ü.yaml"
+    file.write_bytes(content)
+    with pytest.raises(SpecError) as caught:
+        read_yaml(file)
+    (fault,) = caught.value.faults
+    assert message in fault.message
+    assert "\n" not in str(fault)
+    assert fault.where == (f"{file}:{line}" if line else str(file))
+
+
+def test_a_missing_file_names_what_is_there(tmp_path):
+    (tmp_path / "there.yaml").write_text("a: 1")
+    with pytest.raises(SpecError, match=r"does not exist; .* holds there\.yaml"):
+        read_yaml(tmp_path / "nope.yaml")
