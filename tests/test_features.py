@@ -68,11 +68,10 @@ def test_contract(name: str, shape: Shape, weight_file: Path, monkeypatch: pytes
     """[B, *shape] → [B, d] float32, frozen, each sample's features independent of the others in its batch."""
     monkeypatch.setenv(ENV, str(weight_file))
     extractor = create(FeatureExtractor, name)
-    try:
-        dim = extractor.dim(shape)
-    except ValueError as error:
-        assert len(str(error).splitlines()) == 1
-        assert "×".join(map(str, shape)) in str(error)
+    if (dim := dimension(extractor, shape)) is None:
+        with pytest.raises(ValueError, match="×".join(map(str, shape))) as caught:
+            extractor.dim(shape)
+        assert len(str(caught.value).splitlines()) == 1
         return
     extractor.check(tmp_path)
     network = extractor.load(tmp_path, CPU)
@@ -86,15 +85,17 @@ def test_contract(name: str, shape: Shape, weight_file: Path, monkeypatch: pytes
     assert create(FeatureExtractor, name).fingerprint == extractor.fingerprint
 
 
+def dimension(extractor: FeatureExtractor, shape: Shape) -> int | None:
+    """Feature dimension, or None where the shape is refused."""
+    try:
+        return extractor.dim(shape)
+    except ValueError:
+        return None
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_some_shape_is_read(name: str) -> None:
-    read = 0
-    for shape in SHAPES:
-        try:
-            read += create(FeatureExtractor, name).dim(shape) > 0
-        except ValueError:
-            continue
-    assert read
+    assert any(dimension(create(FeatureExtractor, name), shape) for shape in SHAPES)
 
 
 def test_identity_flattens() -> None:

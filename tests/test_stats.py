@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gramtune.stats.estimators import _SolveSPD, density_ratio, mmd2, pearson_divergence
 from gramtune.stats.kernels import gaussian_grams, squared_distances
+from gramtune.stats.ratio_matching import mmd2_and_ratios
 
 
 def points(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -146,6 +147,58 @@ def test_estimator_gradients_equal_finite_differences() -> None:
     assert torch.autograd.gradcheck(estimates, (fake, real))
 
 
+# The closed form
+
+
+def plain_mmd2_and_ratios(f_q: Tensor, f_p: Tensor, sigmas: tuple[float, ...], ridge: float) -> tuple[Tensor, Tensor]:
+    """Through the Gram matrices and autograd, with torch's own solver."""
+    k_qq, k_qp, k_pp = blocks(f_q, f_p, sigmas)
+    n, m = k_qp.shape[-2:]
+    ridged = k_qq + ridge * torch.eye(n, dtype=k_qq.dtype)
+    return mmd2(k_qq, k_qp, k_pp).mean(dim=-1), torch.linalg.solve(ridged, k_qp.sum(dim=-1)) * (n / m)
+
+
+@pytest.mark.parametrize("batch", [(), (3,)], ids=str)
+@pytest.mark.parametrize("sigmas", [(1.0,), (0.5, 1.0, 4.0)], ids=str)
+@pytest.mark.parametrize("used", ["mmd", "ratios", "both"])
+def test_closed_form_equals_autograd(batch: tuple[int, ...], sigmas: tuple[float, ...], used: str) -> None:
+    """Values and gradients, of each output alone too: an unused one has no gradient, not a zero one."""
+    inputs = [points(*batch, 6, 3) + 2, points(*batch, 9, 3, seed=1)]
+    weights = points(*batch, len(sigmas), 6, seed=2), points(*batch, seed=3) if batch else points(1, seed=3)[0]
+
+    def loss(mmd: Tensor, ratios: Tensor) -> Tensor:
+        from_ratios, from_mmd = (ratios * weights[0]).sum() + ratios.square().sum(), (mmd * weights[1]).sum()
+        return from_mmd if used == "mmd" else from_ratios if used == "ratios" else from_mmd + from_ratios
+
+    mine, theirs = ([x.clone().requires_grad_() for x in inputs] for _ in range(2))
+    ours, plain = mmd2_and_ratios(*mine, sigmas, 1e-2), plain_mmd2_and_ratios(*theirs, sigmas, 1e-2)
+    assert ours[0].shape == batch
+    assert ours[1].shape == (*batch, len(sigmas), 6)
+    torch.testing.assert_close(ours, plain, atol=1e-11, rtol=1e-9)
+    got, expected = torch.autograd.grad(loss(*ours), mine), torch.autograd.grad(loss(*plain), theirs)
+    torch.testing.assert_close(got, expected, atol=1e-10, rtol=1e-8)
+
+
+def test_closed_form_equals_finite_differences() -> None:
+    fake, real = points(4, 2).requires_grad_(), points(5, 2, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda q, p: mmd2_and_ratios(q, p, (0.7, 2.0), 1e-2), (fake, real))
+
+
+def test_closed_form_in_float32_is_near_float64() -> None:
+    double = [points(50, 4).requires_grad_(), points(60, 4, seed=1).requires_grad_()]
+    single = [x.detach().float().requires_grad_() for x in double]
+    results = []
+    for inputs in (double, single):
+        mmd, ratios = mmd2_and_ratios(*inputs, (1.0, 2.0), 1e-2)
+        assert mmd.dtype == ratios.dtype == inputs[0].dtype
+        results.append([t.double() for t in (mmd, ratios, *torch.autograd.grad(mmd + ratios.sum(), inputs))])
+    for exact, rounded in zip(*results, strict=True):
+        torch.testing.assert_close(rounded, exact, atol=2e-4 * exact.abs().max().item(), rtol=1e-3)
+
+
+# Float32: witnesses
+
+
 def naive_gram(x: Tensor) -> Tensor:
     """The once-buggy version: neither centred nor clamped."""
     norms = x.square().sum(dim=-1)
@@ -156,10 +209,31 @@ def test_nearly_coincident_features_far_from_the_origin_can_be_solved() -> None:
     """Witness: in float32, K_qq + 1e-3·I of such features is not positive definite unless rows are centred first."""
     fake, real = (points(200, 8, seed=seed, dtype=torch.float32) * 1e-3 + 100 / 8**0.5 for seed in (0, 1))
     assert fake.norm(dim=1).mean().item() == pytest.approx(100, rel=1e-3)
-    eye = torch.eye(200)
-    _, info = torch.linalg.cholesky_ex(naive_gram(fake) + 1e-3 * eye)
+    _, info = torch.linalg.cholesky_ex(naive_gram(fake) + 1e-3 * torch.eye(200))
     assert info.item() > 0
     k_qq, k_qp, _ = blocks(fake, real, (1.0,))
-    ratio = density_ratio(k_qq, k_qp, 1e-3)
-    assert ratio.isfinite().all()
-    assert ratio.mean().item() == pytest.approx(1, abs=0.1)
+    for ratio in (density_ratio(k_qq, k_qp, 1e-3), mmd2_and_ratios(fake, real, (1.0,), 1e-3)[1]):
+        assert ratio.isfinite().all()
+        assert ratio.mean().item() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("where", ["one cluster far from the data", "eight clusters on a sphere"])
+def test_clusters_far_apart_can_be_solved(where: str) -> None:
+    """Witness: centring does not help where there is more than one cluster, nor a float64 solve of float32 distances.
+
+    A critic that drives modes apart makes exactly this; the NaN was reported as the divergence of the model, and
+    where there was none, the ratios were wrong by 14.
+    """
+    centres = torch.nn.functional.normalize(points(8, 8, seed=9, dtype=torch.float32)) * 100
+    mode = torch.arange(200) % 8 if where.startswith("eight") else torch.zeros(200, dtype=torch.int64)
+    noise = [points(200, 8, seed=seed, dtype=torch.float32) * 1e-3 for seed in (0, 1)]
+    fake, real = noise[0] + centres[mode], noise[1] + centres[mode] * where.startswith("eight")
+    k_qq, k_qp, _ = blocks(fake, real, (1.0,))
+    assert density_ratio(k_qq, k_qp, 1e-3).isnan().all()
+
+    fake, real = fake.requires_grad_(), real.requires_grad_()
+    ratios = mmd2_and_ratios(fake, real, (1.0,), 1e-3)[1]
+    assert ratios.isfinite().all()
+    exact = mmd2_and_ratios(fake.double(), real.double(), (1.0,), 1e-3)[1]
+    torch.testing.assert_close(ratios.double(), exact, atol=0.05, rtol=0.05)
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(ratios.sum(), (fake, real)))

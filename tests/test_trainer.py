@@ -365,8 +365,8 @@ def replaced(settings: Settings, objective: Objective) -> Trainer:
 # Divergence
 
 
-def blow_up(trained: Trainer, index: int, value: float = 1e30) -> None:
-    """Makes the generator of one replicate produce numbers whose squares overflow."""
+def blow_up(trained: Trainer, index: int, value: float = 3e38) -> None:
+    """Makes the samples of one replicate overflow."""
     with torch.no_grad():
         next(trained.replicates[index].generator.parameters()).fill_(value)
 
@@ -404,7 +404,7 @@ def test_a_non_finite_loss_freezes_its_replicate_alone(name: str, fitting: Fitti
 
 
 def test_an_overflow_is_found_before_the_optimiser_moves(ring_config: Settings) -> None:
-    """All parameters are finite; the squared distances are not."""
+    """All parameters are finite; the samples are not."""
     trained = trainer(ring_config)
     blow_up(trained, 0)
     frozen = parameters(trained, 0)
@@ -454,7 +454,7 @@ def test_a_non_finite_gradient_moves_neither_network(ring_config: Settings) -> N
 
 def test_a_metric_that_is_no_number_ends_the_replicate(ring_config: Settings) -> None:
     trained = trainer(ring_config)
-    blow_up(trained, 1, 3e38)
+    blow_up(trained, 1)
     scores = trained.evaluate()
     assert scores["sliced_wasserstein"][1] is None
     assert math.isfinite(scores["sliced_wasserstein"][0] or math.nan)

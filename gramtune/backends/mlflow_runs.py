@@ -125,19 +125,15 @@ class SweepRuns:
         size = file.stat().st_size
         if run.images.get(step) == size:
             return
-        unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{run.run_id}/{key}/{step}")
-        name = f"{_image_prefix(key)}{step}+timestamp+{run.started + step}+{unique}"
-        run.images[step] = size
         try:
             enlarged = _enlarged(file)
         except (OSError, SyntaxError):  # what Pillow raises for a damaged PNG
-            return self._reject(run, file.name)
-        with tempfile.TemporaryDirectory() as folder:
-            thumbnail = Path(folder) / f"{name}+compressed.webp"
-            enlarged.save(thumbnail, lossless=True)
-            self.log_file(run, thumbnail, "images")
-        self.log_file(run, file, "images", f"{name}.png")  # last: its presence says that both are there
-        return self.log(run, tags={"mlflow.loggedImages": "True"})
+            self._reject(run, file.name)
+        else:
+            unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{run.run_id}/{key}/{step}")
+            name = f"{_image_prefix(key)}{step}+timestamp+{run.started + step}+{unique}"
+            self._upload_image(run, name, file, enlarged)
+        run.images[step] = size
 
     def log_file(self, run: StoredRun, file: Path, folder: str | None = None, name: str | None = None) -> None:
         """Stores a file among the run's artifacts, in place of one of the same name. Raises OSError if it is gone."""
@@ -167,6 +163,14 @@ class SweepRuns:
                 self._client.set_terminated(run.run_id, status, ended)
         run.status = status
 
+    def _upload_image(self, run: StoredRun, name: str, file: Path, enlarged: Image.Image) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            thumbnail = Path(folder) / f"{name}+compressed.webp"
+            enlarged.save(thumbnail, lossless=True)
+            self.log_file(run, thumbnail, "images")
+        self.log_file(run, file, "images", f"{name}.png")  # last: its presence says that both are there
+        self.log(run, tags={"mlflow.loggedImages": "True"})
+
     def _experiment(self, runs_folder: Path) -> str:
         root = artifact_root(self._uri, runs_folder)
         location = (root / EXPERIMENT).as_uri() if root else None
@@ -188,7 +192,7 @@ class SweepRuns:
     def _find(self) -> dict[str, StoredRun]:
         """All runs of the sweep. A request whose answer was lost may have made a run twice: one of them is deleted."""
         runs: dict[str, StoredRun] = {}
-        for stored in sorted(self._pages(), key=lambda run: (-len(run.steps), run.started, run.run_id)):
+        for stored in sorted(self._pages(), key=lambda run: (-len(run.steps), -len(run.tags), run.run_id)):
             key = stored.tags.get(TRIAL_ID, "")
             if runs.setdefault(key, stored) is not stored:
                 with translated(self._uri):

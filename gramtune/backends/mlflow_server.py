@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -90,11 +90,10 @@ def running_server(uri: str, port: int = 0) -> Iterator[tuple[str, subprocess.Po
 
 
 def _command(uri: str, port: int) -> list[str]:
-    root = artifact_root(uri, Path.cwd())
+    root = artifact_root(uri, Path("runs"))
     assert root is not None, "a server's URI is not served"
     options = {
         "--artifacts-destination": str(root),
-        "--default-artifact-root": "mlflow-artifacts:/",
         "--host": HOST,
         "--port": str(port),
         "--workers": "1",
@@ -136,17 +135,11 @@ def _wait_until_healthy(base: str, process: subprocess.Popen[bytes], log: IO[byt
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
     """Ends the process and all that it started."""
-    try:
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        pass
-    except ProcessLookupError:
-        return
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # whoever did not follow
-    except ProcessLookupError:
-        pass
     process.wait()
 
 

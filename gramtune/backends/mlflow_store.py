@@ -61,9 +61,7 @@ def checked_uri(uri: str) -> str:
     if scheme == "sqlite":
         path = uri.partition(":///")[2]
         if not path or path == ":memory:" or "?" in path:
-            raise ValueError(
-                f"tracking URI {uri!r} should name a file, without ?; for example sqlite:////data/mlflow.db"
-            )
+            raise _fault(f"{uri!r} should name a file, without ?; for example sqlite:////data/mlflow.db")
         return f"sqlite:///{Path(path).absolute()}"
     if scheme not in ("http", "https", *_DATABASES):
         legal = ", ".join(f"{name}://" for name in ("http", "https", *_DATABASES))
@@ -184,7 +182,8 @@ def _exists(file: Path) -> bool:
 
 
 def _one_line(error: Exception, uri: str) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    told = re.split(r"\[SQL:|\(Background on this error", str(error))[0]
+    text = " ".join(told.split()) or type(error).__name__
     known = next((reason for sign, reason in _REASONS.items() if sign in text.lower()), None)
     return known or redact(text, uri)[:200]
 

@@ -85,6 +85,7 @@ class MlflowTracker:
 
     def finish(self, state: SweepState, folder: Path) -> None:
         """Stores what is left and the files of the sweep's folder, then closes its runs. Raises TrackerUnavailable."""
+        self._forget()  # a request that seemed lost may have been carried out after the last look
         self._reliably(lambda: self._finish(state, folder))
 
     def _reliably(self, action: Callable[[], None]) -> None:
@@ -115,7 +116,7 @@ class MlflowTracker:
         runs = self._attached(state)
         now = {name: _Snapshot(r.status, r.reason, r.reports) for name, r in state.records.items()}
         changed = [name for name, snapshot in now.items() if self._stored.get(name) != snapshot]
-        changed = [name for name in changed if not self._is_complete(runs.get(name), now[name], runs)]
+        changed = [name for name in changed if not self._is_complete(runs, runs.get(name), now[name])]
         for name in changed:
             self._store_numbers(runs, state.records[name], now[name])
         self._store_summary(runs, state)
@@ -154,13 +155,16 @@ class MlflowTracker:
         tags = {"gramtune.kind": "sweep", **identity_tags(_versions(self._folder, state.plan))}
         return runs.create(SWEEP_RUN, state.plan.sweep.name, start, tags)
 
-    def _is_complete(self, run: StoredRun | None, snapshot: _Snapshot, runs: SweepRuns) -> bool:
+    def _is_complete(self, runs: SweepRuns, run: StoredRun | None, snapshot: _Snapshot) -> bool:
         """Whether nothing of this trial has to be sent: it has not begun, or its run is closed and has everything."""
         if run is None:
             return snapshot.status == Status.PENDING and not snapshot.reports
-        closed = run.status == _MLFLOW_STATUS.get(snapshot.status)
-        same = run.tags.get("gramtune.status") == snapshot.status and not runs.missing(run, snapshot.points)
-        return (closed and same) or (snapshot.status == Status.PENDING and not runs.missing(run, snapshot.points))
+        if runs.missing(run, snapshot.points):
+            return False
+        parent = runs.get(SWEEP_RUN)
+        expected = {"gramtune.status": snapshot.status, PARENT: parent.run_id if parent else ""}
+        closed = run.status == _MLFLOW_STATUS.get(snapshot.status) and expected.items() <= run.tags.items()
+        return closed or snapshot.status == Status.PENDING
 
     def _store_numbers(self, runs: SweepRuns, record: TrialRecord, snapshot: _Snapshot) -> None:
         trial = record.trial

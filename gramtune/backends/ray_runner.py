@@ -18,7 +18,7 @@ _FAILURES = 1
 
 
 class RayRunner:
-    """The Runner on a local Ray."""
+    """The Runner on a local Ray: the one that this process is connected to, else one that lives as long as the run."""
 
     def __init__(self, say: Callable[[str], None], max_concurrent: int | None = None) -> None:
         self._say, self._max_concurrent = say, max_concurrent
@@ -28,7 +28,9 @@ class RayRunner:
         share = grant(state.plan.sweep.resources)
         if share.note:
             self._say(share.note)
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ours = not ray.is_initialized()
+        if ours:
+            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         try:
             resources = {"cpu": share.cpu, **({"gpu": share.gpu} if share.gpu else {})}
             tuner = tune.Tuner(
@@ -42,7 +44,7 @@ class RayRunner:
                 ),
                 run_config=tune.RunConfig(
                     name="trials",
-                    storage_path=str(folder),
+                    storage_path=str(folder.absolute()),
                     verbose=0,
                     callbacks=[_JournalCallback(Journal(folder, state), self._say)],
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -51,7 +53,8 @@ class RayRunner:
             )
             tuner.fit()
         finally:
-            ray.shutdown()
+            if ours:
+                ray.shutdown()
 
 
 class _JournalCallback(tune.Callback):  # type: ignore[misc]  # ray is not annotated

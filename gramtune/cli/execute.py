@@ -42,7 +42,7 @@ def execute(plan: Plan, folder: Path, *, debug: bool, max_concurrent: int | None
     console = Console()
 
     def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     from gramtune.backends.mlflow_tracker import MlflowTracker
 
@@ -78,6 +78,7 @@ def _runner(debug: bool, max_concurrent: int | None, say: Callable[[str], None])
 def _exit_code(state: SweepState, folder: Path, console: Console) -> int:
     if state.unfinished:
         left = len(state.unfinished)
-        console.print(f"interrupted with {left} trial(s) unfinished; go on with: gramtune resume {folder}")
+        line = f"interrupted with {left} trial(s) unfinished; go on with: gramtune resume {folder}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
         return 130
     return 1 if any(record.status == Status.FAILED for record in state.records.values()) else 0

@@ -107,7 +107,11 @@ def _print_lines(state: SweepState, console: Console, stop: threading.Event, sta
             now = (record.status, record.last.step if record.last else -1)
             if now != shown.get(name, (Status.PENDING, -1)):
                 shown[name] = now
-                console.print(f"{duration(time.monotonic() - started):>7}  {_line(record, state)}", highlight=False)
+                console.print(
+                    f"{duration(time.monotonic() - started):>7}  {_line(record, state)}",
+                    highlight=False,
+                    soft_wrap=True,
+                )
         if last_round:
             return
 

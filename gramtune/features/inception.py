@@ -83,7 +83,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     last = state.get("fc.weight") if isinstance(state, dict) else None
     if not isinstance(last, Tensor) or last.shape != (1008, 2048):  # torchvision's own Inception has 1000 classes
         raise Unavailable(f"Inception weights: {path} holds another network than pytorch-fid's; put {URL} there")
-    return state
+    return dict(state)
 
 
 def weights_path(root: Path) -> Path:

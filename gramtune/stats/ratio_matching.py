@@ -35,13 +35,16 @@ class _Mmd2AndRatios(torch.autograd.Function):
         centre = f_p.mean(dim=-2, keepdim=True)  # distances do not notice; float32 cancels less
         x, y = f_q - centre, f_p - centre
         precisions = x.new_tensor([1 / sigma**2 for sigma in bandwidths]).view(-1, 1, 1)
-        k_qq, k_qp, k_pp = (_grams(a, b, precisions) for a, b in ((x, x), (x, y), (y, y)))
+        # From float32 distances K_qq + εI loses its definiteness, and b its digits, for features of norm 30 and more:
+        # a solve in float64 alone comes too late.
+        exact = [_grams(a.double(), b.double(), precisions.double()) for a, b in ((x, x), (x, y), (y, y))]
 
-        factor, info = torch.linalg.cholesky_ex(_with_ridge(k_qq.to(torch.float64, copy=True), ridge))
-        rhs = k_qp.sum(dim=-1, dtype=torch.float64) * (n / m)
+        factor, info = torch.linalg.cholesky_ex(_with_ridge(exact[0].clone(), ridge))
+        rhs = exact[1].sum(dim=-1) * (n / m)
         ratios = torch.cholesky_solve(rhs.unsqueeze(-1), factor).squeeze(-1)
         ratios = ratios.masked_fill((info != 0).unsqueeze(-1), torch.nan).to(x.dtype)
-        mmd = k_qq.mean(dim=(-2, -1)) - 2 * k_qp.mean(dim=(-2, -1)) + k_pp.mean(dim=(-2, -1))
+        mmd = (exact[0].mean(dim=(-2, -1)) - 2 * exact[1].mean(dim=(-2, -1)) + exact[2].mean(dim=(-2, -1))).to(x.dtype)
+        k_qq, k_qp, k_pp = (gram.to(x.dtype) for gram in exact)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, y, k_qq, k_qp, k_pp, factor, ratios, precisions)
         return mmd.mean(dim=-1), ratios

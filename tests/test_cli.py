@@ -1,0 +1,150 @@
+"""The commands as a user types them."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sweeps import SPACE, write_space
+
+HEAVY = {"torch", "ray", "mlflow", "optuna", "pandas", "numpy", "matplotlib", "sklearn", "torchvision"}
+COMMAND = [sys.executable, "-m", "gramtune.cli.main"]
+
+
+def gramtune(*arguments, cwd, **environment):
+    """Runs a command to its end."""
+    env = {**os.environ, **environment}
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], cwd=cwd, env=env, capture_output=True, text=True, timeout=300
+    )
+
+
+def results(runs, name="axis"):
+    frame = pd.read_parquet(runs / name / "results.parquet")
+    return frame.sort_values(["trial", "replicate", "step", "metric"], ignore_index=True)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from gramtune.cli.main import main\nsys.argv = ['gramtune', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\nprint('MODULES', *sys.modules)"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "sweep" in output
+    loaded = set(output.split("MODULES")[1].split())
+    assert "typer" in loaded
+    assert not HEAVY & loaded
+
+
+def test_bad_input_is_one_line_per_fault_and_exit_code_2(tmp_path):
+    path = write_space(tmp_path, SPACE.replace("[1, 4, 16]", "[0, 1]").replace("replicates", "replicas"))
+    for command in (["validate"], ["sweep"], ["sweep", "--debug"], ["sweep", "--dry-run"]):
+        done = gramtune(*command, path.name, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert [line.split(": ")[0] for line in done.stderr.splitlines()] == ["axis.yaml:5", "axis.yaml:6"]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_validate_and_dry_run_start_nothing(tmp_path):
+    write_space(tmp_path)
+    done = gramtune("validate", "axis.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "axis.yaml: 3 trials × 2 replicates, metric fid_digits: no fault\n"
+    done = gramtune("sweep", "axis.yaml", "--dry-run", "--replicates", 5, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "3 × 5 replicates, 6 steps each" in done.stdout
+    assert "1.77 standard deviations" in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_more_cores_than_there_are_is_said_at_once(tmp_path):
+    write_space(tmp_path, SPACE.replace("cpu: 1", "cpu: 4096"))
+    done = gramtune("sweep", "axis.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"resources: each trial asks for cpu: 4096; this machine has \d+\n", done.stderr)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_train_runs_goes_on_and_refuses_another_configuration(tmp_path):
+    write_space(tmp_path)
+    done = gramtune("train", "base/tiny.yaml", "--replicates", 2, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"step 6/6  fid_digits \d+.* ± .* \(n=2\)", done.stdout)
+    again = gramtune("train", "base/tiny.yaml", "--replicates", 2, cwd=tmp_path)
+    assert again.stdout.count("step ") == 1  # the finished run repeats its last report
+    other = gramtune("train", "base/tiny.yaml", "--set", "training.steps=9", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "holds a run of another configuration" in other.stderr
+
+
+def test_a_whole_sweep_in_process(tmp_path):
+    write_space(tmp_path)
+    done = gramtune("sweep", "axis.yaml", "--debug", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / "axis"
+    frame = results(tmp_path / "runs")
+    assert len(frame) == 3 * 2 * 3  # trials × replicates × reports
+    assert set(frame["objective.critic_dim"]) == {1, 4, 16}
+    assert frame["value"].notna().all()
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "results.csv"), pd.read_parquet(folder / "results.parquet"))
+    trials = pd.read_parquet(folder / "trials.parquet")
+    assert list(trials["status"]) == ["COMPLETED"] * 3
+    best = trials.loc[trials["mean"].idxmin()]
+    assert f"critic_dim = {best['objective.critic_dim']}" in done.stdout
+    assert {p.name for p in (folder / "figures").iterdir()} >= {"critic_dim.png", "critic_dim.svg"}
+    assert "torch" in json.dumps(json.loads((folder / "versions.json").read_text()))
+
+    again = gramtune("sweep", "axis.yaml", "--debug", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "gramtune resume runs/axis" in again.stderr
+
+
+@pytest.fixture
+def slow_space(tmp_path):
+    write_space(tmp_path)
+    return ["axis.yaml", "--set", "training.steps=400", "--set", "training.eval_every=50"]
+
+
+def started(arguments, cwd, reports=4):
+    """A sweep on a terminal of its own, after so many reports."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], cwd=cwd, stdin=slave, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(slave)
+    journal = Path(cwd) / "runs" / "axis" / "journal.jsonl"
+    deadline = time.monotonic() + 120
+    while not journal.exists() or journal.read_text().count('"step"') < reports:
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline, "no report within two minutes"
+        time.sleep(0.05)
+    return process, master
+
+
+@pytest.mark.parametrize("how", ["ctrl-c", "kill-9"])
+def test_an_interrupted_sweep_resumes_to_the_same_table(how, slow_space, tmp_path):
+    process, master = started(["sweep", *slow_space], tmp_path)
+    if how == "ctrl-c":
+        os.killpg(process.pid, signal.SIGINT)  # what a terminal does: the whole foreground group gets it
+    else:
+        os.kill(process.pid, signal.SIGKILL)
+    output, _ = process.communicate(timeout=120)
+    os.close(master)
+    if how == "ctrl-c":
+        assert process.returncode == 130, output
+        assert "go on with: gramtune resume runs/axis" in output
+        assert "Traceback" not in output
+        assert (tmp_path / "runs" / "axis" / "results.parquet").exists()
+    resumed = gramtune("resume", "runs/axis", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    undisturbed = gramtune("sweep", *slow_space, "--debug", "--runs", "undisturbed", cwd=tmp_path)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    pd.testing.assert_frame_equal(results(tmp_path / "runs"), results(tmp_path / "undisturbed"), check_exact=True)
