@@ -210,13 +210,15 @@ def test_another_process_goes_on_where_one_stopped(plan: Plan, folder: Path, uri
     evaluated(state, folder, name, make_report(10))
     MlflowTracker(uri, folder).sync(state)
 
-    state.reported(name, make_report(10)._replace(timestamp=START + 500))
+    evaluated(state, folder, name, make_report(10)._replace(timestamp=START + 500))
+    Image.new("L", (300, 200)).save(trial_folder(folder, name) / "samples" / "step-00000010.png")
     run_trial(state, folder, plan.trials[1].name, last=Status.DIVERGED)
     evaluated(state, folder, name, make_report(20, status=Status.COMPLETED))
     resumed = MlflowTracker(uri, folder)
     for _ in range(3):
         resumed.sync(state)
     assert_exactly_once(uri, state)
+    assert len(artifacts(uri, stored(uri)[1][name], "images")) == 6, "a repeated step replaces its picture"
     tags = stored(uri)[1][plan.trials[1].name].data.tags
     assert (tags["gramtune.status"], tags["gramtune.reason"]) == ("DIVERGED", "why")
 
@@ -225,19 +227,21 @@ def test_a_sync_without_news_writes_nothing(plan: Plan, folder: Path, uri: str) 
     state = SweepState(plan)
     run_trial(state, folder, plan.trials[0].name)
     state.started(plan.trials[1].name)
+    evaluated(state, folder, plan.trials[1].name, make_report(0))
     tracker = MlflowTracker(uri, folder)
     tracker.sync(state)
     before = fingerprint(folder.parent / ".mlflow")
     tracker.sync(state)
     MlflowTracker(uri, folder).sync(state)  # a new process asks, and finds everything
     after = fingerprint(folder.parent / ".mlflow")
-    assert {path: time for path, time in after.items() if before.get(path) != time}.keys() <= {"config.yaml"}
+    changed = {path.name for path, seen in after.items() if before.get(path) != seen}
+    assert changed <= {"config.yaml"}, "a new process cannot know whether the file of an open run was complete"
 
 
-def fingerprint(folder: Path) -> dict[str, str]:
+def fingerprint(folder: Path) -> dict[Path, str]:
     """Content of the database, and age of every artifact."""
-    files = {path.name: str(path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
-    files["mlflow.db"] = hashlib.sha256((folder / "mlflow.db").read_bytes()).hexdigest()
+    files = {path: str(path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+    files[folder / "mlflow.db"] = hashlib.sha256((folder / "mlflow.db").read_bytes()).hexdigest()
     assert len(files) > 5
     return files
 

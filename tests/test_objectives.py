@@ -176,11 +176,18 @@ def test_gram_gradients_equal_finite_differences(fields: dict[str, Any]) -> None
     assert torch.autograd.gradcheck(losses, (points(4, 2).requires_grad_(), points(5, 2, seed=1).requires_grad_()))
 
 
-def test_the_root_has_a_finite_gradient_at_zero() -> None:
-    """√MMD² of a set with itself: infinity times zero without the clip."""
-    x = points(5, 2).requires_grad_()
-    loss = gram().losses(features(x), features(x)).generator
-    assert torch.autograd.grad(loss, x)[0].isfinite().all()
+@pytest.mark.parametrize("objective", [gram(), MmdNet()], ids=lambda objective: objective.name)
+def test_the_root_is_finite_where_rounding_makes_mmd_zero_or_less(objective: Objective) -> None:
+    """Without the clip √MMD² of a set with itself is NaN, or has an infinite slope times zero."""
+    sets = [torch.zeros(5, 2), *(points(16, 2, seed=seed).float() for seed in range(20))]
+    at_most_zero = 0
+    for x in sets:
+        fake = x.clone().requires_grad_()
+        losses = objective.losses(features(x), features(fake))
+        at_most_zero += int(losses.traces["mmd2"] <= 0)
+        assert losses.generator.isfinite()
+        assert torch.autograd.grad(losses.generator, fake)[0].isfinite().all()
+    assert at_most_zero >= 2, "nothing was clipped"
 
 
 # Baselines

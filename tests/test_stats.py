@@ -48,7 +48,7 @@ def test_leading_dimensions_are_a_batch() -> None:
 
 
 def test_distances_are_symmetric_and_never_negative() -> None:
-    x = points(50, 4, dtype=torch.float32) * 1e-3 + 100
+    x = points(50, 4, dtype=torch.float32) * 1e-3 + 100 * (torch.arange(50) % 2).unsqueeze(1)
     squared = squared_distances(x)
     assert squared.min() >= 0
     assert torch.equal(squared, squared.mT)

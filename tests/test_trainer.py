@@ -308,8 +308,13 @@ def test_a_replicate_equals_a_solo_run(digits_config: Settings) -> None:
 
 
 def test_replicates_differ(ring_config: Settings) -> None:
-    first, second = trainer(ring_config).replicates
+    """In their initial weights, not in their noise alone."""
+    trained = trainer(ring_config)
+    first, second = trained.replicates
     assert (first.seed, second.seed) == (5, 6)
+    assert parameters(trained, 0) != parameters(trained, 1)
+    draws = torch.randn(4, 3, generator=stream(0, "test"))
+    assert not torch.equal(first.generator(draws), second.generator(draws))
     assert not torch.equal(first.sample(5), second.sample(5))
 
 

@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -149,7 +150,7 @@ def _experiment_page(base: str, shown: str) -> str:
     try:
         with urllib.request.urlopen(query, timeout=10) as answer:
             experiment = json.load(answer)["experiment"]["experiment_id"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, HTTPException):
         return f"{shown}/#/experiments?workflowType=machine_learning"
     return runs_url(shown, experiment)
 

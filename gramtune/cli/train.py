@@ -20,20 +20,19 @@ def train(
     runs: Runs = Path("runs"),
 ) -> None:
     """Train one configuration in this process; the same command again goes on from the newest checkpoint."""
-    import torch
     from rich.console import Console
 
     from gramtune.cli.train_view import run_with_progress
     from gramtune.paths import data_root
     from gramtune.sweep.faults import Fault, SpecError
+    from gramtune.sweep.local_resources import claim, grant
     from gramtune.sweep.plan import config_faults
-    from gramtune.sweep.spec import load_config
+    from gramtune.sweep.spec import Resources, load_config
     from gramtune.sweep.trial import TrialRun
 
     trial = load_config(config, (*(settings or ()), f"training.replicates={replicates}"))
     faults = [Fault(str(config), message) for message in config_faults(trial, data_root())]
-    if gpu and not torch.cuda.is_available():
-        faults.append(Fault("--gpu", "torch sees no GPU on this machine; leave it out to train on the CPU"))
+    share = grant(Resources(cpu=threads, gpu=int(gpu)))
     folder = runs / (name or f"train-{config.stem}")
     described = folder / "config.json"
     text = trial.model_dump_json(indent=2)
@@ -43,6 +42,7 @@ def train(
         raise SpecError(faults)
     folder.mkdir(parents=True, exist_ok=True)
     described.write_text(text)
-    torch.set_num_threads(threads)
-    run = TrialRun(trial, folder, data_root(), torch.device("cuda" if gpu else "cpu"))
+    if share.note:
+        typer.echo(share.note)
+    run = TrialRun(trial, folder, data_root(), claim(share))
     raise typer.Exit(run_with_progress(run, trial, folder, Console()))

@@ -10,7 +10,7 @@ import torch
 
 from gramtune.paths import data_root
 from gramtune.sweep.journal import Journal
-from gramtune.sweep.local_resources import grant
+from gramtune.sweep.local_resources import claim, grant
 from gramtune.sweep.plan import PlannedTrial
 from gramtune.sweep.state import Status, SweepState
 from gramtune.sweep.trial import TrialRun, trial_folder
@@ -29,9 +29,7 @@ class InProcessRunner:
     def run(self, state: SweepState, folder: Path) -> None:
         """See `Runner`."""
         journal = Journal(folder, state)
-        share = grant(state.plan.sweep.resources)
-        torch.set_num_threads(share.cpu)
-        device = torch.device("cuda" if share.gpu else "cpu")
+        device = claim(grant(state.plan.sweep.resources))
         try:
             for record in state.unfinished:
                 _run_trial(record.trial, journal, trial_folder(folder, record.trial.name), device)

@@ -50,3 +50,9 @@ def at_once(plan_trials: int, share: Grant, max_concurrent: int | None) -> int:
     if share.gpu:
         limits.append(int(torch.cuda.device_count() / share.gpu))
     return max(1, min(limits))
+
+
+def claim(share: Grant) -> torch.device:
+    """Makes this process use its share: torch's threads, and the device to train on."""
+    torch.set_num_threads(share.cpu)
+    return torch.device("cuda" if share.gpu else "cpu")
