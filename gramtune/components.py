@@ -106,6 +106,13 @@ class Network(Component, ABC):
         """n draws from the prior p_z: [n, noise_dim] on the device of `rng`."""
 
 
+class Mixture(NamedTuple):
+    """An equal mixture of isotropic Gaussians in d dimensions, which a point set was drawn from."""
+
+    centres: Tensor  # [modes, d]
+    std: float
+
+
 class Dataset(Component, ABC):
     """A training and a held-out set that fit in memory: uint8 [N, C, H, W] for images, float32 [N, d] for points."""
 
@@ -116,14 +123,17 @@ class Dataset(Component, ABC):
     def shape(self) -> Shape:
         """Shape of one sample."""
 
-    @property
     @abstractmethod
-    def fingerprint(self) -> str:
-        """Changes whenever the tensors would; part of every cache key."""
+    def fingerprint(self, root: Path) -> str:
+        """Changes whenever the tensors would; part of every cache key. Raises Unavailable if its files are missing."""
 
     def check(self, root: Path) -> None:
         """Raises Unavailable, before anything starts, if `train` or `held_out` would fail for want of a file."""
         return
+
+    def mixture(self) -> Mixture | None:
+        """What the points were drawn from, where that is a known mixture; None for everything else."""
+        return None
 
     @abstractmethod
     def train(self, root: Path) -> Tensor:
@@ -163,19 +173,25 @@ class Metric(Component, ABC):
     name: str
     extractor: ClassVar[str]
     """Name of the FeatureExtractor whose features `reference` and `compute` expect."""
+    needs_real: ClassVar[bool] = True
+    """False: the held-out features are not computed, and `reference` gets none of them, [0, d]."""
 
     @property
     @abstractmethod
     def directions(self) -> Mapping[str, Direction]:
         """The keys that `compute` returns, and whether less or more is better."""
 
-    def min_samples(self, dim: int) -> int:
-        """Samples below which the value is ill-defined for features of dimension `dim`."""
-        return 2
+    def min_samples(self, data: Dataset, dim: int) -> tuple[int, str]:
+        """Samples below which the value is ill-defined for features of dimension `dim`, and what is wrong then."""
+        return 2, "one sample is no distribution"
+
+    def check(self, data: Dataset) -> None:
+        """Raises ValueError, before anything starts, if the value is not defined for that data set."""
+        return
 
     @abstractmethod
-    def reference(self, real: Tensor) -> Any:
-        """What `compute` needs of the real features [M, d]; computed once and cached."""
+    def reference(self, real: Tensor, data: Dataset) -> Any:
+        """What `compute` needs of the data: their held-out features [M, d], and what they say of themselves. Cached."""
 
     @abstractmethod
     def compute(self, reference: Any, fake: Tensor) -> dict[str, float]:

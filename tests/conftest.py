@@ -13,11 +13,14 @@ from gramtune.registry import classes
 from gramtune.training.config import TrialConfig
 from gramtune.training.replicate import build_networks
 
-REQUIRED: dict[str, Any] = {"critic_dim": 3, "bandwidths": [0.5, 2.0]}
+REQUIRED: dict[str, Any] = {"critic_dim": 3, "bandwidths": [0.5, 2.0], "path": "pictures", "size": 8}
 """Values for fields that have no default, by field name."""
 SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"noise_dim": 4, "width": 4},
+    "full_conv": {"noise_dim": 4, "width": 4},
     "mlp": {"noise_dim": 3, "hidden": [8, 8], "critic_hidden": [8, 8]},
+    "mmd_gan": {"critic_iterations": 1, "boosted_critic_iterations": 2, "boosted_steps": 1, "boost_every": 5},
+    "mnist_conv": {"noise_dim": 3, "hidden": [8, 8], "critic_channels": [4, 4, 4]},
     "ring": {"n_train": 500, "n_held_out": 300},
 }
 """Sizes that make a component cheap, by its name."""

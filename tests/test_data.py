@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import os
 import pickle
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,17 +14,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
-from torchvision.datasets import CIFAR10
+from torchvision.datasets import CIFAR10, MNIST
+from torchvision.datasets import CelebA as CelebAFiles
 
 from gramtune.components import Component, Dataset, Unavailable
+from gramtune.data import celeba, mnist
+from gramtune.data.celeba import CelebA
 from gramtune.data.cifar10 import FOLDER, URL, Cifar10
 from gramtune.data.digits import Digits, load_split
+from gramtune.data.gaussian import Gaussian
+from gramtune.data.image_folder import ImageFolder
+from gramtune.data.mnist import Mnist
 from gramtune.data.ring import Ring
 from gramtune.registry import classes
 
 NAMES = list(classes(Dataset))
-EMBEDDED = {"digits", "ring"}
+EMBEDDED = {"digits", "gaussian", "ring"}
 Small = Callable[[type[Component], str], dict[str, Any]]
 
 
@@ -44,7 +54,8 @@ def test_contract(name: str, small: Small, tmp_path: Path) -> None:
         assert len(part) >= 100
     assert torch.equal(train, dataset.train(tmp_path)), "the training set changes between calls"
     assert torch.equal(held_out, dataset.held_out(tmp_path)), "the held-out set changes between calls"
-    assert dataset.fingerprint
+    assert dataset.fingerprint(tmp_path) == dataset.fingerprint(tmp_path) != ""
+    assert (mixture := dataset.mixture()) is None or mixture.centres.shape[1:] == dataset.shape
 
 
 def digest(*tensors: Tensor) -> str:
@@ -53,7 +64,7 @@ def digest(*tensors: Tensor) -> str:
 
 def test_digits_split_is_fixed() -> None:
     """Every FID on digits depends on these bytes; if they must change, so must the fingerprint."""
-    assert (Digits().fingerprint, digest(*load_split())) == ("digits-split1", "1319974c9194a131")
+    assert (Digits().fingerprint(Path("unused")), digest(*load_split())) == ("digits-split1", "1319974c9194a131")
 
 
 def test_digits_split_is_a_partition() -> None:
@@ -95,11 +106,41 @@ def test_ring_is_an_equal_mixture_with_the_stated_spread() -> None:
     assert distance.square().mean().sqrt().item() == pytest.approx(0.05 * 2**0.5, rel=0.05)
 
 
-def test_ring_fingerprint_names_every_field() -> None:
-    changed = {"modes": 9, "radius": 2.0, "std": 0.02, "n_train": 51, "n_held_out": 52}
-    assert set(changed) == set(Ring.model_fields) - {"name"}
-    prints = {Ring().fingerprint, *(Ring.model_validate({key: value}).fingerprint for key, value in changed.items())}
-    assert len(prints) == 6
+@pytest.mark.parametrize(
+    ("dataset", "changed"),
+    [
+        (Ring, {"dim": 3, "modes": 9, "radius": 2.0, "std": 0.02, "n_train": 51, "n_held_out": 52}),
+        (Gaussian, {"dim": 3, "mean": 1.0, "std": 0.02, "n_train": 51, "n_held_out": 52}),
+    ],
+)
+def test_fingerprint_names_every_field(dataset: type[Dataset], changed: dict[str, Any]) -> None:
+    assert set(changed) == set(dataset.model_fields) - {"name"}
+    fields: list[dict[str, Any]] = [{}, *({key: value} for key, value in changed.items())]
+    prints = {dataset.model_validate(values).fingerprint(Path("unused")) for values in fields}
+    assert len(prints) == len(changed) + 1
+
+
+def test_ring_in_space_is_the_flat_ring_with_noise_all_around() -> None:
+    flat, space = Ring(n_train=4000), Ring(dim=3, n_train=4000, std=0.05)
+    assert space.shape == (3,)
+    torch.testing.assert_close(space.centres(), torch.cat((flat.centres(), torch.zeros(8, 1)), dim=1))
+    points = space.train(Path("unused"))
+    offsets = points - space.centres()[torch.cdist(points, space.centres()).argmin(dim=1)]
+    assert offsets.std(dim=0).tolist() == pytest.approx([0.05] * 3, rel=0.05)
+
+
+def test_two_dimensional_ring_is_as_it_was() -> None:
+    """Published numbers depend on these points."""
+    assert digest(Ring(n_train=50).train(Path("unused"))) == "7063cdd54344349d"
+
+
+def test_gaussian_has_the_stated_moments() -> None:
+    data = Gaussian(dim=3, mean=-2.0, std=0.5, n_train=20_000)
+    points = data.train(Path("unused"))
+    assert points.mean(dim=0).tolist() == pytest.approx([-2] * 3, abs=0.02)
+    torch.testing.assert_close(points.T.cov(), 0.25 * torch.eye(3), atol=0.01, rtol=0)
+    assert data.mixture().centres.tolist() == [[-2, -2, -2]]
+    assert not set(map(tuple, points.tolist())) & set(map(tuple, data.held_out(Path("unused")).tolist()))
 
 
 def test_ring_does_not_use_the_global_generator() -> None:
@@ -171,3 +212,269 @@ def test_damaged_cifar10_is_found_before_training(cifar_root: Path) -> None:
 def test_reading_without_a_check_is_refused_too(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="cifar10"):
         Cifar10().train(tmp_path)
+
+
+def one_line(error: Unavailable, *parts: str) -> None:
+    assert len(str(error).splitlines()) == 1, str(error)
+    assert all(part in str(error) for part in parts), str(error)
+
+
+# MNIST
+
+
+@pytest.fixture
+def mnist_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Five training and three test images as the official idx archives, their checksums told to torchvision."""
+    folder = tmp_path / mnist.FOLDER
+    folder.mkdir(parents=True)
+    rng = np.random.RandomState(0)
+    resources = []
+    for part, n in (("train", 5), ("t10k", 3)):
+        images = struct.pack(">4i", 2051, n, 28, 28) + rng.bytes(n * 784)
+        labels = struct.pack(">2i", 2049, n) + bytes(range(n))
+        for name, content in ((f"{part}-images-idx3-ubyte.gz", images), (f"{part}-labels-idx1-ubyte.gz", labels)):
+            (folder / name).write_bytes(gzip.compress(content))
+            resources.append((name, hashlib.md5((folder / name).read_bytes()).hexdigest()))
+    monkeypatch.setattr(MNIST, "resources", resources)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("offline")
+def test_mnist_reads_the_official_files(mnist_root: Path) -> None:
+    Mnist().check(mnist_root)
+    for part, name in ((Mnist().train(mnist_root), "train"), (Mnist().held_out(mnist_root), "t10k")):
+        stored = gzip.decompress((mnist_root / mnist.FOLDER / f"{name}-images-idx3-ubyte.gz").read_bytes())[16:]
+        assert part.dtype == torch.uint8
+        assert part.shape == (len(stored) // 784, 1, 28, 28)
+        assert part.numpy().tobytes() == stored
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("damage", ["half a download", "half unpacked", "unpacked to nothing", "of another kind"])
+def test_damaged_mnist_is_found_before_training(damage: str, mnist_root: Path) -> None:
+    folder = mnist_root / mnist.FOLDER
+    archive = folder / "t10k-images-idx3-ubyte.gz"
+    if damage == "half a download":
+        archive.write_bytes(archive.read_bytes()[:-100])
+    else:
+        Mnist().check(mnist_root)
+        whole = archive.with_suffix("").read_bytes()
+        content = {"half unpacked": whole[:1000], "unpacked to nothing": b"", "of another kind": b"<html>" * 200}
+        archive.with_suffix("").write_bytes(content[damage])
+    with pytest.raises(Unavailable, match="mnist") as caught:
+        Mnist().check(mnist_root)
+    one_line(caught.value, str(folder), mnist.URL)
+
+
+# Image folders
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Sixty digits as PNG files at various depths, beside files that are no images."""
+    folder = tmp_path / "my pictures, ünïcode"
+    for i, image in enumerate(load_split()[0][:60]):
+        file = folder / ("deep/er" if i % 2 else ".") / f"{i:02}.PNG"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(file, "png")
+    (folder / "notes.txt").write_text("no image")
+    (folder / "._00.png").write_text("what macOS leaves on other disks")
+    return folder
+
+
+def folder_of(pictures: Path, **fields: Any) -> ImageFolder:
+    return ImageFolder.model_validate({"path": str(pictures), "size": 8, "grey": True, **fields})
+
+
+def test_image_folder_holds_the_pixels_of_every_file_once(pictures: Path, tmp_path: Path) -> None:
+    data = folder_of(pictures)
+    data.check(tmp_path)
+    train, held_out = data.train(tmp_path), data.held_out(tmp_path)
+    assert train.dtype == held_out.dtype == torch.uint8
+    assert train.shape[1:] == held_out.shape[1:] == data.shape == (1, 8, 8)
+    expected = {bytes(image.numpy().tobytes()) for image in load_split()[0][:60]}
+    assert len(expected) == 60
+    assert len(train) + len(held_out) == 60
+    assert {image.numpy().tobytes() for image in torch.cat((train, held_out))} == expected
+    assert 4 <= len(held_out) <= 22, "a fifth of 60, within three standard deviations"
+
+
+def test_image_folder_path_may_be_relative_to_the_data_root(pictures: Path, tmp_path: Path) -> None:
+    data = folder_of(Path(pictures.name))
+    assert torch.equal(data.train(tmp_path), folder_of(pictures).train(tmp_path))
+
+
+def test_adding_and_removing_files_never_moves_one(pictures: Path, tmp_path: Path) -> None:
+    before = folder_of(pictures).held_out(tmp_path)
+    for i, image in enumerate(load_split()[0][60:120]):
+        Image.fromarray(image[0].numpy()).save(pictures / f"new {i}.png")
+    (pictures / "00.PNG").unlink()
+    (pictures / "deep" / "er" / "01.PNG").unlink()
+    after = folder_of(pictures)
+    rows = [{image.numpy().tobytes() for image in part} for part in (before, after.held_out(tmp_path))]
+    removed = {image.numpy().tobytes() for image in load_split()[0][:2]}
+    assert rows[0] - removed <= rows[1]
+    assert not rows[0] & {image.numpy().tobytes() for image in after.train(tmp_path)}
+
+
+def test_the_side_of_a_file_is_fixed() -> None:
+    """Every published FID on someone's images depends on it. The composed and decomposed forms are one name."""
+    data = ImageFolder(path="x", size=8)
+    sides = "".join(str(int(data.is_held_out(f"{i}.png"))) for i in range(32))
+    assert sides == "10000011100000100010000000000000"
+    names = [f"{i}ü.png" for i in range(32)]
+    assert [data.is_held_out(name) for name in names] == [data.is_held_out(n.replace("ü", "u\u0308")) for n in names]
+
+
+def test_changed_files_are_read_again(pictures: Path, tmp_path: Path) -> None:
+    """Guards against the cache that shows yesterday's images."""
+    data = folder_of(pictures)
+    before, print_before = data.train(tmp_path), data.fingerprint(tmp_path)
+    for file in pictures.rglob("*.PNG"):
+        Image.new("L", (8, 8), 77).save(file, "png")
+        os.utime(file, (1, 1))
+    assert data.fingerprint(tmp_path) != print_before
+    assert (data.train(tmp_path) == 77).all()
+    assert not (before == 77).all()
+
+
+def test_images_are_decoded_once(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = folder_of(pictures).train(tmp_path)
+
+    def refuse(*_: object) -> Tensor:
+        raise AssertionError("decoded a second time")
+
+    monkeypatch.setattr("gramtune.data.image_folder.decode", refuse)
+    assert torch.equal(folder_of(pictures).train(tmp_path), first)
+
+
+def test_a_damaged_cache_is_made_again(pictures: Path, tmp_path: Path) -> None:
+    data = folder_of(pictures)
+    first = data.train(tmp_path).clone()
+    (cache,) = (tmp_path / "decoded").iterdir()
+    cache.write_bytes(cache.read_bytes()[:1000])
+    assert torch.equal(data.train(tmp_path), first)
+
+
+def test_images_are_turned_cropped_and_resized(tmp_path: Path) -> None:
+    """A wide photograph: red, green, blue thirds. A phone's photograph, lying on its side, is turned upright first."""
+    wide = np.zeros((40, 120, 3), np.uint8)
+    for third in range(3):
+        wide[:, 40 * third : 40 * third + 40, third] = 255
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for i in range(30):
+        Image.fromarray(wide).save(folder / f"{i}.png")
+    parts = ImageFolder(path=str(folder), size=10)
+    for part in (parts.train(tmp_path), parts.held_out(tmp_path)):
+        assert part.shape[1:] == (3, 10, 10)
+        inside = part[..., 1:-1]  # the outermost columns blend with what is cut off
+        assert (inside == torch.tensor([0, 255, 0]).view(3, 1, 1)).all(), "not the middle third"
+
+    upright = np.zeros((20, 20), np.uint8)
+    upright[:10] = 255  # the sky is above
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn by 90° clockwise to view"
+    for i in range(30):
+        Image.fromarray(np.rot90(upright)).save(folder / f"{i}.png", exif=exif)
+    train = ImageFolder(path=str(folder), size=20, grey=True).train(tmp_path)
+    assert (train == torch.from_numpy(upright)).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "1", "CMYK"])
+@pytest.mark.parametrize("grey", [False, True])
+def test_every_kind_of_8_bit_image_is_read(mode: str, grey: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "kinds"
+    folder.mkdir()
+    suffix = "tif" if mode == "CMYK" else "png"
+    for i in range(30):
+        Image.new("L", (9, 12), 255).convert(mode).save(folder / f"{i}.{suffix}")
+    train = folder_of(folder, grey=grey).train(tmp_path)
+    assert train.shape[1:] == (1 if grey else 3, 8, 8)
+    assert (train == 255).all()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "a web page", "16 bits", "a link to nowhere"])
+def test_damaged_images_are_one_line_before_training(damage: str, pictures: Path, tmp_path: Path) -> None:
+    file = pictures / "deep" / "er" / "07.PNG"
+    content = file.read_bytes()
+    file.unlink()
+    if damage == "16 bits":
+        Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(file, "png")
+    elif damage == "a link to nowhere":
+        file.symlink_to(tmp_path / "nowhere")
+    else:
+        file.write_bytes({"truncated": content[: len(content) // 2], "empty": b"", "a web page": b"<html>"}[damage])
+    with pytest.raises(Unavailable) as caught:
+        folder_of(pictures).check(tmp_path)
+    one_line(caught.value, "deep/er/07.PNG")
+
+
+def test_all_damaged_images_are_counted(pictures: Path, tmp_path: Path) -> None:
+    for name in ("04.PNG", "02.PNG", "06.PNG"):
+        (pictures / name).write_bytes(b"")
+    with pytest.raises(Unavailable, match=r"^3 of 60 images .* the first is 02\.PNG"):
+        folder_of(pictures).check(tmp_path)
+    assert not list(tmp_path.glob("decoded/*")), "a faulty set was kept"
+
+
+def test_empty_and_missing_folders_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name, reason in (("empty", "0 images"), ("nowhere", "not a folder")):
+        with pytest.raises(Unavailable, match=reason) as caught:
+            folder_of(tmp_path / name).check(tmp_path)
+        one_line(caught.value, str(tmp_path / name))
+
+
+# CelebA
+
+
+@pytest.fixture
+def celeba_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nine faces of one grey level each in the official layout, the lists' checksums told to torchvision."""
+    folder = tmp_path / celeba.FOLDER
+    (folder / celeba.IMAGES).mkdir(parents=True)
+    names = [f"{i:06}.jpg" for i in range(1, 10)]
+    for i, name in enumerate(names):
+        Image.new("RGB", (178, 218), (20 * i,) * 3).save(folder / celeba.IMAGES / name)
+    lists = {
+        "list_eval_partition.txt": [f"{name} {i // 3}" for i, name in enumerate(names)],
+        "identity_CelebA.txt": [f"{name} {i}" for i, name in enumerate(names)],
+        "list_bbox_celeba.txt": ["9", "image_id x_1 y_1 width height", *(f"{name}  1 2 3 4" for name in names)],
+        "list_landmarks_align_celeba.txt": ["9", "lefteye_x lefteye_y", *(f"{name}  1 2" for name in names)],
+        "list_attr_celeba.txt": ["9", "Smiling Young", *(f"{name}  1 -1" for name in names)],
+    }
+    for name, lines in lists.items():
+        (folder / name).write_text("\n".join(lines) + "\n")
+    sums = [("", hashlib.md5((folder / name).read_bytes()).hexdigest(), name) for name in lists]
+    monkeypatch.setattr(CelebAFiles, "file_list", sums)
+    return tmp_path
+
+
+def test_celeba_is_the_official_partition(celeba_root: Path) -> None:
+    """0, 1, 2 in the list are training, validation and test; the validation faces are used for nothing."""
+    CelebA().check(celeba_root)
+    train, held_out = CelebA().train(celeba_root), CelebA().held_out(celeba_root)
+    assert train.shape == held_out.shape == (3, *CelebA().shape)
+    assert train.float().mean(dim=(1, 2, 3)).tolist() == pytest.approx([0, 20, 40], abs=1)
+    assert held_out.float().mean(dim=(1, 2, 3)).tolist() == pytest.approx([120, 140, 160], abs=1)
+
+
+def test_decoded_celeba_needs_its_files_no_more(celeba_root: Path) -> None:
+    train = CelebA().train(celeba_root).clone()
+    (celeba_root / celeba.FOLDER).rename(celeba_root / "moved away")
+    CelebA().check(celeba_root)
+    assert torch.equal(CelebA().train(celeba_root), train)
+
+
+@pytest.mark.parametrize("damage", ["a list", "an image", "a missing image", "a missing list"])
+def test_damaged_celeba_is_one_line(damage: str, celeba_root: Path) -> None:
+    image, names = f"{celeba.IMAGES}/000008.jpg", "list_eval_partition.txt"
+    file = celeba_root / celeba.FOLDER / (image if "image" in damage else names)
+    if "missing" in damage:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-50])
+    with pytest.raises(Unavailable) as caught:
+        CelebA().check(celeba_root)
+    one_line(caught.value, str(celeba_root / celeba.FOLDER), "000008.jpg" if "image" in damage else celeba.URL)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -15,13 +20,17 @@ from torch import Tensor, nn
 
 from gramtune.components import FeatureExtractor, Shape, Unavailable
 from gramtune.data.digits import load_split
+from gramtune.data.image_folder import ImageFolder
 from gramtune.features import inception
 from gramtune.features.digits_cnn import DigitsCnn
 from gramtune.features.identity import Identity
 from gramtune.features.inception import ENV, FILE, Inception
+from gramtune.features.inception_logits import InceptionLogits
+from gramtune.metrics.frechet import frechet_distance, mean_and_covariance, moments
 from gramtune.pixels import to_float
 from gramtune.registry import classes, create
-from gramtune.training.evaluator import extract
+from gramtune.training.config import TrialConfig
+from gramtune.training.evaluator import Evaluator, extract
 
 CPU = torch.device("cpu")
 SHAPES: list[Shape] = [(2,), (1, 8, 8), (1, 28, 28), (3, 32, 32)]
@@ -152,6 +161,93 @@ def test_inception_equals_pytorch_fid_on_png_files(
     got = extract(Inception().load(tmp_path, CPU), to_float(images))
     assert expected.std() > 0.01, "features that vanish agree with anything"
     torch.testing.assert_close(got.double(), torch.from_numpy(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_logits_are_the_last_layer_on_pool3_without_its_bias(
+    theirs: nn.Module, inception_state: dict[str, Tensor], weight_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The authors of the inception score multiply by the weights alone."""
+    monkeypatch.setenv(ENV, str(weight_file))
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    expected = theirs((images + 1) / 2)[0].flatten(1) @ inception_state["fc.weight"].T
+    got = extract(InceptionLogits().load(Path("unused"), CPU), images)
+    assert inception_state["fc.bias"].abs().max() > 0
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_batch_size_does_not_change_fid(chunk: int, weight_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENV, str(weight_file))
+    network = Inception().load(Path("unused"), CPU)
+    real, fake = (to_float(natural(12, seed)) for seed in (0, 1))
+    reference = moments(extract(network, real))
+    whole = frechet_distance(reference, *mean_and_covariance(extract(network, fake)))
+    monkeypatch.setattr("gramtune.training.evaluator._CHUNK", chunk)
+    assert whole > 0.01
+    assert frechet_distance(reference, *mean_and_covariance(extract(network, fake))) == pytest.approx(whole, rel=1e-5)
+
+
+def natural(n: int, seed: int) -> Tensor:
+    """Images with structure at several scales, uint8 [n, 3, 32, 32]; seeds differ in their colours."""
+    rng = torch.Generator().manual_seed(seed)
+    layers = [
+        nn.functional.interpolate(torch.rand(n, 3, side, side, generator=rng), size=32, mode="bilinear")
+        for side in (2, 4, 8, 32)
+    ]
+    tint = torch.rand(1, 3, 1, 1, generator=rng)
+    return (255 * (0.7 * sum(layers) / 4 + 0.3 * tint)).clamp(0, 255).to(torch.uint8)
+
+
+def test_fid_equals_the_pytorch_fid_command_line(
+    weight_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From files to the number: image_folder, held-out split, features and distance against `python -m pytorch_fid`."""
+    monkeypatch.setenv(ENV, str(weight_file))
+    pictures, held_out, generated = (tmp_path / name for name in ("pictures", "held out", "generated"))
+    for folder, seed in ((pictures, 0), (generated, 1)):
+        folder.mkdir()
+        for i, image in enumerate(natural(30, seed)):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i}.png")
+    data = {"name": "image_folder", "path": str(pictures), "size": 32, "held_out_share": 0.6}
+    dataset = ImageFolder.model_validate(data)
+    held_out.mkdir()
+    for file in pictures.iterdir():
+        if dataset.is_held_out(file.name):
+            shutil.copy(file, held_out)
+    assert 10 <= len(list(held_out.iterdir())) < 30
+
+    config = TrialConfig.model_validate(CONFIG | {"data": data})
+    fake = torch.from_numpy(np.stack([np.array(Image.open(file)) for file in sorted(generated.iterdir())]))
+    got = Evaluator(config, tmp_path, CPU).scores(to_float(fake.permute(0, 3, 1, 2)))["fid"]
+    expected = command_line_fid(held_out, generated, weight_file, tmp_path)
+    assert got == pytest.approx(expected, rel=1e-4)
+
+
+CONFIG = {
+    "objective": {"name": "mmd_net", "bandwidths": [1.0]},
+    "network": {"name": "dcgan", "noise_dim": 4, "width": 4},
+    "optimizer": {"name": "adam", "learning_rate": 1e-3},
+    "training": {"batch_size": 4, "steps": 1, "eval_every": 1, "eval_samples": 60},
+    "metrics": ["fid"],
+    "metric": "fid",
+}
+
+
+def command_line_fid(real: Path, fake: Path, weights: Path, tmp_path: Path) -> float:
+    """What pytorch-fid prints; its download folder holds our weights."""
+    folder = tmp_path / "torch home" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    shutil.copy(weights, folder / FILE)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytorch_fid", str(real), str(fake), "--device", "cpu", "--num-workers", "0"],
+        env=os.environ
+        | {"TORCH_HOME": str(tmp_path / "torch home"), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout.rpartition("FID:")[2])
 
 
 def test_weights_of_an_old_torch_are_the_same(

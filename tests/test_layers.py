@@ -34,6 +34,7 @@ LAYERS = {
     "stats": Allowed(set(), {"torch"}),
     **dict.fromkeys(FOUNDATION, Allowed({"stats", *FOUNDATION}, NUMERIC)),
     **dict.fromkeys(LEAVES, Allowed({"stats", *FOUNDATION}, NUMERIC)),
+    "data": Allowed({"stats", *FOUNDATION}, {"PIL", *NUMERIC}),  # PIL: anyone's image files
     # pydantic: a trial configuration is a component; safetensors: the script that makes the shipped weights.
     "training": Allowed(TRAINING, {"torch", "safetensors", *PYDANTIC}),
     # torch: devices and sample tensors pass through; PIL: sample grids.

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from gramtune.components import Component, Network, Shape
 from gramtune.networks.dcgan import Dcgan, stages
+from gramtune.networks.full_conv import FullConv
 from gramtune.networks.mlp import Mlp
+from gramtune.networks.mnist_conv import MnistConv
 from gramtune.registry import classes
 from gramtune.training.seeds import stream
 
@@ -81,7 +83,9 @@ def test_shapes_and_range(name: str, shape: Shape, small: Small) -> None:
     assert projected.shape == (6, K)
     assert projected.std() > 0
     if "decoder" in made:
-        assert build(network, made["decoder"])(projected).shape == (6, *shape)
+        decoded = build(network, made["decoder"])(projected)
+        assert decoded.shape == (6, *shape)
+        assert len(shape) == 1 or build(network, made["decoder"])(projected * 1e6).abs().max() <= 1
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -114,8 +118,18 @@ def test_noise_comes_from_its_own_generator(name: str, small: Small) -> None:
     assert first.mean().abs() < 0.1
 
 
-def test_priors_are_the_papers() -> None:
-    normal, uniform = Mlp().noise(4000, stream(0, "noise")), Dcgan().noise(4000, stream(0, "noise"))
+@pytest.mark.parametrize(
+    ("normal_", "uniform_"),
+    [
+        (Mlp(), Dcgan()),
+        (FullConv(), MnistConv()),
+        (Dcgan(prior="normal"), Mlp(prior="uniform")),
+        (MnistConv(prior="normal"), FullConv(prior="uniform")),
+    ],
+    ids=["papers", "papers 2", "changed", "changed 2"],
+)
+def test_priors_are_the_papers(normal_: Network, uniform_: Network) -> None:
+    normal, uniform = normal_.noise(4000, stream(0, "noise")), uniform_.noise(4000, stream(0, "noise"))
     assert normal.std().item() == pytest.approx(1, abs=0.05)
     assert normal.abs().max() > 2
     assert uniform.std().item() == pytest.approx(3**-0.5, abs=0.01)
@@ -138,6 +152,21 @@ def test_dcgan_refuses_what_it_cannot_halve(shape: Shape) -> None:
             build_(shape)
 
 
+@pytest.mark.parametrize("shape", [(2,), (3, 32, 64), (1, 4, 4), (1, 28, 28), (3, 48, 48), (3, 33, 33)], ids=str)
+def test_full_conv_refuses_what_does_not_halve_to_four(shape: Shape) -> None:
+    network = FullConv()
+    for build_ in (network.generator, lambda shape: network.critic(shape, 2), lambda shape: network.decoder(shape, 2)):
+        with pytest.raises(ValueError, match=r"full_conv needs square images .* power of two from 8"):
+            build_(shape)
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 7, 7), (3, 32, 4)], ids=str)
+def test_mnist_conv_refuses_what_it_cannot_halve_three_times(shape: Shape) -> None:
+    for build_ in (MnistConv().generator, lambda shape: MnistConv().critic(shape, 2)):
+        with pytest.raises(ValueError, match=r"mnist_conv needs images .* at least 8×8"):
+            build_(shape)
+
+
 # Parameter counts, from the sizes in the paper's tables.
 
 
@@ -149,8 +178,8 @@ def linear(fan_in: int, fan_out: int) -> int:
     return fan_in * fan_out + fan_out
 
 
-def conv(channels_in: int, channels_out: int, kernel: int = 4) -> int:
-    return channels_in * channels_out * kernel**2 + channels_out
+def conv(channels_in: int, channels_out: int, kernel: int = 4, *, bias: bool = True) -> int:
+    return channels_in * channels_out * kernel**2 + bias * channels_out
 
 
 def batch_norm(channels: int) -> int:
@@ -169,6 +198,83 @@ def test_critic_has_the_parameters_of_table_6() -> None:
     table = conv(3, 32) + conv(32, 64) + batch_norm(64) + conv(64, 128) + batch_norm(128) + linear(2048, 128)
     assert table == 428_256
     assert count(Dcgan().critic((3, 32, 32), 128)) == table
+
+
+def test_weak_critic_has_the_parameters_of_table_7() -> None:
+    table = conv(3, 32) + conv(32, 32) + batch_norm(32) + conv(32, 64) + batch_norm(64) + linear(1024, 128)
+    assert table == 182_208
+    assert count(Dcgan(critic_kind="weak").critic((3, 32, 32), 128)) == table
+    assert count(Dcgan(critic_kind="weak").generator((3, 32, 32))) == count(Dcgan().generator((3, 32, 32)))
+
+
+@pytest.mark.parametrize("side", [8, 16, 28, 32, 64])
+def test_the_weak_critic_flattens_to_half_as_much(side: int) -> None:
+    """Table 7 has three stages; with one, a rule that spares the first would leave the weak critic standard."""
+    standard, weak = (Dcgan(critic_kind=kind).critic((1, side, side), K) for kind in ("standard", "weak"))
+    flattened = [next(m.in_features for m in c.modules() if isinstance(m, nn.Linear)) for c in (standard, weak)]
+    assert flattened[0] == 2 * flattened[1]
+
+
+@pytest.mark.parametrize("kind", ["standard", "weak"])
+def test_dcgan_decoder_mirrors_its_critic(kind: str) -> None:
+    network = Dcgan.model_validate({"critic_kind": kind})
+    critic, decoder = network.critic((3, 32, 32), K), network.decoder((3, 32, 32), K)
+    there, back = ([tuple(p.shape) for p in n.parameters() if p.dim() > 1] for n in (critic, decoder))
+    assert back == [there[-1][::-1], *there[-2::-1]]  # a transposed convolution's weight has its input first
+    assert len(back) == 4
+
+
+def test_mnist_critic_has_the_parameters_of_table_3() -> None:
+    table = conv(1, 16, 3) + batch_norm(16) + conv(16, 32, 3) + batch_norm(32) + conv(32, 32, 3) + batch_norm(32)
+    table += linear(288, 100)
+    assert table == 43_108
+    critic = MnistConv().critic((1, 28, 28), 100)
+    assert count(critic) == table
+    kinds = [type(layer) for layer in critic]
+    assert kinds == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d] * 3 + [nn.Flatten, nn.Linear]
+
+
+@pytest.mark.parametrize(
+    "network", [MnistConv(), Mlp(noise_dim=100, hidden=(600, 600, 800))], ids=lambda network: network.name
+)
+def test_mnist_generator_is_that_of_the_paper(network: Network) -> None:
+    """100-600-600-800-784, appendix A.3."""
+    table = linear(100, 600) + linear(600, 600) + linear(600, 800) + linear(800, 784)
+    assert table == 1_529_984
+    generator = network.generator((1, 28, 28))
+    assert count(generator) == table
+    assert sum(isinstance(layer, nn.ReLU) for layer in generator) == 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "k", "encoder", "decoder"),
+    [
+        ((1, 8, 8), 16, 17_408, 17_536),
+        ((3, 32, 32), 128, 1_183_488, 1_183_616),
+        ((3, 64, 64), 64, 3_281_664, 3_281_792),
+    ],
+    ids=str,
+)
+def test_full_conv_has_the_parameters_of_li_et_al(shape: Shape, k: int, encoder: int, decoder: int) -> None:
+    """No biases; the decoder has a BatchNorm at 64 channels where the encoder's first convolution has none."""
+    channels = {8: [64], 32: [64, 128, 256], 64: [64, 128, 256, 512]}[shape[1]]
+    kernels = conv(shape[0], 64, bias=False) + conv(channels[-1], k, bias=False)
+    kernels += sum(conv(c, 2 * c, bias=False) for c in channels[:-1])
+    assert kernels + sum(map(batch_norm, channels[1:])) == encoder
+    assert kernels + sum(map(batch_norm, channels)) == decoder
+    network = FullConv(noise_dim=k)
+    assert count(network.critic(shape, k)) == encoder
+    assert count(network.decoder(shape, k)) == count(network.generator(shape)) == decoder
+
+
+def test_full_conv_is_a_stack_of_convolutions() -> None:
+    encoder, decoder = FullConv().critic((3, 32, 32), K), FullConv().decoder((3, 32, 32), K)
+    kinds = [type(layer) for layer in encoder]
+    assert kinds == [nn.Conv2d, nn.LeakyReLU] + [nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU] * 2 + [nn.Conv2d, nn.Flatten]
+    there, back = ([tuple(p.shape) for p in n.parameters() if p.dim() > 1] for n in (encoder, decoder))
+    assert back == there[::-1]
+    assert [m.stride[0] for m in encoder.modules() if isinstance(m, nn.Conv2d)] == [2, 2, 2, 1]
+    assert isinstance(decoder[-1], nn.Tanh)
 
 
 def test_dcgan_layers_are_those_of_tables_5_and_6() -> None:
@@ -194,6 +300,10 @@ def test_mlp_is_the_ring_pair_of_the_paper() -> None:
     """h-100-100-2 and 2-100-100-K, Fig. 1 and 2."""
     assert count(Mlp(noise_dim=2).generator((2,))) == linear(2, 100) + linear(100, 100) + linear(100, 2)
     assert count(Mlp().critic((2,), 10)) == linear(2, 100) + linear(100, 100) + linear(100, 10)
+
+
+def test_mlp_decoder_mirrors_its_critic() -> None:
+    assert count(Mlp(critic_hidden=(20, 30)).decoder((2,), 5)) == linear(5, 30) + linear(30, 20) + linear(20, 2)
 
 
 def test_dcgan_weights_have_the_stated_spread() -> None:

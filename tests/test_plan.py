@@ -4,7 +4,8 @@ import pytest
 from sweeps import BASE, SPACE, write_space
 
 from gramtune.sweep.faults import SpecError
-from gramtune.sweep.plan import assignments, estimate, make_plan, separable_gap, trial_name
+from gramtune.sweep.plan import estimate, make_plan, separable_gap, trial_name
+from gramtune.sweep.space import grid_assignments
 from gramtune.sweep.spec import Overrides, load_sweep
 
 
@@ -58,7 +59,8 @@ def test_too_few_samples_for_the_features_are_said(tmp_path):
 
 def test_the_order_of_trials_is_that_of_the_file(tmp_path):
     sweep = load_sweep(write_space(tmp_path, SPACE.replace("[1, 4, 16]", "[16, 1, 4]")))
-    assert [a["objective.critic_dim"] for a in assignments(sweep)] == [16, 1, 4]
+    found = grid_assignments(sweep.space, sweep.inline_base)
+    assert [a["objective.critic_dim"] for a in found] == [16, 1, 4]
 
 
 def test_separable_gap_is_that_of_the_paper_note():

@@ -3,6 +3,7 @@ import pytest
 from sweeps import BASE, SPACE, write_space
 
 from gramtune.sweep.faults import SpecError
+from gramtune.sweep.space import grid_assignments
 from gramtune.sweep.spec import Overrides, load_config, load_sweep
 
 
@@ -49,10 +50,13 @@ def test_another_base_gives_the_sweep_another_name(tmp_path):
         ("[1, 4, 16]", "[4.5]", ["axis.yaml:5: objective.critic_dim = 4.5 should be an integer"]),
         ("[1, 4, 16]", '["1e-3"]', ["axis.yaml:5: objective.critic_dim = '1e-3' should be an integer; a number in quotes is a string"]),
         ("[1, 4, 16]", "[]", ["axis.yaml:5: space.objective.critic_dim.grid = [] should be a list of at least 1"]),
-        ("[1, 4, 16]", "[4, 4]", ["axis.yaml:5: space.objective.critic_dim.grid: grid values must be distinct; 4 is repeated"]),
-        ("{grid: [1, 4, 16]}", "{values: [1]}", ["axis.yaml:5: missing key 'space.objective.critic_dim.grid'",
-                                                 "axis.yaml:5: unknown key 'space.objective.critic_dim.values'; legal: grid"]),
-        ("critic_dim:", "critc_dim:", ["axis.yaml:5: unknown key 'objective.critc_dim'; did you mean 'critic_dim'? legal: name, critic_dim"]),
+        ("[1, 4, 16]", "[4, 4]", ["axis.yaml:5: space.objective.critic_dim: values must be distinct; 4 is repeated"]),
+        ("{grid: [1, 4, 16]}", "{values: [1]}", ["axis.yaml:5: unknown key 'space.objective.critic_dim.values'; legal: grid, choice, uniform"]),
+        ("{grid: [1, 4, 16]}", "{grid: [1], choice: [2]}", ["axis.yaml:5: space.objective.critic_dim: exactly one kind of domain is needed, got grid, choice; legal: grid, choice"]),
+        ("{grid: [1, 4, 16]}", "{int: [9, 3]}", ["axis.yaml:5: space.objective.critic_dim: bounds [9, 3]: the first must be below the second"]),
+        ("{grid: [1, 4, 16]}", "{logint: [0, 3]}", ["axis.yaml:5: space.objective.critic_dim: a log scale needs a positive lower bound"]),
+        ("{grid: [1, 4, 16]}", "{grid: [1], when: {objective.nme: gram}}", ["axis.yaml:5: space.objective.critic_dim.when: 'objective.nme' should be a key that is varied above this one, or a key of the base"]),
+        ("critic_dim:", "critc_dim:", ["axis.yaml:5: unknown key 'objective.critc_dim'; did you mean 'critic_dim'? legal: name, "]),
         ("replicates: 2", "replicas: 2", ["axis.yaml:6: unknown key 'replicas'; did you mean 'replicates'?"]),
         ("replicates: 2", "replicates: 0", ["axis.yaml:6: replicates = 0 should be greater than 0"]),
         ("replicates: 2", "metric: fid", ["axis.yaml:6: metric: 'fid' is not computed; the metrics here compute fid_digits"]),
@@ -108,3 +112,36 @@ def test_a_config_file_gets_the_same_treatment(tmp_path):
     assert load_config(base, ("training.steps=7",)).training.steps == 7
     with pytest.raises(SpecError, match=r"--set training\.stps: unknown key 'training\.stps'; did you mean 'steps'"):
         load_config(base, ("training.stps=7",))
+
+
+METHODS = """\
+name: methods
+base: base/tiny.yaml
+space:
+  method:
+    cases:
+      GRAM: {objective.bandwidths: [2, 3]}
+      GAN: {objective.name: gan, optimizer.learning_rate: 1e-4}
+  objective.critic_dim: {grid: [2, 3], when: {method: GRAM}}
+  training.batch_size: {grid: [8, 16]}
+"""
+
+
+def test_cases_bundle_values_and_conditions_leave_keys_out(tmp_path):
+    sweep = load_sweep(write_space(tmp_path, METHODS))
+    found = [dict(a) for a in grid_assignments(sweep.space, sweep.inline_base)]
+    gram = [{"method": "GRAM", "objective.critic_dim": k, "training.batch_size": b} for k in (2, 3) for b in (8, 16)]
+    assert found == [*gram, *({"method": "GAN", "training.batch_size": b} for b in (8, 16))]
+    configs = [sweep.config(a) for a in found]
+    assert [c.objective.name for c in configs] == ["gram"] * 4 + ["gan"] * 2
+    assert [c.objective.critic_dim for c in configs[:4]] == [2, 2, 3, 3]
+    assert configs[0].objective.bandwidths == (2.0, 3.0)
+    assert [c.optimizer.learning_rate for c in configs] == [1e-3] * 4 + [1e-4] * 2
+
+
+def test_faults_in_cases_and_conditions_have_their_own_lines(tmp_path):
+    space = METHODS.replace("learning_rate: 1e-4", "learning_rate: -1").replace("method: GRAM}", "method: GRAN}")
+    assert faults(tmp_path, space) == [
+        "axis.yaml:7: optimizer.learning_rate = -1 should be greater than 0",
+        "axis.yaml:8: space.objective.critic_dim.when: method is never 'GRAN'; legal: GRAM, GAN",
+    ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gramtune.stats.estimators import _SolveSPD, density_ratio, mmd2, pearson_divergence
 from gramtune.stats.kernels import gaussian_grams, squared_distances
-from gramtune.stats.ratio_matching import mmd2_and_ratios
+from gramtune.stats.ratio_matching import mixture_mmd2, mmd2_and_ratios
 
 
 def points(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -179,8 +179,22 @@ def test_closed_form_equals_autograd(batch: tuple[int, ...], sigmas: tuple[float
     torch.testing.assert_close(got, expected, atol=1e-10, rtol=1e-8)
 
 
+@pytest.mark.parametrize("batch", [(), (3,)], ids=str)
+def test_closed_form_of_mmd2_equals_autograd(batch: tuple[int, ...]) -> None:
+    sigmas, weights = (0.5, 1.0, 4.0), points(3, seed=2) if batch else torch.tensor(1.5, dtype=torch.float64)
+    mine, theirs = (
+        [points(*batch, 6, 3).requires_grad_(), points(*batch, 9, 3, seed=1).requires_grad_()] for _ in "ab"
+    )
+    ours, plain = mixture_mmd2(*mine, sigmas), mmd2(*blocks(*theirs, sigmas)).mean(dim=-1)
+    assert ours.shape == batch
+    torch.testing.assert_close(ours, plain, atol=1e-12, rtol=1e-10)
+    got, expected = (torch.autograd.grad((m * weights).sum(), x) for m, x in ((ours, mine), (plain, theirs)))
+    torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-10)
+
+
 def test_closed_form_equals_finite_differences() -> None:
     fake, real = points(4, 2).requires_grad_(), points(5, 2, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda q, p: mixture_mmd2(q, p, (0.7, 2.0)), (fake, real))
     assert torch.autograd.gradcheck(lambda q, p: mmd2_and_ratios(q, p, (0.7, 2.0), 1e-2), (fake, real))
 
 

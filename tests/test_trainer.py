@@ -388,6 +388,7 @@ def test_a_non_finite_loss_freezes_its_replicate_alone(name: str, fitting: Fitti
     assert config is not None
     trained, undisturbed = trainer(config), trainer(config)
     blow_up(trained, 1, math.nan)
+    trained.replicates[1]._clamp_critic()  # what a critic step does before it has a loss
     frozen = parameters(trained, 1)
     traces, expected = trained.advance(3), undisturbed.advance(3)
 

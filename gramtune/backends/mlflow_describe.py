@@ -58,7 +58,7 @@ def description(state: SweepState) -> str:
         _best_line(state),
         ", ".join(f"{counts[status]} {status}" for status in Status if counts[status]),
         sweep.about,
-        "Varied: " + ", ".join(f"`{key}` ({len(domain.grid)} values)" for key, domain in sweep.space.items()),
+        "Varied: " + "; ".join(f"`{key}`: {domain.describe()}" for key, domain in sweep.space.items()),
     ]
     return "\n\n".join(line for line in lines if line)
 

@@ -16,7 +16,7 @@ def plan_lines(plan: Plan, max_concurrent: int | None) -> list[str]:
     total = -(-len(plan.trials) // together) * guess.seconds_per_trial
     return [
         f"{sweep.name}: {sweep.about}",
-        *(f"  {key}: {', '.join(map(str, domain.grid))}" for key, domain in sweep.space.items()),
+        *(f"  {key}: {domain.describe()}" for key, domain in sweep.space.items()),
         f"trials:    {len(plan.trials)} × {sweep.replicates} replicates, {training.steps} steps each, evaluated every "
         f"{training.eval_every} with {training.eval_samples} samples",
         f"metric:    {plan.metric} ({plan.config.directions[plan.metric]}imised)",

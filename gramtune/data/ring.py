@@ -1,4 +1,4 @@
-"""Eight Gaussians on a ring: the paper's stability experiment (Fig. 1, 2 and 6)."""
+"""Gaussians on a ring: the paper's stability experiment (Fig. 1, 2 and 6)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from gramtune.components import Dataset, Shape
+from gramtune.components import Dataset, Mixture, Shape
 from gramtune.registry import register
 
 
 @register
 class Ring(Dataset):
-    """Equal mixture of `modes` isotropic Gaussians, evenly spaced on a circle in the plane."""
+    """Equal mixture of `modes` isotropic Gaussians, evenly spaced on a circle."""
 
     name: Literal["ring"] = "ring"
+    dim: Literal[2, 3] = 2
+    """3: the circle lies in the plane z = 0 and the noise fills space. The authors' code has a 3D ring too, but the
+    paper does not describe it."""
     modes: Annotated[int, Field(ge=2)] = 8
     radius: PositiveFloat = 1.0
     std: PositiveFloat = 0.01
@@ -27,28 +30,32 @@ class Ring(Dataset):
 
     @property
     def shape(self) -> Shape:
-        """(2,)."""
-        return (2,)
+        """(dim,)."""
+        return (self.dim,)
 
-    @property
-    def fingerprint(self) -> str:
+    def fingerprint(self, root: Path) -> str:
         """All fields: they determine the points."""
-        return f"ring-{self.modes}-{self.radius}-{self.std}-{self.n_train}-{self.n_held_out}"
+        return f"ring{self.dim}d-{self.modes}-{self.radius}-{self.std}-{self.n_train}-{self.n_held_out}"
 
     def centres(self) -> Tensor:
-        """Mode centres, float32 [modes, 2]."""
+        """Mode centres, float32 [modes, dim]."""
         angles = torch.arange(self.modes) * (2 * math.pi / self.modes)
-        return self.radius * torch.stack((angles.cos(), angles.sin()), dim=1)
+        circle = self.radius * torch.stack((angles.cos(), angles.sin()), dim=1)
+        return torch.nn.functional.pad(circle, (0, self.dim - 2))
+
+    def mixture(self) -> Mixture:
+        """The centres and their common spread."""
+        return Mixture(self.centres(), self.std)
 
     def train(self, root: Path) -> Tensor:
-        """float32 [n_train, 2]."""
+        """float32 [n_train, dim]."""
         return self._draw(self.n_train, seed=0)
 
     def held_out(self, root: Path) -> Tensor:
-        """float32 [n_held_out, 2]."""
+        """float32 [n_held_out, dim]."""
         return self._draw(self.n_held_out, seed=1)
 
     def _draw(self, n: int, seed: int) -> Tensor:
         rng = torch.Generator().manual_seed(seed)
         mode = torch.randint(self.modes, (n,), generator=rng)
-        return self.centres()[mode] + self.std * torch.randn(n, 2, generator=rng)
+        return self.centres()[mode] + self.std * torch.randn(n, self.dim, generator=rng)

@@ -9,7 +9,7 @@ import urllib.request
 from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,37 +25,47 @@ ENV = "GRAMTUNE_INCEPTION"
 """Environment variable: path of the weight file, used as it is."""
 
 
-@register
-class Inception(FeatureExtractor):
-    """2048 pool3 features of natural images; grey images are repeated to three channels."""
+class InceptionFeatures(FeatureExtractor):
+    """What all layers of the network have in common; grey images are repeated to three channels."""
 
-    name: Literal["inception"] = "inception"
+    layer_dim: ClassVar[int]
+    """Feature dimension."""
 
     @property
     def fingerprint(self) -> str:
         """Name of the official weights, or the content of the file that the environment variable names."""
         override = os.environ.get(ENV)
-        return f"inception-{SHA256_PREFIX}" if not override else f"inception-{_sha256(Path(override))[:16]}"
+        return f"{self.name}-{SHA256_PREFIX if not override else _sha256(Path(override))[:16]}"
 
     def dim(self, shape: Shape) -> int:
-        """2048. Raises ValueError for point sets and for images below 28 pixels."""
+        """`layer_dim`. Raises ValueError for point sets and for images below 28 pixels."""
         if len(shape) != 3 or shape[0] not in (1, 3) or min(shape[1:]) < 28:
             raise ValueError(
-                "feature extractor inception reads images of 1 or 3 channels and at least 28 pixels, "
+                f"feature extractor {self.name} reads images of 1 or 3 channels and at least 28 pixels, "
                 f"not samples of shape {'×'.join(map(str, shape))}"
             )
-        return 2048
+        return self.layer_dim
 
     def check(self, root: Path) -> None:
         """Finds or downloads the weights; raises Unavailable with the place to put them, or if they are damaged."""
-        _read(weights_path(root))
+        read_weights(root)
+
+
+@register
+class Inception(InceptionFeatures):
+    """2048 pool3 features of natural images."""
+
+    layer_dim: ClassVar[int] = 2048
+    name: Literal["inception"] = "inception"
 
     def load(self, root: Path, device: torch.device) -> nn.Module:
         """pytorch-fid's pool3 network, frozen."""
-        return _Pool3(_read(weights_path(root))).eval().requires_grad_(False).to(device)
+        return Pool3(read_weights(root)).eval().requires_grad_(False).to(device)
 
 
-class _Pool3(nn.Module):
+class Pool3(nn.Module):
+    """[B, 1 or 3, H, W] in [−1, 1] → [B, 2048]; resizing and all else is pytorch-fid's."""
+
     def __init__(self, state: dict[str, Tensor]) -> None:
         super().__init__()
         from pytorch_fid import inception  # imports torchvision: 1.5 s
@@ -68,14 +78,16 @@ class _Pool3(nn.Module):
             inception.load_state_dict_from_url = fetch
 
     def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
         unit = (images + 1) / 2
         rgb = unit.expand(-1, 3, -1, -1) if unit.shape[1] == 1 else unit
         features: Tensor = self.network(rgb)[0]
         return features.flatten(1)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """The state dict in a weight file. Raises Unavailable if the file is damaged or of another network."""
+def read_weights(root: Path) -> dict[str, Tensor]:
+    """The state dict in the weight file. Raises Unavailable if it is missing, damaged or of another network."""
+    path = weights_path(root)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:

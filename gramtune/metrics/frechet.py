@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from gramtune.components import Direction, Metric
+from gramtune.components import Dataset, Direction, Metric
 from gramtune.registry import register
 
 
@@ -60,11 +60,11 @@ class Frechet(Metric):
         """One key, the metric's own name; less is better."""
         return {self.name: "min"}
 
-    def min_samples(self, dim: int) -> int:
-        """d + 1: with fewer, the covariance is singular and the distance is biased upwards without bound."""
-        return dim + 1
+    def min_samples(self, data: Dataset, dim: int) -> tuple[int, str]:
+        """d + 1."""
+        return dim + 1, "the covariance is singular and the value is biased upwards"
 
-    def reference(self, real: Tensor) -> Moments:
+    def reference(self, real: Tensor, data: Dataset) -> Moments:
         """Moments of the held-out features [M, d]."""
         return moments(real)
 

@@ -10,7 +10,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from gramtune.components import Direction, Metric
+from gramtune.components import Dataset, Direction, Metric
 from gramtune.registry import register
 
 
@@ -28,7 +28,7 @@ class SlicedWasserstein(Metric):
         """One key, the metric's own name; less is better."""
         return {self.name: "min"}
 
-    def reference(self, real: Tensor) -> Tensor:
+    def reference(self, real: Tensor, data: Dataset) -> Tensor:
         """Quantiles of the projected held-out samples [M, d]: [quantiles, directions]."""
         return self._project(real)
 

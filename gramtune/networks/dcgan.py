@@ -1,7 +1,8 @@
-"""The paper's DCGAN pair (Tables 5 and 6), scaled by resolution."""
+"""The paper's DCGAN pair (Tables 5, 6 and 7), scaled by resolution."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gramtune.components import Network, Shape
+from gramtune.networks._layers import Prior, draw, initialise_normal
 from gramtune.registry import register
 
 
@@ -37,48 +39,63 @@ class Dcgan(Network):
 
     name: Literal["dcgan"] = "dcgan"
     noise_dim: PositiveInt = 128
-    """h, dimension of the noise; uniform on [−1, 1]."""
+    """h, dimension of the noise."""
+    prior: Prior = "uniform"
+    """Distribution of the noise: standard normal, or uniform on [−1, 1]."""
     width: PositiveInt = 32
     """Channels after the critic's first convolution; they double with each stage."""
+    critic_kind: Literal["standard", "weak"] = "standard"
+    """`standard`: Table 6, channels 32, 64, 128; `weak`: Table 7, channels 32, 32, 64. Weak is half as wide after
+    every convolution but the first; where there is only one (8×8 images), after that one."""
 
     def generator(self, shape: Shape) -> nn.Module:
         """Linear h → s·s·C, then one transposed convolution per stage; see `Network.generator`."""
-        count, side = stages(shape)
-        channels = [self.width * 2**i for i in reversed(range(count))] + [shape[0]]
-        layers: list[nn.Module] = [
-            nn.Linear(self.noise_dim, channels[0] * side * side),
-            nn.Unflatten(1, (channels[0], side, side)),
-            nn.BatchNorm2d(channels[0]),
-            nn.ReLU(),
-        ]
-        for i in range(count):
-            layers.append(nn.ConvTranspose2d(channels[i], channels[i + 1], 4, stride=2, padding=1))
-            layers += [nn.BatchNorm2d(channels[i + 1]), nn.ReLU()] if i < count - 1 else [nn.Tanh()]
-        return nn.Sequential(*layers)
+        return _upsampling(self.noise_dim, self._channels(shape), shape)
 
     def critic(self, shape: Shape, output_dim: int) -> nn.Module:
         """One convolution per stage, flatten, Linear to K; see `Network.critic`."""
-        count, side = stages(shape)
-        channels = [shape[0]] + [self.width * 2**i for i in range(count)]
+        _, side = stages(shape)
+        channels = self._critic_channels(shape)
         layers: list[nn.Module] = []
-        for i in range(count):
-            layers.append(nn.Conv2d(channels[i], channels[i + 1], 4, stride=2, padding=1))
-            layers += [nn.BatchNorm2d(channels[i + 1])] if i else []
+        for i, (channels_in, channels_out) in enumerate(pairwise((shape[0], *channels))):
+            layers.append(nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1))
+            layers += [nn.BatchNorm2d(channels_out)] if i else []
             layers.append(nn.LeakyReLU(0.2))
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * side * side, output_dim))
 
+    def decoder(self, shape: Shape, input_dim: int) -> nn.Module:
+        """The critic's mirror, made like the generator; see `Network.decoder`."""
+        return _upsampling(input_dim, self._critic_channels(shape), shape)
+
     def initialise(self, module: nn.Module, rng: torch.Generator) -> None:
-        """Weights N(0, 0.02), BatchNorm weights N(1, 0.02), biases 0 (Radford et al. 2015; Li et al. 2017)."""
-        for layer in module.modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.normal_(layer.weight, 0.0, 0.02, generator=rng)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
-            elif isinstance(layer, nn.BatchNorm2d):
-                layer.reset_running_stats()
-                nn.init.normal_(layer.weight, 1.0, 0.02, generator=rng)
-                nn.init.zeros_(layer.bias)
+        """As Radford et al. (2015); see `initialise_normal`."""
+        initialise_normal(module, rng)
 
     def noise(self, n: int, rng: torch.Generator) -> Tensor:
-        """Uniform on [−1, 1]: [n, h]."""
-        return torch.rand(n, self.noise_dim, generator=rng, device=rng.device) * 2 - 1
+        """Draws from `prior`: [n, h]."""
+        return draw(self.prior, n, self.noise_dim, rng)
+
+    def _channels(self, shape: Shape) -> list[int]:
+        """Channels after each stage of the standard critic, from the image inwards."""
+        count, _ = stages(shape)
+        return [self.width * 2**i for i in range(count)]
+
+    def _critic_channels(self, shape: Shape) -> list[int]:
+        channels = self._channels(shape)
+        if self.critic_kind == "standard":
+            return channels
+        kept = 1 if len(channels) > 1 else 0
+        return channels[:kept] + [max(1, c // 2) for c in channels[kept:]]
+
+
+def _upsampling(input_dim: int, channels: list[int], shape: Shape) -> nn.Module:
+    """[B, input_dim] → [B, *shape] through maps of these channels, listed from the image inwards."""
+    _, side = stages(shape)
+    layers: list[nn.Module] = [
+        nn.Linear(input_dim, channels[-1] * side * side),
+        nn.Unflatten(1, (channels[-1], side, side)),
+    ]
+    for channels_in, channels_out in pairwise((*reversed(channels), shape[0])):
+        layers += [nn.BatchNorm2d(channels_in), nn.ReLU()]
+        layers.append(nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1))
+    return nn.Sequential(*layers, nn.Tanh())

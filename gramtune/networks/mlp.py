@@ -3,54 +3,51 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gramtune.components import Network, Shape
+from gramtune.networks._layers import Prior, Widths, draw, initialise_glorot, perceptron, perceptron_to_sample
 from gramtune.registry import register
-
-Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 
 
 @register
 class Mlp(Network):
-    """Generator h → hidden → sample and critic sample → hidden → K, ReLU between layers, no BatchNorm."""
+    """Generator h → hidden → sample and critic sample → hidden → K, ReLU between layers, no BatchNorm.
+
+    The ring's pair by default; `noise_dim: 100`, `hidden: [600, 600, 800]`, `prior: uniform` make the generator of the
+    MNIST experiment (appendix A.3).
+    """
 
     name: Literal["mlp"] = "mlp"
     noise_dim: PositiveInt = 2
-    """h, dimension of the noise; standard normal."""
+    """h, dimension of the noise."""
+    prior: Prior = "normal"
+    """Distribution of the noise: standard normal, or uniform on [−1, 1]."""
     hidden: Widths = (100, 100)
     """Widths of the generator's hidden layers."""
     critic_hidden: Widths = (100, 100)
-    """Widths of the critic's hidden layers."""
+    """Widths of the critic's hidden layers; a decoder has them in reverse."""
 
     def generator(self, shape: Shape) -> nn.Module:
         """Linear last layer for points, tanh for images; see `Network.generator`."""
-        tail = [nn.Tanh(), nn.Unflatten(1, shape)] if len(shape) == 3 else []
-        return nn.Sequential(*_layers((self.noise_dim, *self.hidden, math.prod(shape))), *tail)
+        return perceptron_to_sample(self.noise_dim, self.hidden, shape)
 
     def critic(self, shape: Shape, output_dim: int) -> nn.Module:
         """Linear last layer; see `Network.critic`."""
-        return nn.Sequential(nn.Flatten(), *_layers((math.prod(shape), *self.critic_hidden, output_dim)))
+        return nn.Sequential(nn.Flatten(), *perceptron(math.prod(shape), *self.critic_hidden, output_dim))
+
+    def decoder(self, shape: Shape, input_dim: int) -> nn.Module:
+        """The critic's mirror, with the generator's last layer; see `Network.decoder`."""
+        return perceptron_to_sample(input_dim, self.critic_hidden[::-1], shape)
 
     def initialise(self, module: nn.Module, rng: torch.Generator) -> None:
-        """Weights U(±√(6/(fan_in + fan_out))) (Glorot & Bengio 2010, as in the authors' Julia code), biases 0."""
-        for layer in module.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight, generator=rng)
-                nn.init.zeros_(layer.bias)
+        """As in the authors' Julia code; see `initialise_glorot`."""
+        initialise_glorot(module, rng)
 
     def noise(self, n: int, rng: torch.Generator) -> Tensor:
-        """Standard normal: [n, h]."""
-        return torch.randn(n, self.noise_dim, generator=rng, device=rng.device)
-
-
-def _layers(widths: tuple[int, ...]) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(widths):
-        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
-    return layers[:-1]
+        """Draws from `prior`: [n, h]."""
+        return draw(self.prior, n, self.noise_dim, rng)

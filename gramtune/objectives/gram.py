@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from gramtune.components import CriticSpec, Losses, Objective, View
 from gramtune.registry import register
-from gramtune.stats.estimators import pearson_divergence
+from gramtune.stats.estimators import pearson_divergence, root
 from gramtune.stats.ratio_matching import mmd2_and_ratios
+
+_PAPER: dict[str, Any] = {
+    "bandwidths": (1.0, 2.0, 4.0, 8.0, 16.0),
+    "bandwidth_unit": "std",
+    "ridge": 1e-3,
+    "divergence": "pearson",
+    "positivity": 1.0,
+    "positivity_reduction": "sum",
+    "ratio_reduction": "mean",
+    "sqrt_mmd": True,
+}
+_ON_IMAGES = (1.0, 10.0, 100.0, 1000.0)
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": _PAPER,
+    "julia": _PAPER | {"bandwidths": _ON_IMAGES},
+    "flow": _PAPER | {"bandwidth_unit": "variance", "ridge": 0.0, "divergence": "mean_ratio", "positivity": 0.0},
+    "torch": _PAPER | {"bandwidths": _ON_IMAGES, "ratio_reduction": "sum"},
+}
+"""Values of all fields but K, by preset: the paper's text (section 4) and its authors' three codes.
+
+Bandwidths are those for CIFAR-10. JuliaGRAM has 1 on the ring and 0.1, 1, 10, 100 on MNIST, GRAMTorch 0.1, 1, 10, 100
+on MNIST.
+"""
 
 
 @register
@@ -19,10 +42,14 @@ class Gram(Objective):
 
     Critic, maximised over θ (eq. 9):   divergence(r̂) + λ·reduce(r̂),  r̂ = (K_qq + εI)⁻¹ K_qp 1 (eq. 8)
     Generator, minimised over γ (eq. 10): MMD², or its square root, as all three of the authors' codes do.
-    The defaults are the paper's text; the fields are the points in which the three official codes differ.
+    The defaults are the paper's text; the fields are the points in which the three official codes differ, and
+    `preset` sets all of them at once, except those that are given beside it.
     """
 
     name: Literal["gram"] = "gram"
+    preset: Literal["paper", "julia", "flow", "torch"] | None = None
+    """Where the fields that are not given come from: the paper's text, JuliaGRAM, GRAMFlow or GRAMTorch (`PRESETS`).
+    All fields hold, and record, what is really used."""
     critic_dim: PositiveInt
     """K, dimension of the space that the critic projects to."""
     bandwidths: Annotated[tuple[PositiveFloat, ...], Field(min_length=1, strict=False)]
@@ -30,7 +57,7 @@ class Gram(Objective):
     bandwidth_unit: Literal["std", "variance"] = "std"
     """`std`: exp(−d²/2σ²); `variance`: exp(−d²/2σ), as in GRAMFlow."""
     ridge: Annotated[float, Field(ge=0)] = 1e-3
-    """ε on the diagonal of K_qq."""
+    """ε on the diagonal of K_qq; 0 is GRAMFlow's plain inverse."""
     divergence: Literal["pearson", "mean_ratio"] = "pearson"
     """What the critic maximises: mean (r̂ − 1)² (eq. 7), or mean r̂, as in GRAMFlow."""
     positivity: Annotated[float, Field(ge=0)] = 1.0
@@ -41,6 +68,14 @@ class Gram(Objective):
     """How the ratios of several bandwidths are combined; GRAMTorch sums."""
     sqrt_mmd: bool = True
     """Minimise √MMD² instead of MMD²."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, given: Any) -> Any:
+        """An unknown preset is filled too, so that its own fault stands alone and not beside missing bandwidths."""
+        if not isinstance(given, dict) or given.get("preset") is None:
+            return given
+        return PRESETS.get(str(given["preset"]), _PAPER) | given
 
     def critic(self) -> CriticSpec:
         """A projection to R^K."""
@@ -55,7 +90,7 @@ class Gram(Objective):
         pd = pearson_divergence(ratio)
         return Losses(
             critic=-(self._divergence(ratio, pd) + self.positivity * self._reduce(ratio)),
-            generator=self._root(squared_mmd) if self.sqrt_mmd else squared_mmd,
+            generator=root(squared_mmd) if self.sqrt_mmd else squared_mmd,
             traces={"mmd2": squared_mmd, "pearson_divergence": pd, "ratio_mean": ratio.mean(dim=-1)},
         )
 
@@ -67,8 +102,3 @@ class Gram(Objective):
 
     def _reduce(self, ratio: Tensor) -> Tensor:
         return ratio.sum(dim=-1) if self.positivity_reduction == "sum" else ratio.mean(dim=-1)
-
-    @staticmethod
-    def _root(squared_mmd: Tensor) -> Tensor:
-        """√ with the argument kept above 0: there the gradient of √ is infinite; below, clipping makes it 0."""
-        return squared_mmd.clamp_min(1e-12).sqrt()

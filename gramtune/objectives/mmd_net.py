@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat
 
 from gramtune.components import Losses, Objective, View
 from gramtune.registry import register
-from gramtune.stats.estimators import mmd2
+from gramtune.stats.estimators import mmd2, root
 from gramtune.stats.kernels import gaussian_grams, squared_distances
 
 
@@ -33,4 +33,4 @@ class MmdNet(Objective):
         n = len(x_q)
         grams = gaussian_grams(squared_distances(torch.cat((x_q, x_p))), self.bandwidths)
         squared = mmd2(grams[:, :n, :n], grams[:, :n, n:], grams[:, n:, n:]).mean()
-        return Losses(None, squared.clamp_min(1e-12).sqrt() if self.sqrt_mmd else squared, {"mmd2": squared})
+        return Losses(None, root(squared) if self.sqrt_mmd else squared, {"mmd2": squared})

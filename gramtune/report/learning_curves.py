@@ -13,7 +13,6 @@ from matplotlib.lines import Line2D
 
 from gramtune.report import style
 from gramtune.report.labels import assignment_text, value_text
-from gramtune.sweep.plan import Plan
 from gramtune.sweep.state import Summary, SweepState, TrialRecord, summarise
 
 _MAX_NAMED = 12
@@ -30,7 +29,7 @@ def learning_curves(state: SweepState) -> Figure:
     """
     figure, axes = style.column_figure(state)
     style.label_x(axes, "training steps")
-    colours = _Colours(state.plan)
+    colours = _Colours(state)
     drawn = [value for record in state.records.values() for value in _draw(axes, record, state.plan.metric, colours)]
     style.scale_y(axes, drawn)
     if not drawn:
@@ -48,21 +47,22 @@ def learning_curves(state: SweepState) -> Figure:
 class _Colours:
     """Colour and dashes of each trial: the value of the first varied key where it is a number, else its position."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.key, domain = next(iter(plan.sweep.space.items()))
+    def __init__(self, state: SweepState) -> None:
+        self.key = next(iter(state.plan.sweep.space))
+        values, trials = state.values(self.key), [record.trial for record in state.records.values()]
         self.bar: ScalarMappable | None = None
-        if style.numeric(domain.grid) and len(domain.grid) > 1:
-            scale = LogNorm if style.spans(domain.grid, 1) else Normalize
-            self.bar = ScalarMappable(scale(min(domain.grid), max(domain.grid)), _VIRIDIS)
-        self._positions = {trial.name: i for i, trial in enumerate(plan.trials)}
-        others = [value_text({k: v for k, v in t.assignment.items() if k != self.key}) for t in plan.trials]
+        if style.numeric(values) and len(values) > 1:
+            scale = LogNorm if style.spans(values, 1) else Normalize
+            self.bar = ScalarMappable(scale(min(values), max(values)), _VIRIDIS)
+        self._positions = {trial.name: i for i, trial in enumerate(trials)}
+        others = [value_text({k: v for k, v in t.assignment.items() if k != self.key}) for t in trials]
         distinct = list(dict.fromkeys(others))
-        self._dashes = {t.name: _LINES[distinct.index(o) % 4] for t, o in zip(plan.trials, others, strict=True)}
+        self._dashes = {t.name: _LINES[distinct.index(o) % 4] for t, o in zip(trials, others, strict=True)}
 
     def look(self, record: TrialRecord) -> dict[str, Any]:
         """Keyword arguments of a line."""
         name = record.trial.name
-        if self.bar is None:
+        if self.bar is None or self.key not in record.trial.assignment:
             return {"color": style.OKABE_ITO[self._positions[name] % len(style.OKABE_ITO)], "linestyle": "-"}
         return {"color": self.bar.to_rgba(record.trial.assignment[self.key]), "linestyle": self._dashes[name]}
 

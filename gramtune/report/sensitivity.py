@@ -41,7 +41,7 @@ def sensitivity_figure(state: SweepState, key: str) -> Figure:
     Further varied keys give a line per combination, or dots alone where there are more than eight. Only completed
     trials enter the means; a line is interrupted where its trial has none. Raises KeyError if `key` does not vary.
     """
-    values = state.plan.sweep.space[key].grid
+    values = state.values(key)
     numeric = style.numeric(values)
     places = {value_text(v): _Place(float(v) if numeric else float(i), value_text(v)) for i, v in enumerate(values)}
     all_series = _series(state, key, places)
@@ -65,6 +65,8 @@ def sensitivity_figure(state: SweepState, key: str) -> Figure:
 def _series(state: SweepState, key: str, places: Mapping[str, _Place]) -> list[_Series]:
     grouped: dict[str, list[tuple[_Place, TrialRecord]]] = {}
     for record in state.records.values():
+        if key not in record.trial.assignment:
+            continue
         others = {k: v for k, v in record.trial.assignment.items() if k != key}
         place = places[value_text(record.trial.assignment[key])]
         grouped.setdefault(assignment_text(others), []).append((place, record))

@@ -58,7 +58,7 @@ def _table(state: SweepState) -> list[str]:
 
 def _row(record: TrialRecord, state: SweepState, note: str) -> list[str]:
     summary = record.summary(state.plan.metric)
-    values = [value_text(record.trial.assignment[key]) for key in state.plan.sweep.space]
+    values = [value_text(record.trial.assignment.get(key, "–")) for key in state.plan.sweep.space]
     return [*values, spread_text(summary), str(summary.n) if summary else "0", _status(record), note]
 
 

@@ -16,6 +16,11 @@ def mmd2(k_qq: Tensor, k_qp: Tensor, k_pp: Tensor) -> Tensor:
     return k_qq.mean(dim=(-2, -1)) - 2 * k_qp.mean(dim=(-2, -1)) + k_pp.mean(dim=(-2, -1))
 
 
+def root(squared: Tensor) -> Tensor:
+    """√max(MMD², 1e-12): at 0 the gradient of √ is infinite, and rounding takes MMD² below; there it is 0 instead."""
+    return squared.clamp_min(1e-12).sqrt()
+
+
 def density_ratio(k_qq: Tensor, k_qp: Tensor, ridge: float) -> Tensor:
     """Density ratio p/q at the generated points, fixed design (eq. 8), with a ridge ε on the diagonal.
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,8 @@ from typing import Any, NamedTuple
 import torch
 
 from gramtune.sweep.faults import Fault, SpecError
-from gramtune.sweep.spec import Assignment, Sweep
+from gramtune.sweep.space import Assignment, grid_assignments
+from gramtune.sweep.spec import Sweep
 from gramtune.training.config import TrialConfig
 from gramtune.training.replicate import build_networks
 from gramtune.training.trainer import Trainer
@@ -65,20 +65,14 @@ def make_plan(sweep: Sweep, root: Path, source: Path) -> Plan:
     Raises SpecError if networks, data or feature weights do not fit or are missing.
     """
     trials = tuple(
-        PlannedTrial(trial_name(assignment), assignment, sweep.config(assignment)) for assignment in assignments(sweep)
+        PlannedTrial(trial_name(assignment), assignment, sweep.config(assignment))
+        for assignment in grid_assignments(sweep.space, sweep.inline_base)
     )
     rng = random.Random(0)
     sample = trials if len(trials) <= _SAMPLE else [trials[0], trials[-1], *rng.sample(trials, _SAMPLE - 2)]
     if faults := [Fault(str(source), message) for trial in sample for message in config_faults(trial.config, root)]:
         raise SpecError(faults)
     return Plan(sweep, trials, tuple(dict.fromkeys(w for trial in sample for w in sample_warnings(trial.config))))
-
-
-def assignments(sweep: Sweep) -> Iterator[dict[str, Any]]:
-    """Every combination of the grids; the last key varies fastest."""
-    keys = list(sweep.space)
-    for values in itertools.product(*(sweep.space[key].grid for key in keys)):
-        yield dict(zip(keys, values, strict=True))
 
 
 def trial_name(assignment: Assignment) -> str:
@@ -97,11 +91,12 @@ def trial_name(assignment: Assignment) -> str:
 
 
 def config_faults(config: TrialConfig, root: Path) -> list[str]:
-    """What the models cannot see: networks against shapes, extractors against shapes, files on disk."""
+    """What the models cannot see: networks and extractors against shapes, metrics against data, files on disk."""
     shape = config.data.shape
     checks: list[Callable[[], object]] = [partial(build_networks, config, shape), partial(config.data.check, root)]
     for extractor in config.extractors.values():
         checks += [partial(extractor.dim, shape), partial(extractor.check, root)]
+    checks += [partial(metric.check, config.data) for metric in config.metrics]
     faults = []
     for check in checks:
         try:
@@ -112,14 +107,15 @@ def config_faults(config: TrialConfig, root: Path) -> list[str]:
 
 
 def sample_warnings(config: TrialConfig) -> list[str]:
-    """One line per metric that has fewer samples than its features have dimensions."""
+    """One line per metric that has too few samples for its features."""
     warnings = []
     for metric in config.metrics:
         dim = config.extractors[metric.extractor].dim(config.data.shape)
-        if config.training.eval_samples < (needed := metric.min_samples(dim)):
+        needed, reason = metric.min_samples(config.data, dim)
+        if config.training.eval_samples < needed:
             warnings.append(
                 f"{metric.name}: {config.training.eval_samples} generated samples for {dim} features; below {needed} "
-                "the covariance is singular and the value is biased upwards (training.eval_samples)"
+                f"{reason} (training.eval_samples)"
             )
     return warnings
 

@@ -50,7 +50,7 @@ def results_frame(state: SweepState) -> pd.DataFrame:
     columns = ["trial", "replicate", "seed", "step", "metric", "value", "samples"]
     rows = [row for record in state.records.values() for row in _values(record)]
     long = pd.DataFrame(rows, columns=columns).astype({"trial": "str", "metric": "str", **_RESULT_TYPES})
-    return _with_varied(long, state.plan)
+    return _with_varied(long, state)
 
 
 def trials_frame(state: SweepState) -> pd.DataFrame:
@@ -62,7 +62,7 @@ def trials_frame(state: SweepState) -> pd.DataFrame:
     rows = [_trial_row(record, state.plan.metric) for record in state.records.values()]
     types = {"mean": "Float64", "std": "Float64", "n": "int64", "samples": "Int64", "steps": "int64"}
     frame = pd.DataFrame(rows).astype({**types, "seconds": "float64"})
-    return _with_varied(frame, state.plan)
+    return _with_varied(frame, state)
 
 
 def _values(record: TrialRecord) -> list[tuple[Any, ...]]:
@@ -92,11 +92,14 @@ def _trial_row(record: TrialRecord, metric: str) -> dict[str, Any]:
     }
 
 
-def _with_varied(frame: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """`frame` with one column per varied key put in after `trial`."""
-    names = [trial.name for trial in plan.trials]
-    for position, key in enumerate(plan.sweep.space, start=1):
-        column = pd.Series(_uniform([trial.assignment[key] for trial in plan.trials]), index=names)
+def _with_varied(frame: pd.DataFrame, state: SweepState) -> pd.DataFrame:
+    """`frame` with one column per varied key put in after `trial`; empty where a trial does not have the key."""
+    trials = [record.trial for record in state.records.values()]
+    for position, key in enumerate(state.plan.sweep.space, start=1):
+        having = [trial for trial in trials if key in trial.assignment]
+        column = pd.Series(_uniform([t.assignment[key] for t in having]), index=[t.name for t in having])
+        if len(having) < len(trials) and column.dtype == "int64":
+            column = column.astype("Int64")  # keeps whole numbers whole beside an empty cell
         frame.insert(position, key, column.reindex(frame["trial"]).set_axis(frame.index))
     return frame
 

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, PositiveInt, ValidationError, field_validator
+from pydantic import Field, PositiveInt, ValidationError, ValidationInfo, field_validator
 
 from gramtune.components import Component
-from gramtune.sweep.faults import Fault, Path, SpecError, dotted, model_faults
+from gramtune.sweep.faults import Fault, Path, SpecError, did_you_mean, dotted, model_faults
+from gramtune.sweep.space import Assignment, Domain, assigned, expanded, lookup
 from gramtune.sweep.yaml_source import Document, parse_value, read_yaml
 from gramtune.training.config import TrialConfig
-
-Assignment = Mapping[str, Any]
-"""Values of the varied keys, by dotted path."""
-
-
-class Grid(Component):
-    """Every one of these values."""
-
-    grid: Annotated[tuple[Any, ...], Field(min_length=1, strict=False)]
-
-    @field_validator("grid")
-    @classmethod
-    def _distinct(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        if repeated := [v for i, v in enumerate(values) if v in values[:i]]:
-            raise ValueError(f"grid values must be distinct; {repeated[0]!r} is repeated")
-        return values
 
 
 class Search(Component):
@@ -68,19 +53,32 @@ class Sweep(Component):
     """The question, in a sentence."""
     base: str | dict[str, Any]
     """A trial configuration: a file beside this one, or inline."""
-    space: Annotated[dict[str, Grid], Field(min_length=1)]
+    space: Annotated[dict[str, Domain], Field(min_length=1)]
     """Domain of each varied key, by dotted path into the base."""
     metric: str | None = None
     """Primary metric where it is not the base's."""
     replicates: PositiveInt = 3
-    search: Search = Search()
+    search: Annotated[Search, Field(validate_default=True)] = Search()
     pruner: Pruner = Pruner()
     resources: Resources = Resources()
 
+    @field_validator("search")
+    @classmethod
+    def _fits_domains(cls, search: Search, info: ValidationInfo) -> Search:
+        for key, domain in info.data.get("space", {}).items():
+            if domain.values is None:
+                raise ValueError(f"{search.name} needs finite domains (grid or cases), but {key} is a range")
+        return search
+
     def config(self, assignment: Assignment) -> TrialConfig:
         """The trial configuration with these values. Raises pydantic's ValidationError if they are not legal."""
-        assert isinstance(self.base, dict), "load_sweep puts the base inline"
-        return TrialConfig.model_validate(assigned(self.base, assignment))
+        return TrialConfig.model_validate(assigned(self.inline_base, expanded(assignment, self.space)))
+
+    @property
+    def inline_base(self) -> dict[str, Any]:
+        """The base as a trial configuration; `load_sweep` has put it inline."""
+        assert isinstance(self.base, dict)
+        return self.base
 
 
 class Overrides(NamedTuple):
@@ -94,20 +92,6 @@ class Overrides(NamedTuple):
 
 
 NO_OVERRIDES = Overrides()
-
-
-def assigned(base: Mapping[str, Any], assignment: Assignment) -> dict[str, Any]:
-    """A copy of `base` with each dotted key set. A missing section on the way is made; the models then judge it."""
-    result: dict[str, Any] = copy.deepcopy(dict(base))
-    for key, value in assignment.items():
-        *sections, leaf = key.split(".")
-        place = result
-        for section in sections:
-            inner = place.get(section)
-            place[section] = inner = inner if isinstance(inner, dict) else {}
-            place = inner
-        place[leaf] = value
-    return result
 
 
 def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Sweep:
@@ -201,13 +185,59 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides, *,
 def _space_faults(document: Document, raw: Mapping[str, Any], origins: _Origins) -> list[Fault]:
     """Faults of the base alone, then of each value of each varied key put into it."""
     faults = _config_faults(raw["base"], origins)
-    space = raw.get("space")
-    for key, domain in space.items() if isinstance(space, dict) else ():
-        values = domain.get("grid") if isinstance(domain, dict) else None
-        for index, value in enumerate(values if isinstance(values, list) else ()):
-            place = document.where(("space", str(key), "grid", index))
-            varied = _Origins(origins.document, {**origins.overrides, str(key): place})
-            faults += _config_faults(assigned(raw["base"], {str(key): value}), varied)
+    space = _legal_domains(raw.get("space"))
+    for key, domain in space.items():
+        if conditions := _condition_faults(document, key, space, raw["base"]):
+            faults += conditions
+            continue
+        for index, value in enumerate(domain.probes):
+            chosen: dict[str, Any] = {**_enabling(key, space), key: value}
+            places = {path: document.where(("space", key)) for path in expanded(chosen, space)}
+            kind = next(iter(domain.model_dump(exclude_none=True)))
+            if domain.cases:
+                places |= {path: document.where(("space", key, kind, value, path)) for path in domain.cases[value]}
+            else:
+                places[key] = document.where(("space", key, kind, index))
+            varied = _Origins(origins.document, {**origins.overrides, **places})
+            faults += _config_faults(assigned(raw["base"], expanded(chosen, space)), varied)
+    return faults
+
+
+def _legal_domains(space: Any) -> dict[str, Domain]:
+    """The domains that are legal by themselves; the others are faults already."""
+    domains: dict[str, Domain] = {}
+    for key, value in space.items() if isinstance(space, dict) else ():
+        with suppress(ValidationError):
+            domains[str(key)] = Domain.model_validate(value)
+    return domains
+
+
+def _enabling(key: str, space: Mapping[str, Domain]) -> dict[str, Any]:
+    """Values of other varied keys under which `key` exists."""
+    chosen: dict[str, Any] = {}
+    for other, wanted in space[key].when.items():
+        if other in space and other != key:
+            chosen |= {**_enabling(other, space), other: wanted[0] if isinstance(wanted, list) else wanted}
+    return chosen
+
+
+def _condition_faults(
+    document: Document, key: str, space: Mapping[str, Domain], base: Mapping[str, Any]
+) -> list[Fault]:
+    """A condition is on a key that is varied above this one, or that the base has, and on values that it can have."""
+    faults = []
+    above = list(space)[: list(space).index(key)]
+    for other, wanted in space[key].when.items():
+        where = document.where(("space", key, "when", other))
+        if other in above:
+            values = space[other].values
+            for value in wanted if isinstance(wanted, list) else [wanted]:
+                if values is not None and value not in values:
+                    legal = ", ".join(map(str, values))
+                    faults.append(Fault(where, f"space.{key}.when: {other} is never {value!r}; legal: {legal}"))
+        elif lookup(base, other) is None:
+            rule = "should be a key that is varied above this one, or a key of the base"
+            faults.append(Fault(where, f"space.{key}.when: {other!r} {rule}" + did_you_mean(other, above)))
     return faults
 
 

@@ -126,6 +126,12 @@ class SweepState:
         """Trials that a resumed sweep has still to run."""
         return [record for record in self.records.values() if not record.status.final]
 
+    def values(self, key: str) -> tuple[Any, ...]:
+        """What the varied key may be: the values of its domain in their order, of a range those that occurred."""
+        if finite := self.plan.sweep.space[key].values:
+            return finite
+        return tuple(sorted({r.trial.assignment[key] for r in self.records.values() if key in r.trial.assignment}))
+
     def _update(self, name: str, status: Status, reason: str) -> None:
         with self._changed:
             self.records[name].status, self.records[name].reason = status, reason

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import gramtune
+from gramtune.paths import data_root
 from gramtune.sweep.plan import Plan
 
 _PACKAGES = (
@@ -37,7 +38,7 @@ def versions(plan: Plan) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "gpus": _gpus(),
         "packages": {name: _version(name) for name in _PACKAGES},
-        "data": sorted({config.data.fingerprint for config in configs}),
+        "data": sorted({config.data.fingerprint(data_root()) for config in configs}),
         "extractors": {n: extractor.fingerprint for config in configs for n, extractor in config.extractors.items()},
     }
 

@@ -55,8 +55,10 @@ class Replicate:
     def advance(self, steps: int) -> dict[str, float]:
         """Trains for `steps` generator steps; returns losses and traces, each the mean over these steps.
 
-        On divergence `diverged` says why, the parameters stay as before the offending step, and later calls do
-        nothing; the traces are then those of the steps that were taken, so never NaN.
+        On divergence `diverged` says why, and later calls do nothing. The offending update is not made: in a joint step
+        neither network moves; where steps alternate, the network whose loss is at fault stays, while the critic may
+        have been clamped and have taken earlier steps of the same generator step. The traces are those of the
+        generator steps that were completed, so never NaN.
         """
         sums: dict[str, Tensor] = {}
         taken = 0

@@ -1,0 +1,84 @@
+"""Image files → one uint8 tensor, decoded once: what `image_folder` and `celeba` have in common."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from pickle import UnpicklingError
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from gramtune.components import Unavailable
+from gramtune.paths import write_atomically
+
+Parts = tuple[Tensor, Tensor]
+"""The training and the held-out images, each uint8 [N, C, S, S]."""
+CACHE = "decoded"
+"""Folder of decoded data sets under the data root; safe to delete."""
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+"""What Pillow raises for files that are damaged, no images, or too large."""
+
+
+def decode(folder: Path, names: Sequence[str], size: int, channels: int) -> Tensor:
+    """The named files, shorter side resized to `size` and centre-cropped: uint8 [N, channels, size, size].
+
+    Raises Unavailable, one line, if any of them is damaged or missing.
+    """
+    images = torch.empty(len(names), channels, size, size, dtype=torch.uint8)
+    faults: dict[str, str] = {}
+
+    def fill(index: int) -> None:
+        try:
+            images[index] = _decode(folder / names[index], size, channels)
+        except _UNREADABLE as error:
+            faults[names[index]] = next(iter(str(error).splitlines()), type(error).__name__)
+
+    with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes without Python's lock
+        list(pool.map(fill, range(len(names))))
+    if faults:
+        first = min(faults)
+        raise Unavailable(
+            f"{len(faults)} of {len(names)} images under {folder} cannot be read, the first is {first} "
+            f"({faults[first]}): replace or remove them"
+        )
+    return images
+
+
+def _decode(path: Path, size: int, channels: int) -> Tensor:
+    """One image, [channels, size, size], as a viewer shows it: turned as its EXIF data say."""
+    with Image.open(path) as file:
+        if file.mode.startswith(("I", "F")):  # Pillow would clip them to white
+            raise ValueError(f"its pixels are not of 8 bits (Pillow's mode {file.mode})")
+        upright = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
+    image = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)  # antialiased
+    return torch.from_numpy(np.array(image)).view(size, size, channels).permute(2, 0, 1)
+
+
+def cached(root: Path, key: str, make: Callable[[], Parts]) -> Parts:
+    """What `make` returns, from a file under `root` if an earlier call has written it.
+
+    The file is mapped, not read: all processes of a machine share its pages. Raises Unavailable if `root` cannot be
+    written, and what `make` raises.
+    """
+    path = root / CACHE / f"{key}.pt"
+    try:
+        return _mapped(path)
+    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError):  # absent or damaged
+        parts = make()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda temporary: torch.save(parts, temporary))
+    except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError where the disk is full
+        raise Unavailable(f"decoded images cannot be stored at {path} ({error})") from error
+    return _mapped(path)
+
+
+def _mapped(path: Path) -> Parts:
+    train, held_out = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    return train, held_out

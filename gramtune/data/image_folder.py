@@ -1,0 +1,104 @@
+"""A folder of anyone's own images."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import unicodedata
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gramtune.components import Dataset, Shape, Unavailable
+from gramtune.data.image_files import Parts, cached, decode
+from gramtune.registry import register
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+@register
+class ImageFolder(Dataset):
+    """Every image below a folder, resized and centre-cropped, split by a hash of its name.
+
+    Files with another suffix and hidden ones are ignored. The images are decoded once and kept under the data root.
+    """
+
+    name: Literal["image_folder"] = "image_folder"
+    path: Annotated[str, Field(min_length=1)]
+    """The folder: absolute, beginning with `~`, or relative to the data root. Any nesting."""
+    size: Annotated[int, Field(ge=4)]
+    """Height and width after the shorter side is resized to it and the longer one cropped."""
+    grey: bool = False
+    """One channel instead of three."""
+    held_out_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Expected share of held-out images. A file stays on its side when others are added or removed."""
+
+    @property
+    def shape(self) -> Shape:
+        """(3 or 1, size, size)."""
+        return (1 if self.grey else 3, self.size, self.size)
+
+    def fingerprint(self, root: Path) -> str:
+        """All fields, and names, sizes and modification times of the files."""
+        return self._fingerprint(root, self._names(root))
+
+    def check(self, root: Path) -> None:
+        """Decodes the images, unless that is done."""
+        self._parts(root)
+
+    def train(self, root: Path) -> Tensor:
+        """uint8 [N, *shape], in the order of the names."""
+        return self._parts(root)[0]
+
+    def held_out(self, root: Path) -> Tensor:
+        """uint8 [M, *shape], in the order of the names."""
+        return self._parts(root)[1]
+
+    def is_held_out(self, name: str) -> bool:
+        """The side of a file, by its path relative to the folder, with forward slashes."""
+        portable = unicodedata.normalize("NFC", name).encode(errors="surrogateescape")  # file systems differ in form
+        return int.from_bytes(hashlib.sha256(portable).digest()[:8]) < self.held_out_share * 2**64
+
+    def _folder(self, root: Path) -> Path:
+        return root / Path(self.path).expanduser()  # an absolute path replaces `root`
+
+    def _names(self, root: Path) -> list[str]:
+        """Relative paths of the images, sorted. Raises Unavailable if either side of the split would be empty."""
+        folder = self._folder(root)
+        if not folder.is_dir():
+            raise Unavailable(f"data set image_folder: {folder} is not a folder")
+        found = (Path(parent, file) for parent, _, files in os.walk(folder) for file in files)
+        names = sorted(
+            file.relative_to(folder).as_posix()
+            for file in found
+            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+        )
+        held_out = sum(map(self.is_held_out, names))
+        if min(held_out, len(names) - held_out) < 2:
+            raise Unavailable(
+                f"data set image_folder: {folder} holds {len(names)} images ({', '.join(SUFFIXES)}), "
+                f"{held_out} of them on the held-out side; each side needs 2 or more"
+            )
+        return names
+
+    def _fingerprint(self, root: Path, names: list[str]) -> str:
+        digest = hashlib.sha256(self.model_dump_json().encode())
+        for name in names:
+            try:
+                status = (self._folder(root) / name).stat()
+            except OSError as error:  # a link to nowhere
+                raise Unavailable(f"data set image_folder: {error}") from error
+            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape"))
+        return f"image_folder-{digest.hexdigest()[:16]}"
+
+    def _parts(self, root: Path) -> Parts:
+        names = self._names(root)
+        return cached(root, self._fingerprint(root, names), lambda: self._decode(root, names))
+
+    def _decode(self, root: Path, names: list[str]) -> Parts:
+        images = decode(self._folder(root), names, self.size, self.shape[0])
+        held_out = torch.tensor([self.is_held_out(name) for name in names])
+        return images[~held_out], images[held_out]

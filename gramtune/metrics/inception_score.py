@@ -1,0 +1,56 @@
+"""Inception score (Salimans et al. 2016): sure of each sample's class, and of every class some samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gramtune.components import Dataset, Direction, Metric
+from gramtune.registry import register
+
+
+@register
+class InceptionScore(Metric):
+    """exp mean_x KL(p(c|x) ‖ p(c)), mean and standard deviation over equal consecutive parts of the samples.
+
+    It looks at no real data. A part of n samples scores at most n, and the fewer they are the less.
+    """
+
+    extractor: ClassVar[str] = "inception_logits"
+    needs_real: ClassVar[bool] = False
+    name: Literal["inception_score"] = "inception_score"
+    splits: Annotated[int, Field(ge=2)] = 10
+
+    @property
+    def directions(self) -> Mapping[str, Direction]:
+        """More is better; of the spread, less."""
+        return {"inception_score": "max", "inception_score_std": "min"}
+
+    def min_samples(self, data: Dataset, dim: int) -> tuple[int, str]:
+        """As many as there are classes. The literature uses 50,000."""
+        return max(dim, self.splits), "the value is far too small"
+
+    def reference(self, real: Tensor, data: Dataset) -> None:
+        """Nothing."""
+        return
+
+    def compute(self, reference: None, fake: Tensor) -> dict[str, float]:
+        """{inception_score, inception_score_std} from class logits [N, classes]. Raises ValueError if N < splits."""
+        if len(fake) < self.splits:
+            raise ValueError(f"an inception score of {self.splits} splits needs as many samples, got {len(fake)}")
+        log_p = torch.log_softmax(fake.double(), dim=1)
+        scores = torch.stack([_score(part) for part in log_p.tensor_split(self.splits)])
+        return {
+            "inception_score": scores.mean().item(),
+            "inception_score_std": scores.std(correction=0).item(),
+        }
+
+
+def _score(log_p: Tensor) -> Tensor:
+    """exp(mean_i Σ_c p_ic (log p_ic − log mean_i p_ic)): [N, classes] → []."""
+    marginal = torch.logsumexp(log_p, dim=0) - torch.tensor(len(log_p), dtype=log_p.dtype).log()
+    return (log_p.exp() * (log_p - marginal)).sum(dim=1).mean().exp()

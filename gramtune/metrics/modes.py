@@ -1,0 +1,58 @@
+"""Modes captured and sample quality, for data whose modes are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field, PositiveFloat
+from torch import Tensor
+
+from gramtune.components import Dataset, Direction, Metric, Mixture
+from gramtune.registry import classes, register
+
+
+@register
+class Modes(Metric):
+    """`modes`: how many modes are captured; `high_quality`: share of the samples that lie near any mode."""
+
+    extractor: ClassVar[str] = "identity"
+    needs_real: ClassVar[bool] = False
+    name: Literal["modes"] = "modes"
+    within: PositiveFloat = 3.0
+    """A sample belongs to a mode if it lies within so many standard deviations of its centre."""
+    captured_share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """A mode is captured if it holds at least this share of its due: of N samples, captured_share · N / modes."""
+
+    @property
+    def directions(self) -> Mapping[str, Direction]:
+        """More is better."""
+        return {"modes": "max", "high_quality": "max"}
+
+    def check(self, data: Dataset) -> None:
+        """Raises ValueError for data that are no known mixture."""
+        if data.mixture() is None:
+            known = [name for name, cls in classes(Dataset).items() if cls.mixture is not Dataset.mixture]
+            raise ValueError(f"metric modes needs data whose modes are known ({', '.join(known)}), not {data.name}")
+
+    def min_samples(self, data: Dataset, dim: int) -> tuple[int, str]:
+        """So many that a mode with its due share is seen as captured: 10 · modes."""
+        mixture = data.mixture()
+        modes = 1 if mixture is None else len(mixture.centres)
+        return 10 * modes, "a mode that is there can be missed by chance"
+
+    def reference(self, real: Tensor, data: Dataset) -> Mixture:
+        """The mixture that the data were drawn from."""
+        mixture = data.mixture()
+        assert mixture is not None, "refused by check"
+        return mixture
+
+    def compute(self, reference: Mixture, fake: Tensor) -> dict[str, float]:
+        """{modes, high_quality} of samples [N, d]."""
+        centres = reference.centres.to(fake)
+        distance, mode = torch.cdist(fake.double(), centres.double()).min(dim=1)
+        near = distance <= self.within * reference.std
+        held = torch.bincount(mode[near], minlength=len(centres))
+        captured = held >= max(1.0, self.captured_share * len(fake) / len(centres))
+        return {"modes": float(captured.sum()), "high_quality": near.double().mean().item()}

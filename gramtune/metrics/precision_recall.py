@@ -1,0 +1,75 @@
+"""Improved precision and recall (Kynkäänniemi et al. 2019): are samples realistic, is everything real sampled?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal, NamedTuple
+
+from pydantic import PositiveInt
+from torch import Tensor
+
+from gramtune.components import Dataset, Direction, Metric
+from gramtune.registry import register
+from gramtune.stats.neighbours import covered, nearest
+
+
+class Manifold(NamedTuple):
+    """The union of balls around features [N, d], each as large as the distance to the k-th other feature, [N]."""
+
+    features: Tensor
+    radii: Tensor
+
+    def share_covered(self, features: Tensor) -> float:
+        """Share of `features` [M, d] that lie on it."""
+        return covered(features, self.features, self.radii).double().mean().item()
+
+
+def manifold(features: Tensor, k: int) -> Manifold:
+    """Estimates the support of a distribution from its features. Raises ValueError for k features or fewer."""
+    return Manifold(features, nearest(features, features, k + 1).distances[:, k])  # itself is the nearest
+
+
+class PrecisionRecall(Metric):
+    """precision: share of samples on the data's manifold; recall: share of held-out data on the samples'."""
+
+    suffix: ClassVar[str]
+    neighbours: PositiveInt = 3
+
+    @property
+    def directions(self) -> Mapping[str, Direction]:
+        """More is better."""
+        return {f"precision{self.suffix}": "max", f"recall{self.suffix}": "max"}
+
+    def min_samples(self, data: Dataset, dim: int) -> tuple[int, str]:
+        """k + 1."""
+        return self.neighbours + 1, f"there is no {self.neighbours}-th neighbour"
+
+    def reference(self, real: Tensor, data: Dataset) -> Manifold:
+        """The manifold of the held-out features [M, d]."""
+        return manifold(real, self.neighbours)
+
+    def compute(self, reference: Manifold, fake: Tensor) -> dict[str, float]:
+        """{precision, recall} for generated features [N, d]. Raises ValueError if there are k or fewer."""
+        sampled = manifold(fake, self.neighbours)
+        return {
+            f"precision{self.suffix}": reference.share_covered(fake),
+            f"recall{self.suffix}": sampled.share_covered(reference.features),
+        }
+
+
+@register
+class InceptionPrecisionRecall(PrecisionRecall):
+    """On Inception's pool3 features; the authors use VGG-16's, so compare only with values from Inception."""
+
+    extractor: ClassVar[str] = "inception"
+    suffix: ClassVar[str] = ""
+    name: Literal["precision_recall"] = "precision_recall"
+
+
+@register
+class DigitsPrecisionRecall(PrecisionRecall):
+    """The same on the shipped digit features."""
+
+    extractor: ClassVar[str] = "digits_cnn"
+    suffix: ClassVar[str] = "_digits"
+    name: Literal["precision_recall_digits"] = "precision_recall_digits"

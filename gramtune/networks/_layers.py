@@ -1,0 +1,63 @@
+"""What several generator/critic pairs share: layers, initialisations and priors."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from gramtune.components import Shape
+
+Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
+"""Sizes of successive layers, as YAML gives them."""
+Prior = Literal["normal", "uniform"]
+"""p_z: standard normal, or uniform on [−1, 1]."""
+
+
+def perceptron(*widths: int) -> list[nn.Module]:
+    """Linear layers of these widths with ReLU between them, none after the last."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in pairwise(widths):
+        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+    return layers[:-1]
+
+
+def perceptron_to_sample(input_dim: int, hidden: tuple[int, ...], shape: Shape) -> nn.Module:
+    """[B, input_dim] → [B, *shape]: linear last layer for points, tanh for images."""
+    tail = [nn.Tanh(), nn.Unflatten(1, shape)] if len(shape) == 3 else []
+    return nn.Sequential(*perceptron(input_dim, *hidden, math.prod(shape)), *tail)
+
+
+def initialise_glorot(module: nn.Module, rng: torch.Generator) -> None:
+    """Weights U(±√(6/(fan_in + fan_out))) (Glorot & Bengio 2010), BatchNorm weights 1, biases 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.xavier_uniform_(layer.weight, generator=rng)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.reset_parameters()
+
+
+def initialise_normal(module: nn.Module, rng: torch.Generator) -> None:
+    """Weights N(0, 0.02), BatchNorm weights N(1, 0.02), biases 0 (Radford et al. 2015; Li et al. 2017)."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, 0.0, 0.02, generator=rng)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.reset_running_stats()
+            nn.init.normal_(layer.weight, 1.0, 0.02, generator=rng)
+            nn.init.zeros_(layer.bias)
+
+
+def draw(prior: Prior, n: int, dim: int, rng: torch.Generator) -> Tensor:
+    """n draws from the prior: [n, dim] on the device of `rng`."""
+    if prior == "normal":
+        return torch.randn(n, dim, generator=rng, device=rng.device)
+    return torch.rand(n, dim, generator=rng, device=rng.device) * 2 - 1

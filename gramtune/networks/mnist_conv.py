@@ -1,0 +1,66 @@
+"""The paper's MNIST pair: a multilayer perceptron and a convolutional critic (appendix A.3, Table 3)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from gramtune.components import Network, Shape
+from gramtune.networks._layers import Prior, Widths, draw, initialise_glorot, perceptron_to_sample
+from gramtune.registry import register
+
+
+@register
+class MnistConv(Network):
+    """Generator: perceptron 100-600-600-800-784. Critic: 3×3 convolution, BatchNorm, ReLU, 2×2 max-pooling, thrice.
+
+    The generator ends in tanh where the paper has a sigmoid: images are in [−1, 1] here and in [0, 1] there, and
+    tanh(a) = 2·sigmoid(2a) − 1. There is no decoder, so `mmd_gan` needs its autoencoder switched off.
+    """
+
+    name: Literal["mnist_conv"] = "mnist_conv"
+    noise_dim: PositiveInt = 100
+    """h, dimension of the noise."""
+    prior: Prior = "uniform"
+    """Distribution of the noise: standard normal, or uniform on [−1, 1]."""
+    hidden: Widths = (600, 600, 800)
+    """Widths of the generator's hidden layers."""
+    critic_channels: Widths = (16, 32, 32)
+    """Channels after each of the critic's convolutions."""
+
+    def generator(self, shape: Shape) -> nn.Module:
+        """ReLU between layers, tanh last; see `Network.generator`."""
+        self._innermost(shape)
+        return perceptron_to_sample(self.noise_dim, self.hidden, shape)
+
+    def critic(self, shape: Shape, output_dim: int) -> nn.Module:
+        """Convolutions, flatten (28×28: to 288), Linear to K; see `Network.critic`."""
+        height, width = self._innermost(shape)
+        layers: list[nn.Module] = []
+        for channels_in, channels_out in pairwise((shape[0], *self.critic_channels)):
+            layers += [nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.BatchNorm2d(channels_out)]
+            layers += [nn.ReLU(), nn.MaxPool2d(2)]
+        features = self.critic_channels[-1] * height * width
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, output_dim))
+
+    def initialise(self, module: nn.Module, rng: torch.Generator) -> None:
+        """As in the authors' Julia code; see `initialise_glorot`."""
+        initialise_glorot(module, rng)
+
+    def noise(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draws from `prior`: [n, h]."""
+        return draw(self.prior, n, self.noise_dim, rng)
+
+    def _innermost(self, shape: Shape) -> tuple[int, int]:
+        """Height and width after the last pooling, which drops an odd last row: (1, 28, 28) → (3, 3)."""
+        least = 2 ** len(self.critic_channels)
+        if len(shape) != 3 or min(shape[1:]) < least:
+            raise ValueError(
+                f"network mnist_conv needs images (C, H, W) of at least {least}×{least}, to be halved "
+                f"{len(self.critic_channels)} times, not samples of shape {tuple(shape)}"
+            )
+        return shape[1] // least, shape[2] // least

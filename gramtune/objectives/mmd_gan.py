@@ -1,0 +1,90 @@
+"""The MMD-GAN baseline (Li et al. 2017): MMD in the space of an adversarial autoencoder."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from torch.nn import functional as F
+
+from gramtune.components import CriticSpec, Losses, Objective, View
+from gramtune.registry import register
+from gramtune.stats.estimators import root
+from gramtune.stats.ratio_matching import mixture_mmd2
+
+
+@register
+class MmdGan(Objective):
+    """Encoder f: R^D → R^K and decoder f_d: R^K → R^D against the generator; x are data, y generated samples.
+
+    Critic, maximised over θ:    √MMD²(f(x), f(y)) + λ_rg·h − λ_ae·AE(x) − λ_ae·AE(y)
+    Generator, minimised over γ: √MMD²(f(x), f(y)) + λ_rg·h
+    h = −mean relu(−(mean f(x) − mean f(y))), over the K dimensions, is the feasible set reduction (FSR);
+    AE(x) = mean (x − f_d(f(x)))², over all entries, the autoencoder penalty. The defaults are the authors' code.
+    """
+
+    joint: ClassVar[bool] = False
+    name: Literal["mmd_gan"] = "mmd_gan"
+    critic_dim: PositiveInt
+    """K, dimension of the encoder's output."""
+    bandwidths: Annotated[tuple[PositiveFloat, ...], Field(min_length=1, strict=False)] = (1.0, 2.0, 4.0, 8.0, 16.0)
+    """σ of each Gaussian kernel of the mixture."""
+    kernel_reduction: Literal["sum", "mean"] = "sum"
+    """The mixture is the sum of its S kernels, or their mean. λ_rg and λ_ae weigh against √MMD², which `sum` makes √S
+    times as large: 16 and 8 belong to `sum`."""
+    feasible_set_reduction: bool = True
+    """Whether both losses have the term λ_rg·h (Table 4: FSR)."""
+    feasible_set_weight: PositiveFloat = 16.0
+    """λ_rg; without effect where `feasible_set_reduction` is off."""
+    autoencoder: bool = True
+    """Whether the critic has a decoder and the penalty λ_ae·(AE(x) + AE(y)) (Table 4: AE)."""
+    autoencoder_weight: PositiveFloat = 8.0
+    """λ_ae; without effect where `autoencoder` is off."""
+    weight_clamp: PositiveFloat | None = 0.01
+    """The encoder's parameters, not the decoder's, are clamped to ± this before each critic step; null for never.
+    The GRAM authors' Julia code has 0.1 on the ring."""
+    critic_iterations: PositiveInt = 5
+    """Critic steps per generator step."""
+    boosted_critic_iterations: PositiveInt = 100
+    """Critic steps before each of the first `boosted_steps` generator steps, and at every `boost_every`-th."""
+    boosted_steps: NonNegativeInt = 25
+    """Generator steps at the start that are boosted."""
+    boost_every: PositiveInt | None = 500
+    """Generator steps 0, 500, 1000, … are boosted too; null for none."""
+
+    def critic(self) -> CriticSpec:
+        """An encoder to R^K, with a decoder where there is an autoencoder penalty."""
+        return CriticSpec(self.critic_dim, decoder=self.autoencoder)
+
+    def critic_steps(self, generator_step: int) -> int:
+        """Many at the start and now and then, so that the critic is near its optimum; else few."""
+        boosted = generator_step < self.boosted_steps or (
+            self.boost_every is not None and generator_step % self.boost_every == 0
+        )
+        return self.boosted_critic_iterations if boosted else self.critic_iterations
+
+    @property
+    def critic_clamp(self) -> float | None:
+        """The encoder's weights are kept in a cube, which makes it Lipschitz."""
+        return self.weight_clamp
+
+    def losses(self, real: View, fake: View) -> Losses:
+        """Both losses of features [B, K] and, with the penalty, reconstructions; see `Objective.losses`."""
+        assert real.features is not None
+        assert fake.features is not None
+        squared_mmd = mixture_mmd2(fake.features, real.features, self.bandwidths)
+        if self.kernel_reduction == "sum":
+            squared_mmd = squared_mmd * len(self.bandwidths)
+        traces, generator = {"mmd2": squared_mmd}, root(squared_mmd)
+        if self.feasible_set_reduction:
+            one_sided = -F.relu(fake.features.mean(dim=-2) - real.features.mean(dim=-2)).mean(dim=-1)
+            traces["one_sided"] = one_sided
+            generator = generator + self.feasible_set_weight * one_sided
+        critic = -generator
+        if self.autoencoder:
+            for label, view in (("real", real), ("fake", fake)):
+                assert view.reconstruction is not None
+                error = F.mse_loss(view.reconstruction, view.samples)
+                traces[f"autoencoder_{label}"] = error
+                critic = critic + self.autoencoder_weight * error
+        return Losses(critic, generator, traces)

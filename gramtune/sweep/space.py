@@ -1,0 +1,185 @@
+"""Domains: what a varied key may be, and every combination of a grid."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import AliasGenerator, ConfigDict, Field, PositiveFloat, model_validator
+
+from gramtune.components import Component
+from gramtune.registry import KINDS, classes
+
+Assignment = Mapping[str, Any]
+"""Values of the varied keys, by dotted path (or the name of a key with `cases`)."""
+Values = Annotated[tuple[Any, ...], Field(min_length=1, strict=False)]
+Bounds = Annotated[tuple[float, float], Field(strict=False)]
+IntBounds = Annotated[tuple[int, int], Field(strict=False)]
+
+_KINDS = ("grid", "choice", "uniform", "loguniform", "int", "logint", "cases")
+_SECTIONS = {"data": "Dataset", "objective": "Objective", "network": "Network"}
+
+
+class Domain(Component):
+    """What one varied key may be: exactly one of the kinds. Bounds are inclusive everywhere."""
+
+    model_config = ConfigDict(
+        alias_generator=AliasGenerator(alias=lambda name: {"int_": "int"}.get(name, name)), serialize_by_alias=True
+    )
+
+    grid: Values | None = None
+    """Every one of these values."""
+    choice: Values | None = None
+    """One of these values, without order."""
+    uniform: Bounds | None = None
+    """A number from low to high."""
+    loguniform: Bounds | None = None
+    """A positive number from low to high, uniform on a log scale."""
+    int_: IntBounds | None = None
+    """A whole number from low to high."""
+    logint: IntBounds | None = None
+    """A positive whole number from low to high, uniform on a log scale."""
+    cases: Annotated[dict[str, dict[str, Any]], Field(min_length=1)] | None = None
+    """Named bundles of values, such as the methods of a comparison; the key is then a name, not a path."""
+    step: PositiveFloat | None = None
+    """Distance between neighbouring values of `uniform` and `int`."""
+    when: dict[str, Any] = Field(default_factory=dict)
+    """The key exists only where each of these keys has the value, or one of the list of values."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Domain:
+        kinds = [name for name in _KINDS if getattr(self, "int_" if name == "int" else name) is not None]
+        if len(kinds) != 1:
+            given = ", ".join(kinds) or "none"
+            raise ValueError(f"exactly one kind of domain is needed, got {given}; legal: {', '.join(_KINDS)}")
+        self._check_values()
+        self._check_bounds()
+        return self
+
+    @property
+    def values(self) -> tuple[Any, ...] | None:
+        """All values of a finite domain; None for a range."""
+        return self.grid or self.choice or (tuple(self.cases) if self.cases else None)
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Low and high of a range; None for a finite domain."""
+        return self.uniform or self.loguniform or self.int_ or self.logint
+
+    @property
+    def whole(self) -> bool:
+        """Whether a range holds whole numbers."""
+        return self.int_ is not None or self.logint is not None
+
+    @property
+    def log(self) -> bool:
+        """Whether a range is uniform on a log scale."""
+        return self.loguniform is not None or self.logint is not None
+
+    @property
+    def enumerable(self) -> bool:
+        """Whether a grid search takes it: `grid`, or the `cases` of a comparison."""
+        return self.grid is not None or self.cases is not None
+
+    @property
+    def probes(self) -> tuple[Any, ...]:
+        """Values to try on the models before anything starts: all of a finite domain, the ends of a range."""
+        return self.values or self.bounds or ()
+
+    def describe(self) -> str:
+        """`4, 8, 16` or `0.1 … 1 (log)`, with its condition."""
+        if self.bounds:
+            spacing = " (log)" if self.log else f" in steps of {self.step:g}" if self.step else ""
+            text = f"{self.bounds[0]:g} … {self.bounds[1]:g}{spacing}"
+        else:
+            text = ", ".join(map(str, self.values or ()))
+        return text + "".join(f", where {key} is {wanted}" for key, wanted in self.when.items())
+
+    def active(self, assignment: Assignment, base: Mapping[str, Any]) -> bool:
+        """Whether the key exists beside these values; a key that is not varied has the value of the base."""
+        for key, wanted in self.when.items():
+            value = assignment.get(key, lookup(base, key))
+            if value not in (wanted if isinstance(wanted, list) else [wanted]):
+                return False
+        return True
+
+    def _check_values(self) -> None:
+        values = self.grid or self.choice or ()
+        if repeated := [v for i, v in enumerate(values) if v in values[:i]]:
+            raise ValueError(f"values must be distinct; {repeated[0]!r} is repeated")
+
+    def _check_bounds(self) -> None:
+        if self.bounds is None:
+            if self.step is not None:
+                raise ValueError("step goes with uniform or int")
+            return
+        low, high = self.bounds
+        if not low < high:
+            raise ValueError(f"bounds [{low:g}, {high:g}]: the first must be below the second")
+        if self.log and (low <= 0 or self.step is not None):
+            raise ValueError("a log scale needs a positive lower bound, and no step")
+        if self.step is not None and self.whole and self.step != int(self.step):
+            raise ValueError(f"step {self.step:g}: a whole number goes with int")
+
+
+def grid_assignments(space: Mapping[str, Domain], base: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every combination of finite domains; the last key varies fastest, inactive keys are left out."""
+    partial: list[dict[str, Any]] = [{}]
+    for key, domain in space.items():
+        values = domain.values
+        assert values is not None, "a grid search is checked to have finite domains"
+        partial = [
+            longer
+            for shorter in partial
+            for longer in ([{**shorter, key: v} for v in values] if domain.active(shorter, base) else [shorter])
+        ]
+    yield from partial
+
+
+def expanded(assignment: Assignment, space: Mapping[str, Domain]) -> dict[str, Any]:
+    """The assignment with every case replaced by its bundle; keys that are varied by themselves win over a bundle."""
+    paths: dict[str, Any] = {}
+    plain: dict[str, Any] = {}
+    for key, value in assignment.items():
+        if (domain := space.get(key)) and domain.cases:
+            paths |= domain.cases[value]
+        else:
+            plain[key] = value
+    return paths | plain
+
+
+def assigned(base: Mapping[str, Any], paths: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `base` with each dotted key set. A missing section on the way is made; the models then judge it.
+
+    Setting `objective.name` (or that of data or network) to another component keeps those fields of the base that
+    the new component has too, and drops the others: they were the old one's.
+    """
+    result: dict[str, Any] = copy.deepcopy(dict(base))
+    for key in sorted(paths, key=lambda key: not key.endswith(".name")):
+        *sections, leaf = key.split(".")
+        place = result
+        for section in sections:
+            inner = place.get(section)
+            place[section] = inner = inner if isinstance(inner, dict) else {}
+            place = inner
+        if leaf == "name" and len(sections) == 1 and place.get("name") != paths[key]:
+            _keep_common(place, sections[0], paths[key])
+        place[leaf] = copy.deepcopy(paths[key])
+    return result
+
+
+def _keep_common(section: dict[str, Any], kind: str, name: Any) -> None:
+    base = next((cls for cls in KINDS if cls.__name__ == _SECTIONS.get(kind)), None)
+    new = classes(base).get(name) if base and isinstance(name, str) else None
+    if new:
+        for field in [field for field in section if field not in new.model_fields]:
+            del section[field]
+
+
+def lookup(base: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted path; None where there is none."""
+    value: Any = base
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
