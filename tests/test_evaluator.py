@@ -17,6 +17,7 @@ from gramtune.data.digits import Digits, load_split
 from gramtune.data.ring import Ring
 from gramtune.features.digits_cnn import DigitsCnn
 from gramtune.metrics.frechet import frechet_distance, mean_and_covariance, moments
+from gramtune.metrics.modes import Modes
 from gramtune.pixels import to_float
 from gramtune.registry import classes
 from gramtune.sweep.plan import config_faults, sample_warnings
@@ -117,6 +118,12 @@ def test_samples_that_are_no_numbers_have_no_score(
     samples[7] = value
     with pytest.raises(ArithmeticError, match="samples are not finite"):
         Evaluator(config, Path("unused"), CPU).scores(samples)
+
+
+def test_a_metric_that_is_no_number_is_an_error(ring_config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Modes, "compute", lambda *_: {"modes": 1.0, "high_quality": math.nan})
+    with pytest.raises(ArithmeticError, match="high_quality is nan"):
+        Evaluator(configured(ring_config, "modes"), Path("unused"), CPU).scores(torch.zeros(100, 2))
 
 
 def test_a_metric_that_does_not_fit_the_data_is_one_line_before_the_start(digits_config: Settings) -> None:

@@ -63,6 +63,7 @@ def execute(plan: Plan, folder: Path, *, debug: bool, max_concurrent: int | None
     say(
         f"\n{folder}/: results.parquet, results.csv, figures/, summary.txt"
         + (f"\nMLflow: {tracker.link}" if stored else "")
+        + ("; open with: gramtune ui" if stored and not tracking_uri else "")
     )
     return _exit_code(state, folder, console)
 

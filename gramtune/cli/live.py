@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from gramtune.cli.text import duration, spread
 from gramtune.sweep.state import Status, SweepState, TrialRecord
@@ -30,7 +31,7 @@ def watching(state: SweepState, console: Console) -> Iterator[None]:
     """Shows the state until the block ends."""
     started = time.monotonic()
     if console.is_terminal:
-        with Live(get_renderable=lambda: table(state, console.height, started), console=console, refresh_per_second=2):
+        with Live(get_renderable=lambda: _view(state, console.height, started), console=console, refresh_per_second=2):
             yield
         return
     stop = threading.Event()
@@ -43,15 +44,19 @@ def watching(state: SweepState, console: Console) -> Iterator[None]:
         thread.join()
 
 
-def table(state: SweepState, height: int, started: float) -> Table:
-    """One row per trial: its values, progress, metric, status, time left; the newest where not all fit."""
+def _view(state: SweepState, height: int, started: float) -> Group:
+    return Group(table(state, height - 4), Text(_caption(state, started), style="italic"))
+
+
+def table(state: SweepState, rows: int) -> Table:
+    """One row per trial: its values, progress, metric, status, time left; the newest where not all fit in `rows`."""
     keys = list(state.plan.sweep.space)
-    result = Table(box=None, pad_edge=False, caption=_caption(state, started), caption_justify="left")
+    result = Table(box=None, pad_edge=False)
     for key in keys:
         result.add_column(key.rsplit(".", 1)[-1], justify="right")
     for heading in ("progress", "", f"{state.plan.metric} (mean ± std)", "status", "left"):
         result.add_column(heading)
-    for record in _visible(list(state.records.values()), height - 5):
+    for record in _visible(list(state.records.values()), rows):
         total = record.trial.config.training.steps
         step = record.last.step if record.last else 0
         result.add_row(
