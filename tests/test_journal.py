@@ -32,13 +32,13 @@ def report(step, values, status="RUNNING", reason=""):
 def fill(folder, plan):
     state = SweepState(plan)
     journal = Journal(folder, state)
-    journal.started("critic_dim=1")
+    journal.started(state.records["critic_dim=1"].trial)
     journal.reported("critic_dim=1", report(0, [3.0, 4.0]))
     journal.reported("critic_dim=1", report(3, [2.0, None]))
     journal.reported("critic_dim=1", report(3, [1.0, 2.0], "COMPLETED"))
-    journal.started("critic_dim=4")
+    journal.started(state.records["critic_dim=4"].trial)
     journal.ended("critic_dim=4", Status.FAILED, "OSError: no")
-    journal.started("critic_dim=16")
+    journal.started(state.records["critic_dim=16"].trial)
     return state
 
 
@@ -66,7 +66,7 @@ def test_a_line_cut_off_by_a_kill_costs_itself_alone(tmp_path, plan):
         path.write_bytes(whole[:-cut])
         expected = whole[:-cut].count(b"\n")
         state = load_state(tmp_path, plan)
-        Journal(tmp_path, state).started("critic_dim=16")
+        Journal(tmp_path, state).started(state.records["critic_dim=16"].trial)
         assert len(path.read_text().splitlines()) == expected + 1
         assert all(json.loads(line) for line in path.read_text().splitlines())
         assert load_state(tmp_path, plan).records["critic_dim=16"].status == Status.RUNNING

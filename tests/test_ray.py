@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sweeps import SPACE, write_space
 
+from gramtune.sweep.conductor import Conductor, NothingNew
 from gramtune.sweep.in_process import InProcessRunner
 from gramtune.sweep.journal import load_state
 from gramtune.sweep.plan import make_plan
@@ -35,7 +36,7 @@ def planned(folder, space=SPACE, **overrides):
 def run(runner, plan, folder):
     folder.mkdir(parents=True, exist_ok=True)
     state = load_state(folder, plan)
-    runner.run(state, folder)
+    runner.run(Conductor(state, folder, NothingNew()))
     return state
 
 
@@ -85,7 +86,7 @@ def test_a_killed_actor_goes_on_from_its_checkpoint(ray_runner, tmp_path):
 
     killer = threading.Thread(target=kill_after_two_reports)
     killer.start()
-    ray_runner.run(state, folder)
+    ray_runner.run(Conductor(state, folder, NothingNew()))
     killer.join()
     assert killed
     assert any("starts again from its newest checkpoint" in line for line in ray_runner.said)

@@ -41,7 +41,8 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
             folder = trial_folder(self._folder, self._planned["name"])
             self._run = TrialRun(config, folder, self._root, _device())
         report = self._run.step()
-        return {**report, "damaged": self._run.damaged, "done": report["status"] != "RUNNING"}
+        done = report["status"] != "RUNNING"
+        return {**report, "trial": self._planned["name"], "damaged": self._run.damaged, "done": done}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Nothing: `TrialRun` has written its checkpoint before it reports."""

@@ -11,6 +11,7 @@ from gramtune.cli.live import watching
 from gramtune.paths import data_root
 from gramtune.report.figures import write_figures
 from gramtune.report.tables import summary_lines
+from gramtune.sweep.conductor import Conductor, NothingNew, Proposer
 from gramtune.sweep.faults import Fault, SpecError
 from gramtune.sweep.in_process import InProcessRunner, Runner
 from gramtune.sweep.journal import load_state
@@ -49,11 +50,11 @@ def execute(plan: Plan, folder: Path, *, debug: bool, max_concurrent: int | None
     for warning in plan.warnings:
         say(f"warning: {warning}")
     state = load_state(folder, plan)
-    say(f"{plan.sweep.name}: {len(plan.trials)} trials × {plan.sweep.replicates} replicates → {folder}")
+    say(f"{plan.sweep.name}: {plan.size} trials × {plan.sweep.replicates} replicates → {folder}")
     tracker = MlflowTracker(tracking_store(folder, tracking_uri), folder)
     thread = TrackerThread(tracker, state, say)
     with watching(state, console):
-        _runner(debug, max_concurrent, say).run(state, folder)
+        _runner(debug, max_concurrent, say).run(Conductor(state, folder, _proposer(state, folder)))
     write_tables(state, folder)
     write_figures(state, folder)
     lines = summary_lines(state)
@@ -66,6 +67,14 @@ def execute(plan: Plan, folder: Path, *, debug: bool, max_concurrent: int | None
         + ("; open with: gramtune ui" if stored and not tracking_uri else "")
     )
     return _exit_code(state, folder, console)
+
+
+def _proposer(state: SweepState, folder: Path) -> Proposer:
+    if state.plan.sweep.search.name == "grid":
+        return NothingNew()
+    from gramtune.backends.optuna_search import OptunaProposer
+
+    return OptunaProposer(state, folder)
 
 
 def _runner(debug: bool, max_concurrent: int | None, say: Callable[[str], None]) -> Runner:

@@ -11,13 +11,13 @@ from gramtune.sweep.plan import Plan, estimate, separable_gap
 def plan_lines(plan: Plan, max_concurrent: int | None) -> list[str]:
     """What would run, how much at once, how long, and which differences the replicates could tell apart."""
     sweep, training, share = plan.sweep, plan.config.training, grant(plan.sweep.resources)
-    together = at_once(len(plan.trials), share, max_concurrent)
+    together = at_once(plan.size, share, max_concurrent)
     guess = estimate(plan, data_root())
-    total = -(-len(plan.trials) // together) * guess.seconds_per_trial
+    total = -(-plan.size // together) * guess.seconds_per_trial
     return [
         f"{sweep.name}: {sweep.about}",
         *(f"  {key}: {domain.describe()}" for key, domain in sweep.space.items()),
-        f"trials:    {len(plan.trials)} × {sweep.replicates} replicates, {training.steps} steps each, evaluated every "
+        f"trials:    {plan.size} × {sweep.replicates} replicates, {training.steps} steps each, evaluated every "
         f"{training.eval_every} with {training.eval_samples} samples",
         f"metric:    {plan.metric} ({plan.config.directions[plan.metric]}imised)",
         f"search:    {sweep.search.name}; pruner: {sweep.pruner.name}",

@@ -26,4 +26,4 @@ def validate(
     for warning in plan.warnings:
         typer.echo(f"warning: {warning}", err=True)
     sweep = plan.sweep
-    typer.echo(f"{space}: {len(plan.trials)} trials × {sweep.replicates} replicates, metric {plan.metric}: no fault")
+    typer.echo(f"{space}: {plan.size} trials × {sweep.replicates} replicates, metric {plan.metric}: no fault")

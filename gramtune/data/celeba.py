@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from gramtune.components import Dataset, Shape, Unavailable
-from gramtune.data.image_files import Parts, cached, decode
+from gramtune.data._image_files import Parts, cached, decode
 from gramtune.registry import register
 
 URL = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"

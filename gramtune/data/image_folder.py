@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gramtune.components import Dataset, Shape, Unavailable
-from gramtune.data.image_files import Parts, cached, decode
+from gramtune.data._image_files import Parts, cached, decode
 from gramtune.registry import register
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")

@@ -6,8 +6,7 @@ import math
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-import numpy as np
-
+from gramtune.sweep.paired import t_quantile
 from gramtune.sweep.state import Status, SweepState, TrialRecord
 
 
@@ -46,18 +45,6 @@ def paired_difference(a: TrialRecord, b: TrialRecord, metric: str) -> Difference
         return None
     mean, half = fmean(differences), t_quantile(n - 1) * stdev(differences) / math.sqrt(n)
     return Difference(mean, mean - half, mean + half, n)
-
-
-def t_quantile(degrees: int, confidence: float = 0.95) -> float:
-    """t with P(|T| ≤ t) = `confidence` for Student's T with ν degrees of freedom.
-
-    With T = √ν·tan θ, θ has the density cos^{ν−1} θ on (−π/2, π/2); its integral is taken numerically.
-    """
-    theta = np.linspace(0, math.pi / 2, 100_001)
-    density = np.cos(theta) ** (degrees - 1)
-    mass = np.concatenate(([0.0], np.cumsum(density[1:] + density[:-1])))  # trapezoids, in units of half a step
-    angle = float(np.interp(confidence * mass[-1], mass, theta))
-    return math.sqrt(degrees) * math.tan(angle)
 
 
 def _by_seed(record: TrialRecord, metric: str) -> dict[int, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from gramtune.report.comparison import Difference, paired_difference, ranked, t_quantile
+from gramtune.report.comparison import Difference, paired_difference, ranked
 from gramtune.report.labels import (
     assignment_text,
     basis_text,
@@ -17,6 +17,7 @@ from gramtune.report.labels import (
     status_counts,
     value_text,
 )
+from gramtune.sweep.paired import t_quantile
 from gramtune.sweep.state import Status, SweepState, TrialRecord
 
 _ROWS = 24

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gramtune.sweep.plan import Plan
+from gramtune.sweep.plan import Plan, PlannedTrial, planned
 from gramtune.sweep.state import Report, Status, SweepState
 
 FILE = "journal.jsonl"
@@ -24,9 +24,9 @@ class Journal:
         self._path, self._state = folder / FILE, state
         _mend(self._path)
 
-    def started(self, trial: str) -> None:
+    def started(self, trial: PlannedTrial) -> None:
         """The trial has begun, or begun again after a failure or an interruption."""
-        self._append({"trial": trial, "status": Status.RUNNING})
+        self._append({"trial": trial.name, "status": Status.RUNNING, "assignment": trial.assignment})
         self._state.started(trial)
 
     def reported(self, trial: str, report: Mapping[str, Any]) -> None:
@@ -49,7 +49,7 @@ class Journal:
 
 
 def load_state(folder: Path, plan: Plan) -> SweepState:
-    """The state as the journal tells it. Lines of trials that are not in the plan are left out."""
+    """The state as the journal tells it."""
     state = SweepState(plan)
     path = folder / FILE
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
@@ -58,12 +58,10 @@ def load_state(folder: Path, plan: Plan) -> SweepState:
             break  # cut off by a kill
         event = json.loads(text)
         trial = event.pop("trial")
-        if trial not in state.records:
-            continue
         if "step" in event:
             state.reported(trial, Report.from_json(event))
         elif event["status"] == Status.RUNNING:
-            state.started(trial)
+            state.started(planned(plan.sweep, event["assignment"]))
         else:
             state.ended(trial, Status(event["status"]), event["reason"])
     return state

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gramtune.sweep.faults import Fault, SpecError
-from gramtune.sweep.space import Assignment, grid_assignments
+from gramtune.sweep.space import Assignment, corner_assignment, grid_assignments
 from gramtune.sweep.spec import Sweep
 from gramtune.training.config import TrialConfig
 from gramtune.training.replicate import build_networks
@@ -35,21 +35,24 @@ class PlannedTrial(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A sweep and its trials, in the order in which they start."""
+    """A sweep, the trials that are known before it starts, and what they have in common."""
 
     sweep: Sweep
     trials: tuple[PlannedTrial, ...]
+    """All trials of a grid; none where they are sampled."""
+    config: TrialConfig
+    """One configuration of the sweep: metric, directions, data and length can be read from it."""
     warnings: tuple[str, ...] = ()
-
-    @property
-    def config(self) -> TrialConfig:
-        """The first trial's configuration: what the trials have in common can be read from it."""
-        return self.trials[0].config
 
     @property
     def metric(self) -> str:
         """The primary metric."""
         return self.config.metric
+
+    @property
+    def size(self) -> int:
+        """Number of trials that the sweep will have."""
+        return len(self.trials) if self.sweep.search.name == "grid" else self.sweep.search.samples
 
 
 class Estimate(NamedTuple):
@@ -64,15 +67,31 @@ def make_plan(sweep: Sweep, root: Path, source: Path) -> Plan:
 
     Raises SpecError if networks, data or feature weights do not fit or are missing.
     """
-    trials = tuple(
-        PlannedTrial(trial_name(assignment), assignment, sweep.config(assignment))
-        for assignment in grid_assignments(sweep.space, sweep.inline_base)
-    )
-    rng = random.Random(0)
-    sample = trials if len(trials) <= _SAMPLE else [trials[0], trials[-1], *rng.sample(trials, _SAMPLE - 2)]
+    sample = sampled(sweep, _SAMPLE)
     if faults := [Fault(str(source), message) for trial in sample for message in config_faults(trial.config, root)]:
         raise SpecError(faults)
-    return Plan(sweep, trials, tuple(dict.fromkeys(w for trial in sample for w in sample_warnings(trial.config))))
+    warnings = tuple(dict.fromkeys(warning for trial in sample for warning in sample_warnings(trial.config)))
+    grid = sweep.search.name == "grid"
+    return Plan(sweep, tuple(all_trials(sweep)) if grid else (), sample[0].config, warnings)
+
+
+def planned(sweep: Sweep, assignment: Assignment) -> PlannedTrial:
+    """The trial of these values."""
+    return PlannedTrial(trial_name(assignment), assignment, sweep.config(assignment))
+
+
+def all_trials(sweep: Sweep) -> list[PlannedTrial]:
+    """Every trial of a grid."""
+    return [planned(sweep, assignment) for assignment in grid_assignments(sweep.space, sweep.inline_base)]
+
+
+def sampled(sweep: Sweep, n: int) -> list[PlannedTrial]:
+    """At most n trials to check: the first, the last and some of a grid's; corners and random points of a range."""
+    rng = random.Random(0)
+    if sweep.search.name == "grid":
+        trials = all_trials(sweep)
+        return trials if len(trials) <= n else [trials[0], trials[-1], *rng.sample(trials, n - 2)]
+    return [planned(sweep, corner_assignment(sweep.space, sweep.inline_base, rng)) for _ in range(n)]
 
 
 def trial_name(assignment: Assignment) -> str:
@@ -129,8 +148,9 @@ def separable_gap(replicates: int) -> float:
 
 
 def estimate(plan: Plan, root: Path, steps: int = 20) -> Estimate:
-    """Measures a few steps and one evaluation of the first and the last trial, and scales up to a whole trial."""
-    seconds = [_measure(trial.config, root, steps) for trial in (plan.trials[0], plan.trials[-1])]
+    """Measures a few steps and one evaluation of two trials, and scales up to a whole trial."""
+    some = sampled(plan.sweep, 2)
+    seconds = [_measure(trial.config, root, steps) for trial in (some[0], some[-1])]
     return Estimate(sum(seconds) / len(seconds), steps)
 
 

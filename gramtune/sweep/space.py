@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -135,6 +136,15 @@ def grid_assignments(space: Mapping[str, Domain], base: Mapping[str, Any]) -> It
             for longer in ([{**shorter, key: v} for v in values] if domain.active(shorter, base) else [shorter])
         ]
     yield from partial
+
+
+def corner_assignment(space: Mapping[str, Domain], base: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
+    """A random combination of values and ends of ranges, where misfits of shapes show."""
+    assignment: dict[str, Any] = {}
+    for key, domain in space.items():
+        if domain.active(assignment, base):
+            assignment[key] = rng.choice(domain.probes)
+    return assignment
 
 
 def expanded(assignment: Assignment, space: Mapping[str, Domain]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, PositiveInt, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, ValidationInfo, field_validator
 
 from gramtune.components import Component
 from gramtune.sweep.faults import Fault, Path, SpecError, did_you_mean, dotted, model_faults
@@ -17,15 +17,28 @@ from gramtune.training.config import TrialConfig
 
 
 class Search(Component):
-    """How configurations are proposed."""
+    """How configurations are proposed: every one of a grid, or Optuna's samplers by their names."""
 
-    name: Literal["grid"] = "grid"
+    name: Literal["grid", "random", "tpe", "cmaes", "gp", "qmc"] = "grid"
+    samples: PositiveInt = 20
+    """Trials of a sweep that samples; a grid has as many as it has."""
+    seed: NonNegativeInt = 0
+    """Of the sampler."""
+    points: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] = ()
+    """Values of some or all varied keys to try first."""
 
 
 class Pruner(Component):
-    """How hopeless trials are stopped early."""
+    """How hopeless trials are stopped early: asynchronous successive halving, Hyperband's brackets of it, or median."""
 
-    name: Literal["none"] = "none"
+    name: Literal["none", "asha", "hyperband", "median"] = "none"
+    min_steps: PositiveInt | None = None
+    """Training steps before the first decision; default: the first evaluation."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 4
+    """η: a trial goes on if it is among the best 1/η of those that have come as far; rungs are η apart."""
+    false_prune_rate: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    """Noise-aware: stop only if the replicates show, at this one-sided error rate, that the trial is worse than the
+    threshold; without it the means alone decide."""
 
 
 class Resources(Component):
@@ -66,8 +79,10 @@ class Sweep(Component):
     @classmethod
     def _fits_domains(cls, search: Search, info: ValidationInfo) -> Search:
         for key, domain in info.data.get("space", {}).items():
-            if domain.values is None:
-                raise ValueError(f"{search.name} needs finite domains (grid or cases), but {key} is a range")
+            if search.name == "grid" and not domain.enumerable:
+                raise ValueError(f"grid needs grid or cases, but {key} is another kind; or use random, tpe, …")
+            if search.name != "grid" and domain.grid is not None:
+                raise ValueError(f"{search.name} samples, but {key} is a grid; use choice, uniform, int, … there")
         return search
 
     def config(self, assignment: Assignment) -> TrialConfig:

@@ -93,9 +93,12 @@ class SweepState:
         self._changed = threading.Condition()
         self.version = 0
 
-    def started(self, name: str) -> None:
-        """The trial has begun, or begun again."""
-        self._update(name, Status.RUNNING, "")
+    def started(self, trial: PlannedTrial) -> None:
+        """The trial has begun, or begun again; one that was not planned joins the sweep."""
+        with self._changed:
+            if trial.name not in self.records:
+                self.records = {**self.records, trial.name: TrialRecord(trial)}
+        self._update(trial.name, Status.RUNNING, "")
 
     def reported(self, name: str, report: Report) -> None:
         """The trial has evaluated."""

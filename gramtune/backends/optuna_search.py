@@ -1,0 +1,166 @@
+"""Optuna proposes: a study in a file beside the sweep, told exactly what became of each trial."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from gramtune.sweep.plan import PlannedTrial, planned
+from gramtune.sweep.space import Domain
+from gramtune.sweep.spec import Search
+from gramtune.sweep.state import Status, SweepState, TrialRecord
+
+FILE = "study.journal"
+"""Open it with `optuna-dashboard`, or `optuna.load_study` on its JournalStorage; the study has the sweep's name."""
+_REPEATS = 100
+"""Proposals in a row that may be configurations which the sweep has already."""
+_STATES = {
+    Status.COMPLETED: TrialState.COMPLETE,
+    Status.PRUNED: TrialState.PRUNED,
+    Status.DIVERGED: TrialState.FAIL,
+    Status.FAILED: TrialState.FAIL,
+}
+_SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "random": lambda seed: RandomSampler(seed=seed),
+    "tpe": lambda seed: TPESampler(seed=seed),
+    "cmaes": lambda seed: CmaEsSampler(seed=seed),
+    "gp": lambda seed: GPSampler(seed=seed),
+    "qmc": lambda seed: QMCSampler(seed=seed),
+}
+
+
+class OptunaProposer:
+    """The Proposer of a sweep that samples.
+
+    Its study holds one Optuna trial per trial of the sweep, with the mean over replicates at each evaluation as
+    intermediate values. PRUNED is told as PRUNED, DIVERGED and FAILED as FAIL, never a number of an unfinished trial.
+    """
+
+    def __init__(self, state: SweepState, folder: Path) -> None:
+        self._state, self._sweep = state, state.plan.sweep
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        direction = {"min": "minimize", "max": "maximize"}[state.plan.config.directions[state.plan.metric]]
+        self._study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(folder / FILE))),
+            study_name=self._sweep.name,
+            direction=direction,
+            load_if_exists=True,
+        )
+        self._trials = self._known()
+        self._catch_up()
+
+    def propose(self) -> PlannedTrial | None:
+        """A configuration that the sweep does not have yet; None when there are enough, or none is left to find."""
+        if len(self._state.records) >= self._sweep.search.samples:
+            return None
+        for _ in range(_REPEATS):
+            trial = self._ask()
+            proposal = planned(self._sweep, self._suggest(trial))
+            record = self._state.records.get(proposal.name)
+            if record is None:
+                trial.set_user_attr("trial", proposal.name)
+                self._trials[proposal.name] = trial
+                return proposal
+            self._repeat(trial, record)
+        return None
+
+    def learn(self, record: TrialRecord) -> None:
+        """Reports the newest value to the study, and the end."""
+        trial = self._trials[record.trial.name]
+        summary = record.summary(self._state.plan.metric)
+        if record.last and summary:
+            trial.report(summary.mean, record.last.step)
+        if record.status.final:
+            self._tell(trial, record)
+
+    def _ask(self) -> optuna.Trial:
+        index = len(self._state.records)
+        points = self._sweep.search.points
+        if index < len(points) and not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            self._study.enqueue_trial({key: _encoded(value) for key, value in points[index].items()})
+        self._study.sampler = make_sampler(self._sweep.search, len(self._study.get_trials(deepcopy=False)))
+        return self._study.ask()
+
+    def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+        assignment: dict[str, Any] = {}
+        for key, domain in self._sweep.space.items():
+            if domain.active(assignment, self._sweep.inline_base):
+                assignment[key] = _decoded(trial._suggest(key, distribution(domain)), domain)
+        return assignment
+
+    def _repeat(self, trial: optuna.Trial, record: TrialRecord) -> None:
+        """A configuration that the sweep has already would give the same numbers: they are told without training."""
+        trial.set_user_attr("repeats", record.trial.name)
+        if record.status.final:
+            self._tell(trial, record)
+        else:
+            self._study.tell(trial, state=TrialState.FAIL)
+
+    def _tell(self, trial: optuna.Trial, record: TrialRecord) -> None:
+        trial.set_user_attr("status", record.status.value)
+        trial.set_user_attr("reason", record.reason)
+        summary = record.summary(self._state.plan.metric)
+        state = _STATES[record.status]
+        value = summary.mean if summary and state == TrialState.COMPLETE else None
+        self._study.tell(trial, value, state=state, skip_if_finished=True)
+
+    def _known(self) -> dict[str, optuna.Trial]:
+        """The study's trials of an earlier driver, by our names."""
+        known: dict[str, optuna.Trial] = {}
+        for frozen in self._study.get_trials(deepcopy=False):
+            if "trial" in frozen.user_attrs and frozen.user_attrs["trial"] in self._state.records:
+                known[frozen.user_attrs["trial"]] = optuna.Trial(self._study, frozen._trial_id)
+            elif frozen.state == TrialState.RUNNING:  # asked for, but the driver died before the trial began
+                self._study.tell(frozen.number, state=TrialState.FAIL)
+        return known
+
+    def _catch_up(self) -> None:
+        """Tells the study what the journal knows and the study does not: it is the journal that is written first."""
+        for name, record in self._state.records.items():
+            if name not in self._trials:
+                self._trials[name] = self._study.ask(
+                    {key: distribution(self._sweep.space[key]) for key in record.trial.assignment}
+                )
+            unfinished = self._trials[name].storage.get_trial(self._trials[name]._trial_id).state == TrialState.RUNNING
+            if unfinished and record.status.final:
+                self._tell(self._trials[name], record)
+
+
+def make_sampler(search: Search, number: int) -> BaseSampler:
+    """Optuna's sampler of that name, for the trial of that number in the study.
+
+    A new one for each proposal, so that it depends on the seed, the number and the study alone, and not on what a
+    driver that has died had drawn. QMC's points are one sequence: its position is in the study.
+    """
+    seed = search.seed if search.name == "qmc" else search.seed * 1_000_003 + number
+    return _SAMPLERS[search.name](seed)
+
+
+def distribution(domain: Domain) -> BaseDistribution:
+    """Optuna's distribution of a domain; bounds are inclusive in both."""
+    if domain.values is not None:
+        return CategoricalDistribution([_encoded(value) for value in domain.values])
+    assert domain.bounds is not None
+    low, high = domain.bounds
+    if domain.whole:
+        return IntDistribution(int(low), int(high), log=domain.log, step=int(domain.step or 1))
+    return FloatDistribution(low, high, log=domain.log, step=domain.step)
+
+
+def _encoded(value: Any) -> Any:
+    """Lists and mappings as JSON: Optuna's stores hold scalars."""
+    return json.dumps(value, sort_keys=True) if isinstance(value, list | tuple | Mapping) else value
+
+
+def _decoded(value: Any, domain: Domain) -> Any:
+    """The value of the domain that was encoded."""
+    return next((v for v in domain.values if _encoded(v) == value), value) if domain.values else value

@@ -1,0 +1,102 @@
+"""The conductor as Ray Tune sees it: a searcher that hands out trials, a stopper that ends them, a callback.
+
+Tune pickles all three into a state of its own, which gramtune does not use: the journal is what a sweep resumes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from gramtune.backends.quiet_ray import tune
+from gramtune.sweep.conductor import Conductor
+from gramtune.sweep.plan import PlannedTrial
+
+
+def trial_name(trial: Any) -> str:
+    """Our name of a Tune trial."""
+    name: str = trial.config["trial"]["name"]
+    return name
+
+
+class _Unpickled:
+    """Drops what Tune's pickles cannot hold and nobody reads back."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is not annotated
+    """Hands out the conductor's trials as `{"trial": {"name": …, "assignment": …}}`."""
+
+    def __init__(self, conductor: Conductor, planned: dict[str, PlannedTrial]) -> None:
+        super().__init__()
+        self._conductor, self._planned = conductor, planned
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
+        """Accepts whatever Tune passes: there is no search space of Tune's."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The next configuration, or FINISHED."""
+        trial = self._conductor.next()
+        if trial is None:
+            return Searcher.FINISHED  # type: ignore[no-any-return]
+        self._planned[trial.name] = trial
+        return {"trial": {"name": trial.name, "assignment": dict(trial.assignment)}}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Known already."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+class ConductedStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray is not annotated
+    """Passes every report to the conductor and stops a trial that it prunes.
+
+    A scheduler would do the same, but is given a flattened report, and not the last one of a trial.
+    """
+
+    def __init__(self, conductor: Conductor, say: Callable[[str], None]) -> None:
+        self._conductor, self._say = conductor, say
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether the trial is to stop."""
+        for line in result["damaged"]:
+            self._say(f"{result['trial']}: {line}; the one before is used")
+        return not self._conductor.reported(result["trial"], result)
+
+    def stop_all(self) -> bool:
+        """Never: the searcher ends the sweep."""
+        return False
+
+
+class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray is not annotated
+    """Tells the conductor of starts and failures."""
+
+    def __init__(self, conductor: Conductor, planned: dict[str, PlannedTrial], say: Callable[[str], None]) -> None:
+        self._conductor, self._planned, self._say = conductor, planned, say
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial has an actor."""
+        self._conductor.started(self._planned[trial_name(trial)])
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial died and is tried again."""
+        self._say(f"{trial_name(trial)}: {_failure(trial)}; it starts again from its newest checkpoint")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial died for good."""
+        self._conductor.failed(trial_name(trial), _failure(trial))
+
+
+def _failure(trial: Any) -> str:
+    """The last line of the traceback that Tune stored."""
+    lines = [line.strip() for line in str(trial.get_error() or "").splitlines() if line.strip()]
+    return lines[-1] if lines else "the trial's process died without a word"

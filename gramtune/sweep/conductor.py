@@ -1,0 +1,65 @@
+"""What every runner does with a sweep: take the next trial, pass on what it reports, stop it when told to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from gramtune.sweep.journal import Journal
+from gramtune.sweep.plan import PlannedTrial
+from gramtune.sweep.pruning import Rungs
+from gramtune.sweep.state import Status, SweepState, TrialRecord
+
+
+class Proposer(Protocol):
+    """Where new configurations come from."""
+
+    def propose(self) -> PlannedTrial | None:
+        """The next trial, or None if there is no more."""
+
+    def learn(self, record: TrialRecord) -> None:
+        """Takes note of a report or of the end of a trial."""
+
+
+class NothingNew:
+    """The Proposer of a grid: all trials are planned."""
+
+    def propose(self) -> PlannedTrial | None:
+        """None."""
+        return None
+
+    def learn(self, record: TrialRecord) -> None:
+        """Nothing to learn."""
+
+
+class Conductor:
+    """One sweep on its way: first the trials that are not finished, then what the proposer proposes."""
+
+    def __init__(self, state: SweepState, folder: Path, proposer: Proposer) -> None:
+        self.state, self.folder = state, folder
+        self._journal, self._proposer, self._rungs = Journal(folder, state), proposer, Rungs.of(state)
+        self._waiting = [record.trial for record in state.unfinished]
+
+    def next(self) -> PlannedTrial | None:
+        """The next trial to run, or None if there is no more."""
+        return self._waiting.pop(0) if self._waiting else self._proposer.propose()
+
+    def started(self, trial: PlannedTrial) -> None:
+        """The trial has begun, or begun again."""
+        self._journal.started(trial)
+
+    def reported(self, name: str, report: Mapping[str, Any]) -> bool:
+        """Takes the fields of `Report`; returns whether the trial is to go on."""
+        self._journal.reported(name, report)
+        record = self.state.records[name]
+        assert record.last is not None
+        if reason := self._rungs.decide(name, record.last, self.state.plan.metric):
+            self._journal.ended(name, Status.PRUNED, reason)
+        self._proposer.learn(record)
+        return not record.status.final
+
+    def failed(self, name: str, reason: str) -> None:
+        """The trial is given up."""
+        self._journal.ended(name, Status.FAILED, reason)
+        self._proposer.learn(self.state.records[name])
