@@ -80,7 +80,9 @@ def test_a_killed_actor_goes_on_from_its_checkpoint(ray_runner, tmp_path):
     def kill_after_two_reports():
         while len(state.records["critic_dim=4"].reports) < 2:
             time.sleep(0.01)
-        killed.extend(actors())
+        while not (found := actors()):
+            time.sleep(0.01)
+        killed.extend(found)
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
 

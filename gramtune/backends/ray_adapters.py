@@ -6,6 +6,7 @@ Tune pickles all three into a state of its own, which gramtune does not use: the
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -97,6 +98,8 @@ class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray
 
 
 def _failure(trial: Any) -> str:
-    """The last line of the traceback that Tune stored."""
-    lines = [line.strip() for line in str(trial.get_error() or "").splitlines() if line.strip()]
+    """The last line of the traceback that Tune stored; its copy in the sweep's folder may come later."""
+    local = Path(trial.error_file) if trial.error_file else None
+    text = local.read_text(encoding="utf-8") if local and local.is_file() else str(trial.get_error() or "")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "the trial's process died without a word"

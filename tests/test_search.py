@@ -1,0 +1,126 @@
+"""Optuna behind a sweep: what is proposed, what the study is told, and that a resumed search goes on unharmed."""
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from sweeps import SPACE, write_space
+
+from gramtune.backends.optuna_search import FILE, OptunaProposer
+from gramtune.sweep.conductor import Conductor
+from gramtune.sweep.in_process import InProcessRunner
+from gramtune.sweep.journal import load_state
+from gramtune.sweep.plan import make_plan
+from gramtune.sweep.spec import load_sweep
+from gramtune.sweep.state import Status
+
+SAMPLED = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "\n  ".join([
+    "objective.critic_dim: {logint: [1, 64]}",
+    "optimizer.learning_rate: {loguniform: [1e-4, 1e-2]}",
+    "training.batch_size: {choice: [8, 16]}",
+])) + "search: {name: tpe, samples: 6, seed: 3}\n"  # fmt: skip
+
+
+def sweep_state(folder, space=SAMPLED):
+    folder.mkdir(exist_ok=True)
+    path = write_space(folder, space)
+    return load_state(folder, make_plan(load_sweep(path), folder, path))
+
+
+def run(folder, space=SAMPLED, stop_after=None):
+    """Runs, or goes on with, a sampled sweep; an interruption comes after so many reports."""
+    state = sweep_state(folder, space)
+    conductor = Conductor(state, folder, OptunaProposer(state, folder))
+    if stop_after is not None:
+        reported, count = conductor.reported, 0
+
+        def interrupted(name, report):
+            nonlocal count
+            count += 1
+            if count > stop_after:
+                raise KeyboardInterrupt
+            return reported(name, report)
+
+        conductor.reported = interrupted
+    InProcessRunner().run(conductor)
+    return state
+
+
+def study(folder):
+    return optuna.load_study(study_name="axis", storage=JournalStorage(JournalFileBackend(str(folder / FILE))))
+
+
+def numbers(state):
+    return {
+        name: (dict(r.trial.assignment), r.status, [(s, p.metrics) for s, p in r.reports.items()])
+        for name, r in state.records.items()
+    }
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "cmaes", "gp", "qmc"])
+def test_every_sampler_fills_the_sweep_and_the_study_tells_the_same(sampler, tmp_path):
+    space = SAMPLED.replace("name: tpe", f"name: {sampler}")
+    if sampler == "cmaes":  # it has no place for categories beside numbers
+        space = "\n".join(line for line in space.splitlines() if "choice" not in line)
+    state = run(tmp_path, space)
+    assert len(state.records) == 6
+    assert all(r.status == Status.COMPLETED for r in state.records.values())
+    stored = {t.user_attrs["trial"]: t for t in study(tmp_path).trials if "trial" in t.user_attrs}
+    assert set(stored) == set(state.records)
+    for name, record in state.records.items():
+        assert stored[name].state == TrialState.COMPLETE
+        assert stored[name].value == record.summary("fid_digits").mean
+        assert stored[name].params == dict(record.trial.assignment)
+        assert list(stored[name].intermediate_values) == [0, 3, 6]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "qmc"])
+@pytest.mark.parametrize("stop_after", [1, 4, 9])
+def test_an_interrupted_search_goes_on_as_if_nothing_had_been(sampler, stop_after, tmp_path):
+    space = SAMPLED.replace("name: tpe", f"name: {sampler}")
+    undisturbed = run(tmp_path / "whole", space)
+    run(tmp_path / "cut", space, stop_after=stop_after)
+    assert numbers(run(tmp_path / "cut", space)) == numbers(undisturbed)
+
+
+def test_pruned_and_diverged_trials_are_told_as_what_they_are(tmp_path):
+    space = SAMPLED.replace("[1e-4, 1e-2]", "[1e-4, 1e25]").replace("samples: 6", "samples: 3, points: [A, B, C]")
+    space = space.replace("C]", "{optimizer.learning_rate: 1e25}]")
+    points = ["{optimizer.learning_rate: 1e-2, objective.critic_dim: 16}", "{objective.critic_dim: 1}"]
+    free = run(tmp_path / "free", space.replace("A", points[0]).replace("B", points[1]))
+    first, second = (r.reports[3].metrics["fid_digits"] for r in list(free.records.values())[:2])
+    better_first = points if sum(first) < sum(second) else points[::-1]
+    space = space.replace("A", better_first[0]).replace("B", better_first[1])
+    state = run(tmp_path / "pruned", space + "pruner: {name: asha, min_steps: 3}\n")
+    statuses = [r.status for r in state.records.values()]
+    assert statuses[:3] == [Status.COMPLETED, Status.PRUNED, Status.DIVERGED]
+    stored = {t.user_attrs["trial"]: t for t in study(tmp_path / "pruned").trials if "trial" in t.user_attrs}
+    told = {Status.COMPLETED: TrialState.COMPLETE, Status.PRUNED: TrialState.PRUNED, Status.DIVERGED: TrialState.FAIL}
+    for name, record in state.records.items():
+        assert stored[name].state == told[record.status]
+        assert stored[name].user_attrs["status"] == record.status
+        assert stored[name].user_attrs["reason"] == record.reason
+    pruned = next(r for r in state.records.values() if r.status == Status.PRUNED)
+    assert "asha at step 3" in pruned.reason
+    assert list(stored[pruned.trial.name].intermediate_values) == [0, 3]
+
+
+def test_a_configuration_is_never_trained_twice(tmp_path):
+    space = SPACE.replace("grid: [1, 4, 16]", "choice: [1, 4, 16]") + "search: {name: random, samples: 10}\n"
+    state = run(tmp_path, space)
+    assert sorted(r.trial.assignment["objective.critic_dim"] for r in state.records.values()) == [1, 4, 16]
+    repeats = [t for t in study(tmp_path).trials if "repeats" in t.user_attrs]
+    assert repeats
+    assert all(t.value == state.records[t.user_attrs["repeats"]].summary("fid_digits").mean for t in repeats)
+
+
+def test_a_crash_between_journal_and_study_is_made_good(tmp_path):
+    state = run(tmp_path, stop_after=7)
+    (tmp_path / FILE).unlink()  # the worst case: the study is gone, the journal is there
+    done = run(tmp_path)
+    assert len(done.records) == 6
+    for name, record in state.records.items():
+        if record.status.final:
+            assert done.records[name].reports == record.reports
+    assert sum(t.state == TrialState.COMPLETE for t in study(tmp_path).trials) == 6
