@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NEARLY_NOTHING = 1 << 20
+
+
+class DiskFull(OSError):
+    """There is no space left where results are written. One line; what was written before is intact."""
 
 
 def data_root() -> Path:
@@ -13,10 +23,26 @@ def data_root() -> Path:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a temporary name beside `path`, then renames it into place. Raises what `write` raises."""
+    """Calls `write` with a temporary name beside `path`, then renames it into place.
+
+    Raises DiskFull where there is no space, otherwise what `write` raises.
+    """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        write(temporary)
-        temporary.replace(path)
+        with watching_space(path.parent):
+            write(temporary)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def watching_space(folder: Path) -> Iterator[None]:
+    """Turns an error of the block into DiskFull where it is one; torch, for one, says RuntimeError."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        full = isinstance(error, OSError) and error.errno in _FULL
+        if full or (isinstance(error, RuntimeError) and shutil.disk_usage(folder).free < _NEARLY_NOTHING):
+            raise DiskFull(f"no space left on the disk that holds {folder}") from error
+        raise

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from sweeps import SPACE, write_space
+from sweeps import BASE, SPACE, write_space
 
 HEAVY = {"torch", "ray", "mlflow", "optuna", "pandas", "numpy", "matplotlib", "sklearn", "torchvision"}
 COMMAND = [sys.executable, "-m", "gramtune.cli.main"]
@@ -148,3 +148,33 @@ def test_an_interrupted_sweep_resumes_to_the_same_table(how, slow_space, tmp_pat
     undisturbed = gramtune("sweep", *slow_space, "--debug", "--runs", "undisturbed", cwd=tmp_path)
     assert undisturbed.returncode == 0, undisturbed.stderr
     pd.testing.assert_frame_equal(results(tmp_path / "runs"), results(tmp_path / "undisturbed"), check_exact=True)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A file system of 1 MB that can grow; mounting needs root."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("cannot mount a small file system here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("runner", [[], ["--debug"]])
+def test_a_full_disk_is_said_and_loses_nothing(runner, tiny_disk, tmp_path):
+    write_space(tmp_path, SPACE.replace("[1, 4, 16]", "[1, 4, 16, 32, 64]"), BASE.replace("width: 4", "width: 64"))
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    arguments = [*runner, "--tracking-uri", store]
+    done = gramtune("sweep", "axis.yaml", "--runs", tiny_disk, *arguments, cwd=tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"go on with: gramtune resume {tiny_disk / 'axis'}" in done.stdout
+    assert "no space left on the disk that holds" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    subprocess.run(["mount", "-o", "remount,size=200m", str(tiny_disk)], check=True)
+    resumed = gramtune("resume", tiny_disk / "axis", *arguments, cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    undisturbed = gramtune("sweep", "axis.yaml", "--debug", cwd=tmp_path)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    pd.testing.assert_frame_equal(results(tiny_disk), results(tmp_path / "runs"), check_exact=True)

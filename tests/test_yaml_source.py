@@ -31,6 +31,10 @@ def test_every_key_and_entry_has_its_line(tmp_path):
     assert document.where(("b", "c", 1, "unknown")) == f"{file}:5"
 
 
+BOMB = b"".join(f"{chr(i + 1)}: &{chr(i + 1)} [*{chr(i)}, *{chr(i)}]\n".encode() for i in range(ord("b"), ord("z")))
+"""Each list holds the one before it twice."""
+
+
 @pytest.mark.parametrize(
     ("content", "line", "message"),
     [
@@ -38,7 +42,15 @@ def test_every_key_and_entry_has_its_line(tmp_path):
         (b"a: 1\nb: 2\na: 3\n", 3, "key 'a' is given twice"),
         (b"- 1\n", 1, "should be a mapping"),
         (b"", 1, "should be a mapping"),
-        (b"a: \xff\n", None, "cannot be read"),
+        (b"a: 1\nb: \xff\n", 2, "cannot be read: byte 0xff is not UTF-8"),
+        (b"a: 1\nb: \x07\n", 2, "special characters are not allowed"),
+        (b"a: 1\nb: !!bool maybe\n", 2, "'maybe' is not a legal value of type bool"),
+        (b"a: 1\nb: " + b"9" * 5000, 2, "is not a legal value of type int"),
+        (b"a: 1\n? [b]\n: 2\n", 2, "a key should be text"),
+        ("a: 'x\u2028y'\n\nb: !mine 2".encode(), 3, "could not determine a constructor"),
+        (b"a: [1\n", 1, "not YAML"),
+        (b"a: &a [1, 2]\nb: &b [*a, *a]\n" + BOMB, 19, "more than 200,000 entries"),
+        (b"a: " + b"1" * 300_000, None, "is larger than 200,000 bytes"),
         (b"a: &x [*x]\n", 1, "not YAML"),
         (b"a: " + b"[" * 5000, 1, "not YAML"),
         (b"a: !!python/object:os.system {}\n", 1, "not YAML"),
@@ -54,6 +66,7 @@ def test_bad_files_give_one_line_with_the_place(tmp_path, content, line, message
     assert message in fault.message
     assert "\n" not in str(fault)
     assert fault.where == (f"{file}:{line}" if line else str(file))
+    assert len(fault.message) < 700
 
 
 def test_a_missing_file_names_what_is_there(tmp_path):

@@ -5,6 +5,7 @@ Ray reads these variables when it is imported or started; what the user has set 
 
 from __future__ import annotations
 
+import logging
 import os
 
 for _name, _value in {
@@ -22,3 +23,6 @@ import ray  # noqa: E402 - after the environment
 from ray import tune  # noqa: E402
 
 __all__ = ["ray", "tune"]
+
+for _name in ("ray.tune", "ray.train"):  # failed trials and a full disk are said by us, in one line
+    logging.getLogger(_name).setLevel(logging.CRITICAL)

@@ -69,13 +69,16 @@ class ConductedStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray i
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether the trial is to stop."""
+        if "halt" in result:
+            self._conductor.halt(result["halt"])
+            return True
         for line in result["damaged"]:
             self._say(f"{result['trial']}: {line}; the one before is used")
         return not self._conductor.reported(result["trial"], result)
 
     def stop_all(self) -> bool:
-        """Never: the searcher ends the sweep."""
-        return False
+        """Whether the sweep is to stop where it is; otherwise the searcher ends it."""
+        return bool(self._conductor.halted)
 
 
 class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray is not annotated

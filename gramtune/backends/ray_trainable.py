@@ -9,6 +9,7 @@ import ray
 import torch
 from ray import tune
 
+from gramtune.paths import DiskFull
 from gramtune.sweep.spec import Sweep
 from gramtune.sweep.trial import TrialRun, trial_folder
 
@@ -35,7 +36,13 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
         return True
 
     def step(self) -> dict[str, Any]:
-        """The trial's next report."""
+        """The trial's next report; `halt` instead where there is no space to go on."""
+        try:
+            return self._report()
+        except DiskFull as error:
+            return {"trial": self._planned["name"], "halt": str(error), "done": True}
+
+    def _report(self) -> dict[str, Any]:
         if self._run is None:
             config = self._sweep.config(self._planned["assignment"])
             folder = trial_folder(self._folder, self._planned["name"])

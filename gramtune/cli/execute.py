@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from gramtune.cli.live import watching
-from gramtune.paths import data_root
+from gramtune.paths import DiskFull, data_root, write_atomically
 from gramtune.report.figures import write_figures
 from gramtune.report.tables import summary_lines
 from gramtune.sweep.conductor import Conductor, NothingNew, Proposer
@@ -54,19 +54,31 @@ def execute(plan: Plan, folder: Path, *, debug: bool, max_concurrent: int | None
     tracker = MlflowTracker(tracking_store(folder, tracking_uri), folder)
     thread = TrackerThread(tracker, state, say)
     with watching(state, console):
-        _runner(debug, max_concurrent, say).run(Conductor(state, folder, _proposer(state, folder)))
+        conductor = Conductor(state, folder, _proposer(state, folder))
+        _runner(debug, max_concurrent, say).run(conductor)
+    lines = summary_lines(state)
+    say("\n" + "\n".join(lines) + "\n")
+    try:
+        _write_results(state, folder, lines)
+        say(f"{folder}/: results.parquet, results.csv, figures/, summary.txt")
+    except DiskFull as error:
+        conductor.halt(str(error))
+    if thread.close(folder):
+        say(f"MLflow: {tracker.link}" + ("" if tracking_uri else "; open with: gramtune ui"))
+    if conductor.halted:
+        say(f"{conductor.halted}; make room, then go on with: gramtune resume {folder}")
+        return 1
+    if state.unfinished:
+        say(f"interrupted with {len(state.unfinished)} trial(s) unfinished; go on with: gramtune resume {folder}")
+        return 130
+    return 1 if any(record.status == Status.FAILED for record in state.records.values()) else 0
+
+
+def _write_results(state: SweepState, folder: Path, lines: list[str]) -> None:
+    """Tables, figures and summary, from the state alone. Raises DiskFull."""
     write_tables(state, folder)
     write_figures(state, folder)
-    lines = summary_lines(state)
-    (folder / "summary.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    stored = thread.close(folder)
-    say("\n" + "\n".join(lines))
-    say(
-        f"\n{folder}/: results.parquet, results.csv, figures/, summary.txt"
-        + (f"\nMLflow: {tracker.link}" if stored else "")
-        + ("; open with: gramtune ui" if stored and not tracking_uri else "")
-    )
-    return _exit_code(state, folder, console)
+    write_atomically(folder / "summary.txt", lambda path: path.write_text("\n".join(lines) + "\n", encoding="utf-8"))
 
 
 def _proposer(state: SweepState, folder: Path) -> Proposer:
@@ -83,12 +95,3 @@ def _runner(debug: bool, max_concurrent: int | None, say: Callable[[str], None])
     from gramtune.backends.ray_runner import RayRunner
 
     return RayRunner(say, max_concurrent)
-
-
-def _exit_code(state: SweepState, folder: Path, console: Console) -> int:
-    if state.unfinished:
-        left = len(state.unfinished)
-        line = f"interrupted with {left} trial(s) unfinished; go on with: gramtune resume {folder}"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-        return 130
-    return 1 if any(record.status == Status.FAILED for record in state.records.values()) else 0

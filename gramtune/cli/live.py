@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gramtune.cli.text import duration, spread
-from gramtune.sweep.state import Status, SweepState, TrialRecord
+from gramtune.report.labels import leaves, value_text
+from gramtune.sweep.state import Report, Status, SweepState, TrialRecord, summarise
 
 _COLOURS = {
     Status.PENDING: "dim",
@@ -28,14 +29,14 @@ _COLOURS = {
 
 @contextmanager
 def watching(state: SweepState, console: Console) -> Iterator[None]:
-    """Shows the state until the block ends."""
+    """Shows the state until the block ends; of what had happened before, lines say nothing."""
     started = time.monotonic()
     if console.is_terminal:
         with Live(get_renderable=lambda: _view(state, console.height, started), console=console, refresh_per_second=2):
             yield
         return
-    stop = threading.Event()
-    thread = threading.Thread(target=_print_lines, args=(state, console, stop, started), daemon=True)
+    stop, lines = threading.Event(), Lines(state)
+    thread = threading.Thread(target=_print_lines, args=(lines, console, stop, started), daemon=True)
     thread.start()
     try:
         yield
@@ -45,26 +46,30 @@ def watching(state: SweepState, console: Console) -> Iterator[None]:
 
 
 def _view(state: SweepState, height: int, started: float) -> Group:
-    return Group(table(state, height - 4), Text(_caption(state, started), style="italic"))
+    elapsed = time.monotonic() - started
+    return Group(table(state, height - 4), Text(caption(state, elapsed), style="italic"))
 
 
 def table(state: SweepState, rows: int) -> Table:
-    """One row per trial: its values, progress, metric, status, time left; the newest where not all fit in `rows`."""
-    keys = list(state.plan.sweep.space)
+    """One row per trial: its values, progress, metric, status, time left.
+
+    Where not all fit in `rows`: those that run, then the last that ended, then the next.
+    """
+    keys = leaves(state.plan.sweep.space)
     result = Table(box=None, pad_edge=False)
-    for key in keys:
-        result.add_column(key.rsplit(".", 1)[-1], justify="right")
+    for name in keys.values():
+        result.add_column(Text(name), justify="right", no_wrap=True)
     for heading in ("progress", "", f"{state.plan.metric} (mean ± std)", "status", "left"):
-        result.add_column(heading)
+        result.add_column(heading, no_wrap=True)
     for record in _visible(list(state.records.values()), rows):
         total = record.trial.config.training.steps
         step = record.last.step if record.last else 0
         result.add_row(
-            *(str(record.trial.assignment.get(key, "")) for key in keys),
+            *(Text(value_text(record.trial.assignment.get(key, ""))) for key in keys),
             ProgressBar(total=total, completed=step, width=16),
             f"{step}/{total}",
             spread(record.summary(state.plan.metric)),
-            f"[{_COLOURS[record.status]}]{record.status}[/]",
+            Text(record.status.value, style=_COLOURS[record.status]),
             _left(record),
         )
     return result
@@ -73,8 +78,10 @@ def table(state: SweepState, rows: int) -> Table:
 def _visible(records: list[TrialRecord], rows: int) -> list[TrialRecord]:
     if len(records) <= rows:
         return records
-    order = [r for r in records if r.status == Status.RUNNING] + [r for r in reversed(records) if r.status.final]
-    return [r for r in records if r in order[: max(rows, 1)]]
+    order = [r for r in records if r.status == Status.RUNNING]
+    order += [r for r in reversed(records) if r.status.final] + [r for r in records if r.status == Status.PENDING]
+    shown = {record.trial.name for record in order[: max(rows, 1)]}
+    return [record for record in records if record.trial.name in shown]
 
 
 def _left(record: TrialRecord) -> str:
@@ -84,15 +91,15 @@ def _left(record: TrialRecord) -> str:
     return duration(record.last.seconds * (total - record.last.step) / record.last.step)
 
 
-def _caption(state: SweepState, started: float) -> str:
+def caption(state: SweepState, elapsed: float) -> str:
+    """How much is done after so many seconds, how long the rest will take, and what is best so far."""
     records = list(state.records.values())
-    done = sum(_fraction(record) for record in records) / len(records)
-    elapsed = time.monotonic() - started
+    done = sum(_fraction(record) for record in records) / state.plan.size
     left = f", about {duration(elapsed * (1 - done) / done)} left" if 0.02 < done < 1 else ""
     best = state.best
     leader = f"; best so far {best.trial.name}: {spread(best.summary(state.plan.metric))}" if best else ""
     finished = sum(record.status.final for record in records)
-    return f"{finished} of {len(records)} trials finished, {duration(elapsed)} elapsed{left}{leader}"
+    return f"{finished} of {state.plan.size} trials finished, {duration(elapsed)} elapsed{left}{leader}"
 
 
 def _fraction(record: TrialRecord) -> float:
@@ -101,28 +108,42 @@ def _fraction(record: TrialRecord) -> float:
     return record.last.step / record.trial.config.training.steps if record.last else 0.0
 
 
-def _print_lines(state: SweepState, console: Console, stop: threading.Event, started: float) -> None:
-    """One line per evaluation and per change of status, as they come."""
+class Lines:
+    """Says in plain lines what has changed in a state, each change once."""
+
+    def __init__(self, state: SweepState) -> None:
+        self.state = state
+        self._told = {name: (record.status, set(record.reports)) for name, record in state.records.items()}
+
+    def new(self) -> list[str]:
+        """A line per evaluation and per change of status since the last call; an end is told with its evaluation."""
+        return [line for record in self.state.records.values() for line in self._of(record)]
+
+    def _of(self, record: TrialRecord) -> list[str]:
+        told, known = self._told.get(record.trial.name, (Status.PENDING, set()))
+        status, reports = record.status, record.reports
+        fresh = [report for step, report in sorted(reports.items()) if step not in known]
+        lines = [self._line(record, report, report.status, report.reason) for report in fresh]
+        if status != (fresh[-1].status if fresh else told):
+            lines.append(self._line(record, record.last, status, record.reason))
+        self._told[record.trial.name] = (status, set(reports))
+        return lines
+
+    def _line(self, record: TrialRecord, report: Report | None, status: Status, reason: str) -> str:
+        metric, total = self.state.plan.metric, record.trial.config.training.steps
+        value = ""
+        if report:
+            value = f"step {report.step}/{total}  {metric} {spread(summarise(report.metrics.get(metric, [])))}  "
+        return f"{record.trial.name}  {value}{status}  {reason}".rstrip()
+
+
+def _print_lines(lines: Lines, console: Console, stop: threading.Event, started: float) -> None:
     version = -1
-    shown: dict[str, tuple[Status, int]] = {}
     while True:
         last_round = stop.is_set()
-        version = state.wait(version, timeout=0.0 if last_round else 0.5)
-        for name, record in state.records.items():
-            now = (record.status, record.last.step if record.last else -1)
-            if now != shown.get(name, (Status.PENDING, -1)):
-                shown[name] = now
-                console.print(
-                    f"{duration(time.monotonic() - started):>7}  {_line(record, state)}",
-                    highlight=False,
-                    soft_wrap=True,
-                )
+        version = lines.state.wait(version, timeout=0.0 if last_round else 0.5)
+        for line in lines.new():
+            elapsed = duration(time.monotonic() - started)
+            console.print(f"{elapsed:>7}  {line}", highlight=False, markup=False, emoji=False, soft_wrap=True)
         if last_round:
             return
-
-
-def _line(record: TrialRecord, state: SweepState) -> str:
-    total = record.trial.config.training.steps
-    progress = f"step {record.last.step}/{total}  " if record.last else ""
-    value = f"{state.plan.metric} {spread(record.summary(state.plan.metric))}  " if record.last else ""
-    return f"{record.trial.name}  {progress}{value}{record.status}  {record.reason}".rstrip()

@@ -43,7 +43,10 @@ def sweep(
     if folder.exists():
         ways = f"go on with: gramtune resume {folder}; or choose another --name"
         raise SpecError([Fault(str(folder), f"this sweep is there already; {ways}")])
-    folder.mkdir(parents=True)
-    write_sweep(plan.sweep, folder)
-    write_versions(plan, folder)
+    try:
+        folder.mkdir(parents=True)
+        write_sweep(plan.sweep, folder)
+        write_versions(plan, folder)
+    except OSError as error:
+        raise SpecError([Fault("--runs", f"{folder} cannot be written: {error.strerror or error}")]) from None
     raise typer.Exit(execute(plan, folder, debug=debug, max_concurrent=max_concurrent, tracking_uri=tracking_uri))

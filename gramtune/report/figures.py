@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import matplotlib
@@ -17,6 +18,7 @@ from gramtune.sweep.state import SweepState
 __all__ = ["learning_curves", "sensitivity_figure", "write_figures"]
 
 FOLDER = "figures"
+_CURVES = "learning_curves"
 _DPI = 300
 _METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 """Nothing that changes from one writing to the next, so that equal sweeps give equal bytes."""
@@ -26,8 +28,8 @@ def write_figures(state: SweepState, folder: Path) -> list[Path]:
     """Writes figures/<key>.png and .svg for each varied key, and figures/learning_curves; returns the paths."""
     target = folder / FOLDER
     target.mkdir(parents=True, exist_ok=True)
-    figures = {name: sensitivity_figure(state, key) for key, name in leaves(state.plan.sweep.space).items()}
-    figures["learning_curves"] = learning_curves(state)
+    figures = {name: sensitivity_figure(state, key) for key, name in _file_names(state.plan.sweep.space).items()}
+    figures[_CURVES] = learning_curves(state)
     written = []
     for name, figure in figures.items():
         for suffix in _METADATA:
@@ -35,6 +37,17 @@ def write_figures(state: SweepState, folder: Path) -> list[Path]:
             write_atomically(path, _writer(figure, suffix))
             written.append(path)
     return written
+
+
+def _file_names(keys: Iterable[str]) -> dict[str, str]:
+    """A file name for each key: its label where that is legal and free. A key with cases may be called anything."""
+    names: dict[str, str] = {}
+    for key, label in leaves(keys).items():
+        stem = re.sub(r"[^A-Za-z0-9.,=_+-]", "_", label).lstrip(".") or "_"
+        while stem in names.values() or stem == _CURVES:
+            stem += "_"
+        names[key] = stem
+    return names
 
 
 def _writer(figure: Figure, suffix: str) -> Callable[[Path], None]:

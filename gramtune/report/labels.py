@@ -10,6 +10,8 @@ from typing import Any
 from gramtune.sweep.state import Status, Summary, SweepState
 
 MINUS = "−"
+_LONGEST = 1e7
+"""Numbers from here on are written with an exponent, whatever their decimals."""
 
 
 def leaves(keys: Iterable[str]) -> dict[str, str]:
@@ -20,11 +22,16 @@ def leaves(keys: Iterable[str]) -> dict[str, str]:
 
 
 def value_text(value: Any) -> str:
-    """16, 0.001, gram, true; lists and mappings as JSON."""
+    """16, 0.001, gram, true; lists and mappings as JSON; a sampled number to four significant digits."""
     if isinstance(value, str):
         return value
-    if isinstance(value, float) and float(f"{value:g}") == value:
-        return f"{value:g}"
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else f"{value:.4g}"
+    return identity(value)
+
+
+def identity(value: Any) -> str:
+    """A text that only equal values share, for grouping."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
@@ -36,7 +43,7 @@ def assignment_text(assignment: Mapping[str, Any]) -> str:
 
 def number(value: float, decimals: int | None = None) -> str:
     """With so many decimals, or with four significant digits; a true minus sign."""
-    text = f"{value:.4g}" if decimals is None else f"{value:.{decimals}f}"
+    text = f"{value:.4g}" if decimals is None or abs(value) >= _LONGEST else f"{value:.{decimals}f}"
     return text.replace("-", MINUS)
 
 
@@ -55,8 +62,9 @@ def spread_text(summary: Summary | None) -> str:
     if summary.std is None:
         return number(summary.mean)
     decimals = decimals_for(summary.std)
-    std = f"{summary.std:.2g}" if decimals is None else number(summary.std, decimals)
-    return f"{number(summary.mean, decimals)} ± {std}"
+    if decimals is None or abs(summary.mean) >= _LONGEST:
+        return f"{number(summary.mean)} ± {summary.std:.2g}".replace("-", MINUS)
+    return f"{number(summary.mean, decimals)} ± {number(summary.std, decimals)}"
 
 
 def count(n: int, noun: str) -> str:
@@ -71,7 +79,7 @@ def direction_text(state: SweepState) -> str:
 
 def basis_text(state: SweepState) -> str:
     """How many replicates and generated samples stand behind each value."""
-    configs = [record.trial.config.training for record in state.records.values()]
+    configs = [record.trial.config.training for record in state.records.values()] or [state.plan.config.training]
     replicates, samples = {c.replicates for c in configs}, {c.eval_samples for c in configs}
     plural = "" if replicates == {1} else "s"
     return f"n = {_range(replicates)} replicate{plural}, {_range(samples)} generated samples each"

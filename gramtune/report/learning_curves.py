@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gramtune.report import style
-from gramtune.report.labels import assignment_text, value_text
+from gramtune.report.labels import assignment_text, identity, value_text
 from gramtune.sweep.state import Summary, SweepState, TrialRecord, summarise
 
 _MAX_NAMED = 12
@@ -23,7 +23,7 @@ _VIRIDIS = ListedColormap([colormaps["viridis"](i / 255) for i in range(225)])
 
 
 def learning_curves(state: SweepState) -> Figure:
-    """Mean ± std of the primary metric at each evaluation, coloured by the first varied key where it is a number.
+    """Mean ± std of the primary metric at each evaluation, coloured by the first varied key.
 
     A line ends, with a symbol, where a replicate diverges: the mean of the survivors would be another quantity.
     """
@@ -38,33 +38,54 @@ def learning_curves(state: SweepState) -> Figure:
     if len(state.records) <= _MAX_NAMED:
         _name_lines(figure, state, colours, lost)
     else:
-        style.legend(figure, lost)
+        style.legend(figure, [*colours.handles, *lost])
         if colours.bar is not None:
             style.colour_bar(figure, axes, colours.bar, colours.key)
     return figure
 
 
 class _Colours:
-    """Colour and dashes of each trial: the value of the first varied key where it is a number, else its position."""
+    """Colour and dashes of each trial.
+
+    The colour tells the first varied key, by a bar where it is a number; the dashes tell all other keys, where there
+    are few enough combinations. Where colours do not suffice for that, they tell the trial.
+    """
 
     def __init__(self, state: SweepState) -> None:
         self.key = next(iter(state.plan.sweep.space))
-        values, trials = state.values(self.key), [record.trial for record in state.records.values()]
+        domain, values = state.plan.sweep.space[self.key], state.values(self.key)
+        trials = [record.trial for record in state.records.values()]
         self.bar: ScalarMappable | None = None
         if style.numeric(values) and len(values) > 1:
-            scale = LogNorm if style.spans(values, 1) else Normalize
-            self.bar = ScalarMappable(scale(min(values), max(values)), _VIRIDIS)
-        self._positions = {trial.name: i for i, trial in enumerate(trials)}
-        others = [value_text({k: v for k, v in t.assignment.items() if k != self.key}) for t in trials]
+            log = domain.log if domain.values is None else style.spans(values, 1)
+            self.bar = ScalarMappable((LogNorm if log else Normalize)(min(values), max(values)), _VIRIDIS)
+        others = [identity({k: v for k, v in t.assignment.items() if k != self.key}) for t in trials]
         distinct = list(dict.fromkeys(others))
         self._dashes = {t.name: _LINES[distinct.index(o) % 4] for t, o in zip(trials, others, strict=True)}
+        self._positions = {trial.name: i for i, trial in enumerate(trials)}
+        enough = len(values) <= len(style.OKABE_ITO) and (len(distinct) <= len(_LINES) or len(trials) > _MAX_NAMED)
+        self._categories = list(map(identity, values)) if self.bar is None and len(values) > 1 and enough else []
+        self._texts = list(map(value_text, values))
 
     def look(self, record: TrialRecord) -> dict[str, Any]:
         """Keyword arguments of a line."""
-        name = record.trial.name
-        if self.bar is None or self.key not in record.trial.assignment:
-            return {"color": style.OKABE_ITO[self._positions[name] % len(style.OKABE_ITO)], "linestyle": "-"}
-        return {"color": self.bar.to_rgba(record.trial.assignment[self.key]), "linestyle": self._dashes[name]}
+        name, assignment = record.trial.name, record.trial.assignment
+        if self.bar is not None and self.key in assignment:
+            return {"color": self.bar.to_rgba(assignment[self.key]), "linestyle": self._dashes[name]}
+        if self._categories and self.key in assignment:
+            index = self._categories.index(identity(assignment[self.key]))
+            return {"color": style.OKABE_ITO[index], "linestyle": self._dashes[name]}
+        position, colours = self._positions[name], len(style.OKABE_ITO)
+        linestyle = _LINES[position // colours % len(_LINES)]
+        return {"color": style.OKABE_ITO[position % colours], "linestyle": linestyle}
+
+    @property
+    def handles(self) -> list[Line2D]:
+        """The legend's entries for the values of the first key; none where a bar tells them."""
+        return [
+            Line2D([], [], linewidth=1.4, color=style.OKABE_ITO[i], label=style.escaped(self._texts[i]))
+            for i in range(len(self._categories))
+        ]
 
 
 def _draw(axes: Axes, record: TrialRecord, metric: str, colours: _Colours) -> list[float]:
@@ -100,12 +121,15 @@ def _name_lines(figure: Figure, state: SweepState, colours: _Colours, lost: list
     shown = [record for record in state.records.values() if _points(record, state.plan.metric)]
     single = len(state.plan.sweep.space) == 1
     names = [
-        value_text(record.trial.assignment[colours.key]) if single else assignment_text(record.trial.assignment)
+        value_text(record.trial.assignment.get(colours.key, "–"))
+        if single
+        else assignment_text(record.trial.assignment)
         for record in shown
     ]
     lines = [
         Line2D([], [], linewidth=1.4, label=style.escaped(name), **colours.look(record))
         for name, record in zip(names, shown, strict=True)
     ]
-    columns = 5 if max(map(len, names), default=0) < 8 else 2
+    longest = max(map(len, names), default=0)
+    columns = 5 if longest < 8 else 2 if longest < 32 else 1
     style.legend(figure, [*lines, *lost], title=colours.key if single and lines else None, columns=columns)

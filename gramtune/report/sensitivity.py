@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gramtune.report import style
-from gramtune.report.labels import assignment_text, value_text
+from gramtune.report.labels import assignment_text, identity, leaves, value_text
+from gramtune.sweep.space import Assignment
 from gramtune.sweep.state import Status, Summary, SweepState, TrialRecord
 
 _MAX_LINES = 8
@@ -26,63 +27,81 @@ class _Place(NamedTuple):
 
 
 class _Series(NamedTuple):
-    """The trials that differ in nothing but the key, by its place, left to right."""
+    """The trials with equal values of all other keys that have a list of values, by their place, left to right."""
 
     label: str
     records: list[tuple[_Place, TrialRecord]]
     colour: str
     marker: str
+    connected: bool
+    """Whether a line through the means makes sense: the key is a number, and nothing else differs."""
 
 
 def sensitivity_figure(state: SweepState, key: str) -> Figure:
     """The primary metric at each trial's end against `key`: mean ± std, every replicate a dot, lost trials on top.
 
-    A logarithmic x axis for positive numbers that span more than a decade, categories for anything but numbers.
-    Further varied keys give a line per combination, or dots alone where there are more than eight. Only completed
+    A logarithmic x axis for a range that is sampled so and for listed numbers that span more than a decade, categories
+    for anything but numbers. Further varied keys give a line per combination of their listed values (one per method,
+    for example), or dots alone where there are more than eight. Where one of them is sampled from a range, the means
+    are not connected: neighbours then differ in more than `key`. Trials without the key are left out. Only completed
     trials enter the means; a line is interrupted where its trial has none. Raises KeyError if `key` does not vary.
     """
-    values = state.values(key)
+    domain, values = state.plan.sweep.space[key], state.values(key)
     numeric = style.numeric(values)
-    places = {value_text(v): _Place(float(v) if numeric else float(i), value_text(v)) for i, v in enumerate(values)}
-    all_series = _series(state, key, places)
+    places = {identity(v): _Place(float(v) if numeric else float(i), value_text(v)) for i, v in enumerate(values)}
+    all_series = _series(state, key, places, numeric=numeric)
     figure, axes = style.column_figure(state)
     style.label_x(axes, key)
-    if numeric and style.spans(values, 1):
+    if domain.log if domain.values is None else numeric and style.spans(values, 1):
         axes.set_xscale("log")
     drawn: list[float] = []
     with_means = len(all_series) <= _MAX_LINES
     for series in all_series:
-        drawn += _draw(axes, series, state.plan.metric, connected=numeric, with_means=with_means)
-    _frame(axes, list(places.values()), categorical=not numeric)
+        drawn += _draw(axes, series, state.plan.metric, with_means=with_means)
+    _frame(axes, list(places.values()), categorical=not numeric, sampled=domain.values is None)
     style.scale_y(axes, drawn)
     if not drawn:
         style.say_empty(axes)
-    entries = _handles(all_series, with_means=with_means, connected=numeric) if drawn else []
+    entries = _handles(all_series, with_means=with_means) if drawn else []
     style.legend(figure, [*entries, *_mark_lost(axes, all_series)], columns=_columns(all_series))
     return figure
 
 
-def _series(state: SweepState, key: str, places: Mapping[str, _Place]) -> list[_Series]:
-    grouped: dict[str, list[tuple[_Place, TrialRecord]]] = {}
-    for record in state.records.values():
-        if key not in record.trial.assignment:
-            continue
-        others = {k: v for k, v in record.trial.assignment.items() if k != key}
-        place = places[value_text(record.trial.assignment[key])]
-        grouped.setdefault(assignment_text(others), []).append((place, record))
+def _series(state: SweepState, key: str, places: Mapping[str, _Place], *, numeric: bool) -> list[_Series]:
+    """The lines of the figure, in the order of the values that tell them apart."""
+    space = state.plan.sweep.space
+    listed = [other for other, domain in space.items() if other != key and domain.values is not None]
+    having = [record for record in state.records.values() if key in record.trial.assignment]
+    order = {other: list(map(identity, space[other].values or ())) for other in listed}
+
+    def group(assignment: Assignment) -> tuple[int, ...]:
+        return tuple(order[o].index(identity(assignment[o])) if o in assignment else -1 for o in listed)
+
+    grouped: dict[tuple[int, ...], list[TrialRecord]] = {}
+    for record in sorted(having, key=lambda record: group(record.trial.assignment)):
+        grouped.setdefault(group(record.trial.assignment), []).append(record)
     few = len(grouped) <= _MAX_LINES
     return [
         _Series(
-            label,
-            sorted(records, key=lambda pair: pair[0].x),
+            _label(records[0].trial.assignment, listed, alone=len(grouped) == 1),
+            sorted(((places[identity(r.trial.assignment[key])], r) for r in records), key=lambda pair: pair[0].x),
             style.OKABE_ITO[i] if few else style.OKABE_ITO[0],
             style.MARKERS[i] if few else "o",
+            connected=numeric and all(r.trial.assignment.keys() <= {key, *listed} for r in records),
         )
-        for i, (label, records) in enumerate(grouped.items())
+        for i, records in enumerate(grouped.values())
     ]
 
 
-def _draw(axes: Axes, series: _Series, metric: str, *, connected: bool, with_means: bool) -> list[float]:
+def _label(assignment: Assignment, listed: Sequence[str], *, alone: bool) -> str:
+    """What tells the line apart from the others."""
+    others = {other: assignment[other] for other in listed if other in assignment}
+    if alone or not listed:
+        return "mean"
+    return assignment_text(others) or "without " + ", ".join(leaves(listed).values())
+
+
+def _draw(axes: Axes, series: _Series, metric: str, *, with_means: bool) -> list[float]:
     """Draws dots, means and spread of one series; returns the drawn values, for the scale."""
     dots = [(place.x, value) for place, record in series.records for value in _final_values(record, metric)]
     axes.plot(
@@ -96,21 +115,21 @@ def _draw(axes: Axes, series: _Series, metric: str, *, connected: bool, with_mea
         gid="replicates",
     )
     if with_means:
-        _draw_means(axes, series, metric, connected=connected)
+        _draw_means(axes, series, metric)
     return [value for _, value in dots]
 
 
-def _draw_means(axes: Axes, series: _Series, metric: str, *, connected: bool) -> None:
+def _draw_means(axes: Axes, series: _Series, metric: str) -> None:
     summaries = [r.summary(metric) if r.status == Status.COMPLETED else None for _, r in series.records]
     x = [place.x for place, _ in series.records]
     mean = [s.mean if s else math.nan for s in summaries]
     std = [_std(s) for s in summaries]
     look: Mapping[str, Any] = {"color": series.colour, "marker": series.marker, "markersize": 3.5, "gid": "mean"}
-    if connected:
+    if series.connected:
         axes.plot(x, mean, linewidth=1.2, **look)
         low, high = ([m + sign * s for m, s in zip(mean, std, strict=True)] for sign in (-1, 1))
         axes.fill_between(x, low, high, color=series.colour, alpha=0.15, linewidth=0, gid="std")
-    else:  # nothing lies between two categories
+    else:
         axes.errorbar(x, mean, std, linestyle="none", capsize=2, elinewidth=1, **look)
 
 
@@ -125,7 +144,7 @@ def _final_values(record: TrialRecord, metric: str) -> list[float]:
     return [value for value in record.last.metrics.get(metric, []) if value is not None]
 
 
-def _frame(axes: Axes, places: Sequence[_Place], *, categorical: bool) -> None:
+def _frame(axes: Axes, places: Sequence[_Place], *, categorical: bool, sampled: bool) -> None:
     xs = [place.x for place in places]
     if categorical:
         axes.set_xlim(-0.5, len(xs) - 0.5)
@@ -136,7 +155,8 @@ def _frame(axes: Axes, places: Sequence[_Place], *, categorical: bool) -> None:
         margin = 0.04 * (high - low)
         limits = (low - margin, high + margin)
         axes.set_xlim(*(10**limit for limit in limits) if log else limits)
-    style.tick_values(axes, xs, [place.text for place in places])
+    if not sampled:
+        style.tick_values(axes, xs, [place.text for place in places])
 
 
 def _mark_lost(axes: Axes, all_series: Sequence[_Series]) -> list[Line2D]:
@@ -150,19 +170,20 @@ def _mark_lost(axes: Axes, all_series: Sequence[_Series]) -> list[Line2D]:
     return handles
 
 
-def _handles(all_series: Sequence[_Series], *, with_means: bool, connected: bool) -> list[Line2D]:
+def _handles(all_series: Sequence[_Series], *, with_means: bool) -> list[Line2D]:
     dot = Line2D([], [], color=all_series[0].colour, alpha=0.5, marker="o", markersize=2.5, linestyle="none")
     dot.set_label("replicate")
-    return [*(_mean_handle(series, connected=connected) for series in all_series if with_means), dot]
+    return [*(_mean_handle(series) for series in all_series if with_means), dot]
 
 
-def _mean_handle(series: _Series, *, connected: bool) -> Line2D:
+def _mean_handle(series: _Series) -> Line2D:
     handle = Line2D([], [], color=series.colour, marker=series.marker, markersize=3.5)
-    handle.set_linestyle("-" if connected else "none")
-    handle.set_label(style.escaped(series.label or "mean"))
+    handle.set_linestyle("-" if series.connected else "none")
+    handle.set_label(style.escaped(series.label))
     return handle
 
 
 def _columns(all_series: Sequence[_Series]) -> int:
     """Columns of the legend: long labels get room."""
-    return 4 if len(all_series) == 1 or max(len(s.label) for s in all_series) < 16 else 2
+    longest = max((len(series.label) for series in all_series), default=0)
+    return 4 if longest < 16 else 2 if longest < 32 else 1

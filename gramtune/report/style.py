@@ -25,6 +25,8 @@ LOST = {Status.DIVERGED: "^", Status.FAILED: "X", Status.PRUNED: "v"}
 """Symbols of trials that have no final value."""
 _LOST_COLOUR = "#B00000"
 _TEXT, _SMALL = 8, 7
+_ROW = 0.12
+"""Inches of a row of the legend."""
 
 
 def column_figure(state: SweepState) -> tuple[Figure, Axes]:
@@ -33,7 +35,7 @@ def column_figure(state: SweepState) -> tuple[Figure, Axes]:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_title(f"{state.plan.sweep.name}: mean ± std\n{basis_text(state)}", fontsize=_SMALL, loc="left")
-    axes.tick_params(labelsize=_SMALL)
+    axes.tick_params(which="both", labelsize=_SMALL)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", linewidth=0.4, alpha=0.4)
     axes.set_ylabel(f"{state.plan.metric} ({direction_text(state)})", fontsize=_TEXT)
@@ -46,8 +48,10 @@ def label_x(axes: Axes, text: str) -> None:
 
 
 def legend(figure: Figure, handles: Sequence[Line2D], title: str | None = None, columns: int = 4) -> None:
-    """A legend below the axes, where it hides nothing."""
+    """A legend below the axes, where it hides nothing; the figure grows with its rows."""
     if handles:
+        rows = math.ceil(len(handles) / columns) + (title is not None)
+        figure.set_figheight(HEIGHT + _ROW * max(0, rows - 3))
         figure.legend(
             handles=handles,
             title=None if title is None else escaped(title),

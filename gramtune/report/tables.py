@@ -41,7 +41,7 @@ def _heading(state: SweepState) -> list[str]:
     return [
         f"{sweep.name}: {sweep.about}".removesuffix(": "),
         f"{count(len(state.records), 'trial')}: {counts}",
-        f"{state.plan.metric} ({direction_text(state)}), mean ± standard deviation; {basis_text(state)}",
+        f"{state.plan.metric} ({direction_text(state)}), mean ± std; {basis_text(state)}",
     ]
 
 
@@ -84,8 +84,14 @@ def _aligned(rows: list[list[str]]) -> list[str]:
 
 
 def _wrapped(lines: list[str]) -> list[str]:
-    """Long lines cut between words, their continuation indented by four."""
-    return [part for line in lines for part in textwrap.wrap(line, _WIDTH, subsequent_indent="    ")]
+    """Lines that are too long, such as an error's text, cut between words, their continuation indented by four."""
+    return [
+        part
+        for line in lines
+        for part in textwrap.wrap(
+            line, _WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )
+    ]
 
 
 def _best(state: SweepState) -> list[str]:
@@ -94,10 +100,9 @@ def _best(state: SweepState) -> list[str]:
         return ["Best: none, because no trial has completed."]
     best, summary = ranking[0], ranking[0].summary(state.plan.metric)
     assert summary is not None
-    assert best.last is not None
     return [
-        f"Best: {assignment_text(best.trial.assignment)}, with {state.plan.metric} {spread_text(summary)} "
-        f"({count(summary.n, 'replicate')}, {count(best.last.samples, 'generated sample')} each)",
+        f"Best: {assignment_text(best.trial.assignment)}; {state.plan.metric} {spread_text(summary)}, "
+        f"n = {count(summary.n, 'replicate')}",
         *_comparisons(state, ranking),
     ]
 
@@ -114,37 +119,41 @@ def _comparisons(state: SweepState, ranking: list[TrialRecord]) -> list[str]:
     )
     differences = [paired_difference(rival, best, state.plan.metric) for rival in rivals.values()]
     lines = [
-        f"  against the {role}, {assignment_text(rival.trial.assignment)}: {_verdict(difference)}"
+        line
         for (role, rival), difference in zip(rivals.items(), differences, strict=True)
+        for line in _verdict(f"  against the {role}, {assignment_text(rival.trial.assignment)}:", difference)
     ]
     known = [difference for difference in differences if difference]
     return lines + _caveats(state, ranking, min((d.n for d in known), default=0))
 
 
-def _verdict(difference: Difference | None) -> str:
+def _verdict(role: str, difference: Difference | None) -> list[str]:
+    """The verdict and, on the same line where that is short enough, the numbers behind it."""
     if difference is None:
-        return "cannot be told, since fewer than two seeds have a value in both trials (--replicates 3)"
-    decimals = decimals_for(max(difference.high - difference.low, 0) / 4)
-    mean, low, high = (number(value, decimals) for value in (difference.mean, difference.low, difference.high))
-    interval = f"difference {mean}, 95 % interval {low} to {high} (paired, n = {difference.n})"
-    if difference.separated:
-        return f"separated; {interval}"
-    return f"NOT separated, the order may be chance; {interval}"
+        parts = (f"{role} unknown", "fewer than two seeds have a value in both trials (--replicates 3)")
+    else:
+        decimals = decimals_for(max(difference.high - difference.low, 0) / 4)
+        mean, low, high = (number(value, decimals) for value in (difference.mean, difference.low, difference.high))
+        words = "separated" if difference.separated else "NOT separated, the order may be chance"
+        parts = (f"{role} {words}", f"difference {mean}, 95 % interval {low} to {high} (paired, n = {difference.n})")
+    line = "; ".join(parts)
+    return [line] if len(line) <= _WIDTH else [parts[0], f"    {parts[1]}"]
 
 
 def _caveats(state: SweepState, ranking: list[TrialRecord], n: int) -> list[str]:
     lines = []
     if n:
-        few = f", which makes intervals wide (t = {t_quantile(n - 1):.2f})" if n < _FEW else ""
-        lines.append(
-            f"  The intervals are Student's t over {n} seeds{few}. They do not allow for the pick of best and worst "
-            f"out of {len(ranking)} by these same values; confirm a close call with fresh seeds (--set training.seed)."
-        )
+        few = f", which makes them wide (t = {t_quantile(n - 1):.2f})" if n < _FEW else ""
+        lines += [
+            f"  The intervals are Student's t over {n} seeds{few}.",
+            f"  They do not allow for the pick of best and worst out of {len(ranking)} by these same values.",
+            "  Confirm a close call with fresh seeds (--set training.seed=…).",
+        ]
     if len(samples := {record.last.samples for record in ranking if record.last}) > 1:
-        lines.append(
-            f"  Values rest on {min(samples):,} to {max(samples):,} generated samples; a metric that is biased in "
-            "their number, as Fréchet distances are, cannot be compared across them."
-        )
+        lines += [
+            f"  Values rest on {min(samples):,} to {max(samples):,} generated samples.",
+            "  A metric that is biased in their number, as Fréchet distances are, cannot be compared across them.",
+        ]
     return lines
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from gramtune.paths import DiskFull, watching_space
 from gramtune.sweep.journal import Journal
 from gramtune.sweep.plan import PlannedTrial
 from gramtune.sweep.pruning import Rungs
@@ -38,28 +40,47 @@ class Conductor:
 
     def __init__(self, state: SweepState, folder: Path, proposer: Proposer) -> None:
         self.state, self.folder = state, folder
+        self.halted = ""
+        """Why the sweep has to stop where it is, to be resumed later; empty while it may go on."""
         self._journal, self._proposer, self._rungs = Journal(folder, state), proposer, Rungs.of(state)
         self._waiting = [record.trial for record in state.unfinished]
 
     def next(self) -> PlannedTrial | None:
         """The next trial to run, or None if there is no more."""
+        if self.halted:
+            return None
         return self._waiting.pop(0) if self._waiting else self._proposer.propose()
 
     def started(self, trial: PlannedTrial) -> None:
         """The trial has begun, or begun again."""
-        self._journal.started(trial)
+        with self._halting_when_full():
+            self._journal.started(trial)
 
     def reported(self, name: str, report: Mapping[str, Any]) -> bool:
         """Takes the fields of `Report`; returns whether the trial is to go on."""
-        self._journal.reported(name, report)
-        record = self.state.records[name]
-        assert record.last is not None
-        if reason := self._rungs.decide(name, record.last, self.state.plan.metric):
-            self._journal.ended(name, Status.PRUNED, reason)
-        self._proposer.learn(record)
-        return not record.status.final
+        with self._halting_when_full():
+            self._journal.reported(name, report)
+            record = self.state.records[name]
+            assert record.last is not None
+            if reason := self._rungs.decide(name, record.last, self.state.plan.metric):
+                self._journal.ended(name, Status.PRUNED, reason)
+            self._proposer.learn(record)
+        return not (self.halted or self.state.records[name].status.final)
 
     def failed(self, name: str, reason: str) -> None:
         """The trial is given up."""
-        self._journal.ended(name, Status.FAILED, reason)
-        self._proposer.learn(self.state.records[name])
+        with self._halting_when_full():
+            self._journal.ended(name, Status.FAILED, reason)
+            self._proposer.learn(self.state.records[name])
+
+    def halt(self, reason: str) -> None:
+        """Stops the sweep where it is; trials that are running stay unfinished."""
+        self.halted = self.halted or reason
+
+    @contextmanager
+    def _halting_when_full(self) -> Iterator[None]:
+        try:
+            with watching_space(self.folder):
+                yield
+        except DiskFull as error:
+            self.halt(str(error))

@@ -31,7 +31,8 @@ class SpecError(ValueError):
     """Everything that is wrong with a sweep, found before anything starts."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        self.faults = sorted(dict.fromkeys(faults), key=_place)
+        tidy = (Fault(escaped(fault.where), clipped(escaped(fault.message))) for fault in faults)
+        self.faults = sorted(dict.fromkeys(tidy), key=_place)
         super().__init__("\n".join(map(str, self.faults)))
 
 
@@ -39,6 +40,17 @@ def _place(fault: Fault) -> tuple[str, int]:
     """File by file, line by line."""
     file, _, line = fault.where.rpartition(":")
     return (file, int(line)) if line.isdecimal() else (fault.where, 0)
+
+
+def escaped(text: str) -> str:
+    """`text` in one printable line: what a terminal would obey, or not show, is written as in Python."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def clipped(text: str, length: int = 600) -> str:
+    """`text` without its middle where it is too long to read; what was wrong and what would be right are at the ends."""
+    half = length // 2
+    return text if len(text) <= length else f"{text[:half]} … {text[-half:]}"
 
 
 def did_you_mean(word: object, legal: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from gramtune.paths import data_root
+from gramtune.paths import DiskFull, data_root
 from gramtune.sweep.conductor import Conductor
 from gramtune.sweep.local_resources import claim, grant
 from gramtune.sweep.plan import PlannedTrial
@@ -41,6 +41,8 @@ def _run_trial(trial: PlannedTrial, conductor: Conductor, device: torch.device) 
         run = TrialRun(trial.config, folder, data_root(), device)
         while conductor.reported(trial.name, run.step()):
             pass
+    except DiskFull as error:
+        conductor.halt(str(error))
     except Exception as error:  # noqa: BLE001 - whatever a trial raises ends that trial, not the sweep
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "error.txt").write_text(traceback.format_exc())

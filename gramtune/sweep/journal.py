@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gramtune.paths import watching_space
 from gramtune.sweep.plan import Plan, PlannedTrial, planned
 from gramtune.sweep.state import Report, Status, SweepState
 
@@ -41,9 +42,10 @@ class Journal:
         self._state.ended(trial, status, reason)
 
     def _append(self, event: Mapping[str, Any]) -> None:
-        """Raises OSError where the disk is full."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event, allow_nan=False) + "\n")
+        """Raises DiskFull where there is no space."""
+        text = json.dumps(event, allow_nan=False) + "\n"
+        with watching_space(self._path.parent), self._path.open("a", encoding="utf-8") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
 

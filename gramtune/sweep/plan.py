@@ -8,9 +8,10 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,8 @@ from gramtune.training.config import TrialConfig
 from gramtune.training.replicate import build_networks
 from gramtune.training.trainer import Trainer
 
+Check = Callable[[], object]
+"""Raises ValueError, whose message is the fault."""
 _SAMPLE = 64
 """Configurations of the space that are built on the meta device before anything starts."""
 
@@ -59,7 +62,9 @@ class Estimate(NamedTuple):
     """A measured guess at what one trial costs, all its replicates together, on one worker."""
 
     seconds_per_trial: float
+    """Mean over the trials."""
     measured_steps: int
+    """Updates of a network, or of both at once, that were timed per measured trial."""
 
 
 def make_plan(sweep: Sweep, root: Path, source: Path) -> Plan:
@@ -68,8 +73,8 @@ def make_plan(sweep: Sweep, root: Path, source: Path) -> Plan:
     Raises SpecError if networks, data or feature weights do not fit or are missing.
     """
     sample = sampled(sweep, _SAMPLE)
-    if faults := [Fault(str(source), message) for trial in sample for message in config_faults(trial.config, root)]:
-        raise SpecError(faults)
+    if messages := faults_of([trial.config for trial in sample], root):
+        raise SpecError([Fault(str(source), message) for message in messages])
     warnings = tuple(dict.fromkeys(warning for trial in sample for warning in sample_warnings(trial.config)))
     grid = sweep.search.name == "grid"
     return Plan(sweep, tuple(all_trials(sweep)) if grid else (), sample[0].config, warnings)
@@ -110,19 +115,38 @@ def trial_name(assignment: Assignment) -> str:
 
 
 def config_faults(config: TrialConfig, root: Path) -> list[str]:
-    """What the models cannot see: networks and extractors against shapes, metrics against data, files on disk."""
+    """`faults_of` one configuration."""
+    return faults_of([config], root)
+
+
+def faults_of(configs: Sequence[TrialConfig], root: Path) -> list[str]:
+    """What the models cannot see: networks and extractors against shapes, metrics against data, files on disk.
+
+    Files are read once, however many configurations need them: a checksum of CIFAR-10 takes a second.
+    """
+    data = {config.data.model_dump_json(): config.data for config in configs}
+    extractors = {name: extractor for config in configs for name, extractor in config.extractors.items()}
+    files = [partial(each.check, root) for each in (*data.values(), *extractors.values())]
+    return _refusals([*(check for config in configs for check in _shape_checks(config)), *files])
+
+
+def _shape_checks(config: TrialConfig) -> list[Check]:
     shape = config.data.shape
-    checks: list[Callable[[], object]] = [partial(build_networks, config, shape), partial(config.data.check, root)]
-    for extractor in config.extractors.values():
-        checks += [partial(extractor.dim, shape), partial(extractor.check, root)]
-    checks += [partial(metric.check, config.data) for metric in config.metrics]
-    faults = []
+    return [
+        partial(build_networks, config, shape),
+        *(partial(extractor.dim, shape) for extractor in config.extractors.values()),
+        *(partial(metric.check, config.data) for metric in config.metrics),
+    ]
+
+
+def _refusals(checks: Iterable[Check]) -> list[str]:
+    messages = []
     for check in checks:
         try:
             check()
         except ValueError as error:  # Unavailable is one
-            faults.append(str(error))
-    return faults
+            messages.append(str(error))
+    return messages
 
 
 def sample_warnings(config: TrialConfig) -> list[str]:
@@ -148,24 +172,53 @@ def separable_gap(replicates: int) -> float:
 
 
 def estimate(plan: Plan, root: Path, steps: int = 20) -> Estimate:
-    """Measures a few steps and one evaluation of two trials, and scales up to a whole trial."""
-    some = sampled(plan.sweep, 2)
-    seconds = [_measure(trial.config, root, steps) for trial in (some[0], some[-1])]
-    return Estimate(sum(seconds) / len(seconds), steps)
+    """Measures a few steps and one evaluation of some trials of each objective, and scales up to the mean trial.
+
+    With as many threads as a trial will have. What a pruner saves is not counted.
+    """
+    by_objective: dict[str, list[TrialConfig]] = {}
+    for trial in plan.trials or sampled(plan.sweep, _SAMPLE):
+        by_objective.setdefault(trial.config.objective.name, []).append(trial.config)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(plan.sweep.resources.cpu)
+    try:
+        seconds = sum(len(some) * _mean_seconds(some, root, steps) for some in by_objective.values())
+    finally:
+        torch.set_num_threads(threads)
+    return Estimate(seconds / sum(map(len, by_objective.values())), steps)
+
+
+def _mean_seconds(configs: Sequence[TrialConfig], root: Path, steps: int) -> float:
+    return fmean(_measure(config, root, steps) for config in _spread(configs))
+
+
+def _spread(configs: Sequence[TrialConfig], n: int = 4) -> list[TrialConfig]:
+    """At most n of them at equal distances, the first and the last included."""
+    last = len(configs) - 1
+    return [configs[i] for i in sorted({round(k * last / (n - 1)) for k in range(n)})]
 
 
 def _measure(config: TrialConfig, root: Path, steps: int) -> float:
     solo = config.model_copy(update={"training": config.training.model_copy(update={"replicates": 1})})
     trainer = Trainer(solo, root, torch.device("cpu"))
-    trainer.advance(3)
+    trainer.advance(1)
     trainer.evaluate()  # loads data and features, which later trials find cached
-    started = time.perf_counter()
-    trainer.advance(steps)
+    started, first = time.perf_counter(), trainer.step
+    while _passes(config, first, trainer.step) < steps and not trainer.done:
+        trainer.advance(1)
     trained = time.perf_counter()
+    per_pass = (trained - started) / max(1, _passes(config, first, trainer.step))
     trainer.evaluate()
-    per_step, per_evaluation = (trained - started) / steps, time.perf_counter() - trained
+    per_evaluation = time.perf_counter() - trained
     evaluations = 1 + math.ceil(config.training.steps / config.training.eval_every)
-    return config.training.replicates * (config.training.steps * per_step + evaluations * per_evaluation)
+    total = _passes(config, 0, config.training.steps) * per_pass + evaluations * per_evaluation
+    return config.training.replicates * total
+
+
+def _passes(config: TrialConfig, start: int, stop: int) -> int:
+    """Updates in generator steps start … stop − 1: MMD-GAN's first ones have a hundred critic updates each."""
+    objective = config.objective
+    return sum(1 if objective.joint else 1 + objective.critic_steps(step) for step in range(start, stop))
 
 
 def _text(value: Any) -> str:

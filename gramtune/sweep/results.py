@@ -11,6 +11,7 @@ import pandas as pd
 
 from gramtune.paths import write_atomically
 from gramtune.sweep.plan import Plan
+from gramtune.sweep.space import Domain
 from gramtune.sweep.spec import Sweep
 from gramtune.sweep.state import SweepState, TrialRecord
 from gramtune.sweep.versions import versions
@@ -18,7 +19,15 @@ from gramtune.sweep.yaml_source import yaml_text
 
 SWEEP_FILE, VERSIONS_FILE = "sweep.yaml", "versions.json"
 _INT64 = 2**63
-_RESULT_TYPES = {"replicate": "int64", "seed": "int64", "step": "int64", "value": "float64", "samples": "int64"}
+_RESULT_TYPES = {
+    **{"trial": "str", "replicate": "int64", "seed": "int64", "step": "int64"},
+    **{"metric": "str", "value": "float64", "samples": "int64"},
+}
+_TRIAL_TYPES = {
+    **{"trial": "str", "status": "str", "reason": "str", "metric": "str", "mean": "Float64", "std": "Float64"},
+    **{"n": "int64", "samples": "Int64", "steps": "int64", "seconds": "float64"},
+}
+_NULLABLE = {"int64": "Int64", "float64": "Float64", "bool": "boolean", "str": "str"}
 
 
 def write_sweep(sweep: Sweep, folder: Path) -> None:
@@ -47,22 +56,18 @@ def results_frame(state: SweepState) -> pd.DataFrame:
     Columns: trial, each varied key, replicate, seed, step, metric, value, samples (generated ones behind the value).
     A replicate without a value, because it has diverged, has no row: `value` is never NaN.
     """
-    columns = ["trial", "replicate", "seed", "step", "metric", "value", "samples"]
     rows = [row for record in state.records.values() for row in _values(record)]
-    long = pd.DataFrame(rows, columns=columns).astype({"trial": "str", "metric": "str", **_RESULT_TYPES})
-    return _with_varied(long, state)
+    return _with_varied(pd.DataFrame(rows, columns=list(_RESULT_TYPES)).astype(_RESULT_TYPES), state)
 
 
 def trials_frame(state: SweepState) -> pd.DataFrame:
-    """One row per trial, in the order of the plan.
+    """One row per trial, in the order of the plan, or that in which they were sampled.
 
     Columns: trial, each varied key, status, reason, metric (the primary one), mean, std and n over the replicates that
     have a value in the newest report, samples behind each value, steps, seconds. Null where there is no value.
     """
     rows = [_trial_row(record, state.plan.metric) for record in state.records.values()]
-    types = {"mean": "Float64", "std": "Float64", "n": "int64", "samples": "Int64", "steps": "int64"}
-    frame = pd.DataFrame(rows).astype({**types, "seconds": "float64"})
-    return _with_varied(frame, state)
+    return _with_varied(pd.DataFrame(rows, columns=list(_TRIAL_TYPES)).astype(_TRIAL_TYPES), state)
 
 
 def _values(record: TrialRecord) -> list[tuple[Any, ...]]:
@@ -93,25 +98,35 @@ def _trial_row(record: TrialRecord, metric: str) -> dict[str, Any]:
 
 
 def _with_varied(frame: pd.DataFrame, state: SweepState) -> pd.DataFrame:
-    """`frame` with one column per varied key put in after `trial`; empty where a trial does not have the key."""
-    trials = [record.trial for record in state.records.values()]
-    for position, key in enumerate(state.plan.sweep.space, start=1):
-        having = [trial for trial in trials if key in trial.assignment]
-        column = pd.Series(_uniform([t.assignment[key] for t in having]), index=[t.name for t in having])
-        if len(having) < len(trials) and column.dtype == "int64":
-            column = column.astype("Int64")  # keeps whole numbers whole beside an empty cell
-        frame.insert(position, key, column.reindex(frame["trial"]).set_axis(frame.index))
+    """`frame` with one column per varied key put in after `trial`; null where a trial does not have the key."""
+    assignments = [state.records[name].trial.assignment for name in frame["trial"]]
+    taken = set(frame.columns)
+    for position, (key, domain) in enumerate(state.plan.sweep.space.items(), start=1):
+        dtype, encode = _column_type(domain)
+        cells = [encode(assignment[key]) if key in assignment else None for assignment in assignments]
+        column = pd.Series(cells, index=frame.index, dtype=_NULLABLE[dtype] if None in cells else dtype)
+        # A key of the sweep may be called as one of our columns, for example `metric`.
+        frame.insert(position, f"space.{key}" if key in taken else key, column)
     return frame
 
 
-def _uniform(values: list[Any]) -> list[Any]:
-    """The values of one key as one type that Parquet knows: all bool, int, float or str; anything else as JSON."""
-    kinds = {type(value) for value in values}
-    if kinds == {int, float}:
-        return [float(value) for value in values]
-    if kinds in ({bool}, {str}, {float}) or (kinds == {int} and all(abs(value) < _INT64 for value in values)):
-        return values
-    return [json.dumps(value, ensure_ascii=False, sort_keys=True) for value in values]
+def _column_type(domain: Domain) -> tuple[str, Callable[[Any], Any]]:
+    """The column type that holds every value of the domain, tried yet or not, and how a value is put into it.
+
+    All bool, int, float or str; whole and broken numbers together are float; anything else is written as JSON.
+    """
+    if domain.values is None:
+        return ("int64", int) if domain.whole else ("float64", float)
+    kinds = {type(value) for value in domain.values}
+    if kinds in ({bool}, {str}):
+        return ("bool", bool) if kinds == {bool} else ("str", str)
+    if kinds <= {int, float} and all(abs(value) < _INT64 for value in domain.values):
+        return ("int64", int) if kinds == {int} else ("float64", float)
+    return "str", _json
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _parquet_writer(frame: pd.DataFrame) -> Callable[[Path], None]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import AliasGenerator, ConfigDict, Field, PositiveFloat, model_validator
 
 from gramtune.components import Component
-from gramtune.registry import KINDS, classes
+from gramtune.training.config import TrialConfig
 
 Assignment = Mapping[str, Any]
 """Values of the varied keys, by dotted path (or the name of a key with `cases`)."""
@@ -19,7 +19,6 @@ Bounds = Annotated[tuple[float, float], Field(strict=False)]
 IntBounds = Annotated[tuple[int, int], Field(strict=False)]
 
 _KINDS = ("grid", "choice", "uniform", "loguniform", "int", "logint", "cases")
-_SECTIONS = {"data": "Dataset", "objective": "Objective", "network": "Network"}
 
 
 class Domain(Component):
@@ -162,8 +161,8 @@ def expanded(assignment: Assignment, space: Mapping[str, Domain]) -> dict[str, A
 def assigned(base: Mapping[str, Any], paths: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of `base` with each dotted key set. A missing section on the way is made; the models then judge it.
 
-    Setting `objective.name` (or that of data or network) to another component keeps those fields of the base that
-    the new component has too, and drops the others: they were the old one's.
+    Setting `objective.name` (or that of data, network or optimizer) to another component keeps those fields of the
+    base that the new component has too, and drops the others: they were the old one's.
     """
     result: dict[str, Any] = copy.deepcopy(dict(base))
     for key in sorted(paths, key=lambda key: not key.endswith(".name")):
@@ -180,11 +179,17 @@ def assigned(base: Mapping[str, Any], paths: Mapping[str, Any]) -> dict[str, Any
 
 
 def _keep_common(section: dict[str, Any], kind: str, name: Any) -> None:
-    base = next((cls for cls in KINDS if cls.__name__ == _SECTIONS.get(kind)), None)
-    new = classes(base).get(name) if base and isinstance(name, str) else None
+    new = next((cls for cls in _alternatives(kind) if cls.model_fields["name"].default == name), None)
     if new:
         for field in [field for field in section if field not in new.model_fields]:
             del section[field]
+
+
+def _alternatives(section: str) -> tuple[type[Component], ...]:
+    """The components that may stand in a section of a trial configuration; none for `training`, which is the same for all."""
+    field = TrialConfig.model_fields.get(section)
+    members = get_args(field.annotation) if field else ()
+    return tuple(cls for cls in members if isinstance(cls, type) and issubclass(cls, Component))
 
 
 def lookup(base: Mapping[str, Any], key: str) -> Any:

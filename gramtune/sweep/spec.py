@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, ValidationInfo, field_validator
 
 from gramtune.components import Component
-from gramtune.sweep.faults import Fault, Path, SpecError, did_you_mean, dotted, model_faults
+from gramtune.sweep.faults import Fault, Path, SpecError, clipped, did_you_mean, dotted, model_faults
 from gramtune.sweep.space import Assignment, Domain, assigned, expanded, lookup
 from gramtune.sweep.yaml_source import Document, parse_value, read_yaml
 from gramtune.training.config import TrialConfig
@@ -137,7 +137,7 @@ def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialCo
     """The trial configuration of a base file with `--set` applied. Raises SpecError with all faults at once."""
     document = read_yaml(FilePath(file))
     values, faults = _settings(settings)
-    faults += _config_faults(assigned(document.data, values), _Origins(document, {k: f"--set {k}" for k in values}))
+    faults += _config_faults(assigned(document.data, values), _Origins(document, {k: _option(k) for k in values}))
     if faults:
         raise SpecError(faults)
     return TrialConfig.model_validate(assigned(document.data, values))
@@ -188,7 +188,7 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides, *,
         replicates = overrides.replicates
     if isinstance(replicates, int):  # anything else is a fault of the space file already
         values["training.replicates"] = replicates
-    origins = {key: f"--set {key}" for key in values}
+    origins = {key: _option(key) for key in values}
     origins["training.replicates"] = document.where(("replicates",)) if overrides.replicates is None else "--replicates"
     if "metric" in raw and "metric=" not in "".join(overrides.set):
         origins["metric"] = document.where(("metric",))
@@ -270,13 +270,17 @@ def _settings(settings: tuple[str, ...]) -> tuple[dict[str, Any], list[Fault]]:
     for setting in settings:
         key, separator, text = setting.partition("=")
         if not separator or not all(key.split(".")):
-            faults.append(Fault(f"--set {setting}", "should be key=value, for example training.steps=2000"))
+            faults.append(Fault(_option(setting), "should be key=value, for example training.steps=2000"))
             continue
         try:
             values[key] = parse_value(text)
         except ValueError as error:
-            faults.append(Fault(f"--set {key}", str(error)))
+            faults.append(Fault(_option(key), str(error)))
     return values, faults
+
+
+def _option(key: str) -> str:
+    return f"--set {clipped(key, 80)}"
 
 
 def _base_file(base: str, folder: FilePath) -> FilePath:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from gramtune.paths import write_atomically
+from gramtune.paths import watching_space, write_atomically
 from gramtune.pixels import grid
 from gramtune.sweep.state import Status
 from gramtune.training.config import TrialConfig
@@ -51,7 +51,7 @@ class TrialRun:
     def step(self) -> dict[str, Any]:
         """The fields of `Report`, ready for JSON; the status is final when the trial is over.
 
-        Raises OSError or RuntimeError, with earlier checkpoints intact, where the disk is full.
+        Raises DiskFull, with earlier checkpoints intact, where there is no space.
         """
         if self._restored is not None:
             report, self._restored = self._restored, None
@@ -90,7 +90,8 @@ class TrialRun:
         return Status.DIVERGED, f"{len(diverged)} of {len(replicates)} replicates diverged; " + "; ".join(diverged)
 
     def _save(self, report: dict[str, Any]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        with watching_space(self._folder.parent):
+            self._folder.mkdir(parents=True, exist_ok=True)
         self._trainer.save(self._folder / f"checkpoint-{self._trainer.step:08d}.pt", report)
         for path in checkpoints(self._folder)[_KEPT:]:
             path.unlink()
@@ -109,6 +110,7 @@ class TrialRun:
             return
         tiled = grid(images, columns=16).permute(1, 2, 0).numpy()
         path = self._folder / "samples" / f"step-{self._trainer.step:08d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with watching_space(self._folder.parent.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
         image = Image.fromarray(tiled.squeeze(-1) if tiled.shape[-1] == 1 else tiled)
         write_atomically(path, lambda temporary: image.save(temporary))

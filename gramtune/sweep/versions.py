@@ -15,8 +15,10 @@ from urllib.request import url2pathname
 
 import gramtune
 from gramtune.paths import data_root
-from gramtune.sweep.plan import Plan
+from gramtune.sweep.plan import Plan, sampled
 
+_SAMPLE = 256
+"""Configurations of a sweep that samples which are asked for their data and feature weights."""
 _PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pytorch-fid", "safetensors", "pydantic"),
     *("pyyaml", "pandas", "pyarrow", "pillow", "ray", "optuna", "mlflow", "matplotlib"),
@@ -28,7 +30,8 @@ def versions(plan: Plan) -> dict[str, Any]:
 
     Packages are looked up in their metadata, so nothing is imported for it.
     """
-    configs = [trial.config for trial in plan.trials]
+    configs = [trial.config for trial in plan.trials or sampled(plan.sweep, _SAMPLE)]
+    data = {config.data.model_dump_json(): config.data for config in configs}
     return {
         "gramtune": gramtune.__version__,
         "source": source(),
@@ -38,7 +41,7 @@ def versions(plan: Plan) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "gpus": _gpus(),
         "packages": {name: _version(name) for name in _PACKAGES},
-        "data": sorted({config.data.fingerprint(data_root()) for config in configs}),
+        "data": sorted({dataset.fingerprint(data_root()) for dataset in data.values()}),
         "extractors": {n: extractor.fingerprint for config in configs for n, extractor in config.extractors.items()},
     }
 
