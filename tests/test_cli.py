@@ -106,6 +106,22 @@ def test_a_whole_sweep_in_process(tmp_path):
     assert "gramtune resume runs/axis" in again.stderr
 
 
+def test_the_same_from_python(tmp_path):
+    from gramtune import load_sweep, resume_sweep, run_sweep
+
+    path = write_space(tmp_path)
+    said = []
+    result = run_sweep(load_sweep(path), tmp_path / "runs", debug=True, say=said.append)
+    assert result.complete
+    assert result.folder == tmp_path / "runs" / "axis"
+    assert len(result.frame) == 3 * 2 * 3
+    assert list(result.trials["status"]) == ["COMPLETED"] * 3
+    again = resume_sweep(result.folder, debug=True, say=said.append)
+    pd.testing.assert_frame_equal(again.frame, result.frame)
+    with pytest.raises(ValueError, match="gramtune resume"):
+        run_sweep(path, tmp_path / "runs", debug=True)
+
+
 @pytest.fixture
 def slow_space(tmp_path):
     write_space(tmp_path)

@@ -44,7 +44,8 @@ LAYERS = {
         {"sweep", "training", *FOUNDATION}, {"ray", "optuna", "mlflow", "torch", "PIL", "yaml", "sqlalchemy"}
     ),
     "report": Allowed({"sweep", *FOUNDATION}, {"matplotlib", "pandas", "numpy"}),
-    "cli": Allowed({*TRAINING, "sweep", "backends", "report"}, {"typer", "rich", "yaml"}),
+    "api": Allowed({"sweep", "backends", "report", *FOUNDATION}, {"pandas"}),
+    "cli": Allowed({*TRAINING, "sweep", "backends", "report", "api"}, {"typer", "rich", "yaml"}),
 }
 
 

@@ -40,7 +40,7 @@ def test_sample_grids_are_pictures_of_every_replicate(config, tmp_path):
     run_for(config, tmp_path)
     grids = sample_grids(tmp_path)
     assert list(grids) == [0, 4, 8]
-    assert Image.open(grids[8]).size == (16 * 9 + 1, config.training.replicates * 9 + 1)
+    assert Image.open(grids[8]).size == (8 * 9 + 1, config.training.replicates * 2 * 9 + 1)
 
 
 def test_an_interrupted_trial_repeats_its_last_report_and_goes_on_identically(config, tmp_path):

@@ -124,8 +124,11 @@ class Lines:
         status, reports = record.status, record.reports
         fresh = [report for step, report in sorted(reports.items()) if step not in known]
         lines = [self._line(record, report, report.status, report.reason) for report in fresh]
-        if status != (fresh[-1].status if fresh else told):
+        # The runner goes on meanwhile: a report may be newer than the status that was read before it.
+        if status != told and (not fresh or (status.final and status != fresh[-1].status)):
             lines.append(self._line(record, record.last, status, record.reason))
+        elif fresh:
+            status = fresh[-1].status
         self._told[record.trial.name] = (status, set(reports))
         return lines
 

@@ -17,7 +17,10 @@ def resume(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Go on with an interrupted sweep; finished trials are kept, others continue from their last checkpoint."""
-    from gramtune.cli.execute import execute, existing_plan
+    from functools import partial
 
-    plan = existing_plan(folder)
-    raise typer.Exit(execute(plan, folder, debug=debug, max_concurrent=max_concurrent, tracking_uri=tracking_uri))
+    from gramtune.api import resume_sweep
+    from gramtune.cli.execute import execute
+
+    start = partial(resume_sweep, folder, debug=debug, max_concurrent=max_concurrent, tracking_uri=tracking_uri)
+    raise typer.Exit(execute(start))

@@ -25,28 +25,19 @@ def sweep(
     runs: Runs = Path("runs"),
 ) -> None:
     """Run a sweep on this machine."""
+    from functools import partial
+
+    from gramtune.api import run_sweep
     from gramtune.cli.execute import execute
     from gramtune.cli.plan_text import plan_lines
     from gramtune.paths import data_root
-    from gramtune.sweep.faults import Fault, SpecError
-    from gramtune.sweep.local_resources import grant
     from gramtune.sweep.plan import make_plan
-    from gramtune.sweep.results import write_sweep, write_versions
     from gramtune.sweep.spec import Overrides, load_sweep
 
-    plan = make_plan(load_sweep(space, Overrides(base, name, replicates, tuple(settings or ()))), data_root(), space)
+    loaded = load_sweep(space, Overrides(base, name, replicates, tuple(settings or ())))
+    plan = make_plan(loaded, data_root(), space)
     if dry_run:
         typer.echo("\n".join(plan_lines(plan, max_concurrent)))
         return
-    grant(plan.sweep.resources)
-    folder = runs / plan.sweep.name
-    if folder.exists():
-        ways = f"go on with: gramtune resume {folder}; or choose another --name"
-        raise SpecError([Fault(str(folder), f"this sweep is there already; {ways}")])
-    try:
-        folder.mkdir(parents=True)
-        write_sweep(plan.sweep, folder)
-        write_versions(plan, folder)
-    except OSError as error:
-        raise SpecError([Fault("--runs", f"{folder} cannot be written: {error.strerror or error}")]) from None
-    raise typer.Exit(execute(plan, folder, debug=debug, max_concurrent=max_concurrent, tracking_uri=tracking_uri))
+    start = partial(run_sweep, plan, runs, debug=debug, max_concurrent=max_concurrent, tracking_uri=tracking_uri)
+    raise typer.Exit(execute(start))

@@ -15,8 +15,8 @@ def sync(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Store a sweep's results in MLflow, at any later time, in any store; what is there already stays as it is."""
+    from gramtune.api import existing_plan, tracking_store
     from gramtune.backends.mlflow_tracker import MlflowTracker
-    from gramtune.cli.execute import existing_plan, tracking_store
     from gramtune.sweep.journal import load_state
     from gramtune.sweep.tracker import TrackerUnavailable
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gramtune.sweep.state import Status, Summary, SweepState
 
 MINUS = "−"
+_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _LONGEST = 1e7
 """Numbers from here on are written with an exponent, whatever their decimals."""
 
 
 def leaves(keys: Iterable[str]) -> dict[str, str]:
-    """The last part of each dotted key, or the whole key where last parts coincide."""
+    """The last part of each dotted key, or the whole key where last parts coincide; a name with cases as it is."""
     keys = list(keys)
-    last = {key: key.rsplit(".", 1)[-1] for key in keys}
+    last = {key: key.rsplit(".", 1)[-1] if _PATH.fullmatch(key) else key for key in keys}
     return last if len(set(last.values())) == len(keys) else {key: key for key in keys}
 
 

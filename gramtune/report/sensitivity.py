@@ -130,7 +130,9 @@ def _draw_means(axes: Axes, series: _Series, metric: str) -> None:
         low, high = ([m + sign * s for m, s in zip(mean, std, strict=True)] for sign in (-1, 1))
         axes.fill_between(x, low, high, color=series.colour, alpha=0.15, linewidth=0, gid="std")
     else:
-        axes.errorbar(x, mean, std, linestyle="none", capsize=2, elinewidth=1, **look)
+        drawn = axes.errorbar(x, mean, std, linestyle="none", capsize=2, elinewidth=1, **look)
+        for part in (*drawn.lines[1], *drawn.lines[2]):
+            part.set_gid("std")
 
 
 def _std(summary: Summary | None) -> float:

@@ -128,16 +128,13 @@ def _comparisons(state: SweepState, ranking: list[TrialRecord]) -> list[str]:
 
 
 def _verdict(role: str, difference: Difference | None) -> list[str]:
-    """The verdict and, on the same line where that is short enough, the numbers behind it."""
+    """The verdict, and below it the numbers behind it."""
     if difference is None:
-        parts = (f"{role} unknown", "fewer than two seeds have a value in both trials (--replicates 3)")
-    else:
-        decimals = decimals_for(max(difference.high - difference.low, 0) / 4)
-        mean, low, high = (number(value, decimals) for value in (difference.mean, difference.low, difference.high))
-        words = "separated" if difference.separated else "NOT separated, the order may be chance"
-        parts = (f"{role} {words}", f"difference {mean}, 95 % interval {low} to {high} (paired, n = {difference.n})")
-    line = "; ".join(parts)
-    return [line] if len(line) <= _WIDTH else [parts[0], f"    {parts[1]}"]
+        return [f"{role} unknown", "    fewer than two seeds have a value in both trials (--replicates 3)"]
+    decimals = decimals_for(max(difference.high - difference.low, 0) / 4)
+    mean, low, high = (number(value, decimals) for value in (difference.mean, difference.low, difference.high))
+    words = "separated" if difference.separated else "NOT separated, the order may be chance"
+    return [f"{role} {words}", f"    difference {mean}, 95 % interval {low} to {high} (paired, n = {difference.n})"]
 
 
 def _caveats(state: SweepState, ranking: list[TrialRecord], n: int) -> list[str]:

@@ -42,6 +42,8 @@ class Conductor:
         self.state, self.folder = state, folder
         self.halted = ""
         """Why the sweep has to stop where it is, to be resumed later; empty while it may go on."""
+        self.exhausted = False
+        """Whether all trials have been handed out; with none of them unfinished, the sweep is complete."""
         self._journal, self._proposer, self._rungs = Journal(folder, state), proposer, Rungs.of(state)
         self._waiting = [record.trial for record in state.unfinished]
 
@@ -49,7 +51,9 @@ class Conductor:
         """The next trial to run, or None if there is no more."""
         if self.halted:
             return None
-        return self._waiting.pop(0) if self._waiting else self._proposer.propose()
+        trial = self._waiting.pop(0) if self._waiting else self._proposer.propose()
+        self.exhausted = trial is None
+        return trial
 
     def started(self, trial: PlannedTrial) -> None:
         """The trial has begun, or begun again."""

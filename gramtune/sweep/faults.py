@@ -138,6 +138,8 @@ def _rule(kind: str, message: str, context: Mapping[str, Any]) -> str:
         return "a mapping of keys to values"
     if kind == "too_short":
         return f"a list of at least {context['min_length']}"
+    if kind == "too_long":
+        return f"at most {context['max_length']} entries"
     if kind == "string_pattern_mismatch":
         return "letters, digits, '.', '_' and '-', beginning with a letter or digit"
     rule = message.removeprefix("Input should be ").removeprefix("a valid ")

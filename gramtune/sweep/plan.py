@@ -18,15 +18,13 @@ import torch
 
 from gramtune.sweep.faults import Fault, SpecError
 from gramtune.sweep.space import Assignment, corner_assignment, grid_assignments
-from gramtune.sweep.spec import Sweep
+from gramtune.sweep.spec import CORNERS, Sweep
 from gramtune.training.config import TrialConfig
 from gramtune.training.replicate import build_networks
 from gramtune.training.trainer import Trainer
 
 Check = Callable[[], object]
 """Raises ValueError, whose message is the fault."""
-_SAMPLE = 64
-"""Configurations of the space that are built on the meta device before anything starts."""
 
 
 class PlannedTrial(NamedTuple):
@@ -72,7 +70,7 @@ def make_plan(sweep: Sweep, root: Path, source: Path) -> Plan:
 
     Raises SpecError if networks, data or feature weights do not fit or are missing.
     """
-    sample = sampled(sweep, _SAMPLE)
+    sample = sampled(sweep, CORNERS)
     if messages := faults_of([trial.config for trial in sample], root):
         raise SpecError([Fault(str(source), message) for message in messages])
     warnings = tuple(dict.fromkeys(warning for trial in sample for warning in sample_warnings(trial.config)))
@@ -133,10 +131,19 @@ def faults_of(configs: Sequence[TrialConfig], root: Path) -> list[str]:
 def _shape_checks(config: TrialConfig) -> list[Check]:
     shape = config.data.shape
     return [
-        partial(build_networks, config, shape),
+        partial(_try_networks, config),
         *(partial(extractor.dim, shape) for extractor in config.extractors.values()),
         *(partial(metric.check, config.data) for metric in config.metrics),
     ]
+
+
+def _try_networks(config: TrialConfig) -> None:
+    """Raises ValueError if the networks do not fit the data, or have layers beyond what torch can address."""
+    try:
+        build_networks(config, config.data.shape)
+    except (RuntimeError, TypeError, OverflowError) as error:
+        rule = "has a layer that is larger than torch can address"
+        raise ValueError(f"network {config.network.name} {rule}: {str(error).splitlines()[0]}") from error
 
 
 def _refusals(checks: Iterable[Check]) -> list[str]:

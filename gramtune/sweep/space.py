@@ -14,9 +14,11 @@ from gramtune.training.config import TrialConfig
 
 Assignment = Mapping[str, Any]
 """Values of the varied keys, by dotted path (or the name of a key with `cases`)."""
-Values = Annotated[tuple[Any, ...], Field(min_length=1, strict=False)]
+Values = Annotated[tuple[Any, ...], Field(min_length=1, max_length=2000, strict=False)]
 Bounds = Annotated[tuple[float, float], Field(strict=False)]
-IntBounds = Annotated[tuple[int, int], Field(strict=False)]
+Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
+"""Whole numbers that a float64 holds: samplers compute with those."""
+IntBounds = Annotated[tuple[Whole, Whole], Field(strict=False)]
 
 _KINDS = ("grid", "choice", "uniform", "loguniform", "int", "logint", "cases")
 
@@ -125,16 +127,23 @@ class Domain(Component):
 
 def grid_assignments(space: Mapping[str, Domain], base: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Every combination of finite domains; the last key varies fastest, inactive keys are left out."""
-    partial: list[dict[str, Any]] = [{}]
+    assignments: Iterator[dict[str, Any]] = iter([{}])
     for key, domain in space.items():
-        values = domain.values
-        assert values is not None, "a grid search is checked to have finite domains"
-        partial = [
-            longer
-            for shorter in partial
-            for longer in ([{**shorter, key: v} for v in values] if domain.active(shorter, base) else [shorter])
-        ]
-    yield from partial
+        assignments = _extended(assignments, key, domain, base)
+    return assignments
+
+
+def _extended(
+    assignments: Iterator[dict[str, Any]], key: str, domain: Domain, base: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Each of the assignments with each value of one more key. Lazy: a product may be longer than any list."""
+    values = domain.values
+    assert values is not None, "a grid search is checked to have finite domains"
+    for shorter in assignments:
+        if domain.active(shorter, base):
+            yield from ({**shorter, key: value} for value in values)
+        else:
+            yield shorter
 
 
 def corner_assignment(space: Mapping[str, Domain], base: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:

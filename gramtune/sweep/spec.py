@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, NamedTuple
@@ -11,9 +12,22 @@ from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, Valida
 
 from gramtune.components import Component
 from gramtune.sweep.faults import Fault, Path, SpecError, clipped, did_you_mean, dotted, model_faults
-from gramtune.sweep.space import Assignment, Domain, assigned, expanded, lookup
+from gramtune.sweep.space import (
+    Assignment,
+    Domain,
+    assigned,
+    corner_assignment,
+    expanded,
+    grid_assignments,
+    lookup,
+)
 from gramtune.sweep.yaml_source import Document, parse_value, read_yaml
 from gramtune.training.config import TrialConfig
+
+CORNERS = 64
+"""Random combinations of the values of a sampled space that are tried before anything starts."""
+MAX_TRIALS = 10_000
+"""Of a grid."""
 
 
 class Search(Component):
@@ -66,7 +80,7 @@ class Sweep(Component):
     """The question, in a sentence."""
     base: str | dict[str, Any]
     """A trial configuration: a file beside this one, or inline."""
-    space: Annotated[dict[str, Domain], Field(min_length=1)]
+    space: Annotated[dict[str, Domain], Field(min_length=1, max_length=100)]
     """Domain of each varied key, by dotted path into the base."""
     metric: str | None = None
     """Primary metric where it is not the base's."""
@@ -198,24 +212,70 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides, *,
 
 
 def _space_faults(document: Document, raw: Mapping[str, Any], origins: _Origins) -> list[Fault]:
-    """Faults of the base alone, then of each value of each varied key put into it."""
+    """Faults of the base alone, of each value of each varied key put into it, then of combinations."""
     faults = _config_faults(raw["base"], origins)
     space = _legal_domains(raw.get("space"))
-    for key, domain in space.items():
+    broken: set[str] = set()
+    for key in space:
         if conditions := _condition_faults(document, key, space, raw["base"]):
+            broken.add(key)
             faults += conditions
-            continue
-        for index, value in enumerate(domain.probes):
-            chosen: dict[str, Any] = {**_enabling(key, space), key: value}
-            places = {path: document.where(("space", key)) for path in expanded(chosen, space)}
-            kind = next(iter(domain.model_dump(exclude_none=True)))
-            if domain.cases:
-                places |= {path: document.where(("space", key, kind, value, path)) for path in domain.cases[value]}
-            else:
-                places[key] = document.where(("space", key, kind, index))
-            varied = _Origins(origins.document, {**origins.overrides, **places})
-            faults += _config_faults(assigned(raw["base"], expanded(chosen, space)), varied)
+        elif broken.isdisjoint(space[key].when):
+            faults += _value_faults(document, raw["base"], key, space, origins)
+    return faults or _combination_faults(document, raw, space, origins)
+
+
+def _value_faults(
+    document: Document, base: Mapping[str, Any], key: str, space: Mapping[str, Domain], origins: _Origins
+) -> list[Fault]:
+    """Faults of each value of one varied key, beside values of others under which it exists."""
+    faults: list[Fault] = []
+    domain = space[key]
+    kind = next(iter(domain.model_dump(exclude_none=True)))
+    enabling = _enabling(key, space)
+    for index, value in enumerate(domain.probes):
+        chosen: dict[str, Any] = {**enabling, key: value}
+        places = {path: document.where(("space", key)) for path in expanded(chosen, space)}
+        if domain.cases:
+            places |= {path: document.where(("space", key, kind, value, path)) for path in domain.cases[value]}
+        else:
+            places[key] = document.where(("space", key, kind, index))
+        varied = _Origins(origins.document, {**origins.overrides, **places})
+        faults += _config_faults(assigned(base, expanded(chosen, space)), varied)
     return faults
+
+
+def _combination_faults(
+    document: Document, raw: Mapping[str, Any], space: Mapping[str, Domain], origins: _Origins
+) -> list[Fault]:
+    """The first faults that values have together though each is legal alone; of too many trials."""
+    sampler = raw.get("search", {})
+    grid = not isinstance(sampler, Mapping) or sampler.get("name", "grid") == "grid"
+    if not space or (grid and not all(domain.enumerable for domain in space.values())):
+        return []  # a fault already
+    rng = random.Random(0)
+    corners = (corner_assignment(space, raw["base"], rng) for _ in range(CORNERS))
+    assignments = grid_assignments(space, raw["base"]) if grid else corners
+    places = {key: document.where(("space", key)) for key in space}
+    for count, assignment in enumerate(assignments):
+        if count == MAX_TRIALS:
+            return [Fault(document.where(("space",)), f"space: a grid of more than {MAX_TRIALS:,} trials")]
+        paths = expanded(assignment, space)
+        by = {
+            path: place for key, place in places.items() if key in assignment for path in _paths(key, assignment, space)
+        }
+        if faults := _config_faults(
+            assigned(raw["base"], paths), _Origins(origins.document, {**origins.overrides, **by})
+        ):
+            chosen = ", ".join(f"{key} = {value!r}" for key, value in assignment.items())
+            return [Fault(fault.where, f"{fault.message}; this is where {chosen}") for fault in faults]
+    return []
+
+
+def _paths(key: str, assignment: Assignment, space: Mapping[str, Domain]) -> Iterable[str]:
+    """The dotted paths that the value of a varied key sets."""
+    cases = space[key].cases
+    return cases[assignment[key]] if cases else (key,)
 
 
 def _legal_domains(space: Any) -> dict[str, Domain]:
@@ -228,12 +288,20 @@ def _legal_domains(space: Any) -> dict[str, Domain]:
 
 
 def _enabling(key: str, space: Mapping[str, Domain]) -> dict[str, Any]:
-    """Values of other varied keys under which `key` exists."""
+    """Values of other varied keys under which `key` exists: those of its condition, of their conditions, and so on."""
     chosen: dict[str, Any] = {}
-    for other, wanted in space[key].when.items():
-        if other in space and other != key:
-            chosen |= {**_enabling(other, space), other: wanted[0] if isinstance(wanted, list) else wanted}
+    conditions = dict(space[key].when)
+    for other in reversed(_above(key, space)):
+        if other in conditions:
+            wanted = conditions[other]
+            chosen[other] = wanted[0] if isinstance(wanted, list) else wanted
+            conditions = {**space[other].when, **conditions}
     return chosen
+
+
+def _above(key: str, space: Mapping[str, Domain]) -> list[str]:
+    """The keys that are varied above this one; conditions can be on these alone, so they make no circle."""
+    return list(space)[: list(space).index(key)]
 
 
 def _condition_faults(
@@ -241,9 +309,11 @@ def _condition_faults(
 ) -> list[Fault]:
     """A condition is on a key that is varied above this one, or that the base has, and on values that it can have."""
     faults = []
-    above = list(space)[: list(space).index(key)]
+    above = _above(key, space)
     for other, wanted in space[key].when.items():
         where = document.where(("space", key, "when", other))
+        if wanted == []:
+            faults.append(Fault(where, f"space.{key}.when: {other} = [] should be a value, or a list of at least 1"))
         if other in above:
             values = space[other].values
             for value in wanted if isinstance(wanted, list) else [wanted]:

@@ -108,7 +108,7 @@ class TrialRun:
         images = self._trainer.preview()
         if images is None:
             return
-        tiled = grid(images, columns=16).permute(1, 2, 0).numpy()
+        tiled = grid(images, columns=8).permute(1, 2, 0).numpy()
         path = self._folder / "samples" / f"step-{self._trainer.step:08d}.png"
         with watching_space(self._folder.parent.parent):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,9 +13,11 @@ import yaml
 from gramtune.sweep.faults import Fault, Path, SpecError
 
 
-_MAX_SIZE = 200_000
-"""Bytes of a file that is read, and entries of its data with every alias counted anew: more would take minutes."""
+_MAX_SIZE = 64_000
+"""Bytes of a file, and entries of its data with every alias counted anew; PyYAML reads some 50,000 a second."""
 _MAX_DEPTH = 32
+_MAX_BITS = 4096
+"""Of a whole number: Python refuses to print those of more than 4,300 digits, which hexadecimal ones may have."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -26,7 +28,10 @@ class _Loader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """Python's value of a node. PyYAML's own errors for `!!bool maybe` and its like have no place; these have."""
         try:
-            return super().construct_object(node, deep)
+            value = super().construct_object(node, deep)
+            if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+                raise ValueError("cannot be printed")
+            return value
         except (ValueError, LookupError, AttributeError, TypeError) as error:
             kind = node.tag.rpartition(":")[2]
             problem = f"{node.value!r} is not a legal value of type {kind}"
@@ -149,6 +154,7 @@ class _Index:
         self.faults: list[_Misstep] = []
         self._starts = [0, *(match.end() for match in re.finditer("\n", text.removesuffix("\n")))]
         self._entries = 0
+        self._section: yaml.Node | None = None
 
     def line(self, mark: yaml.Mark | None) -> int:
         """The line as editors count: PyYAML begins a new one at U+0085, U+2028 and U+2029 too."""
@@ -175,8 +181,9 @@ class _Index:
 
     def _add_value(self, path: Path, at: yaml.Node, value: yaml.Node) -> None:
         self._entries += 1
+        self._section = at if len(path) == 1 or self._section is None else self._section
         if self._entries > _MAX_SIZE:  # aliases of aliases of aliases
-            raise _error(f"more than {_MAX_SIZE:,} entries", at)
+            raise _error(f"more than {_MAX_SIZE:,} entries", self._section)
         self.lines[path] = self.line(at.start_mark)
         self.add(value, path)
 

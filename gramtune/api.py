@@ -1,0 +1,189 @@
+"""The sweep as a function: what `gramtune sweep` and `gramtune resume` do, for scripts and notebooks.
+
+from gramtune import load_sweep, run_sweep
+
+result = run_sweep(load_sweep("search_spaces/critic_dim.yaml"))
+result.frame  # tidy: one row per trial, replicate, step and metric
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from gramtune.paths import DiskFull, data_root, write_atomically
+from gramtune.sweep.conductor import Conductor, NothingNew, Proposer
+from gramtune.sweep.faults import Fault, SpecError
+from gramtune.sweep.in_process import InProcessRunner, Runner
+from gramtune.sweep.journal import load_state
+from gramtune.sweep.local_resources import grant
+from gramtune.sweep.plan import Plan, make_plan
+from gramtune.sweep.results import results_frame, trials_frame, write_sweep, write_tables, write_versions
+from gramtune.sweep.spec import Sweep, load_sweep
+from gramtune.sweep.state import SweepState
+from gramtune.sweep.tracker import TrackerThread
+
+Say = Callable[[str], None]
+Watch = Callable[[SweepState], AbstractContextManager[None]]
+
+
+class Result(NamedTuple):
+    """What came of a sweep."""
+
+    folder: Path
+    state: SweepState
+    complete: bool
+    """Whether every trial has come to its end; otherwise `resume_sweep` goes on."""
+    problem: str
+    """Why the sweep had to stop where it is, such as a full disk; empty otherwise."""
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Tidy: one row per trial, replicate, step and metric."""
+        return results_frame(self.state)
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row per trial, with its status and the final mean and spread of the primary metric."""
+        return trials_frame(self.state)
+
+
+def run_sweep(
+    sweep: Plan | Sweep | Path | str,
+    runs: Path | str = "runs",
+    *,
+    debug: bool = False,
+    max_concurrent: int | None = None,
+    tracking_uri: str | None = None,
+    say: Say = print,
+    watch: Watch = lambda state: nullcontext(),
+) -> Result:
+    """Runs a sweep in a new folder `runs`/<name>. Raises SpecError for bad input, or if the folder is there already.
+
+    `debug`: in this process, without Ray. `say` gets lines for the user; `watch` wraps the run, with its live state.
+    """
+    plan = sweep if isinstance(sweep, Plan) else _planned(sweep)
+    grant(plan.sweep.resources)
+    folder = Path(runs) / plan.sweep.name
+    _start_folder(plan, folder)
+    return _run(plan, folder, debug, max_concurrent, tracking_uri, say, watch)
+
+
+def resume_sweep(
+    folder: Path | str,
+    *,
+    debug: bool = False,
+    max_concurrent: int | None = None,
+    tracking_uri: str | None = None,
+    say: Say = print,
+    watch: Watch = lambda state: nullcontext(),
+) -> Result:
+    """Goes on with a sweep: finished trials are kept, others continue from their newest checkpoint.
+
+    Raises SpecError if `folder` holds none. The keywords are those of `run_sweep`.
+    """
+    plan = existing_plan(Path(folder))
+    return _run(plan, Path(folder), debug, max_concurrent, tracking_uri, say, watch)
+
+
+def existing_plan(folder: Path) -> Plan:
+    """The plan of a sweep that has been started in `folder`. Raises SpecError if there is none."""
+    if not (folder / "sweep.yaml").is_file():
+        sweeps = sorted(path.parent.name for path in folder.parent.glob("*/sweep.yaml"))
+        there = f"; {folder.parent} holds {', '.join(sweeps)}" if sweeps else ""
+        raise SpecError([Fault(str(folder), f"holds no sweep (no sweep.yaml){there}")])
+    return make_plan(load_sweep(folder / "sweep.yaml"), data_root(), folder / "sweep.yaml")
+
+
+def tracking_store(folder: Path, uri: str | None) -> str:
+    """The MLflow store: the one that was asked for, else the embedded one beside the sweep's folder."""
+    from gramtune.backends.mlflow_store import default_uri
+
+    return uri or default_uri(folder.parent)
+
+
+def _planned(sweep: Sweep | Path | str) -> Plan:
+    if isinstance(sweep, Sweep):
+        return make_plan(sweep, data_root(), Path(sweep.name))
+    return make_plan(load_sweep(sweep), data_root(), Path(sweep))
+
+
+def _start_folder(plan: Plan, folder: Path) -> None:
+    if folder.exists():
+        ways = f"go on with: gramtune resume {folder}; or choose another --name"
+        raise SpecError([Fault(str(folder), f"this sweep is there already; {ways}")])
+    try:
+        folder.mkdir(parents=True)
+        write_sweep(plan.sweep, folder)
+        write_versions(plan, folder)
+    except OSError as error:
+        raise SpecError([Fault("--runs", f"{folder} cannot be written: {error.strerror or error}")]) from None
+
+
+def _run(
+    plan: Plan,
+    folder: Path,
+    debug: bool,
+    max_concurrent: int | None,
+    tracking_uri: str | None,
+    say: Say,
+    watch: Watch,
+) -> Result:
+    from gramtune.backends.mlflow_tracker import MlflowTracker
+
+    for warning in plan.warnings:
+        say(f"warning: {warning}")
+    state = load_state(folder, plan)
+    say(f"{plan.sweep.name}: {plan.size} trials × {plan.sweep.replicates} replicates → {folder}")
+    tracker = MlflowTracker(tracking_store(folder, tracking_uri), folder)
+    thread = TrackerThread(tracker, state, say)
+    with watch(state):
+        conductor = Conductor(state, folder, _proposer(state, folder))
+        _runner(debug, max_concurrent, say).run(conductor)
+    _report(conductor, say)
+    if thread.close(folder):
+        say(f"MLflow: {tracker.link}" + ("" if tracking_uri else "; open with: gramtune ui"))
+    complete = conductor.exhausted and not state.unfinished
+    if conductor.halted:
+        say(f"{conductor.halted}; make room, then go on with: gramtune resume {folder}")
+    elif not complete:
+        say(f"interrupted with {len(state.unfinished)} trial(s) unfinished; go on with: gramtune resume {folder}")
+    return Result(folder, state, complete, conductor.halted)
+
+
+def _report(conductor: Conductor, say: Say) -> None:
+    """Summary, tables and figures, from the state alone; halts the conductor where the disk is full."""
+    from gramtune.report.figures import write_figures
+    from gramtune.report.tables import summary_lines
+
+    state, folder = conductor.state, conductor.folder
+    text = "\n".join(summary_lines(state)) + "\n"
+    say("\n" + text)
+    try:
+        write_tables(state, folder)
+        write_figures(state, folder)
+        write_atomically(folder / "summary.txt", lambda path: path.write_text(text, encoding="utf-8"))
+    except DiskFull as error:
+        conductor.halt(str(error))
+    else:
+        say(f"{folder}/: results.parquet, results.csv, figures/, summary.txt")
+
+
+def _proposer(state: SweepState, folder: Path) -> Proposer:
+    if state.plan.sweep.search.name == "grid":
+        return NothingNew()
+    from gramtune.backends.optuna_search import OptunaProposer
+
+    return OptunaProposer(state, folder)
+
+
+def _runner(debug: bool, max_concurrent: int | None, say: Say) -> Runner:
+    if debug:
+        return InProcessRunner()
+    from gramtune.backends.ray_runner import RayRunner
+
+    return RayRunner(say, max_concurrent)
