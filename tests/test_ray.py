@@ -47,13 +47,22 @@ def numbers(state):
     }
 
 
+def ours(pid):
+    """Whether the process is a descendant of this one: other sweeps may run on this machine."""
+    while pid > 1:
+        if pid == os.getpid():
+            return True
+        pid = int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+    return False
+
+
 def actors():
-    """Processes of trials that are running now."""
+    """Processes of this test's trials that are running now."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
-                if b"Trainable.train" in (entry / "cmdline").read_bytes():
+                if b"Trainable.train" in (entry / "cmdline").read_bytes() and ours(int(entry.name)):
                     found.append(int(entry.name))
             except OSError:  # the process has ended meanwhile
                 continue
@@ -119,3 +128,37 @@ def test_a_gpu_share_is_dropped_with_one_line_where_there_is_none(ray_runner, tm
     state = run(ray_runner, plan, tmp_path / "ray")
     assert state.records["critic_dim=4"].status == Status.COMPLETED
     assert ray_runner.said == ["no GPU here: gpu: 0.25 is dropped, each trial runs on 1 CPU core(s)"]
+
+
+def test_a_trial_that_hangs_is_killed_and_fails_with_the_reason(ray_runner, tmp_path):
+    space = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "training.eval_every: {grid: [3, 1000000]}")
+    space = space.replace("gpu: 0}", "gpu: 0, timeout: 15, retries: 0}")
+    plan = planned(tmp_path, space, set=("training.steps=1000000",))  # an evaluation that is hours away
+    state = load_state(tmp_path, plan)
+    conductor = Conductor(state, tmp_path, NothingNew())
+    reported = conductor.reported
+    conductor.reported = lambda name, report: reported(name, report) and report["step"] < 30
+    ray_runner.run(conductor)
+    record = state.records["eval_every=1000000"]
+    assert record.status == Status.FAILED
+    assert record.reason == "no report within 15 s; hang.txt in its folder tells where it hung"
+    stack = (tmp_path / "trials" / "eval_every=1000000" / "hang.txt").read_text()
+    assert stack.startswith("Timeout (0:00:15)!")
+    assert ".py" in stack
+    assert state.records["eval_every=3"].last.step == 30
+
+
+@pytest.mark.parametrize(
+    ("budget", "reason"),
+    [("{steps: 20}", "budget of 20 training steps reached"), ("{seconds: 1e-3}", "time budget of 0.001 s reached")],
+)
+def test_a_budget_that_is_reached_ends_the_sweep_cleanly(budget, reason, tmp_path):
+    plan = planned(tmp_path, SPACE + f"budget: {budget}\n")
+    state = load_state(tmp_path, plan)
+    conductor = Conductor(state, tmp_path, NothingNew())
+    InProcessRunner().run(conductor)
+    started = [r for r in state.records.values() if r.status != Status.PENDING]
+    assert conductor.exhausted
+    assert len(started) < len(state.records)
+    assert all(r.status in (Status.COMPLETED, Status.PRUNED) for r in started)
+    assert all(r.reason == reason for r in started if r.status == Status.PRUNED)

@@ -275,8 +275,8 @@ def test_one_replicate_has_a_mean_and_no_spread(tmp_path):
     assert lines(figure, "mean") == [([1, 4, 16], [3.0, 3.0, 3.0])]
     text = "\n".join(summary_lines(state))
     assert "n = 1 replicate, 100 generated samples each" in text
-    assert "Best: critic_dim = 1; fid_digits 3, n = 1 replicate\n" in text
-    assert "unknown\n    fewer than two seeds have a value in both trials (--replicates 3)" in text
+    assert "Best: critic_dim = 1\n  fid_digits 3, n = 1 replicate\n" in text
+    assert "\n    unknown: fewer than two seeds have a value in both trials (--replicates 3)" in text
     assert "Student" not in text
 
 
@@ -342,14 +342,14 @@ def test_pairs_are_by_seed_not_by_position(tmp_path):
 def test_verdicts_in_words(tmp_path):
     state = three(tmp_path, (A, B, (10.5, 19.0, 31.0)))
     text = "\n".join(summary_lines(state))
-    assert "Best: critic_dim = 4; fid_digits 20 ± 10, n = 3 replicates" in text
+    assert "Best: critic_dim = 4\n  fid_digits 20 ± 10, n = 3 replicates\n" in text
     assert (
-        "  against the runner-up, critic_dim = 16: NOT separated, the order may be chance\n"
-        "    difference 0.2, 95 % interval −2.4 to 2.8 (paired, n = 3)\n" in text
+        "  against the runner-up, critic_dim = 16:\n"
+        "    NOT separated, may be chance; difference 0.2, 95 % interval −2.4 to 2.8 (paired, n = 3)\n" in text
     )
     assert (
-        "  against the worst completed, critic_dim = 1: separated\n"
-        "    difference 3.0, 95 % interval 0.5 to 5.5 (paired, n = 3)\n" in text
+        "  against the worst completed, critic_dim = 1:\n"
+        "    separated; difference 3.0, 95 % interval 0.5 to 5.5 (paired, n = 3)\n" in text
     )
     assert "Student's t over 3 seeds, which makes them wide (t = 4.30)." in text
 
@@ -365,7 +365,7 @@ def test_where_more_is_better_the_ranking_turns_round(tmp_path):
     assert ranked(state)[0] is state.best
     text = "\n".join(summary_lines(state))
     assert "higher is better" in text
-    assert "Best: critic_dim = 4;" in text
+    assert "Best: critic_dim = 4\n" in text
     assert "runner-up, critic_dim = 16" in text
 
 

@@ -145,3 +145,25 @@ def test_faults_in_cases_and_conditions_have_their_own_lines(tmp_path):
         "axis.yaml:7: optimizer.learning_rate = -1 should be greater than 0",
         "axis.yaml:8: space.objective.critic_dim.when: method is never 'GRAN'; legal: GRAM, GAN",
     ]
+
+
+def test_another_name_keeps_the_fields_that_both_components_have(tmp_path):
+    # rmsprop has no beta1: the base's would be an unknown key of every trial
+    adam, rmsprop = "name: adam, beta1: 0.5, learning_rate: 1e-3", "optimizer.name: rmsprop, network.name: mlp"
+    space = METHODS.replace("{objective.name: gan,", f"{{{rmsprop},")
+    sweep = load_sweep(write_space(tmp_path, space, BASE.replace("name: adam, learning_rate: 1e-3", adam)))
+    config = sweep.config({"method": "GAN", "training.batch_size": 8})
+    assert (config.optimizer.name, config.optimizer.learning_rate) == ("rmsprop", 1e-4)
+    assert (config.network.name, config.network.noise_dim) == ("mlp", 4)
+    assert sweep.config({"method": "GRAM", "training.batch_size": 8}).optimizer.beta1 == 0.5
+
+
+def test_a_field_that_the_base_lacks_and_every_case_brings_may_be_varied(tmp_path):
+    # each value was once tried on the base alone, which is no trial of a sweep with cases
+    base = BASE.replace("{name: dcgan, noise_dim: 4, width: 4}", "{name: mlp, noise_dim: 4}")
+    cases = "  network:\n    cases:\n      dcgan: {network.name: dcgan}\n"
+    space = METHODS.replace("  training.batch_size", cases + "  network.width: {grid: [4, 0]}\n  training.batch_size")
+    assert faults(tmp_path, space, base) == ["axis.yaml:12: network.width = 0 should be greater than 0"]
+    sweep = load_sweep(write_space(tmp_path, space.replace("[4, 0]", "[4, 8]"), base))
+    found = [sweep.config(a).network for a in grid_assignments(sweep.space, sweep.inline_base)]
+    assert [(network.name, network.width) for network in found] == [("dcgan", w) for w in (4, 4, 8, 8)] * 3

@@ -12,8 +12,10 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from gramtune.backends.quiet_ray import tune
+from gramtune.backends.ray_trainable import HANG
 from gramtune.sweep.conductor import Conductor
 from gramtune.sweep.plan import PlannedTrial
+from gramtune.sweep.trial import trial_folder
 
 
 def trial_name(trial: Any) -> str:
@@ -93,16 +95,19 @@ class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial died and is tried again."""
-        self._say(f"{trial_name(trial)}: {_failure(trial)}; it starts again from its newest checkpoint")
+        self._say(f"{trial_name(trial)}: {self._failure(trial)}; it starts again from its newest checkpoint")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial died for good."""
-        self._conductor.failed(trial_name(trial), _failure(trial))
+        self._conductor.failed(trial_name(trial), self._failure(trial))
 
-
-def _failure(trial: Any) -> str:
-    """The last line of the traceback that Tune stored; its copy in the sweep's folder may come later."""
-    local = Path(trial.error_file) if trial.error_file else None
-    text = local.read_text(encoding="utf-8") if local and local.is_file() else str(trial.get_error() or "")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "the trial's process died without a word"
+    def _failure(self, trial: Any) -> str:
+        """The last line of the traceback that Tune stored; its copy in the sweep's folder may come later."""
+        folder = trial_folder(self._conductor.folder, trial_name(trial))
+        if (hang := folder / HANG).is_file() and hang.stat().st_size:
+            timeout = self._conductor.state.plan.sweep.resources.timeout
+            return f"no report within {timeout:g} s; {HANG} in its folder tells where it hung"
+        local = Path(trial.error_file) if trial.error_file else None
+        text = local.read_text(encoding="utf-8") if local and local.is_file() else str(trial.get_error() or "")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return lines[-1] if lines else "the trial's process died without a word"

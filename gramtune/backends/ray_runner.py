@@ -13,9 +13,6 @@ from gramtune.sweep.conductor import Conductor
 from gramtune.sweep.local_resources import Grant, at_once, grant
 from gramtune.sweep.plan import PlannedTrial
 
-_FAILURES = 1
-"""Times that a trial may die (a killed process, an exception) and go on from its checkpoint."""
-
 
 class RayRunner:
     """The Runner on a local Ray: the one that this process is connected to, else one that lives as long as the run."""
@@ -57,7 +54,7 @@ class RayRunner:
                 stop=ConductedStopper(conductor, self._say),
                 callbacks=[ConductedCallback(conductor, planned, self._say)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=_FAILURES),
+                failure_config=tune.FailureConfig(max_failures=conductor.state.plan.sweep.resources.retries),
             ),
         )
 

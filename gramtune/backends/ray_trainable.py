@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,9 @@ from ray import tune
 from gramtune.paths import DiskFull
 from gramtune.sweep.spec import Sweep
 from gramtune.sweep.trial import TrialRun, trial_folder
+
+HANG = "hang.txt"
+"""In the folder of a trial that was killed by its timeout: the Python stack at that time."""
 
 
 class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotated
@@ -38,7 +44,8 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
     def step(self) -> dict[str, Any]:
         """The trial's next report; `halt` instead where there is no space to go on."""
         try:
-            return self._report()
+            with _watchdog(self._sweep.resources.timeout, trial_folder(self._folder, self._planned["name"])):
+                return self._report()
         except DiskFull as error:
             return {"trial": self._planned["name"], "halt": str(error), "done": True}
 
@@ -57,6 +64,22 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Nothing: `TrialRun` finds its checkpoint itself."""
+
+
+@contextmanager
+def _watchdog(seconds: float | None, folder: Path) -> Iterator[None]:
+    """Kills this process, wherever it hangs, if the block takes longer; where it hung is in the trial's folder."""
+    if seconds is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / HANG).open("w") as file:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=file)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+    (folder / HANG).unlink()
 
 
 def _device() -> torch.device:

@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from gramtune.cli.replay import replay
 from gramtune.cli.resume import resume
 from gramtune.cli.sweep import sweep
 from gramtune.cli.sync import sync
@@ -19,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (sweep, resume, train, validate, ui, sync):
+for _command in (sweep, resume, train, validate, ui, sync, replay):
     app.command()(_command)
 
 

@@ -17,6 +17,8 @@ def sweep(
     ] = None,
     settings: Settings = None,
     replicates: Annotated[int | None, typer.Option(help="Random initialisations per trial.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Trials of a sweep that samples.")] = None,
+    time_budget: Annotated[float | None, typer.Option(help="Seconds after which the sweep ends cleanly.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the sweep and its folder.")] = None,
     max_concurrent: MaxConcurrent = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, start nothing.")] = False,
@@ -34,7 +36,7 @@ def sweep(
     from gramtune.sweep.plan import make_plan
     from gramtune.sweep.spec import Overrides, load_sweep
 
-    loaded = load_sweep(space, Overrides(base, name, replicates, tuple(settings or ())))
+    loaded = load_sweep(space, Overrides(base, name, replicates, samples, time_budget, tuple(settings or ())))
     plan = make_plan(loaded, data_root(), space)
     if dry_run:
         typer.echo("\n".join(plan_lines(plan, max_concurrent)))

@@ -101,8 +101,8 @@ def _best(state: SweepState) -> list[str]:
     best, summary = ranking[0], ranking[0].summary(state.plan.metric)
     assert summary is not None
     return [
-        f"Best: {assignment_text(best.trial.assignment)}; {state.plan.metric} {spread_text(summary)}, "
-        f"n = {count(summary.n, 'replicate')}",
+        f"Best: {assignment_text(best.trial.assignment)}",
+        f"  {state.plan.metric} {spread_text(summary)}, n = {count(summary.n, 'replicate')}",
         *_comparisons(state, ranking),
     ]
 
@@ -121,20 +121,23 @@ def _comparisons(state: SweepState, ranking: list[TrialRecord]) -> list[str]:
     lines = [
         line
         for (role, rival), difference in zip(rivals.items(), differences, strict=True)
-        for line in _verdict(f"  against the {role}, {assignment_text(rival.trial.assignment)}:", difference)
+        for line in (
+            f"  against the {role}, {assignment_text(rival.trial.assignment)}:",
+            f"    {_verdict(difference)}",
+        )
     ]
     known = [difference for difference in differences if difference]
     return lines + _caveats(state, ranking, min((d.n for d in known), default=0))
 
 
-def _verdict(role: str, difference: Difference | None) -> list[str]:
-    """The verdict, and below it the numbers behind it."""
+def _verdict(difference: Difference | None) -> str:
+    """The verdict and the numbers behind it."""
     if difference is None:
-        return [f"{role} unknown", "    fewer than two seeds have a value in both trials (--replicates 3)"]
+        return "unknown: fewer than two seeds have a value in both trials (--replicates 3)"
     decimals = decimals_for(max(difference.high - difference.low, 0) / 4)
     mean, low, high = (number(value, decimals) for value in (difference.mean, difference.low, difference.high))
-    words = "separated" if difference.separated else "NOT separated, the order may be chance"
-    return [f"{role} {words}", f"    difference {mean}, 95 % interval {low} to {high} (paired, n = {difference.n})"]
+    words = "separated" if difference.separated else "NOT separated, may be chance"
+    return f"{words}; difference {mean}, 95 % interval {low} to {high} (paired, n = {difference.n})"
 
 
 def _caveats(state: SweepState, ranking: list[TrialRecord], n: int) -> list[str]:

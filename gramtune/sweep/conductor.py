@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,11 +46,15 @@ class Conductor:
         self.exhausted = False
         """Whether all trials have been handed out; with none of them unfinished, the sweep is complete."""
         self._journal, self._proposer, self._rungs = Journal(folder, state), proposer, Rungs.of(state)
+        self._started = time.monotonic()
         self._waiting = [record.trial for record in state.unfinished]
 
     def next(self) -> PlannedTrial | None:
         """The next trial to run, or None if there is no more."""
         if self.halted:
+            return None
+        if self._spent():
+            self.exhausted = True
             return None
         trial = self._waiting.pop(0) if self._waiting else self._proposer.propose()
         self.exhausted = trial is None
@@ -66,7 +71,8 @@ class Conductor:
             self._journal.reported(name, report)
             record = self.state.records[name]
             assert record.last is not None
-            if reason := self._rungs.decide(name, record.last, self.state.plan.metric):
+            reason = self._rungs.decide(name, record.last, self.state.plan.metric) or self._spent()
+            if reason and not record.status.final:
                 self._journal.ended(name, Status.PRUNED, reason)
             self._proposer.learn(record)
         return not (self.halted or self.state.records[name].status.final)
@@ -80,6 +86,18 @@ class Conductor:
     def halt(self, reason: str) -> None:
         """Stops the sweep where it is; trials that are running stay unfinished."""
         self.halted = self.halted or reason
+
+    def _spent(self) -> str:
+        """Which budget has been reached; empty for none."""
+        budget = self.state.plan.sweep.budget
+        if budget.seconds is not None and time.monotonic() - self._started >= budget.seconds:
+            return f"time budget of {budget.seconds:g} s reached"
+        if budget.steps is not None:
+            records = self.state.records.values()
+            steps = sum(r.last.step * r.trial.config.training.replicates for r in records if r.last)
+            if steps >= budget.steps:
+                return f"budget of {budget.steps} training steps reached"
+        return ""
 
     @contextmanager
     def _halting_when_full(self) -> Iterator[None]:

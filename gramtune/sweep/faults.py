@@ -48,7 +48,7 @@ def escaped(text: str) -> str:
 
 
 def clipped(text: str, length: int = 600) -> str:
-    """`text` without its middle where it is too long to read; what was wrong and what would be right are at the ends."""
+    """`text` without its middle where it is too long to read: what is wrong and what is right are at its ends."""
     half = length // 2
     return text if len(text) <= length else f"{text[:half]} … {text[-half:]}"
 

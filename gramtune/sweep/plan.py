@@ -124,7 +124,8 @@ def faults_of(configs: Sequence[TrialConfig], root: Path) -> list[str]:
     """
     data = {config.data.model_dump_json(): config.data for config in configs}
     extractors = {name: extractor for config in configs for name, extractor in config.extractors.items()}
-    files = [partial(each.check, root) for each in (*data.values(), *extractors.values())]
+    files: list[Check] = [partial(dataset.check, root) for dataset in data.values()]
+    files += [partial(extractor.check, root) for extractor in extractors.values()]
     return _refusals([*(check for config in configs for check in _shape_checks(config)), *files])
 
 
@@ -184,7 +185,7 @@ def estimate(plan: Plan, root: Path, steps: int = 20) -> Estimate:
     With as many threads as a trial will have. What a pruner saves is not counted.
     """
     by_objective: dict[str, list[TrialConfig]] = {}
-    for trial in plan.trials or sampled(plan.sweep, _SAMPLE):
+    for trial in plan.trials or sampled(plan.sweep, CORNERS):
         by_objective.setdefault(trial.config.objective.name, []).append(trial.config)
     threads = torch.get_num_threads()
     torch.set_num_threads(plan.sweep.resources.cpu)

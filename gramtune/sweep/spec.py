@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, ValidationInfo, field_validator
 
 from gramtune.components import Component
 from gramtune.sweep.faults import Fault, Path, SpecError, clipped, did_you_mean, dotted, model_faults
@@ -63,12 +63,26 @@ class Resources(Component):
     gpu: Annotated[float, Field(ge=0)] = 0
     """Share of a GPU, or a whole number of them; dropped, and said so, where there is none."""
 
+    timeout: PositiveFloat | None = None
+    """Seconds within which a trial must report again; one that hangs is killed. None: for ever."""
+    retries: NonNegativeInt = 1
+    """Times that a trial whose process dies goes on from its checkpoint before it is FAILED."""
+
     @field_validator("gpu")
     @classmethod
     def _whole_above_one(cls, gpu: float) -> float:
         if gpu > 1 and gpu != int(gpu):
             raise ValueError(f"{gpu} GPUs: above 1 it must be a whole number")
         return gpu
+
+
+class Budget(Component):
+    """What a sweep may spend; when it is reached, running trials end as PRUNED and no more are started."""
+
+    seconds: PositiveFloat | None = None
+    """Wall-clock time of one run of the command."""
+    steps: PositiveInt | None = None
+    """Training steps of all trials and replicates together."""
 
 
 class Sweep(Component):
@@ -87,6 +101,7 @@ class Sweep(Component):
     replicates: PositiveInt = 3
     search: Annotated[Search, Field(validate_default=True)] = Search()
     pruner: Pruner = Pruner()
+    budget: Budget = Budget()
     resources: Resources = Resources()
 
     @field_validator("search")
@@ -116,6 +131,10 @@ class Overrides(NamedTuple):
     base: str | None = None
     name: str | None = None
     replicates: int | None = None
+    samples: int | None = None
+    """Trials of a sweep that samples."""
+    time_budget: float | None = None
+    """Seconds."""
     set: tuple[str, ...] = ()
     """`key=value`, the key a dotted path into the base, the value YAML."""
 
@@ -138,13 +157,18 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
         raise SpecError(faults)
     if overrides.replicates is not None:
         raw["replicates"] = overrides.replicates
+    if overrides.samples is not None:
+        raw["search"] = {**raw.get("search", {}), "samples": overrides.samples}
+    if overrides.time_budget is not None:
+        raw["budget"] = {**raw.get("budget", {}), "seconds": overrides.time_budget}
     raw["name"] = overrides.name or (
         f"{raw['name']}-{FilePath(overrides.base).stem}" if overrides.base else raw["name"]
     )
     try:
         return Sweep.model_validate(raw)
     except ValidationError as error:  # only what the command line gave is left to be wrong
-        raise SpecError(model_faults(Sweep, error, lambda path: f"--{dotted(path)}")) from None
+        options: dict[Path, str] = {("search", "samples"): "--samples", ("budget", "seconds"): "--time-budget"}
+        raise SpecError(model_faults(Sweep, error, lambda path: options.get(path, f"--{dotted(path)}"))) from None
 
 
 def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialConfig:
@@ -232,13 +256,12 @@ def _value_faults(
     faults: list[Fault] = []
     domain = space[key]
     kind = next(iter(domain.model_dump(exclude_none=True)))
-    enabling = _enabling(key, space)
+    beside = _beside(key, space)
     for index, value in enumerate(domain.probes):
-        chosen: dict[str, Any] = {**enabling, key: value}
-        places = {path: document.where(("space", key)) for path in expanded(chosen, space)}
-        if domain.cases:
-            places |= {path: document.where(("space", key, kind, value, path)) for path in domain.cases[value]}
-        else:
+        given = {**beside, key: value}
+        chosen = {other: given[other] for other in space if other in given}  # bundles win over those above them
+        places = _places(document, chosen, space)
+        if not domain.cases:
             places[key] = document.where(("space", key, kind, index))
         varied = _Origins(origins.document, {**origins.overrides, **places})
         faults += _config_faults(assigned(base, expanded(chosen, space)), varied)
@@ -285,6 +308,27 @@ def _legal_domains(space: Any) -> dict[str, Domain]:
         with suppress(ValidationError):
             domains[str(key)] = Domain.model_validate(value)
     return domains
+
+
+def _beside(key: str, space: Mapping[str, Domain]) -> dict[str, Any]:
+    """Values of other varied keys to try `key` with: those under which it exists, and a case of every `cases`.
+
+    A case is always chosen, so the base alone is no trial: a field that it lacks and every case brings may be varied.
+    """
+    first = {other: next(iter(domain.cases)) for other, domain in space.items() if domain.cases and not domain.when}
+    return {**first, **_enabling(key, space)}
+
+
+def _places(document: Document, chosen: Assignment, space: Mapping[str, Domain]) -> dict[str, str]:
+    """Where each path that these values set stands: in the bundle of a case, or under its own key."""
+    bundled: dict[str, str] = {}
+    plain: dict[str, str] = {}
+    for key, value in chosen.items():
+        if cases := space[key].cases:
+            bundled |= {path: document.where(("space", key, "cases", value, path)) for path in cases.get(value, ())}
+        else:
+            plain[key] = document.where(("space", key))
+    return {**bundled, **plain}
 
 
 def _enabling(key: str, space: Mapping[str, Domain]) -> dict[str, Any]:

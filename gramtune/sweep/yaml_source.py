@@ -12,7 +12,6 @@ import yaml
 
 from gramtune.sweep.faults import Fault, Path, SpecError
 
-
 _MAX_SIZE = 64_000
 """Bytes of a file, and entries of its data with every alias counted anew; PyYAML reads some 50,000 a second."""
 _MAX_DEPTH = 32

@@ -1,0 +1,92 @@
+"""`gramtune replay`: what pruners would have saved, and lost, on a sweep that was trained to its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from gramtune.sweep.replay import Recording, Replay
+    from gramtune.sweep.spec import Pruner
+
+
+def replay(
+    folder: Annotated[Path, typer.Argument(help="The sweep's folder, for example runs/critic-dim.")],
+    pruner: Annotated[
+        str | None, typer.Option(help="none, asha, hyperband or median [default: a comparison of all].")
+    ] = None,
+    reduction_factor: Annotated[int, typer.Option(help="η: the best 1/η go on; rungs are η apart.")] = 4,
+    min_steps: Annotated[int | None, typer.Option(help="Steps before a decision [default: one evaluation].")] = None,
+    false_prune_rate: Annotated[
+        float | None, typer.Option(help="Noise-aware: stop only what is worse at this rate.")
+    ] = None,
+    orders: Annotated[int, typer.Option(min=1, help="Random orders of arrival.")] = 200,
+    workers: Annotated[int, typer.Option(min=1, help="Trials at once.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of the orders.")] = 0,
+) -> None:
+    """Replay pruners over a finished sweep: steps and time saved, how often the best was lost; trains nothing."""
+    from gramtune.api import existing_plan
+    from gramtune.sweep.journal import load_state
+    from gramtune.sweep.replay import recording
+    from gramtune.sweep.replay import replay as replayed
+
+    settings = {"min_steps": min_steps, "reduction_factor": reduction_factor, "false_prune_rate": false_prune_rate}
+    pruners = _pruners(pruner, settings)
+    recorded = recording(load_state(folder, existing_plan(folder)), str(folder), min_steps)
+    for line in _header(recorded, orders, workers):
+        typer.echo(line)
+    typer.echo(_row("pruner", "steps saved", "time saved", "best lost", "95 % interval", "regret"))
+    for each in pruners:
+        typer.echo(_cells(replayed(recorded, each, orders, workers, seed)))
+
+
+def _pruners(name: str | None, settings: dict[str, Any]) -> tuple[Pruner, ...]:
+    """The pruner that was asked for, or all. Raises SpecError for settings that are not legal."""
+    from pydantic import ValidationError
+
+    from gramtune.sweep.faults import Path as Place
+    from gramtune.sweep.faults import SpecError, model_faults
+    from gramtune.sweep.replay import panel
+    from gramtune.sweep.spec import Pruner
+
+    def option(place: Place) -> str:
+        return "--pruner" if place[0] == "name" else f"--{place[0]}".replace("_", "-")
+
+    try:
+        one = Pruner.model_validate({"name": name or "asha", **settings})
+    except ValidationError as error:
+        raise SpecError(model_faults(Pruner, error, option)) from None
+    return (one,) if name else panel(one)
+
+
+def _header(recorded: Recording, orders: int, workers: int) -> list[str]:
+    scale = f"{len(recorded.trials)} trials of {recorded.steps} steps, {orders} random orders, {workers} at once"
+    return [
+        f"{scale}; {recorded.metric} ({recorded.direction}imised), best: {recorded.best}",
+        *([f"left out: {'; '.join(recorded.left_out)}"] if recorded.left_out else []),
+        "",
+    ]
+
+
+def _cells(result: Replay) -> str:
+    low, high = result.interval
+    lost = f"{result.best_lost} of {result.orders}"
+    regret = f"{result.regret:.4g} ± {result.regret_std:.2g}"
+    shares = f"{result.steps_saved:.1%}", f"{result.time_saved:.1%}"
+    return _row(_label(result.pruner), *shares, lost, f"{low:.1%} to {high:.1%}", regret)
+
+
+def _label(pruner: Pruner) -> str:
+    """`asha η=4, noise-aware 0.05`."""
+    factor = f" η={pruner.reduction_factor}" if pruner.name in ("asha", "hyperband") else ""
+    aware = (
+        "" if pruner.false_prune_rate is None or pruner.name == "none" else f", noise-aware {pruner.false_prune_rate:g}"
+    )
+    return f"{pruner.name}{factor}{aware}"
+
+
+def _row(*cells: str) -> str:
+    first, *others = cells
+    return f"{first:<28}" + "".join(f"{cell:>17}" for cell in others)
