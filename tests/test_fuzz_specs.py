@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables of hostile values
 """A thousand damaged space and base files: each is a sweep or a list of faults with their places, at once.
 
 Guards against every traceback, hang and wrong line that a file from a text editor can cause.
@@ -5,7 +6,6 @@ Guards against every traceback, hang and wrong line that a file from a text edit
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import signal
@@ -117,7 +117,7 @@ def delete_line(rng, text):
 def duplicate_line(rng, text):
     lines, i = lines_of(rng, text)
     at = rng.randrange(len(lines) + 1)
-    return "\n".join(lines[:at] + [lines[i]] + lines[at:])
+    return "\n".join([*lines[:at], lines[i], *lines[at:]])
 
 
 def indent_line(rng, text):
@@ -188,7 +188,17 @@ def anchor_and_alias(rng, text):
 
 MUTATIONS = (
     *(flip_byte, insert_character, cut_off, delete_line, duplicate_line, indent_line, swap_lines, null_section),
-    *(replace_value, replace_value, replace_value, enlarge_number, enlarge_number, enlarge_grid, rename_key, add_key, anchor_and_alias),
+    *(
+        replace_value,
+        replace_value,
+        replace_value,
+        enlarge_number,
+        enlarge_number,
+        enlarge_grid,
+        rename_key,
+        add_key,
+        anchor_and_alias,
+    ),
 )
 SETTINGS = (
     "training.steps",
@@ -257,11 +267,13 @@ def verdict(folder, path, overrides):
         with limited():
             make_plan(load_sweep(path, overrides), folder / "data", path)
     except SpecError as error:
-        assert error.faults
-        for fault in error.faults:
-            check(fault, path)
-        return "refused"
-    return "fine"
+        faults = error.faults
+    else:
+        return "fine"
+    assert faults
+    for fault in faults:
+        check(fault, path)
+    return "refused"
 
 
 def check(fault, path):
@@ -275,8 +287,9 @@ def check(fault, path):
         return
     file, _, line = fault.where.rpartition(":")
     if line.isdecimal() and file:
-        assert 1 <= int(line) <= max(1, Path(file).read_bytes().count(b"\n") + 1), f"no such line: {text!r}"
-    else:
+        lines = re.split(b"\r\n?|\n", Path(file).read_bytes())
+        assert 1 <= int(line) <= max(1, len(lines) - (lines[-1] == b"")), f"no such line: {text!r}"
+    else:  # networks against shapes, files on disk: what no single line is to blame for
         assert fault.where == str(path), f"no such place: {text!r}"
 
 
@@ -293,3 +306,40 @@ def test_a_damaged_file_is_a_sweep_or_faults_with_places(block, tmp_path, offlin
                 f"seed {seed}: {type(error).__name__}: {error}\n{space[:2000]}\n--- base\n{base[:2000]}\n--- {overrides}"
             )
     assert seen == {"fine", "refused"}
+
+
+NASTY = {
+    "bomb": (SPACE + "".join(f"k{i}: &k{i} [{', '.join([f'*k{i - 1}'] * 9) if i else 1}]\n" for i in range(12)), BASE, ()),
+    "recursive": (SPACE.replace("grid: [1, 4, 16]", "grid: &g [*g]"), BASE, ()),
+    "product": (enlarge_grid(random.Random(1), SPACE.replace("grid: [1, 4, 16]", f"grid: {list(range(1, 1000))}")), BASE, ()),
+    "width": (SPACE, BASE.replace("width: 4", "width: 4611686018427387904"), ()),
+    "combination": (METHODS.replace(", when: {method: GRAM}", ""), BASE, ()),
+    "circle": (METHODS.replace("method: GRAM", "objective.critic_dim: 2"), BASE, ()),
+    "binary": ("\x00\x07\x1b[31m" + SPACE, BASE, ()),
+    "terminal": (SPACE.replace("about: Does K matter?", '"\\e[31m\\n": 3'), BASE, ()),
+    "tag": (SPACE, BASE.replace("steps: 6", "steps: !!bool maybe"), ()),
+    "hexadecimal": (SPACE, BASE.replace("steps: 6", "steps: 0x" + "f" * 5000), ()),
+    "option": (SPACE, BASE, ("training.steps=" + "[" * 3000, "a\x85b")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_the_nastiest_are_refused(name, tmp_path):
+    space, base, settings = NASTY[name]
+    path = write(tmp_path, space, base)
+    assert verdict(tmp_path, path, Overrides(set=settings)) == "refused"
+
+
+def test_the_command_ends_with_lines_and_exit_code_2(tmp_path):
+    for name in ("bomb", "width", "combination", "terminal", "option"):
+        (tmp_path / name).mkdir()
+        space, base, settings = NASTY[name]
+        path = write(tmp_path / name, space, base)
+        options = [word for setting in settings for word in ("--set", setting)]
+        command = [sys.executable, "-m", "gramtune.cli.main", "validate", path.name, *options]
+        done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stdout) == (2, ""), (name, done.stderr)
+        assert done.stderr, name
+        for line in done.stderr.splitlines():
+            assert re.match(r"(axis\.yaml|base/tiny\.yaml)(:\d+)?: |--set ", line), (name, line)
+            assert line.isprintable(), (name, line)

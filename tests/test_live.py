@@ -7,6 +7,7 @@ import time
 import pytest
 from rich.console import Console
 from states import METHODS, begin, complete, report, sweep_state
+from sweeps import SPACE, write_space
 
 from gramtune.cli.live import Lines, caption, table, watching
 from gramtune.cli.plan_text import plan_lines
@@ -150,6 +151,23 @@ def test_a_report_newer_than_the_status_that_was_read_is_said_once(tmp_path):
     assert [line.split()[-1] for line in lines.new()] == ["COMPLETED"]
     record.status = Status.COMPLETED
     assert lines.new() == []
+    other = state.records["critic_dim=4"]
+    other.status, other.reports = Status.RUNNING, {6: report(6, [3.0, 5.0], Status.COMPLETED)}
+    assert [line.split()[-1] for line in lines.new()] == ["COMPLETED"]
+
+
+def test_the_last_change_is_printed_though_the_output_is_slow(tmp_path):
+    class Slow(io.StringIO):
+        def write(self, text):
+            time.sleep(0.1)
+            return super().write(text)
+
+    state, output = sweep_state(tmp_path), Slow()
+    with watching(state, Console(file=output)):
+        complete(state, "critic_dim=1", [3.0, 5.0])
+        time.sleep(0.05)  # the first line is being written
+        complete(state, "critic_dim=4", [3.0, 5.0])
+    assert [line.split()[1] for line in output.getvalue().splitlines()] == ["critic_dim=1", "critic_dim=4"]
 
 
 def test_without_a_terminal_every_change_is_printed_while_another_thread_writes(tmp_path):
@@ -203,8 +221,6 @@ def test_spreads_name_their_count():
 
 
 def test_the_plan_is_aligned(tmp_path):
-    from sweeps import SPACE, write_space
-
     space = SPACE.replace("replicates", RATE.replace("loguniform: [1e-4, 1e-2]", "grid: [1e-4, 1e-2]") + "replicates")
     path = write_space(tmp_path, space)
     plan = make_plan(load_sweep(path), tmp_path, path)

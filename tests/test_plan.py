@@ -3,6 +3,7 @@ import math
 import pytest
 from sweeps import BASE, SPACE, write_space
 
+from gramtune.data.cifar10 import Cifar10
 from gramtune.sweep.faults import SpecError
 from gramtune.sweep.plan import estimate, make_plan, separable_gap, trial_name
 from gramtune.sweep.space import grid_assignments
@@ -73,3 +74,25 @@ def test_the_estimate_scales_with_the_work(tmp_path):
     ratio = long.seconds_per_trial / short.seconds_per_trial
     assert 10 < ratio < 1000
     assert math.isfinite(ratio)
+
+
+def test_the_estimate_knows_that_the_first_steps_are_not_like_the_others(tmp_path):
+    # MMD-GAN's first 25 steps have 100 critic steps each, the others 5: timed alone they would cost all 4,000 times
+    mmd_gan = ("objective={name: mmd_gan, critic_dim: 4}", "training.eval_every=100000")
+    short, long = (
+        estimate(plan(tmp_path, set=(*mmd_gan, f"training.steps={n}")), tmp_path, steps=300) for n in (25, 100_000)
+    )
+    assert 50 < long.seconds_per_trial / short.seconds_per_trial < 1500
+
+
+def test_files_are_checked_once_however_many_trials_need_them(tmp_path, offline, monkeypatch):
+    checked, check = [], Cifar10.check
+
+    def counted(self, root):
+        checked.append(root)
+        check(self, root)
+
+    monkeypatch.setattr(Cifar10, "check", counted)
+    with pytest.raises(SpecError, match="data set cifar10 is not on disk"):
+        plan(tmp_path, set=("data={name: cifar10}", "metrics=[fid]", "metric=fid"))
+    assert checked == [tmp_path / "data"]

@@ -227,6 +227,18 @@ def test_a_sampled_range_is_drawn_on_the_scale_that_it_is_sampled_on(domain, sca
     assert lines(figure, "mean") == [(list(values), [pytest.approx(3 * value) for value in values])]
 
 
+def test_few_decades_of_a_sampled_range_have_plain_labels(tmp_path):
+    state = sweep_state(tmp_path, RATE, sampled=True)
+    for i in range(14):
+        complete(state, begin(state, optimizer__learning_rate=1e-4 * 1.3**i), [1.0, 2.0])
+    for figure in (sensitivity_figure(state, "optimizer.learning_rate"), learning_curves(state)):
+        figure.draw_without_rendering()
+    axis, bar = sensitivity_figure(state, "optimizer.learning_rate").axes[0].xaxis, figure.axes[1].yaxis
+    for one in (axis, bar):
+        assert [t.get_text() for t in one.get_ticklabels()][-5:-1] == ["0.0002", "0.0005", "0.001", "0.002"]
+        assert not any(t.get_text() for t in one.get_ticklabels(minor=True))
+
+
 def hostile(kind, folder):
     """States in which something is missing, by name."""
     if kind == "no trial":

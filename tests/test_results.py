@@ -244,7 +244,7 @@ def git(folder, *arguments):
     return done.stdout.strip()
 
 
-SOURCE = "import json; from gramtune.sweep.versions import source; print(json.dumps(source()))"
+SOURCE = "import json; from gramtune.sweep.provenance import source; print(json.dumps(source()))"
 
 
 def source_of(root, elsewhere):
@@ -269,7 +269,8 @@ def copy(tmp_path):
 def test_the_commit_is_that_of_the_checkout_and_absent_elsewhere(copy, tmp_path):
     assert source_of(copy, tmp_path) is None
     git(copy, "init", "-q")
-    assert source_of(copy, tmp_path) is None  # in a repository, but not tracked by it
+    git(copy, "commit", "-q", "--allow-empty", "-m", "somebody's project")
+    assert source_of(copy, tmp_path) is None  # within a checkout, as a virtual environment may be, but not of it
     git(copy, "add", "gramtune")
     git(copy, "commit", "-q", "-m", "first")
     head = git(copy, "rev-parse", "HEAD")

@@ -139,6 +139,26 @@ def test_cases_bundle_values_and_conditions_leave_keys_out(tmp_path):
     assert [c.optimizer.learning_rate for c in configs] == [1e-3] * 4 + [1e-4] * 2
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        # each value is legal alone: `sweep` used to die on the combination
+        (", when: {method: GRAM}", "", "axis.yaml:8: unknown key 'objective.critic_dim'; legal: name; this is where method = 'GAN'"),
+        ("{method: GRAM}", "{method: []}", "axis.yaml:8: space.objective.critic_dim.when: method = [] should be a value, or"),
+        # the base's value would have been compared, not the varied one
+        ("{method: GRAM}", "{objective.critic_dim: 2}", "axis.yaml:8: space.objective.critic_dim.when: 'objective.critic_dim' should be"),
+        ("{method: GRAM}", "{training.batch_size: 8}", "axis.yaml:8: space.objective.critic_dim.when: 'training.batch_size' should be"),
+        ("[8, 16]", str([*range(1, 3000)]), "axis.yaml:9: space.training.batch_size.grid = [1, 2, "),
+        ("[8, 16]}", f"{[*range(1, 200)]}}}\n  training.seed: {{grid: {[*range(200)]}}}", "axis.yaml:3: space: a grid of more than 10,000"),
+    ],
+)  # fmt: skip
+def test_faults_of_values_together(tmp_path, old, new, expected):
+    assert old in METHODS
+    (line,) = faults(tmp_path, METHODS.replace(old, new))
+    assert line.startswith(expected)
+    assert len(line) < 700
+
+
 def test_faults_in_cases_and_conditions_have_their_own_lines(tmp_path):
     space = METHODS.replace("learning_rate: 1e-4", "learning_rate: -1").replace("method: GRAM}", "method: GRAN}")
     assert faults(tmp_path, space) == [

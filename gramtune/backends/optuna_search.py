@@ -13,6 +13,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, Ra
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from pydantic import ValidationError
 
 from gramtune.sweep.plan import PlannedTrial, planned
 from gramtune.sweep.space import Domain
@@ -22,7 +23,7 @@ from gramtune.sweep.state import Status, SweepState, TrialRecord
 FILE = "study.journal"
 """Open it with `optuna-dashboard`, or `optuna.load_study` on its JournalStorage; the study has the sweep's name."""
 _REPEATS = 100
-"""Proposals in a row that may be configurations which the sweep has already."""
+"""Proposals in a row that may be configurations which the sweep has already, or which are not legal."""
 _STATES = {
     Status.COMPLETED: TrialState.COMPLETE,
     Status.PRUNED: TrialState.PRUNED,
@@ -64,7 +65,12 @@ class OptunaProposer:
             return None
         for _ in range(_REPEATS):
             trial = self._ask()
-            proposal = planned(self._sweep, self._suggest(trial))
+            try:
+                proposal = planned(self._sweep, self._suggest(trial))
+            except ValidationError as error:  # legal values whose combination is not: only some were tried before
+                trial.set_user_attr("reason", str(error.errors()[0]["msg"]))
+                self._study.tell(trial, state=TrialState.FAIL)
+                continue
             record = self._state.records.get(proposal.name)
             if record is None:
                 trial.set_user_attr("trial", proposal.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,36 +29,17 @@ def replay(
     """Replay pruners over a finished sweep: steps and time saved, how often the best was lost; trains nothing."""
     from gramtune.api import existing_plan
     from gramtune.sweep.journal import load_state
-    from gramtune.sweep.replay import recording
+    from gramtune.sweep.replay import checked_pruner, panel, recording
     from gramtune.sweep.replay import replay as replayed
 
-    settings = {"min_steps": min_steps, "reduction_factor": reduction_factor, "false_prune_rate": false_prune_rate}
-    pruners = _pruners(pruner, settings)
+    one = checked_pruner(pruner or "asha", min_steps, reduction_factor, false_prune_rate)
+    pruners = (one,) if pruner else panel(one)
     recorded = recording(load_state(folder, existing_plan(folder)), str(folder), min_steps)
     for line in _header(recorded, orders, workers):
         typer.echo(line)
     typer.echo(_row("pruner", "steps saved", "time saved", "best lost", "95 % interval", "regret"))
     for each in pruners:
         typer.echo(_cells(replayed(recorded, each, orders, workers, seed)))
-
-
-def _pruners(name: str | None, settings: dict[str, Any]) -> tuple[Pruner, ...]:
-    """The pruner that was asked for, or all. Raises SpecError for settings that are not legal."""
-    from pydantic import ValidationError
-
-    from gramtune.sweep.faults import Path as Place
-    from gramtune.sweep.faults import SpecError, model_faults
-    from gramtune.sweep.replay import panel
-    from gramtune.sweep.spec import Pruner
-
-    def option(place: Place) -> str:
-        return "--pruner" if place[0] == "name" else f"--{place[0]}".replace("_", "-")
-
-    try:
-        one = Pruner.model_validate({"name": name or "asha", **settings})
-    except ValidationError as error:
-        raise SpecError(model_faults(Pruner, error, option)) from None
-    return (one,) if name else panel(one)
 
 
 def _header(recorded: Recording, orders: int, workers: int) -> list[str]:

@@ -61,7 +61,8 @@ class _Colours:
             self.bar = ScalarMappable((LogNorm if log else Normalize)(min(values), max(values)), _VIRIDIS)
         others = [identity({k: v for k, v in t.assignment.items() if k != self.key}) for t in trials]
         distinct = list(dict.fromkeys(others))
-        self._dashes = {t.name: _LINES[distinct.index(o) % 4] for t, o in zip(trials, others, strict=True)}
+        lines = _LINES if len(distinct) <= len(_LINES) else _LINES[:1]
+        self._dashes = {t.name: lines[distinct.index(o) % len(lines)] for t, o in zip(trials, others, strict=True)}
         self._positions = {trial.name: i for i, trial in enumerate(trials)}
         enough = len(values) <= len(style.OKABE_ITO) and (len(distinct) <= len(_LINES) or len(trials) > _MAX_NAMED)
         self._categories = list(map(identity, values)) if self.bar is None and len(values) > 1 and enough else []

@@ -159,6 +159,8 @@ def _frame(axes: Axes, places: Sequence[_Place], *, categorical: bool, sampled: 
         axes.set_xlim(*(10**limit for limit in limits) if log else limits)
     if not sampled:
         style.tick_values(axes, xs, [place.text for place in places])
+    elif axes.get_xscale() == "log" and xs:
+        style.plain_log_ticks(axes.xaxis, math.log10(max(xs) / min(xs)))
 
 
 def _mark_lost(axes: Axes, all_series: Sequence[_Series]) -> list[Line2D]:

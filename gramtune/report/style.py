@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, StrMethodFormatter
@@ -100,7 +102,9 @@ def colour_bar(figure: Figure, axes: Axes, scale: ScalarMappable, text: str) -> 
     """A colour bar beside the axes."""
     bar = figure.colorbar(scale, ax=axes, pad=0.02)
     bar.set_label(escaped(text), fontsize=_SMALL)
-    bar.ax.tick_params(labelsize=_SMALL)
+    bar.ax.tick_params(which="both", labelsize=_SMALL)
+    if isinstance(scale.norm, LogNorm) and scale.norm.vmin and scale.norm.vmax:
+        plain_log_ticks(bar.ax.yaxis, math.log10(scale.norm.vmax / scale.norm.vmin))
 
 
 def numeric(values: Iterable[object]) -> bool:
@@ -117,10 +121,15 @@ def scale_y(axes: Axes, values: Iterable[float]) -> None:
     low, high = math.log10(min(known)), math.log10(max(known))
     margin = 0.06 * (high - low)
     axes.set_ylim(10 ** (low - margin), 10 ** (high + margin))
-    if high - low < 3:  # few decades have few powers of ten
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    plain_log_ticks(axes.yaxis, high - low)
+
+
+def plain_log_ticks(axis: Axis, decades: float) -> None:
+    """Labels 1, 2, 5, 10, … on a logarithmic axis of so few decades that it has few powers of ten."""
+    axis.set_minor_formatter(NullFormatter())
+    if decades < 3:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def spans(values: Sequence[float], decades: float) -> bool:

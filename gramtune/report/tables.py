@@ -146,8 +146,8 @@ def _caveats(state: SweepState, ranking: list[TrialRecord], n: int) -> list[str]
         few = f", which makes them wide (t = {t_quantile(n - 1):.2f})" if n < _FEW else ""
         lines += [
             f"  The intervals are Student's t over {n} seeds{few}.",
-            f"  They do not allow for the pick of best and worst out of {len(ranking)} by these same values.",
-            "  Confirm a close call with fresh seeds (--set training.seed=…).",
+            f"  They ignore that these were picked out of {len(ranking)}: confirm with fresh seeds "
+            "(--set training.seed=…).",
         ]
     if len(samples := {record.last.samples for record in ranking if record.last}) > 1:
         lines += [

@@ -14,8 +14,10 @@ from itertools import islice
 from statistics import fmean, stdev
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from gramtune.components import Direction
-from gramtune.sweep.faults import Fault, SpecError
+from gramtune.sweep.faults import Fault, Path, SpecError, model_faults
 from gramtune.sweep.pruning import Rungs
 from gramtune.sweep.spec import Pruner
 from gramtune.sweep.state import Report, Status, SweepState, TrialRecord
@@ -80,6 +82,19 @@ class Replay(NamedTuple):
         return wilson(self.best_lost, self.orders)
 
 
+def checked_pruner(name: str, min_steps: int | None, reduction_factor: int, false_prune_rate: float | None) -> Pruner:
+    """The pruner of these command-line options. Raises SpecError, naming the option, where one is not legal."""
+    settings = {"min_steps": min_steps, "reduction_factor": reduction_factor, "false_prune_rate": false_prune_rate}
+    try:
+        return Pruner.model_validate({"name": name, **settings})
+    except ValidationError as error:
+        raise SpecError(model_faults(Pruner, error, _option)) from None
+
+
+def _option(path: Path) -> str:
+    return "--pruner" if path[0] == "name" else f"--{path[0]}".replace("_", "-")
+
+
 def panel(asha: Pruner) -> tuple[Pruner, ...]:
     """The pruners to compare where none is asked for, with the settings of `asha`; noise-aware at its rate, or 0.05."""
     plain = asha.model_copy(update={"false_prune_rate": None})
@@ -116,7 +131,7 @@ def replay(record: Recording, pruner: Pruner, orders: int, workers: int, seed: i
     best = record.best
     steps, times, regrets, lost = [], [], [], 0
     for _ in range(orders):
-        order = rng.sample(list(record.trials), len(record.trials))
+        order = rng.sample(sorted(record.trials), len(record.trials))
         outcome, whole = _run(record, pruner, order, workers), _run(record, Pruner(), order, workers)
         steps.append(1 - outcome.steps / whole.steps)
         times.append(1 - outcome.seconds / whole.seconds if whole.seconds else 0.0)

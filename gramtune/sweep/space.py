@@ -195,7 +195,7 @@ def _keep_common(section: dict[str, Any], kind: str, name: Any) -> None:
 
 
 def _alternatives(section: str) -> tuple[type[Component], ...]:
-    """The components that may stand in a section of a trial configuration; none for `training`, which is the same for all."""
+    """The components that may stand in a section of a trial configuration; none for `training`: it has no name."""
     field = TrialConfig.model_fields.get(section)
     members = get_args(field.annotation) if field else ()
     return tuple(cls for cls in members if isinstance(cls, type) and issubclass(cls, Component))

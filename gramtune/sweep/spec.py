@@ -364,7 +364,7 @@ def _condition_faults(
                 if values is not None and value not in values:
                     legal = ", ".join(map(str, values))
                     faults.append(Fault(where, f"space.{key}.when: {other} is never {value!r}; legal: {legal}"))
-        elif lookup(base, other) is None:
+        elif other in space or lookup(base, other) is None:
             rule = "should be a key that is varied above this one, or a key of the base"
             faults.append(Fault(where, f"space.{key}.when: {other!r} {rule}" + did_you_mean(other, above)))
     return faults

@@ -1,0 +1,67 @@
+"""Which commit the code that runs comes from."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import subprocess
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import gramtune
+
+
+def source() -> dict[str, Any] | None:
+    """The git commit that this package comes from, and whether the code that runs differs from it (`dirty`).
+
+    None where that is unknown: the package is in no checkout, and pip did not note one when it installed it.
+    """
+    here = Path(gramtune.__file__).parent
+    if (commit := _commit(here)) is not None:
+        return {"commit": commit, "dirty": _changed(here)}
+    installed = _install_record()
+    if "vcs_info" in installed:
+        return {"commit": installed["vcs_info"]["commit_id"], "dirty": False}
+    there = Path(url2pathname(urlsplit(installed.get("url", "")).path)) / here.name
+    if "dir_info" in installed and (commit := _commit(there)) is not None:
+        return {"commit": commit, "dirty": _changed(there) or not _same_code(here, there)}
+    return None
+
+
+def _commit(package: Path) -> str | None:
+    """HEAD of the checkout in which the package's folder is tracked."""
+    if not package.is_dir() or _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
+    return _git(package, "rev-parse", "HEAD")
+
+
+def _changed(package: Path) -> bool:
+    return _git(package, "status", "--porcelain", "--", ".") != ""
+
+
+def _same_code(here: Path, there: Path) -> bool:
+    """Whether both folders hold the same modules: an installed copy does not follow its checkout."""
+    ours, theirs = ({path.relative_to(root) for path in root.rglob("*.py")} for root in (here, there))
+    return ours == theirs and all(filecmp.cmp(here / path, there / path, shallow=False) for path in ours)
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says there; None if it fails or is not installed."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _install_record() -> dict[str, Any]:
+    """Where pip installed the package from (PEP 610); empty for a release from an index."""
+    try:
+        text = distribution("gramtune").read_text("direct_url.json")
+    except PackageNotFoundError:
+        return {}
+    record: dict[str, Any] = json.loads(text) if text else {}
+    return record

@@ -1,0 +1,217 @@
+"""The shipped space files: what they plan, that they run, and that they say what the paper says."""
+
+from pathlib import Path
+
+import pytest
+
+from gramtune.backends.optuna_search import OptunaProposer
+from gramtune.sweep.conductor import Conductor, NothingNew
+from gramtune.sweep.faults import SpecError
+from gramtune.sweep.in_process import InProcessRunner
+from gramtune.sweep.journal import load_state
+from gramtune.sweep.plan import make_plan
+from gramtune.sweep.spec import Overrides, load_config, load_sweep
+from gramtune.sweep.state import Status
+
+FOLDER = Path(__file__).parent.parent / "search_spaces"
+SPACES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+BASES = sorted(path.stem for path in (FOLDER / "base").glob("*.yaml"))
+TRIALS = {
+    "architecture": 2 * 3,
+    "batch_size": 3 * 5,
+    "critic_dim": 10,
+    "gram_variants": 4,
+    "joint": 20,
+    "learning_rate": 3 * 4,
+    "mmd_gan_ablation": 4 * 2,
+    "ring_stability": 4 * 3 * 4,
+}
+ON_IMAGES = ["architecture", "batch_size", "critic_dim", "joint", "learning_rate", "mmd_gan_ablation"]
+METHODS = ["GRAM", "GAN", "MMD-GAN"]
+TINY = tuple(f"training.{key}" for key in ("steps=2", "eval_every=1", "eval_samples=100"))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A data root that the whole module shares: reference features are computed once."""
+    return tmp_path_factory.mktemp("root")
+
+
+def planned(name, **overrides):
+    path = FOLDER / f"{name}.yaml"
+    return make_plan(load_sweep(path, Overrides(**overrides)), FOLDER, path)
+
+
+def base(name):
+    return load_config(FOLDER / "base" / f"{name}.yaml")
+
+
+def covering(trials):
+    """Trials in which each value of each varied key occurs, as few as one pass finds."""
+    seen, chosen = set(), []
+    for trial in trials:
+        values = {(key, str(value)) for key, value in trial.assignment.items()}
+        if values - seen:
+            seen |= values
+            chosen.append(trial)
+    return tuple(chosen)
+
+
+def test_every_file_is_known_here():
+    assert list(TRIALS) == SPACES
+    assert BASES == ["celeba", "cifar10", "digits", "image_folder", "mnist", "ring"]
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_it_plans_without_a_warning_and_says_what_it_shows(name):
+    plan = planned(name)
+    assert plan.size == TRIALS[name]
+    assert plan.warnings == ()
+    assert plan.sweep.name == name.replace("_", "-")
+    assert plan.sweep.about.endswith(("?", ")"))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_it_runs(name, tmp_path, root, monkeypatch):
+    monkeypatch.setenv("GRAMTUNE_DATA", str(root))
+    narrow = "network.critic_hidden=[8, 8]" if name == "ring_stability" else "network.width=4"
+    plan = planned(name, replicates=1, set=(*TINY, narrow))
+    plan = plan._replace(sweep=shortened(plan.sweep), trials=covering(plan.trials))
+    state = load_state(tmp_path, plan)
+    grid = plan.sweep.search.name == "grid"
+    InProcessRunner().run(Conductor(state, tmp_path, NothingNew() if grid else OptunaProposer(state, tmp_path)))
+    assert len(state.records) == (len(plan.trials) if grid else len(METHODS))
+    for record in state.records.values():
+        assert record.status in (Status.COMPLETED, Status.PRUNED), record.reason
+        assert all(value is not None for value in record.last.metrics[plan.metric])
+    if not grid:
+        assert {record.trial.assignment["method"] for record in state.records.values()} == set(METHODS)
+
+
+def shortened(sweep):
+    """As many samples as there are points to try first: one per method."""
+    assert len(sweep.search.points) == (len(METHODS) if sweep.search.name == "tpe" else 0)
+    return sweep.model_copy(update={"search": sweep.search.model_copy(update={"samples": len(METHODS)})})
+
+
+@pytest.mark.parametrize("other", ["cifar10", "celeba", "mnist"])
+@pytest.mark.parametrize("name", ON_IMAGES)
+def test_on_another_base_only_files_are_missing(name, other, tmp_path, offline):
+    path = FOLDER / f"{name}.yaml"
+    sweep = load_sweep(path, Overrides(base=other))
+    assert sweep.name == f"{name.replace('_', '-')}-{other}"
+    with pytest.raises(SpecError) as caught:
+        make_plan(sweep, tmp_path, path)
+    data, weights = (fault.message for fault in caught.value.faults)
+    assert data.startswith(f"data set {other} ")
+    assert weights.startswith("Inception weights are not on disk")
+
+
+def test_the_template_for_ones_own_images_lacks_nothing_but_images(tmp_path, offline):
+    path = FOLDER / "critic_dim.yaml"
+    with pytest.raises(SpecError) as caught:
+        make_plan(load_sweep(path, Overrides(base="image_folder")), tmp_path, path)
+    data, weights = (fault.message for fault in caught.value.faults)
+    assert data.startswith("data set image_folder: ")
+    assert weights.startswith("Inception weights are not on disk")
+
+
+@pytest.mark.parametrize("name", ["cifar10", "celeba"])
+def test_images_have_the_settings_of_section_4(name):
+    config = base(name)
+    assert (config.objective.name, config.network.name, config.network.critic_kind) == ("gram", "dcgan", "standard")
+    assert config.objective.critic_dim == config.network.noise_dim == 128
+    assert config.objective.bandwidths == (1, 2, 4, 8, 16)
+    assert (config.optimizer.name, config.optimizer.learning_rate, config.optimizer.beta1) == ("adam", 5e-5, 0.5)
+    assert (config.training.batch_size, config.training.replicates, config.metric) == (64, 3, "fid")
+
+
+def test_mnist_has_the_settings_of_appendix_a3():
+    config = base("mnist")
+    assert (config.objective.critic_dim, config.objective.bandwidths) == (100, (0.1, 1, 10, 100))
+    assert (config.network.noise_dim, config.network.prior) == (100, "uniform")
+    assert (config.network.hidden, config.network.critic_channels) == ((600, 600, 800), (16, 32, 32))
+    assert (config.optimizer.name, config.optimizer.learning_rate, config.optimizer.beta1) == ("adam", 1e-3, 0.5)
+    assert config.training.batch_size == 200
+
+
+def test_the_ring_has_the_settings_of_figure_1():
+    config = base("ring")
+    assert (config.data.dim, config.data.modes, config.data.std) == (2, 8, 0.01)
+    assert (config.objective.critic_dim, config.objective.bandwidths, config.objective.positivity) == (2, (1,), 1)
+    assert (config.network.hidden, config.network.critic_hidden) == ((100, 100), (100, 100))
+    assert (config.network.noise_dim, config.network.prior) == (2, "normal")
+    assert (config.optimizer.learning_rate, config.optimizer.beta1, config.training.batch_size) == (1e-3, 0.5, 200)
+    assert set(config.directions) == {"modes", "high_quality", "sliced_wasserstein"}
+    assert config.metric == "sliced_wasserstein"
+
+
+def test_ring_stability_has_the_settings_of_appendix_a1():
+    trials = {
+        (t.assignment["method"], t.assignment["width"], t.assignment["network.noise_dim"]): t.config
+        for t in planned("ring_stability").trials
+    }
+    assert {key[1:] for key in trials} == {(w, h) for w in ("20", "100", "200") for h in (2, 4, 8, 16)}
+    for (method, width, h), config in trials.items():
+        assert (config.network.noise_dim, config.network.hidden) == (h, (int(width), int(width)))
+        assert config.network.critic_hidden == (100, 100)
+        assert config.training.batch_size == 200
+        optimizer, objective = config.optimizer, config.objective
+        if method == "GRAM":
+            assert (optimizer.name, optimizer.learning_rate, optimizer.beta1) == ("adam", 1e-3, 0.5)
+            assert (objective.name, objective.critic_dim, objective.bandwidths) == ("gram", 10, (1,))
+        elif method == "GAN":
+            assert (optimizer.name, optimizer.learning_rate, optimizer.beta1) == ("adam", 1e-4, 0.5)
+            assert objective.name == "gan"
+        elif method == "MMD-net":
+            assert (optimizer.name, optimizer.learning_rate) == ("rmsprop", 1e-3)
+            assert (objective.name, objective.bandwidths) == ("mmd_net", (1,))
+        else:
+            assert (objective.name, objective.critic_dim, objective.weight_clamp) == ("mmd_gan", 10, 0.1)
+
+
+@pytest.mark.parametrize("name", ["architecture", "batch_size", "learning_rate"])
+def test_methods_differ_in_nothing_but_the_method(name):
+    # section 4: shared hyperparameters are shared; what MMD-GAN alone has is that of its authors' code
+    path = FOLDER / f"{name}.yaml"
+    sweep = load_sweep(path, Overrides(base="cifar10"))
+    first = {key: domain.values[0] for key, domain in sweep.space.items()}
+    gram, gan, mmd_gan = (sweep.config({**first, "method": method}) for method in METHODS)
+    assert [c.objective.name for c in (gram, gan, mmd_gan)] == ["gram", "gan", "mmd_gan"]
+    assert gram.network == gan.network == mmd_gan.network
+    assert gram.training == gan.training == mmd_gan.training
+    assert gram.optimizer == gan.optimizer
+    assert (mmd_gan.optimizer.name, mmd_gan.optimizer.learning_rate) == ("rmsprop", gram.optimizer.learning_rate)
+    assert mmd_gan.objective.critic_dim == gram.objective.critic_dim
+    assert mmd_gan.objective.bandwidths == gram.objective.bandwidths == (1, 2, 4, 8, 16)
+    assert (mmd_gan.objective.weight_clamp, mmd_gan.objective.critic_iterations) == (0.01, 5)
+    assert mmd_gan.objective.feasible_set_reduction
+    assert mmd_gan.objective.autoencoder
+
+
+def test_the_axes_hold_the_papers_own_values():
+    axes = {"learning_rate": ("optimizer.learning_rate", 5e-5), "batch_size": ("training.batch_size", 64)}
+    for name, (key, value) in axes.items():
+        assert value in load_sweep(FOLDER / f"{name}.yaml").space[key].values
+    kinds = [t.config.network.critic_kind for t in planned("architecture").trials]
+    assert kinds == ["standard"] * 3 + ["weak"] * 3
+
+
+def test_the_ablation_has_the_rows_and_columns_of_table_4():
+    found = [
+        (t.config.objective.feasible_set_reduction, t.config.objective.autoencoder, t.config.training.batch_size)
+        for t in planned("mmd_gan_ablation").trials
+    ]
+    switches = [(True, True), (True, False), (False, True), (False, False)]
+    assert found == [(*pair, batch) for pair in switches for batch in (64, 300)]
+    assert {t.config.optimizer.name for t in planned("mmd_gan_ablation").trials} == {"rmsprop"}
+
+
+def test_each_variant_is_its_preset_and_not_the_base():
+    # bandwidths of the base would go before the preset's, and the codes would differ in less than they do
+    paper, julia, flow, torch = (t.config.objective for t in planned("gram_variants").trials)
+    assert paper.bandwidths == flow.bandwidths == (1, 2, 4, 8, 16)
+    assert julia.bandwidths == torch.bandwidths == (1, 10, 100, 1000)
+    assert [o.ratio_reduction for o in (paper, julia, flow, torch)] == ["mean", "mean", "mean", "sum"]
+    assert (flow.bandwidth_unit, flow.ridge, flow.divergence, flow.positivity) == ("variance", 0, "mean_ratio", 0)
+    assert {o.critic_dim for o in (paper, julia, flow, torch)} == {base("digits").objective.critic_dim}
