@@ -239,6 +239,17 @@ def test_few_decades_of_a_sampled_range_have_plain_labels(tmp_path):
         assert not any(t.get_text() for t in one.get_ticklabels(minor=True))
 
 
+def test_a_long_legend_does_not_take_the_room_of_the_curves(tmp_path):
+    domains = "  method: {cases: {a rather long name of a method: {}, another method with a long name: {}}}\n"
+    state = sweep_state(tmp_path, domains + f"  {K}: {{grid: [1, 2, 3, 4, 5, 6]}}\n")
+    for i, name in enumerate(state.records):
+        complete(state, name, [1.0, 2.0], [float(i), i + 1.0])
+    figure = learning_curves(state)
+    figure.draw_without_rendering()
+    assert len(legend(figure)) == 12
+    assert figure.axes[0].get_window_extent().height / figure.dpi > 1.2  # inches
+
+
 def hostile(kind, folder):
     """States in which something is missing, by name."""
     if kind == "no trial":

@@ -17,7 +17,7 @@ _SAMPLE = 256
 """Configurations of a sweep that samples which are asked for their data and feature weights."""
 _PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pytorch-fid", "safetensors", "pydantic"),
-    *("pyyaml", "pandas", "pyarrow", "pillow", "ray", "optuna", "mlflow", "matplotlib"),
+    *("pyyaml", "pandas", "pyarrow", "pillow", "ray", "optuna", "cmaes", "mlflow", "matplotlib"),
 )
 
 
