@@ -41,7 +41,7 @@ LAYERS = {
     "sweep": Allowed({"training", *FOUNDATION}, {"yaml", "numpy", "pandas", "torch", "PIL", *PYDANTIC}),
     # PIL, yaml, sqlalchemy: images, configurations and store errors, as MLflow's own interface takes and raises them.
     "backends": Allowed(
-        {"sweep", "training", *FOUNDATION}, {"ray", "optuna", "mlflow", "torch", "PIL", "yaml", "sqlalchemy"}
+        {"sweep", "training", *FOUNDATION}, {"ray", "optuna", "mlflow", "torch", "PIL", "yaml", "sqlalchemy", *PYDANTIC}
     ),
     "report": Allowed({"sweep", *FOUNDATION}, {"matplotlib", "pandas", "numpy"}),
     "api": Allowed({"sweep", "backends", "report", *FOUNDATION}, {"pandas"}),

@@ -96,7 +96,7 @@ def evaluated(state: SweepState, folder: Path, name: str, report: Report) -> Non
 def run_trial(
     state: SweepState, folder: Path, name: str, *, value: float = 10.0, last: Status = Status.COMPLETED
 ) -> None:
-    state.started(name)
+    state.started(state.records[name].trial)
     for step in (0, 10):
         evaluated(state, folder, name, make_report(step, value=value + 10 - step / 2))
     evaluated(
@@ -205,7 +205,7 @@ def test_a_damaged_picture_is_named_and_stops_nothing(plan: Plan, folder: Path, 
 def test_another_process_goes_on_where_one_stopped(plan: Plan, folder: Path, uri: str) -> None:
     """A trial that restarts from a checkpoint repeats a step at another time: that must not make a second point."""
     state, name = SweepState(plan), plan.trials[0].name
-    state.started(name)
+    state.started(state.records[name].trial)
     evaluated(state, folder, name, make_report(0))
     evaluated(state, folder, name, make_report(10))
     MlflowTracker(uri, folder).sync(state)
@@ -226,7 +226,7 @@ def test_another_process_goes_on_where_one_stopped(plan: Plan, folder: Path, uri
 def test_a_sync_without_news_writes_nothing(plan: Plan, folder: Path, uri: str) -> None:
     state = SweepState(plan)
     run_trial(state, folder, plan.trials[0].name)
-    state.started(plan.trials[1].name)
+    state.started(plan.trials[1])
     evaluated(state, folder, plan.trials[1].name, make_report(0))
     tracker = MlflowTracker(uri, folder)
     tracker.sync(state)
@@ -255,7 +255,7 @@ def test_finish_closes_what_is_open_and_resuming_opens_it_again(
     run_trial(state, folder, plan.trials[2].name, value=1.0, last=Status.DIVERGED)
     state.ended(plan.trials[3].name, Status.FAILED, "no token=abc123 in http://me:secret@host/x")
     cut_off = plan.trials[4].name
-    state.started(cut_off)
+    state.started(state.records[cut_off].trial)
     evaluated(state, folder, cut_off, make_report(0))
     (folder / "figures").mkdir()
     for file in (
@@ -311,7 +311,7 @@ def test_a_run_that_was_made_twice_is_kept_once(plan: Plan, folder: Path, uri: s
 def test_a_run_that_was_deleted_is_stored_again(plan: Plan, folder: Path, uri: str) -> None:
     state, name = SweepState(plan), plan.trials[0].name
     run_trial(state, folder, plan.trials[1].name)
-    state.started(name)
+    state.started(state.records[name].trial)
     evaluated(state, folder, name, make_report(0))
     tracker = MlflowTracker(uri, folder)
     tracker.sync(state)

@@ -53,6 +53,7 @@ def test_another_base_gives_the_sweep_another_name(tmp_path):
         ("[1, 4, 16]", "[4, 4]", ["axis.yaml:5: space.objective.critic_dim: values must be distinct; 4 is repeated"]),
         ("{grid: [1, 4, 16]}", "{values: [1]}", ["axis.yaml:5: unknown key 'space.objective.critic_dim.values'; legal: grid, choice, uniform"]),
         ("{grid: [1, 4, 16]}", "{grid: [1], choice: [2]}", ["axis.yaml:5: space.objective.critic_dim: exactly one kind of domain is needed, got grid, choice; legal: grid, choice"]),
+        ("objective.critic_dim: {grid: [1, 4, 16]}", "metric: {grid: [fid_digits]}", ["axis.yaml:4: space: metric cannot vary: trials are compared"]),
         ("{grid: [1, 4, 16]}", "{int: [9, 3]}", ["axis.yaml:5: space.objective.critic_dim: bounds [9, 3]: the first must be below the second"]),
         ("{grid: [1, 4, 16]}", "{logint: [0, 3]}", ["axis.yaml:5: space.objective.critic_dim: a log scale needs a positive lower bound"]),
         ("{grid: [1, 4, 16]}", "{grid: [1], when: {objective.nme: gram}}", ["axis.yaml:5: space.objective.critic_dim.when: 'objective.nme' should be a key that is varied above this one, or a key of the base"]),

@@ -17,6 +17,10 @@ def run_with_progress(run: TrialRun, config: TrialConfig, folder: Path, console:
     """Steps the trial to its end; returns the exit code: 0, or 130 after Ctrl-C."""
     columns = (TextColumn("steps"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     status = Status.RUNNING
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("train", total=config.training.steps)
         try:
@@ -25,11 +29,9 @@ def run_with_progress(run: TrialRun, config: TrialConfig, folder: Path, console:
                 status = report.status
                 progress.update(bar, completed=report.step)
                 values = ", ".join(f"{key} {spread(summarise(v))}" for key, v in report.metrics.items())
-                console.print(
-                    f"step {report.step}/{config.training.steps}  {values}  {report.seconds:.0f} s", highlight=False
-                )
+                say(f"step {report.step}/{config.training.steps}  {values}  {report.seconds:.0f} s")
         except KeyboardInterrupt:
-            console.print(f"interrupted; the same command goes on from the newest checkpoint in {folder}")
+            say(f"interrupted; the same command goes on from the newest checkpoint in {folder}")
             return 130
-    console.print(f"{status} {report.reason}".strip() + f"; checkpoint and samples in {folder}", highlight=False)
+    say(f"{status} {report.reason}".strip() + f"; checkpoint and samples in {folder}")
     return 0

@@ -105,6 +105,7 @@ def trial_name(assignment: Assignment) -> str:
     leaves = [key.rsplit(".", 1)[-1] for key in assignment]
     keys = leaves if len(set(leaves)) == len(leaves) else list(assignment)
     name = ",".join(f"{key}={_text(value)}" for key, value in zip(keys, assignment.values(), strict=True))
+    name = name or "base"  # every key is switched off by its condition
     legal = re.sub(r"[^A-Za-z0-9.,=_+-]", "_", name)
     if legal == name and len(name) <= 100:
         return name

@@ -104,6 +104,13 @@ class Sweep(Component):
     budget: Budget = Budget()
     resources: Resources = Resources()
 
+    @field_validator("space")
+    @classmethod
+    def _comparable(cls, space: dict[str, Domain]) -> dict[str, Domain]:
+        if fixed := [key for key in ("metric", "training.replicates") if key in space]:
+            raise ValueError(f"{fixed[0]} cannot vary: trials are compared by the same metric over the same seeds")
+        return space
+
     @field_validator("search")
     @classmethod
     def _fits_domains(cls, search: Search, info: ValidationInfo) -> Search:
