@@ -20,10 +20,11 @@ from gramtune.sweep.conductor import Conductor, NothingNew, Proposer
 from gramtune.sweep.faults import Fault, SpecError
 from gramtune.sweep.in_process import InProcessRunner, Runner
 from gramtune.sweep.journal import load_state
+from gramtune.sweep.load import load_sweep
 from gramtune.sweep.local_resources import grant
 from gramtune.sweep.plan import Plan, make_plan
 from gramtune.sweep.results import results_frame, trials_frame, write_sweep, write_tables, write_versions
-from gramtune.sweep.spec import Sweep, load_sweep
+from gramtune.sweep.spec import Sweep
 from gramtune.sweep.state import SweepState
 from gramtune.sweep.tracker import TrackerThread
 

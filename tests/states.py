@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sweeps import BASE, SPACE, write_space
 
+from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import make_plan, planned
-from gramtune.sweep.spec import load_sweep
 from gramtune.sweep.state import Report, Status, SweepState
 
 METHODS = """\

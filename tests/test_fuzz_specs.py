@@ -18,8 +18,8 @@ import pytest
 from sweeps import BASE, SPACE, write_space
 
 from gramtune.sweep.faults import SpecError
+from gramtune.sweep.load import Overrides, load_sweep
 from gramtune.sweep.plan import make_plan
-from gramtune.sweep.spec import Overrides, load_sweep
 
 BLOCKS, PER_BLOCK = 20, 50
 CPU_SECONDS = 2.0

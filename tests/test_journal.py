@@ -4,8 +4,8 @@ import pytest
 from sweeps import write_space
 
 from gramtune.sweep.journal import FILE, Journal, load_state
+from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import make_plan
-from gramtune.sweep.spec import load_sweep
 from gramtune.sweep.state import Status, SweepState
 
 

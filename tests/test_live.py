@@ -12,8 +12,8 @@ from sweeps import SPACE, write_space
 from gramtune.cli.live import Lines, caption, table, watching
 from gramtune.cli.plan_text import plan_lines
 from gramtune.cli.text import duration, spread
+from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import make_plan
-from gramtune.sweep.spec import load_sweep
 from gramtune.sweep.state import Status, Summary
 
 K = "objective.critic_dim"

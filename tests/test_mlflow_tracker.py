@@ -29,8 +29,8 @@ from gramtune.backends.mlflow_server import running_server
 from gramtune.backends.mlflow_store import checked_uri, default_uri, ensure_store, redact
 from gramtune.backends.mlflow_tracker import MlflowTracker
 from gramtune.sweep.faults import SpecError
+from gramtune.sweep.load import Overrides, load_sweep
 from gramtune.sweep.plan import Plan, make_plan
-from gramtune.sweep.spec import Overrides, load_sweep
 from gramtune.sweep.state import Report, Status, SweepState
 from gramtune.sweep.tracker import TrackerUnavailable
 from gramtune.sweep.trial import trial_folder

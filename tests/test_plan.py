@@ -5,9 +5,9 @@ from sweeps import BASE, SPACE, write_space
 
 from gramtune.data.cifar10 import Cifar10
 from gramtune.sweep.faults import SpecError
+from gramtune.sweep.load import Overrides, load_sweep
 from gramtune.sweep.plan import estimate, make_plan, separable_gap, trial_name
 from gramtune.sweep.space import grid_assignments
-from gramtune.sweep.spec import Overrides, load_sweep
 
 
 def plan(folder, space=SPACE, base=BASE, **overrides):

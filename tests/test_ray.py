@@ -12,8 +12,8 @@ from sweeps import SPACE, write_space
 from gramtune.sweep.conductor import Conductor, NothingNew
 from gramtune.sweep.in_process import InProcessRunner
 from gramtune.sweep.journal import load_state
+from gramtune.sweep.load import Overrides, load_sweep
 from gramtune.sweep.plan import make_plan
-from gramtune.sweep.spec import Overrides, load_sweep
 from gramtune.sweep.state import Status, SweepState
 
 

@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 from gramtune.cli.main import app
 from gramtune.sweep.faults import SpecError
 from gramtune.sweep.journal import Journal, load_state
+from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import make_plan
 from gramtune.sweep.replay import Recording, panel, recording, replay, wilson
 from gramtune.sweep.results import write_sweep
-from gramtune.sweep.spec import Pruner, load_sweep
+from gramtune.sweep.spec import Pruner
 from gramtune.sweep.state import Status, SweepState
 
 STEPS = 4

@@ -14,8 +14,8 @@ from states import METHODS, begin, complete, report, sweep_state
 from sweeps import SPACE, write_space
 
 import gramtune
+from gramtune.sweep.load import Overrides, load_sweep
 from gramtune.sweep.results import results_frame, trials_frame, write_sweep, write_tables, write_versions
-from gramtune.sweep.spec import Overrides, load_sweep
 from gramtune.sweep.state import Status
 from gramtune.sweep.versions import versions
 

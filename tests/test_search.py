@@ -11,8 +11,8 @@ from gramtune.backends.optuna_search import FILE, OptunaProposer
 from gramtune.sweep.conductor import Conductor
 from gramtune.sweep.in_process import InProcessRunner
 from gramtune.sweep.journal import load_state
+from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import make_plan
-from gramtune.sweep.spec import load_sweep
 from gramtune.sweep.state import Status
 
 SAMPLED = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "\n  ".join([

@@ -9,8 +9,8 @@ from gramtune.sweep.conductor import Conductor, NothingNew
 from gramtune.sweep.faults import SpecError
 from gramtune.sweep.in_process import InProcessRunner
 from gramtune.sweep.journal import load_state
+from gramtune.sweep.load import Overrides, load_config, load_sweep
 from gramtune.sweep.plan import make_plan
-from gramtune.sweep.spec import Overrides, load_config, load_sweep
 from gramtune.sweep.state import Status
 
 FOLDER = Path(__file__).parent.parent / "search_spaces"

@@ -3,8 +3,8 @@ import pytest
 from sweeps import BASE, SPACE, write_space
 
 from gramtune.sweep.faults import SpecError
+from gramtune.sweep.load import Overrides, load_config, load_sweep
 from gramtune.sweep.space import grid_assignments
-from gramtune.sweep.spec import Overrides, load_config, load_sweep
 
 
 def faults(folder, space=SPACE, base=BASE, **overrides):

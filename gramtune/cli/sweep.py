@@ -33,8 +33,8 @@ def sweep(
     from gramtune.cli.execute import execute
     from gramtune.cli.plan_text import plan_lines
     from gramtune.paths import data_root
+    from gramtune.sweep.load import Overrides, load_sweep
     from gramtune.sweep.plan import make_plan
-    from gramtune.sweep.spec import Overrides, load_sweep
 
     loaded = load_sweep(space, Overrides(base, name, replicates, samples, time_budget, tuple(settings or ())))
     plan = make_plan(loaded, data_root(), space)

@@ -25,9 +25,10 @@ def train(
     from gramtune.cli.train_view import run_with_progress
     from gramtune.paths import data_root
     from gramtune.sweep.faults import Fault, SpecError
+    from gramtune.sweep.load import load_config
     from gramtune.sweep.local_resources import claim, grant
     from gramtune.sweep.plan import config_faults
-    from gramtune.sweep.spec import Resources, load_config
+    from gramtune.sweep.spec import Resources
     from gramtune.sweep.trial import TrialRun
 
     trial = load_config(config, (*(settings or ()), f"training.replicates={replicates}"))

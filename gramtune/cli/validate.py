@@ -19,8 +19,8 @@ def validate(
 ) -> None:
     """Check a space file: every value of every key, networks against shapes, data and weights on disk."""
     from gramtune.paths import data_root
+    from gramtune.sweep.load import Overrides, load_sweep
     from gramtune.sweep.plan import make_plan
-    from gramtune.sweep.spec import Overrides, load_sweep
 
     plan = make_plan(load_sweep(space, Overrides(base=base, set=tuple(settings or ()))), data_root(), space)
     for warning in plan.warnings:

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import torch
 
 from gramtune.sweep.faults import Fault, SpecError
+from gramtune.sweep.probe import CORNERS
 from gramtune.sweep.space import Assignment, corner_assignment, grid_assignments
-from gramtune.sweep.spec import CORNERS, Sweep
+from gramtune.sweep.spec import Sweep
 from gramtune.training.config import TrialConfig
 from gramtune.training.replicate import build_networks
 from gramtune.training.trainer import Trainer

@@ -1,0 +1,133 @@
+"""From files and the command line to a checked sweep or trial configuration; all faults at once."""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from gramtune.sweep.faults import Fault, Path, SpecError, clipped, dotted, model_faults
+from gramtune.sweep.probe import Origins, config_errors, space_faults
+from gramtune.sweep.space import assigned
+from gramtune.sweep.spec import Sweep
+from gramtune.sweep.yaml_source import Document, parse_value, read_yaml
+from gramtune.training.config import TrialConfig
+
+
+class Overrides(NamedTuple):
+    """What the command line changes."""
+
+    base: str | None = None
+    name: str | None = None
+    replicates: int | None = None
+    samples: int | None = None
+    """Trials of a sweep that samples."""
+    time_budget: float | None = None
+    """Seconds."""
+    set: tuple[str, ...] = ()
+    """`key=value`, the key a dotted path into the base, the value YAML."""
+
+
+NO_OVERRIDES = Overrides()
+
+
+def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Sweep:
+    """The sweep of a space file, its base inline and the overrides applied.
+
+    Every value of every varied key has been tried on the models. Raises SpecError with all faults at once.
+    """
+    document = read_yaml(FilePath(file))
+    faults = _shape_faults(document)
+    raw = dict(document.data)
+    if overrides.base:
+        raw["base"] = str(_base_file(overrides.base, FilePath(file).parent))
+    faults += _load_base(document, raw, overrides, changed=bool(overrides.base))
+    if faults:
+        raise SpecError(faults)
+    if overrides.replicates is not None:
+        raw["replicates"] = overrides.replicates
+    if overrides.samples is not None:
+        raw["search"] = {**raw.get("search", {}), "samples": overrides.samples}
+    if overrides.time_budget is not None:
+        raw["budget"] = {**raw.get("budget", {}), "seconds": overrides.time_budget}
+    raw["name"] = overrides.name or (
+        f"{raw['name']}-{FilePath(overrides.base).stem}" if overrides.base else raw["name"]
+    )
+    try:
+        return Sweep.model_validate(raw)
+    except ValidationError as error:  # only what the command line gave is left to be wrong
+        options: dict[Path, str] = {("search", "samples"): "--samples", ("budget", "seconds"): "--time-budget"}
+        raise SpecError(model_faults(Sweep, error, lambda path: options.get(path, f"--{dotted(path)}"))) from None
+
+
+def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialConfig:
+    """The trial configuration of a base file with `--set` applied. Raises SpecError with all faults at once."""
+    document = read_yaml(FilePath(file))
+    values, faults = _settings(settings)
+    faults += config_errors(assigned(document.data, values), Origins(document, {k: _option(k) for k in values}))
+    if faults:
+        raise SpecError(faults)
+    return TrialConfig.model_validate(assigned(document.data, values))
+
+
+def _shape_faults(document: Document) -> list[Fault]:
+    try:
+        Sweep.model_validate(document.data)
+    except ValidationError as error:
+        return model_faults(Sweep, error, document.where)
+    return []
+
+
+def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides, *, changed: bool) -> list[Fault]:
+    """Puts the base inline into `raw`, with overrides, and returns every fault of base and space together."""
+    values, faults = _settings(overrides.set)
+    base = raw.get("base")
+    if isinstance(base, dict):
+        source = Document(document.file, base, {p[1:]: n for p, n in document.lines.items() if p[:1] == ("base",)})
+    elif isinstance(base, str):
+        file = FilePath(base) if changed else FilePath(document.file).parent / base
+        try:
+            source = read_yaml(file, "--base" if changed else document.where(("base",)))
+        except SpecError as error:
+            return faults + error.faults
+    else:
+        return faults
+    if isinstance(raw.get("metric"), str):
+        values.setdefault("metric", raw["metric"])
+    replicates = raw.get("replicates", Sweep.model_fields["replicates"].default)
+    if overrides.replicates is not None:
+        replicates = overrides.replicates
+    if isinstance(replicates, int):  # anything else is a fault of the space file already
+        values["training.replicates"] = replicates
+    origins = {key: _option(key) for key in values}
+    origins["training.replicates"] = document.where(("replicates",)) if overrides.replicates is None else "--replicates"
+    if "metric" in raw and "metric=" not in "".join(overrides.set):
+        origins["metric"] = document.where(("metric",))
+    raw["base"] = assigned(source.data, values)
+    raw.pop("metric", None)
+    return faults + space_faults(document, raw, Origins(source, origins))
+
+
+def _settings(settings: tuple[str, ...]) -> tuple[dict[str, Any], list[Fault]]:
+    values: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        if not separator or not all(key.split(".")):
+            faults.append(Fault(_option(setting), "should be key=value, for example training.steps=2000"))
+            continue
+        try:
+            values[key] = parse_value(text)
+        except ValueError as error:
+            faults.append(Fault(_option(key), str(error)))
+    return values, faults
+
+
+def _option(key: str) -> str:
+    return f"--set {clipped(key, 80)}"
+
+
+def _base_file(base: str, folder: FilePath) -> FilePath:
+    """`--base cifar10` is `base/cifar10.yaml` beside the space file; anything with a suffix is a path."""
+    return FilePath(base) if FilePath(base).suffix else folder / "base" / f"{base}.yaml"
