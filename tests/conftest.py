@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -98,6 +99,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # urllib keeps the proxies of its first request
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, Any
 
 from gramtune.backends.mlflow_store import (
     EXPERIMENT,
@@ -127,11 +127,16 @@ def _wait_until_healthy(base: str, process: subprocess.Popen[bytes], log: IO[byt
             last = next((line.strip() for line in reversed(lines) if line.strip()), "without a word")
             raise ServerError(f"MLflow's server did not start: {last}")
         try:
-            with urllib.request.urlopen(f"{base}/health", timeout=2):
+            with _direct(f"{base}/health", timeout=2):
                 return
         except OSError:
             time.sleep(0.2)
     raise ServerError(f"MLflow's server did not answer within {_START_SECONDS:.0f} s")
+
+
+def _direct(url: str, timeout: float) -> Any:
+    """The answer of a server on this machine: never through the proxy that the environment may name."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=timeout)
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
@@ -148,7 +153,7 @@ def _experiment_page(base: str, shown: str) -> str:
     """Address of the experiment's runs; of the start page while there is no experiment, or no answer."""
     query = f"{base}/api/2.0/mlflow/experiments/get-by-name?experiment_name={EXPERIMENT}"
     try:
-        with urllib.request.urlopen(query, timeout=10) as answer:
+        with _direct(query, timeout=10) as answer:
             experiment = json.load(answer)["experiment"]["experiment_id"]
     except (OSError, ValueError, KeyError, HTTPException):
         return f"{shown}/#/experiments?workflowType=machine_learning"
