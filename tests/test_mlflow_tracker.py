@@ -172,6 +172,12 @@ def test_a_finished_trial_is_stored_in_full(plan: Plan, folder: Path, uri: str, 
     assert parent.data.tags["mlflow.note.content"].startswith("**Best: critic_dim=8**, fid_digits 11 ± 1.414 (lower is")
 
 
+def test_a_sweep_without_trials_yet_is_stored(plan: Plan, folder: Path, uri: str) -> None:
+    MlflowTracker(uri, folder).sync(SweepState(plan._replace(trials=())))  # faster than a search's first proposal
+    _, children = stored(uri)
+    assert not children
+
+
 def test_images_have_the_names_that_the_slider_reads(plan: Plan, folder: Path, uri: str, tmp_path: Path) -> None:
     state, name = SweepState(plan), plan.trials[0].name
     run_trial(state, folder, name)

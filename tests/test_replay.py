@@ -14,7 +14,7 @@ from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import make_plan
 from gramtune.sweep.replay import Recording, panel, recording, replay, wilson
 from gramtune.sweep.results import write_sweep
-from gramtune.sweep.spec import Pruner
+from gramtune.sweep.spec import NO_PRUNER, Pruner
 from gramtune.sweep.state import Status, SweepState
 
 STEPS = 4
@@ -92,7 +92,7 @@ def test_plain_asha_kills_the_best_where_the_noise_aware_one_does_not(tmp_path):
 
 
 def test_no_pruner_saves_and_loses_nothing(tmp_path):
-    result = replay(recorded(tmp_path, *CURVES), Pruner(), orders=20, workers=2, seed=0)
+    result = replay(recorded(tmp_path, *CURVES), NO_PRUNER, orders=20, workers=2, seed=0)
     assert (result.steps_saved, result.time_saved, result.best_lost, result.regret) == (0, 0, 0, 0)
 
 

@@ -151,7 +151,8 @@ class MlflowTracker:
     def _parent(self, runs: SweepRuns, state: SweepState) -> StoredRun:
         if found := runs.get(SWEEP_RUN):
             return found
-        start = min(started(record, time.time()) for record in state.records.values())
+        now = time.time()  # a sweep that samples may have no trial yet
+        start = min((started(record, now) for record in state.records.values()), default=int(now * 1000))
         tags = {"gramtune.kind": "sweep", **identity_tags(_versions(self._folder, state.plan))}
         return runs.create(SWEEP_RUN, state.plan.sweep.name, start, tags)
 

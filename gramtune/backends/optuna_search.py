@@ -61,7 +61,7 @@ class OptunaProposer:
 
     def propose(self) -> PlannedTrial | None:
         """A configuration that the sweep does not have yet; None when there are enough, or none is left to find."""
-        if len(self._state.records) >= self._sweep.search.samples:
+        if len(self._trials) >= self._sweep.search.samples:  # those that were handed out and have not begun, too
             return None
         for _ in range(_REPEATS):
             trial = self._ask()
@@ -71,12 +71,11 @@ class OptunaProposer:
                 trial.set_user_attr("reason", str(error.errors()[0]["msg"]))
                 self._study.tell(trial, state=TrialState.FAIL)
                 continue
-            record = self._state.records.get(proposal.name)
-            if record is None:
+            if proposal.name not in self._trials:
                 trial.set_user_attr("trial", proposal.name)
                 self._trials[proposal.name] = trial
                 return proposal
-            self._repeat(trial, record)
+            self._repeat(trial, proposal.name)
         return None
 
     def learn(self, record: TrialRecord) -> None:
@@ -89,7 +88,7 @@ class OptunaProposer:
             self._tell(trial, record)
 
     def _ask(self) -> optuna.Trial:
-        index = len(self._state.records)
+        index = len(self._trials)
         points = self._sweep.search.points
         if index < len(points) and not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             self._study.enqueue_trial({key: _encoded(value) for key, value in points[index].items()})
@@ -103,10 +102,11 @@ class OptunaProposer:
                 assignment[key] = _decoded(trial._suggest(key, distribution(domain)), domain)
         return assignment
 
-    def _repeat(self, trial: optuna.Trial, record: TrialRecord) -> None:
+    def _repeat(self, trial: optuna.Trial, name: str) -> None:
         """A configuration that the sweep has already would give the same numbers: they are told without training."""
-        trial.set_user_attr("repeats", record.trial.name)
-        if record.status.final:
+        trial.set_user_attr("repeats", name)
+        record = self._state.records.get(name)
+        if record and record.status.final:
             self._tell(trial, record)
         else:
             self._study.tell(trial, state=TrialState.FAIL)

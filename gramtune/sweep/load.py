@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from gramtune.sweep.faults import Fault, Path, SpecError, clipped, dotted, model_faults
 from gramtune.sweep.probe import Origins, config_errors, space_faults
 from gramtune.sweep.space import assigned
-from gramtune.sweep.spec import Sweep
+from gramtune.sweep.spec import Sweep, named
 from gramtune.sweep.yaml_source import Document, parse_value, read_yaml
 from gramtune.training.config import TrialConfig
 
@@ -48,7 +48,7 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
     if overrides.replicates is not None:
         raw["replicates"] = overrides.replicates
     if overrides.samples is not None:
-        raw["search"] = {**raw.get("search", {}), "samples": overrides.samples}
+        raw["search"] = {**named(raw.get("search", {})), "samples": overrides.samples}
     if overrides.time_budget is not None:
         raw["budget"] = {**raw.get("budget", {}), "seconds": overrides.time_budget}
     raw["name"] = overrides.name or (

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from gramtune.sweep.faults import Fault, Path, did_you_mean, dotted, model_faults
 from gramtune.sweep.space import Assignment, Domain, assigned, corner_assignment, expanded, grid_assignments, lookup
+from gramtune.sweep.spec import named
 from gramtune.sweep.yaml_source import Document
 from gramtune.training.config import TrialConfig
 
@@ -74,7 +75,7 @@ def _combination_faults(
     document: Document, raw: Mapping[str, Any], space: Mapping[str, Domain], origins: Origins
 ) -> list[Fault]:
     """The first faults that values have together though each is legal alone; of too many trials."""
-    sampler = raw.get("search", {})
+    sampler = named(raw.get("search", {}))
     grid = not isinstance(sampler, Mapping) or sampler.get("name", "grid") == "grid"
     if not space or (grid and not all(domain.enumerable for domain in space.values())):
         return []  # a fault already

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from gramtune.components import Direction
 from gramtune.sweep.faults import Fault, Path, SpecError, model_faults
 from gramtune.sweep.pruning import Rungs
-from gramtune.sweep.spec import Pruner
+from gramtune.sweep.spec import NO_PRUNER, Pruner
 from gramtune.sweep.state import Report, Status, SweepState, TrialRecord
 
 _Z = 1.959964
@@ -100,7 +100,7 @@ def panel(asha: Pruner) -> tuple[Pruner, ...]:
     plain = asha.model_copy(update={"false_prune_rate": None})
     aware = asha.model_copy(update={"false_prune_rate": asha.false_prune_rate or 0.05})
     others = (plain.model_copy(update={"name": name}) for name in ("hyperband", "median"))
-    return Pruner(), plain, aware, *others
+    return NO_PRUNER, plain, aware, *others
 
 
 def recording(state: SweepState, where: str, min_steps: int | None = None) -> Recording:
@@ -132,7 +132,7 @@ def replay(record: Recording, pruner: Pruner, orders: int, workers: int, seed: i
     steps, times, regrets, lost = [], [], [], 0
     for _ in range(orders):
         order = rng.sample(sorted(record.trials), len(record.trials))
-        outcome, whole = _run(record, pruner, order, workers), _run(record, Pruner(), order, workers)
+        outcome, whole = _run(record, pruner, order, workers), _run(record, NO_PRUNER, order, workers)
         steps.append(1 - outcome.steps / whole.steps)
         times.append(1 - outcome.seconds / whole.seconds if whole.seconds else 0.0)
         regrets.append(min(record.loss(trial) for trial in outcome.survivors) - record.loss(best))

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator
 
 from gramtune.components import Component
 from gramtune.sweep.space import Assignment, Domain, assigned, expanded
 from gramtune.training.config import TrialConfig
+
+
+def named(section: Any) -> Any:
+    """`pruner: asha` is short for `pruner: {name: asha}`."""
+    return {"name": section} if isinstance(section, str) else section
 
 
 class Search(Component):
@@ -24,16 +29,22 @@ class Search(Component):
 
 
 class Pruner(Component):
-    """How hopeless trials are stopped early: asynchronous successive halving, Hyperband's brackets of it, or median."""
+    """How hopeless trials are stopped early: asynchronous successive halving, Hyperband's brackets of it, or median.
 
-    name: Literal["none", "asha", "hyperband", "median"] = "none"
+    A space file without this section prunes nothing; one that has it prunes by ASHA unless it says otherwise.
+    """
+
+    name: Literal["none", "asha", "hyperband", "median"] = "asha"
     min_steps: PositiveInt | None = None
     """Training steps before the first decision; default: the first evaluation."""
     reduction_factor: Annotated[int, Field(ge=2)] = 4
     """η: a trial goes on if it is among the best 1/η of those that have come as far; rungs are η apart."""
     false_prune_rate: Annotated[float, Field(gt=0, lt=0.5)] | None = None
-    """Noise-aware: stop only if the replicates show, at this one-sided error rate, that the trial is worse than the
-    threshold; without it the means alone decide."""
+    """Noise-aware: the probability, at most, that the trial which is best in truth is ever stopped. A trial is then
+    stopped only if its replicates show, paired by seed, that it is worse; without a rate the means alone decide."""
+
+
+NO_PRUNER = Pruner(name="none")
 
 
 class Resources(Component):
@@ -80,8 +91,8 @@ class Sweep(Component):
     metric: str | None = None
     """Primary metric where it is not the base's."""
     replicates: PositiveInt = 3
-    search: Annotated[Search, Field(validate_default=True)] = Search()
-    pruner: Pruner = Pruner()
+    search: Annotated[Search, BeforeValidator(named), Field(validate_default=True)] = Search()
+    pruner: Annotated[Pruner, BeforeValidator(named)] = NO_PRUNER
     budget: Budget = Budget()
     resources: Resources = Resources()
 

@@ -1,0 +1,94 @@
+"""How often a pruner stops the trial that is best in truth, on synthetic learning curves whose truth is known.
+
+    python benchmarks/false_prune_rate.py --races 2000
+
+A race: n trials one after the other, R replicates each, judged by gramtune's own `Rungs`. A replicate's value at a rung
+is the trial's true mean there, plus an effect of the seed that all trials share, plus noise of its own that persists
+from rung to rung (correlation 0.9). "best lost" is the share of races in which the trial with the best true mean (the
+same at every rung) is stopped at any of them, with Wilson's 95 % interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from gramtune.sweep.pruning import Rungs
+from gramtune.sweep.replay import wilson
+from gramtune.sweep.spec import Pruner
+from gramtune.sweep.state import Report, Status
+
+STEPS, EVERY, PERSISTENCE = 1600, 100, 0.9
+METRIC = "m"
+
+
+class Race(NamedTuple):
+    """What is true in a scenario, in units of the noise of one replicate."""
+
+    name: str
+    spread: float
+    """Standard deviation of the trials' true means; 0: all are equally good, so any of them is "the best"."""
+    uneven: float = 1.0
+    """Noise of the worst trial over that of the best."""
+
+
+RACES = (Race("all equal", 0.0), Race("close", 0.5), Race("usual", 2.0), Race("clear", 10.0), Race("uneven", 2.0, 8.0))
+
+
+def curves(race: Race, trials: int, replicates: int, rng: random.Random) -> list[list[list[float]]]:
+    """Values by trial, evaluation and replicate; trial 0 is the best in truth."""
+    means = sorted(rng.gauss(0, race.spread) for _ in range(trials))
+    seeds = [rng.gauss(0, 3) for _ in range(replicates)]
+    result = []
+    for rank, mean in enumerate(means):
+        sigma = race.uneven ** (rank / trials)
+        noise = [rng.gauss(0, 1) for _ in seeds]
+        rows = []
+        for _ in range(STEPS // EVERY + 1):
+            noise = [PERSISTENCE * e + math.sqrt(1 - PERSISTENCE**2) * rng.gauss(0, 1) for e in noise]
+            rows.append([mean + seed + sigma * e for seed, e in zip(seeds, noise, strict=True)])
+        result.append(rows)
+    return result
+
+
+def stopped(pruner: Pruner, values: list[list[list[float]]], rng: random.Random) -> Iterator[tuple[int, int]]:
+    """(trial, step) of every trial that is stopped, in a random order of arrival."""
+    rungs = Rungs(pruner, STEPS, EVERY, "min")
+    for trial in rng.sample(range(len(values)), len(values)):
+        for position, row in enumerate(values[trial]):
+            report = Report(position * EVERY, {METRIC: list(row)}, {}, 1, 0.0, 0, Status.RUNNING, "")
+            if rungs.decide(f"trial {trial}", report, METRIC):
+                yield trial, report.step
+                break
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--races", type=int, default=2000)
+    parser.add_argument("--trials", type=int, default=30)
+    options = parser.parse_args()
+    rates = (None, 0.05, 0.1, 0.2, 0.4)
+    print(f"{options.races} races of {options.trials} trials, ASHA with η = 4")
+    print(f"{'race':<10} {'R':>3} {'rate':>6} {'best lost':>10} {'95 % interval':>18} {'steps saved':>12}")
+    for race in RACES:
+        for replicates in (3, 5, 10):
+            for rate in rates:
+                rng = random.Random(0)
+                pruner = Pruner(name="asha", false_prune_rate=rate)
+                lost, saved = 0, 0
+                for _ in range(options.races):
+                    ends = dict(stopped(pruner, curves(race, options.trials, replicates, rng), rng))
+                    lost += 0 in ends
+                    saved += sum(STEPS - step for step in ends.values())
+                low, high = wilson(lost, options.races)
+                shares = f"{lost / options.races:>10.1%} {f'{low:.1%} to {high:.1%}':>18}"
+                shares += f" {saved / (options.races * options.trials * STEPS):>12.1%}"
+                named = "none" if rate is None else f"{rate:g}"
+                print(f"{race.name:<10} {replicates:>3} {named:>6} {shares}")
+
+
+if __name__ == "__main__":
+    main()
