@@ -124,3 +124,20 @@ def test_a_crash_between_journal_and_study_is_made_good(tmp_path):
         if record.status.final:
             assert done.records[name].reports == record.reports
     assert sum(t.state == TrialState.COMPLETE for t in study(tmp_path).trials) == 6
+
+
+def test_proposals_that_have_not_begun_count(tmp_path):
+    points = "points: [{optimizer.learning_rate: 1e-3}, {optimizer.learning_rate: 2e-3}]"
+    state = sweep_state(tmp_path, SAMPLED.replace("samples: 6", f"samples: 4, {points}"))
+    proposer = OptunaProposer(state, tmp_path)
+    proposals = [proposer.propose() for _ in range(6)]  # Tune asks ahead: a sweep of 1,000 trials had 1,001
+    assert proposals[4:] == [None, None]
+    assert len({proposal.name for proposal in proposals[:4]}) == 4
+    assert [p.assignment["optimizer.learning_rate"] for p in proposals[:2]] == [1e-3, 2e-3]
+
+
+def test_a_configuration_is_not_handed_out_twice_before_it_begins(tmp_path):
+    space = SPACE.replace("grid: [1, 4, 16]", "choice: [1, 4]") + "search: {name: random, samples: 10}\n"
+    proposer = OptunaProposer(sweep_state(tmp_path, space), tmp_path)
+    names = [p.name for p in iter(proposer.propose, None)]
+    assert sorted(names) == ["critic_dim=1", "critic_dim=4"]
