@@ -39,15 +39,18 @@ class CriticSpec(NamedTuple):
 
 
 class View(NamedTuple):
-    """One side of a minibatch, as samples and as the critic sees them. B samples, critic dimension K."""
+    """One side of the minibatches of R replicates, as samples and as the critics see them.
 
-    samples: Tensor  # [B, *shape]
-    features: Tensor | None = None  # [B, K]; None where the objective has no critic
-    reconstruction: Tensor | None = None  # [B, *shape]; None where the critic has no decoder
+    B samples of D values each, critic dimension K. Objectives take any leading dimensions in place of R, or none.
+    """
+
+    samples: Tensor  # [R, B, D], images flattened
+    features: Tensor | None = None  # [R, B, K]; None where the objective has no critic
+    reconstruction: Tensor | None = None  # [R, B, D]; None where the critic has no decoder
 
 
 class Losses(NamedTuple):
-    """The losses of one step, both to be *minimised*, and scalars worth plotting."""
+    """The losses of one step, both to be *minimised*, and values worth plotting: one of each per replicate, [R]."""
 
     critic: Tensor | None  # over θ; None where the objective has no critic
     generator: Tensor  # over γ
@@ -67,7 +70,10 @@ class Objective(Component, ABC):
 
     @abstractmethod
     def losses(self, real: View, fake: View) -> Losses:
-        """The losses of one minibatch of N generated (`fake`) and M data (`real`) samples, as 0-d tensors."""
+        """The losses of minibatches of N generated (`fake`) and M data (`real`) samples, [R] each.
+
+        Replicate i's values depend on its own samples alone.
+        """
 
     def critic_steps(self, generator_step: int) -> int:
         """Critic steps before generator step number `generator_step` (from 0). Unused where `joint`."""

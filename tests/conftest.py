@@ -12,7 +12,7 @@ import torch
 from gramtune.components import Component, Network, Objective
 from gramtune.registry import classes
 from gramtune.training.config import TrialConfig
-from gramtune.training.replicate import build_networks
+from gramtune.training.networks import build_networks
 
 REQUIRED: dict[str, Any] = {"critic_dim": 3, "bandwidths": [0.5, 2.0], "path": "pictures", "size": 8}
 """Values for fields that have no default, by field name."""

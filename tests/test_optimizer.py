@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gramtune.training.optimizer import Adam, Optimizer, RMSprop, load_state
+from gramtune.training.optimizer import Adam, Optimizer, RMSprop, load_rows, row
 
 KINDS: list[tuple[type[Optimizer], dict[str, Any], dict[str, Any]]] = [
     (Adam, {"beta1": 0.3, "beta2": 0.9}, {"betas": (0.3, 0.9)}),
@@ -17,7 +17,8 @@ KINDS: list[tuple[type[Optimizer], dict[str, Any], dict[str, Any]]] = [
 
 
 def parameters() -> list[nn.Parameter]:
-    return [nn.Parameter(torch.tensor([1.0, -2.0])), nn.Parameter(torch.tensor([[3.0]]))]
+    """Two matrices, as of two networks, of two replicates."""
+    return [nn.Parameter(torch.tensor([[1.0], [-2.0]])), nn.Parameter(torch.tensor([[3.0, 0.5], [0.1, 4.0]]))]
 
 
 def step(optimizer: torch.optim.Optimizer, values: list[nn.Parameter], times: int = 1) -> None:
@@ -90,7 +91,7 @@ def test_a_restore_brings_moments_but_not_the_old_hyperparameters(
     assert witness.param_groups[0]["lr"] == 0.02
 
     new = cls(learning_rate=0.5, **fields).for_generator(values)
-    load_state(new, old.state_dict())
+    load_rows(new, [row(old, i) for i in range(len(values[0]))])
     assert {"lr": 0.5, **settings}.items() <= new.param_groups[0].items()
     for parameter in values:
         assert old.state[parameter], "nothing to restore"
@@ -99,6 +100,21 @@ def test_a_restore_brings_moments_but_not_the_old_hyperparameters(
 
 
 def test_a_state_of_other_parameters_is_refused() -> None:
-    state = Adam(learning_rate=0.1).for_generator(parameters()).state_dict()
-    with pytest.raises(ValueError, match="doesn't match the size"):
-        load_state(Adam(learning_rate=0.1).for_generator(parameters()[:1]), state)
+    old = Adam(learning_rate=0.1).for_generator(parameters())
+    with pytest.raises(ValueError, match="has 2 parameter matrices, this one 1"):
+        load_rows(Adam(learning_rate=0.1).for_generator(parameters()[:1]), [row(old, 0)])
+
+
+def test_a_replicate_that_never_stepped_gets_zeros() -> None:
+    """It has diverged at once; the others have moments, which are theirs alone."""
+    values = parameters()
+    old = Adam(learning_rate=0.1).for_generator(values)
+    step(old, values, times=2)
+    rows = [row(old, i) for i in range(len(values[0]))]
+    rows[0] = [{} for _ in values]
+    new = Adam(learning_rate=0.1).for_generator(values)
+    load_rows(new, rows)
+    for parameter in values:
+        assert not new.state[parameter]["exp_avg"][0].any()
+        assert torch.equal(new.state[parameter]["exp_avg"][1:], old.state[parameter]["exp_avg"][1:])
+        assert new.state[parameter]["step"] == 2

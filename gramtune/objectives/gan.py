@@ -26,12 +26,12 @@ class Gan(Objective):
         return CriticSpec(1)
 
     def losses(self, real: View, fake: View) -> Losses:
-        """Binary cross-entropy of logits [B, 1]; see `Objective.losses`."""
+        """Binary cross-entropy of logits [R, B, 1]; see `Objective.losses`."""
         assert real.features is not None
         assert fake.features is not None
-        on_real, on_fake = F.softplus(-real.features).mean(), F.softplus(fake.features).mean()
+        on_real, on_fake = real.features.squeeze(-1), fake.features.squeeze(-1)
         return Losses(
-            critic=on_real + on_fake,
-            generator=F.softplus(-fake.features).mean(),
-            traces={"logit_real": real.features.mean(), "logit_fake": fake.features.mean()},
+            critic=F.softplus(-on_real).mean(dim=-1) + F.softplus(on_fake).mean(dim=-1),
+            generator=F.softplus(-on_fake).mean(dim=-1),
+            traces={"logit_real": on_real.mean(dim=-1), "logit_fake": on_fake.mean(dim=-1)},
         )

@@ -69,7 +69,7 @@ class MmdGan(Objective):
         return self.weight_clamp
 
     def losses(self, real: View, fake: View) -> Losses:
-        """Both losses of features [B, K] and, with the penalty, reconstructions; see `Objective.losses`."""
+        """Both losses of features [R, B, K] and, with the penalty, reconstructions; see `Objective.losses`."""
         assert real.features is not None
         assert fake.features is not None
         squared_mmd = mixture_mmd2(fake.features, real.features, self.bandwidths)
@@ -84,7 +84,7 @@ class MmdGan(Objective):
         if self.autoencoder:
             for label, view in (("real", real), ("fake", fake)):
                 assert view.reconstruction is not None
-                error = F.mse_loss(view.reconstruction, view.samples)
+                error = (view.reconstruction - view.samples).square().mean(dim=(-2, -1))
                 traces[f"autoencoder_{label}"] = error
                 critic = critic + self.autoencoder_weight * error
         return Losses(critic, generator, traces)

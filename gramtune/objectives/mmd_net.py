@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field, PositiveFloat
 
 from gramtune.components import Losses, Objective, View
 from gramtune.registry import register
-from gramtune.stats.estimators import mmd2, root
-from gramtune.stats.kernels import gaussian_grams, squared_distances
+from gramtune.stats.estimators import root
+from gramtune.stats.ratio_matching import mixture_mmd2
 
 
 @register
@@ -28,9 +27,6 @@ class MmdNet(Objective):
         return
 
     def losses(self, real: View, fake: View) -> Losses:
-        """MMD of the flattened samples; see `Objective.losses`."""
-        x_q, x_p = fake.samples.flatten(1), real.samples.flatten(1)
-        n = len(x_q)
-        grams = gaussian_grams(squared_distances(torch.cat((x_q, x_p))), self.bandwidths)
-        squared = mmd2(grams[:, :n, :n], grams[:, :n, n:], grams[:, n:, n:]).mean()
+        """MMD of the samples; see `Objective.losses`."""
+        squared = mixture_mmd2(fake.samples, real.samples, self.bandwidths)
         return Losses(None, root(squared) if self.sqrt_mmd else squared, {"mmd2": squared})

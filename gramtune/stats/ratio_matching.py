@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gramtune.stats.estimators import mmd2
-
 
 def mixture_mmd2(f_q: Tensor, f_p: Tensor, bandwidths: Sequence[float]) -> Tensor:
     """MMD² (eq. 2, mean over the S bandwidths σ): [..., N, K] and [..., M, K] features → [...].
@@ -33,73 +31,155 @@ def mmd2_and_ratios(f_q: Tensor, f_p: Tensor, bandwidths: Sequence[float], ridge
     return mmd, ratios
 
 
-class _MixtureMmd2(torch.autograd.Function):
-    """See `mixture_mmd2`. With h = mean_s k/σ², over generated f_j and data f_l,
+class _Grams(NamedTuple):
+    """What both losses are made of: centred features and their kernel matrices, and the weights 1/σ².
 
-    ∂MMD²/∂f_i = 2/N² Σ_j h_ij (f_j − f_i) − 2/(NM) Σ_l h_il (f_l − f_i) for a generated f_i; data likewise.
+    All from float64 distances: from float32 ones K_qq + εI loses its definiteness, and K_qp 1 its digits, for features
+    of norm 30 and more. Matrices that only gradients are made of have the precision of the features. Features lie
+    transposed because a flat matrix times a square one takes a third of the time of a square one times a narrow one.
     """
+
+    x: Tensor  # [..., K, N], generated
+    y: Tensor  # [..., K, M], data
+    qq: Tensor  # [..., S, N, N]
+    qp: Tensor  # [..., S, N, M]
+    pp: Tensor  # [..., S, M, M]
+    precisions: Tensor  # [S]
+
+    def mmd2_gradients(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
+        """With h = mean_s k/σ², over generated f_j and data f_l,
+
+        ∂MMD²/∂f_i = 2/N² Σ_j h_ij (f_j − f_i) − 2/(NM) Σ_l h_il (f_l − f_i) for a generated f_i; data likewise.
+        """
+        n, m = self.qp.shape[-2:]
+        weights = self.precisions / len(self.precisions)
+        h_qq, h_qp, h_pp = (_weighted_sum(weights, gram) for gram in (self.qq, self.qp, self.pp))
+        to_pq, to_qp = _pulls(h_qp, self.x, self.y)
+        scale = 2 * upstream[..., None, None]
+        grad_q = (_pull(h_qq, self.x) / n - to_pq / m) * (scale / n)
+        grad_p = (_pull(h_pp, self.y) / m - to_qp / n) * (scale / m)
+        return grad_q.mT, grad_p.mT
+
+    def ratio_gradients(self, ratios: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """With A = K_qq + εI, r = A⁻¹b, b = (N/M) K_qp 1, g = ∂L/∂r and v = A⁻¹g, both [..., S, N]:
+
+        ∂L/∂K_qp = (N/M) v 1ᵀ,  ∂L/∂K_qq = −v rᵀ,  and for any weights W = ∂L/∂K
+        ∂L/∂f_i = Σ_j (W_ij + W_ji) k_ij (f_j − f_i) / σ².
+        """
+        n, m = self.qp.shape[-2:]
+        v = v * self.precisions.unsqueeze(-1)
+        outer = torch.stack((v, ratios), dim=-1) @ torch.stack((ratios, v), dim=-2)
+        h_qq = _over_bandwidths(outer.mul_(self.qq))
+        h_qp = _over_bandwidths(self.qp * v.unsqueeze(-1))
+        to_pq, to_qp = _pulls(h_qp, self.x, self.y)
+        return (to_pq * (n / m) - _pull(h_qq, self.x)).mT, (to_qp * (n / m)).mT
+
+
+class _Values(NamedTuple):
+    """What the forward pass alone needs, in float64."""
+
+    mmd2: Tensor  # [...]
+    qq: Tensor  # [..., S, N, N]
+    qp_sums: Tensor  # K_qp 1, [..., S, N]
+
+
+def _grams(f_q: Tensor, f_p: Tensor, bandwidths: tuple[float, ...], *, exact_pp: bool) -> tuple[_Grams, _Values]:
+    """Distances do not notice the centring; they cancel less. `exact_pp`: K_pp in float64 too."""
+    y = f_p.mT.double()
+    centre = y.mean(dim=-1, keepdim=True)
+    x, y = f_q.mT.double() - centre, y - centre
+    precisions = y.new_tensor([1 / sigma**2 for sigma in bandwidths])
+    left_x, right_x, left_y, right_y = *_sides(x), *_sides(y)
+    qq, qp = (_kernel(left_x, right, precisions, torch.float64) for right in (right_x, right_y))
+    pp = _kernel(left_y, right_y, precisions, torch.float64 if exact_pp else f_p.dtype)
+    n, m = qp.shape[-2:]
+    qp_sums = qp.sum(dim=-1)
+    sums = qq.sum(dim=(-2, -1)) / n**2 - qp_sums.sum(dim=-1) * (2 / (n * m)) + pp.sum(dim=(-2, -1)) / m**2
+    rounded = (tensor.to(f_q.dtype) for tensor in (x, y, qq, qp, pp, precisions))
+    return _Grams(*rounded), _Values(sums.mean(dim=-1), qq, qp_sums)
+
+
+def _sides(a: Tensor) -> tuple[Tensor, Tensor]:
+    """[a, ‖a‖², 1] and [−2a, 1, ‖a‖²], [..., K + 2, N]: leftᵀ·right is all squared distances in one product."""
+    norms = a.square().sum(dim=-2, keepdim=True)
+    ones = torch.ones_like(norms)
+    return torch.cat((a, norms, ones), dim=-2), torch.cat((a * -2, ones, norms), dim=-2)
+
+
+def _kernel(left: Tensor, right: Tensor, precisions: Tensor, dtype: torch.dtype) -> Tensor:
+    """exp(−‖a_i − b_j‖² / 2σ²) of the `_sides` of two sets: [..., S, N, M]."""
+    squared = (left.mT @ right).to(dtype).unsqueeze(-3)
+    scales = (precisions * -0.5).to(dtype).view(-1, 1, 1)
+    exponents: Tensor = squared.mul_(scales) if len(scales) == 1 else squared * scales
+    return exponents.exp_()
+
+
+def _weighted_sum(weights: Tensor, grams: Tensor) -> Tensor:
+    """Σ_s w_s k_s: [S], [..., S, N, M] → [..., N, M]."""
+    if len(weights) == 1:
+        return grams.squeeze(-3) * weights
+    total: Tensor = (weights @ grams.flatten(-2)).unflatten(-1, grams.shape[-2:])
+    return total
+
+
+def _over_bandwidths(weights: Tensor) -> Tensor:
+    """Σ_s: [..., S, N, M] → [..., N, M]; a sum of one would be a copy."""
+    return weights.squeeze(-3) if weights.shape[-3] == 1 else weights.sum(dim=-3)
+
+
+def _pull(h: Tensor, points: Tensor) -> Tensor:
+    """Σ_j h_ij (f_j − f_i) for a symmetric h: [..., N, N], [..., K, N] → [..., K, N]."""
+    return points @ h - points * h.sum(dim=-1).unsqueeze(-2)
+
+
+def _pulls(h: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ_l h_il (y_l − x_i), [..., K, N], and Σ_i h_il (x_i − y_l), [..., K, M], for weights [..., N, M]."""
+    return y @ h.mT - x * h.sum(dim=-1).unsqueeze(-2), x @ h - y * h.sum(dim=-2).unsqueeze(-2)
+
+
+class _MixtureMmd2(torch.autograd.Function):
+    """See `mixture_mmd2`."""
 
     @staticmethod
     def forward(ctx: Any, f_q: Tensor, f_p: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
-        x, y = _centred(f_q, f_p)
-        precisions = x.new_tensor([1 / sigma**2 for sigma in bandwidths], dtype=torch.float64).view(-1, 1, 1)
-        exact = _blocks(x, y, precisions)
-        ctx.save_for_backward(x, y, *((gram * precisions).mean(dim=-3).to(x.dtype) for gram in exact))
-        return mmd2(*exact).mean(dim=-1).to(x.dtype)
+        grams, values = _grams(f_q, f_p, bandwidths, exact_pp=True)
+        ctx.save_for_backward(*grams)
+        return values.mmd2.to(f_q.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, y, h_qq, h_qp, h_pp = ctx.saved_tensors
-        n, m = h_qp.shape[-2:]
-        scale = 2 * grads[0][..., None, None]
-        return *_pull_back(x, y, h_qq * (scale / n**2), h_qp * (-scale / (n * m)), h_pp * (scale / m**2)), None
+        return *_Grams(*ctx.saved_tensors).mmd2_gradients(grads[0]), None
 
 
 class _Mmd2AndRatios(torch.autograd.Function):
-    """See `mmd2_and_ratios`. With A = K_qq + εI, r = A⁻¹b, b = (N/M) K_qp 1 and g = ∂L/∂r:
-
-    v = A⁻¹g,  ∂L/∂K_qp = (N/M) v 1ᵀ,  ∂L/∂K_qq = −v rᵀ,  and for any weights W = ∂L/∂K
-    ∂L/∂f_i = Σ_j (W_ij + W_ji) k_ij (f_j − f_i) / σ².
-    """
+    """See `mmd2_and_ratios`."""
 
     @staticmethod
     def forward(
         ctx: Any, f_q: Tensor, f_p: Tensor, bandwidths: tuple[float, ...], ridge: float
     ) -> tuple[Tensor, Tensor]:
-        n, m = f_q.shape[-2], f_p.shape[-2]
-        x, y = _centred(f_q, f_p)
-        precisions = x.new_tensor([1 / sigma**2 for sigma in bandwidths]).view(-1, 1, 1)
-        exact = _blocks(x, y, precisions.double())
-        factor, info = _factorise(exact[0], ridge)
-        ratios = factor.solve(exact[1].sum(dim=-1) * (n / m))
-        ratios = ratios.masked_fill((info != 0).unsqueeze(-1), torch.nan).to(x.dtype)
-        mmd = mmd2(*exact).to(x.dtype)
-        k_qq, k_qp, k_pp = (gram.to(x.dtype) for gram in exact)
+        grams, values = _grams(f_q, f_p, bandwidths, exact_pp=False)
+        factor, info = _factorise(values.qq, ridge)
+        ratios = factor.solve(values.qp_sums * (f_q.shape[-2] / f_p.shape[-2]))
+        ratios = ratios.masked_fill((info != 0).unsqueeze(-1), torch.nan).to(f_q.dtype)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, y, k_qq, k_qp, k_pp, *factor, ratios, precisions)
-        return mmd.mean(dim=-1), ratios
+        ctx.save_for_backward(*grams, ratios, *factor)
+        return values.mmd2.to(f_q.dtype), ratios
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, None]:
-        x, y, k_qq, k_qp, k_pp, *factor, ratios, precisions = ctx.saved_tensors
-        g_mmd, g_ratios = grads
-        n, m = k_qp.shape[-2:]
-        h_qq = h_qp = h_pp = None  # Σ_s (W + Wᵀ) ∘ K / σ² by block; the qp block stands for pq too
-        if g_mmd is not None:
-            scale = (g_mmd / len(precisions))[..., None, None]
-            h_qq = (k_qq * precisions).sum(dim=-3) * (scale * 2 / n**2)
-            h_qp = (k_qp * precisions).sum(dim=-3) * (scale * -2 / (n * m))
-            h_pp = (k_pp * precisions).sum(dim=-3) * (scale * 2 / m**2)
-        if g_ratios is not None:
-            v = _Factor(*factor).solve(g_ratios.double()).to(x.dtype)
-            v = v * precisions.squeeze(-1)
-            outer = torch.einsum("...si,...sj,...sij->...ij", v, ratios, k_qq)
-            from_qp = (k_qp * v.unsqueeze(-1)).sum(dim=-3) * (n / m)
-            h_qq = -outer - outer.mT if h_qq is None else h_qq - outer - outer.mT
-            h_qp = from_qp if h_qp is None else h_qp + from_qp
-        if h_qq is None or h_qp is None:
-            return None, None, None, None
-        return *_pull_back(x, y, h_qq, h_qp, h_pp), None, None
+        fields = len(_Grams._fields)
+        grams, ratios = _Grams(*ctx.saved_tensors[:fields]), ctx.saved_tensors[fields]
+        of_mmd, of_ratios = grads
+        parts = []
+        if of_mmd is not None:
+            parts.append(grams.mmd2_gradients(of_mmd))
+        if of_ratios is not None:
+            v = _Factor(*ctx.saved_tensors[fields + 1 :]).solve(of_ratios.double())
+            parts.append(grams.ratio_gradients(ratios, v.to(ratios.dtype)))
+        if len(parts) == 2:
+            return parts[0][0] + parts[1][0], parts[0][1] + parts[1][1], None, None
+        return *(parts[0] if parts else (None, None)), None, None
 
 
 class _Factor(NamedTuple):
@@ -129,34 +209,3 @@ def _factorise(k_qq: Tensor, ridge: float) -> tuple[_Factor, Tensor]:
     ridged.diagonal(dim1=-2, dim2=-1).add_(ridge)
     triangles, info = torch.linalg.cholesky_ex(ridged)
     return _Factor(triangles, None), info
-
-
-def _centred(f_q: Tensor, f_p: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances do not notice; float32 cancels less."""
-    centre = f_p.mean(dim=-2, keepdim=True)
-    return f_q - centre, f_p - centre
-
-
-def _blocks(x: Tensor, y: Tensor, precisions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """K_qq, K_qp and K_pp of each 1/σ², in float64.
-
-    From float32 distances K_qq + εI loses its definiteness, and K_qp 1 its digits, for features of norm 30 and more: a
-    solve in float64 alone comes too late.
-    """
-    x, y = x.double(), y.double()
-    return _grams(x, x, precisions), _grams(x, y, precisions), _grams(y, y, precisions)
-
-
-def _grams(a: Tensor, b: Tensor, precisions: Tensor) -> Tensor:
-    """exp(−‖a_i − b_j‖² / 2σ²): [..., S, N, M]."""
-    squared = a.square().sum(dim=-1).unsqueeze(-1) + b.square().sum(dim=-1).unsqueeze(-2) - 2 * (a @ b.mT)
-    return (squared.clamp_min_(0).unsqueeze(-3) * (-0.5 * precisions)).exp_()
-
-
-def _pull_back(x: Tensor, y: Tensor, h_qq: Tensor, h_qp: Tensor, h_pp: Tensor | None) -> tuple[Tensor, Tensor]:
-    """∂L/∂f_i = Σ_j H_ij (f_j − f_i) for generated and data features; H = Σ_s (W + Wᵀ) ∘ K / σ² by block."""
-    grad_q = h_qq @ x + h_qp @ y - (h_qq.sum(dim=-1) + h_qp.sum(dim=-1)).unsqueeze(-1) * x
-    grad_p = h_qp.mT @ x - h_qp.sum(dim=-2).unsqueeze(-1) * y
-    if h_pp is not None:
-        grad_p += h_pp @ y - h_pp.sum(dim=-1).unsqueeze(-1) * y
-    return grad_q, grad_p

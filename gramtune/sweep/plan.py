@@ -21,7 +21,7 @@ from gramtune.sweep.probe import CORNERS
 from gramtune.sweep.space import Assignment, corner_assignment, grid_assignments
 from gramtune.sweep.spec import Sweep
 from gramtune.training.config import TrialConfig
-from gramtune.training.replicate import build_networks
+from gramtune.training.networks import build_networks
 from gramtune.training.trainer import Trainer
 
 Check = Callable[[], object]

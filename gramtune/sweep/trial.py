@@ -82,7 +82,7 @@ class TrialRun:
 
     def _outcome(self) -> tuple[Status, str]:
         replicates = self._trainer.replicates
-        diverged = [f"replicate {i}: {r.diverged}" for i, r in enumerate(replicates) if r.diverged]
+        diverged = [f"replicate {i}: {reason}" for i, reason in enumerate(replicates.diverged) if reason]
         if not self._trainer.done:
             return Status.RUNNING, ""
         if not diverged:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, PositiveFloat
+from torch import Tensor
 
 from gramtune.components import Component
 
@@ -58,12 +59,34 @@ class RMSprop(Optimizer):
         return torch.optim.RMSprop(parameters, lr=learning_rate, alpha=self.alpha, foreach=True)
 
 
-def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Restores moments and step counts, but keeps the hyperparameters that `optimizer` was built with.
+Row = list[dict[str, Tensor]]
+"""What an optimiser remembers of one replicate, for each of the matrices [R, P] that it steps."""
 
-    `load_state_dict` alone brings back the old learning rate, and a changed one would never reach the model.
+
+def row(optimizer: torch.optim.Optimizer, i: int) -> Row:
+    """Moments and step counts of replicate i; empty before the first step."""
+    parameters = optimizer.param_groups[0]["params"]
+    return [
+        {name: (value[i] if value.dim() else value).clone() for name, value in optimizer.state[parameter].items()}
+        for parameter in parameters
+    ]
+
+
+def load_rows(optimizer: torch.optim.Optimizer, rows: Sequence[Row]) -> None:
+    """Restores the moments and step counts of all replicates, but keeps the hyperparameters of `optimizer`.
+
+    A restored learning rate would be the old one, and a changed one would never reach the model. A replicate without
+    a state, because it diverged before the first step, gets zeros. Raises ValueError for another number of matrices.
     """
-    settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-    optimizer.load_state_dict(state)
-    for group, mine in zip(optimizer.param_groups, settings, strict=True):
-        group.update(mine)
+    count = len(optimizer.param_groups[0]["params"])
+    if any(len(each) != count for each in rows):
+        raise ValueError(f"the checkpoint's optimiser has {len(rows[0])} parameter matrices, this one {count}")
+    stacked = {i: _stacked([each[i] for each in rows]) for i in range(count)}
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": {i: state for i, state in stacked.items() if state}, "param_groups": groups})
+
+
+def _stacked(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    known = max(states, key=len)
+    columns = {name: [state.get(name, torch.zeros_like(like)) for state in states] for name, like in known.items()}
+    return {name: torch.stack(column) if known[name].dim() else max(column) for name, column in columns.items()}

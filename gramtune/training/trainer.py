@@ -16,7 +16,7 @@ from gramtune.paths import write_atomically
 from gramtune.pixels import to_uint8
 from gramtune.training.config import TrialConfig
 from gramtune.training.evaluator import Evaluator, training_samples
-from gramtune.training.replicate import Replicate
+from gramtune.training.replicates import Replicates
 
 PerReplicate = dict[str, list[float | None]]
 """Values by key, one entry per replicate; None where that replicate has diverged."""
@@ -35,18 +35,18 @@ class Trainer:
         self.seconds = 0.0  # spent in advance and evaluate
         train = training_samples(config.data, root, device)
         seeds = range(config.training.seed, config.training.seed + config.training.replicates)
-        self.replicates = [Replicate(config, seed, train, device) for seed in seeds]
+        self.replicates = Replicates(config, seeds, train, device)
         self._evaluator = Evaluator(config, root, device)
 
     @property
     def done(self) -> bool:
         """All steps taken, or nothing left that could take one."""
-        return self.step >= self.config.training.steps or all(r.diverged for r in self.replicates)
+        return self.step >= self.config.training.steps or all(self.replicates.diverged)
 
     def advance(self, steps: int) -> PerReplicate:
         """Trains every live replicate for `steps` generator steps; mean losses and traces over these steps."""
         with self._timed():
-            traces = [replicate.advance(steps) for replicate in self.replicates]
+            traces = self.replicates.advance(steps)
         self.step += steps
         return _transpose(traces)
 
@@ -56,25 +56,25 @@ class Trainer:
         A replicate whose metric is not finite diverges. Training is not disturbed: noise has a stream of its own.
         """
         with self._timed():
-            scores = [self._score(replicate) for replicate in self.replicates]
+            samples = self.replicates.sample(self.config.training.eval_samples)
+            scores = [self._score(i, own) for i, own in enumerate(samples)]
         return _transpose(scores)
 
     def preview(self, n: int = 16) -> Tensor | None:
         """n samples of each replicate from noise that never changes: uint8 [R·n, C, H, W]; None for point sets."""
         if len(self.config.data.shape) != 3:
             return None
-        return to_uint8(torch.cat([replicate.sample(n, "preview") for replicate in self.replicates])).cpu()
+        return to_uint8(self.replicates.sample(n, "preview").flatten(0, 1)).cpu()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that training needs to go on bit for bit; tensors and plain values only."""
-        replicates = [replicate.state_dict() for replicate in self.replicates]
+        replicates = [self.replicates.state_dict(i) for i in range(len(self.replicates))]
         return {"step": self.step, "seconds": self.seconds, "replicates": replicates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of `state_dict`; hyperparameters stay those of the configuration, not of the checkpoint."""
         self.step, self.seconds = state["step"], state["seconds"]
-        for replicate, saved in zip(self.replicates, state["replicates"], strict=True):
-            replicate.load_state_dict(saved)
+        self.replicates.load_state_dict(state["replicates"])
 
     def save(self, path: Path, attachment: Mapping[str, Any] | None = None) -> None:
         """Writes one file, atomically, readable with `torch.load(path, weights_only=True)`.
@@ -104,13 +104,13 @@ class Trainer:
         yield
         self.seconds += time.monotonic() - started
 
-    def _score(self, replicate: Replicate) -> dict[str, float]:
-        if replicate.diverged:
+    def _score(self, i: int, samples: Tensor) -> dict[str, float]:
+        if self.replicates.diverged[i]:
             return {}
         try:
-            return self._evaluator.scores(replicate.sample(self.config.training.eval_samples))
+            return self._evaluator.scores(samples)
         except ArithmeticError as error:
-            replicate.diverged = f"{error} at step {self.step}"
+            self.replicates.end(i, f"{error} at step {self.step}")
             return {}
 
 

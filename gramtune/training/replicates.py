@@ -1,0 +1,254 @@
+"""The R random initialisations of a trial, trained side by side: networks, optimisers, random streams, one step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gramtune.components import View
+from gramtune.pixels import to_float
+from gramtune.training.config import TrialConfig
+from gramtune.training.networks import Stack, build_networks
+from gramtune.training.optimizer import load_rows, row
+from gramtune.training.seeds import stream
+
+_STREAMS = ("batches", "noise")
+
+
+class _Update(NamedTuple):
+    """A loss of each replicate, [R], and what is to be moved to make it smaller."""
+
+    label: str
+    losses: Tensor
+    stacks: list[Stack]
+    optimizer: torch.optim.Optimizer
+
+
+class Replicates:
+    """R initialisations of one configuration. Raises ValueError if the shapes do not fit.
+
+    Each replicate has its own seed, batches and noise; nothing of one depends on the others: bit for bit on a CPU,
+    and a replicate that diverges is frozen while the others go on.
+    """
+
+    def __init__(self, config: TrialConfig, seeds: Sequence[int], train: Tensor, device: torch.device) -> None:
+        self.seeds = tuple(seeds)
+        self.generator_steps = [0] * len(self.seeds)
+        """Steps that each replicate has completed; equal for all that have not diverged."""
+        self.diverged: list[str | None] = [None] * len(self.seeds)
+        """Why and when each replicate has diverged; None where it has not."""
+        self._config, self._train, self._device = config, train, device
+        self._stacks = self._initialised()
+        adversaries = [stack for label, stack in self._stacks.items() if label != "generator"]
+        self._moved = {"generator": [self._stacks["generator"]]} | ({"critic": adversaries} if adversaries else {})
+        build = {"generator": config.optimizer.for_generator, "critic": config.optimizer.for_critic}
+        self._optimizers = {label: build[label]([s.parameter for s in moved]) for label, moved in self._moved.items()}
+        self._streams = [{purpose: stream(seed, purpose, device) for purpose in _STREAMS} for seed in self.seeds]
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def network(self, label: str, i: int) -> nn.Module:
+        """The generator, critic or decoder of replicate i; its parameters are those that are trained."""
+        return self._stacks[label].networks[i]
+
+    def advance(self, steps: int) -> list[dict[str, float]]:
+        """Trains for `steps` generator steps; returns each replicate's losses and traces, the mean over these steps.
+
+        On divergence `diverged` says why, and nothing of that replicate changes any more. The offending update is not
+        made: in a joint step neither network moves; where steps alternate, the network whose loss is at fault stays,
+        while the critic may have been clamped and have taken earlier steps of the same generator step. The traces are
+        those of the generator steps that were completed, so never NaN.
+        """
+        before, sums = tuple(self.generator_steps), _Sums()
+        for _ in range(steps):
+            if all(self.diverged):
+                break
+            traces = self._step()
+            live = [i for i, reason in enumerate(self.diverged) if reason is None]
+            sums.add(traces, live)
+            for i in live:
+                self.generator_steps[i] += 1
+        return sums.means([now - then for now, then in zip(self.generator_steps, before, strict=True)])
+
+    def sample(self, n: int, purpose: str = "evaluate", chunk: int = 512) -> Tensor:
+        """n generated samples of each replicate, [R, n, *shape]: the same for the same purpose at every call.
+
+        BatchNorm uses its running averages, so a sample does not depend on those drawn with it.
+        """
+        streams = [stream(seed, purpose, self._device) for seed in self.seeds]
+        noise = torch.stack([self._config.network.noise(n, rng) for rng in streams])
+        generator = self._stacks["generator"]
+        with generator.evaluating(), torch.inference_mode():
+            return torch.cat([generator(part) for part in noise.split(chunk, dim=1)], dim=1)
+
+    def state_dict(self, i: int) -> dict[str, Any]:
+        """Everything of replicate i that `load_state_dict` needs to go on as if nothing had happened."""
+        return {
+            "seed": self.seeds[i],
+            "generator_steps": self.generator_steps[i],
+            "diverged": self.diverged[i],
+            "networks": {label: stack.state_dict(i) for label, stack in self._stacks.items()},
+            "optimizers": {label: row(optimizer, i) for label, optimizer in self._optimizers.items()},
+            "streams": {purpose: rng.get_state() for purpose, rng in self._streams[i].items()},
+        }
+
+    def load_state_dict(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Strict inverse of `state_dict` of all replicates.
+
+        Raises ValueError for other seeds or another objective, RuntimeError for other shapes.
+        """
+        for i, (state, seed) in enumerate(zip(states, self.seeds, strict=True)):
+            if state["seed"] != seed:
+                raise ValueError(f"the checkpoint is of seed {state['seed']}, this replicate has seed {seed}")
+            self._load(i, state)
+        for label, optimizer in self._optimizers.items():
+            load_rows(optimizer, [state["optimizers"][label] for state in states])
+
+    def end(self, i: int, reason: str | None) -> None:
+        """Replicate i has diverged and changes no more; None: it has not."""
+        self.diverged[i] = reason
+        for stack in self._stacks.values():
+            stack.freeze(i, reason is not None)
+
+    def _load(self, i: int, state: Mapping[str, Any]) -> None:
+        if state["networks"].keys() != self._stacks.keys():
+            theirs, ours = (", ".join(labels) for labels in (state["networks"], self._stacks))
+            raise ValueError(f"the checkpoint holds {theirs}, this configuration has {ours}")
+        self.generator_steps[i] = state["generator_steps"]
+        for label, stack in self._stacks.items():
+            stack.load_state_dict(i, state["networks"][label])
+        for purpose, rng in self._streams[i].items():
+            rng.set_state(state["streams"][purpose].cpu())
+        self.end(i, state["diverged"])
+
+    def _initialised(self) -> dict[str, Stack]:
+        stacks: dict[str, list[nn.Module]] = {}
+        for seed in self.seeds:
+            for label, network in build_networks(self._config, self._config.data.shape).items():
+                network.to_empty(device="cpu")
+                self._config.network.initialise(network, stream(seed, f"initialise {label}"))
+                stacks.setdefault(label, []).append(network.to(self._device))
+        return {label: Stack(networks) for label, networks in stacks.items()}
+
+    def _step(self) -> dict[str, Tensor]:
+        """One generator step, with the critic steps that belong to it: losses and traces, [R] each."""
+        if self._config.objective.joint:
+            return self._joint_step()
+        traces: dict[str, Tensor] = {}
+        for _ in range(self._config.objective.critic_steps(max(self.generator_steps))):
+            traces |= self._critic_step()
+        return traces | self._generator_step()
+
+    def _joint_step(self) -> dict[str, Tensor]:
+        """Algorithm 1: one forward pass, both gradients, then θ and γ together."""
+        losses = self._config.objective.losses(self._view(self._real()), self._view(self._fake()))
+        updates = [self._update("critic", losses.critic)] if losses.critic is not None else []
+        return self._apply([*updates, self._update("generator", losses.generator)]) | _detached(losses.traces)
+
+    def _critic_step(self) -> dict[str, Tensor]:
+        self._clamp_critic()
+        with torch.no_grad():
+            fake = self._fake()
+        losses = self._config.objective.losses(self._view(self._real()), self._view(fake))
+        assert losses.critic is not None, "an objective without critic takes joint steps"
+        return self._apply([self._update("critic", losses.critic)]) | _detached(losses.traces)
+
+    def _generator_step(self) -> dict[str, Tensor]:
+        losses = self._config.objective.losses(self._view(self._real()), self._view(self._fake()))
+        return self._apply([self._update("generator", losses.generator)])
+
+    def _update(self, label: str, losses: Tensor) -> _Update:
+        return _Update(label, losses, self._moved[label], self._optimizers[label])
+
+    def _real(self) -> Tensor:
+        n, size = len(self._train), (self._config.training.batch_size,)
+        index = [torch.randint(n, size, generator=rngs["batches"], device=self._device) for rngs in self._streams]
+        return to_float(self._train[torch.stack(index)])
+
+    def _fake(self) -> Tensor:
+        size = self._config.training.batch_size
+        noise = [self._config.network.noise(size, rngs["noise"]) for rngs in self._streams]
+        return self._stacks["generator"](torch.stack(noise))
+
+    def _view(self, samples: Tensor) -> View:
+        """Data and generated samples pass through the critic separately: separate batch statistics."""
+        if "critic" not in self._stacks:
+            return View(samples.flatten(2))
+        features = self._stacks["critic"](samples)
+        decoded = self._stacks["decoder"](features).flatten(2) if "decoder" in self._stacks else None
+        return View(samples.flatten(2), features, decoded)
+
+    @torch.no_grad()
+    def _clamp_critic(self) -> None:
+        if (bound := self._config.objective.critic_clamp) is not None:
+            with self._stacks["critic"].changing():
+                self._stacks["critic"].values.clamp_(-bound, bound)
+
+    def _apply(self, updates: list[_Update]) -> dict[str, Tensor]:
+        """Takes every gradient before any optimiser moves, each with respect to its own parameters alone.
+
+        Returns the losses. Replicates of which a loss or a gradient is not finite are frozen before.
+        """
+        checked = {}
+        for update in updates:
+            checked[f"{update.label} loss is"] = update.losses.detach()
+        for update in updates:
+            norms = [stack.differentiate(update.losses, retain=True) for stack in update.stacks]
+            checked[f"gradient norm of the {update.label} is"] = torch.stack(norms).norm(dim=0)
+        self._freeze_diverged(checked)
+        for update in updates:
+            with _changing(update.stacks):
+                update.optimizer.step()
+        return {f"loss/{update.label}": update.losses.detach() for update in updates}
+
+    def _freeze_diverged(self, checked: dict[str, Tensor]) -> None:
+        values = torch.stack(list(checked.values()))
+        if (finite := values.isfinite()).all():
+            return
+        for i, column in enumerate(finite.T.tolist()):
+            if not all(column) and self.diverged[i] is None:
+                k = column.index(False)
+                self.end(i, f"{list(checked)[k]} {values[k, i].item()} at step {self.generator_steps[i] + 1}")
+
+
+class _Sums:
+    """Sums over steps of the losses and traces of each replicate; those that have diverged are not looked at."""
+
+    def __init__(self) -> None:
+        self._keys: tuple[str, ...] = ()
+        self._sums: Tensor | None = None
+
+    def add(self, traces: Mapping[str, Tensor], live: Sequence[int]) -> None:
+        """One step of the live replicates."""
+        self._keys, values = tuple(traces), torch.stack(list(traces.values()))
+        if self._sums is None:
+            self._sums = torch.zeros_like(values)
+        if len(live) == values.shape[1]:
+            self._sums += values
+        else:
+            self._sums[:, live] += values[:, live]
+
+    def means(self, taken: Sequence[int]) -> list[dict[str, float]]:
+        """By replicate; empty for one that has taken no step."""
+        columns = self._sums.T.tolist() if self._sums is not None else [[]] * len(taken)
+        return [
+            {key: total / steps for key, total in zip(self._keys, column, strict=True)} if steps else {}
+            for column, steps in zip(columns, taken, strict=True)
+        ]
+
+
+@contextmanager
+def _changing(stacks: Sequence[Stack]) -> Iterator[None]:
+    with ExitStack() as contexts:
+        for stack in stacks:
+            contexts.enter_context(stack.changing())
+        yield
+
+
+def _detached(traces: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"trace/{key}": value.detach() for key, value in traces.items()}
