@@ -16,6 +16,7 @@ METHODS = """\
       gan: {objective.name: gan}
   objective.critic_dim: {grid: [1, 4, 16], when: {method: gram}}
 """
+TWO = "metric: [fid_digits, kid_digits]\nsearch: {name: nsga2, samples: 9, population_size: 3}\n"
 
 
 def sweep_state(folder, domains=None, *, sampled=False, base=BASE, replicates=2):
@@ -43,3 +44,16 @@ def complete(state, name, *curve):
     """Reports one list of replicates per evaluation (every 3 steps from 0); the last one completes the trial."""
     for i, values in enumerate(curve):
         state.reported(name, report(3 * i, values, Status.COMPLETED if i == len(curve) - 1 else Status.RUNNING))
+
+
+def two_metric_state(folder, points):
+    """A sampled sweep of fid_digits and kid_digits, one completed trial per (fid, kid), with two replicates each."""
+    base = BASE.replace("metrics: [fid_digits]", "metrics: [fid_digits, kid_digits]")
+    space = SPACE.replace("grid: [1, 4, 16]", "int: [1, 64]") + TWO
+    path = write_space(folder, space, base)
+    state = SweepState(make_plan(load_sweep(path), folder, path))
+    for i, (fid, kid) in enumerate(points, start=1):
+        name = begin(state, objective__critic_dim=i)
+        metrics = {"fid_digits": [fid - 1, fid + 1], "kid_digits": [kid - 1, kid + 1]}
+        state.reported(name, Report(6, metrics, {}, 100, 9.0, 1_700_000_006, Status.COMPLETED, ""))
+    return state

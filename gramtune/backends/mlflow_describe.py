@@ -91,6 +91,10 @@ def started(record: TrialRecord, now: float) -> int:
 
 def _best_line(state: SweepState) -> str:
     best, metric = state.best, state.plan.metric
+    if len(state.plan.metrics) == 2 and state.front:
+        return f"**Pareto front** of {' and '.join(state.plan.metrics)}: " + "; ".join(
+            record.trial.name for record in state.front
+        )
     if best is None or best.last is None or (summary := best.summary(metric)) is None:
         return "No trial has completed yet."
     spread = f" ± {summary.std:.4g}" if summary.std is not None else ""

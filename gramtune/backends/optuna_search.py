@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIISampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -30,12 +40,13 @@ _STATES = {
     Status.DIVERGED: TrialState.FAIL,
     Status.FAILED: TrialState.FAIL,
 }
-_SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "random": lambda seed: RandomSampler(seed=seed),
-    "tpe": lambda seed: TPESampler(seed=seed),
-    "cmaes": lambda seed: CmaEsSampler(seed=seed),
-    "gp": lambda seed: GPSampler(seed=seed),
-    "qmc": lambda seed: QMCSampler(seed=seed),
+_SAMPLERS: dict[str, Callable[[Search, int], BaseSampler]] = {
+    "random": lambda search, seed: RandomSampler(seed=seed),
+    "tpe": lambda search, seed: TPESampler(seed=seed),
+    "cmaes": lambda search, seed: CmaEsSampler(seed=seed),
+    "gp": lambda search, seed: GPSampler(seed=seed),
+    "qmc": lambda search, seed: QMCSampler(seed=seed),
+    "nsga2": lambda search, seed: NSGAIISampler(population_size=_population(search), seed=seed),
 }
 
 
@@ -43,17 +54,18 @@ class OptunaProposer:
     """The Proposer of a sweep that samples.
 
     Its study holds one Optuna trial per trial of the sweep, with the mean over replicates at each evaluation as
-    intermediate values. PRUNED is told as PRUNED, DIVERGED and FAILED as FAIL, never a number of an unfinished trial.
+    intermediate values; where two metrics are optimised, with both means at the end. PRUNED is told as PRUNED, DIVERGED
+    and FAILED as FAIL, never a number of an unfinished trial.
     """
 
     def __init__(self, state: SweepState, folder: Path) -> None:
         self._state, self._sweep = state, state.plan.sweep
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        direction = {"min": "minimize", "max": "maximize"}[state.plan.config.directions[state.plan.metric]]
+        directions = [state.plan.config.directions[metric] for metric in state.plan.metrics]
         self._study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(folder / FILE))),
             study_name=self._sweep.name,
-            direction=direction,
+            directions=[{"min": "minimize", "max": "maximize"}[direction] for direction in directions],
             load_if_exists=True,
         )
         self._trials = self._known()
@@ -82,7 +94,7 @@ class OptunaProposer:
         """Reports the newest value to the study, and the end."""
         trial = self._trials[record.trial.name]
         summary = record.summary(self._state.plan.metric)
-        if record.last and summary:
+        if record.last and summary and len(self._state.plan.metrics) == 1:  # Optuna keeps curves of one metric only
             trial.report(summary.mean, record.last.step)
         if record.status.final:
             self._tell(trial, record)
@@ -114,10 +126,10 @@ class OptunaProposer:
     def _tell(self, trial: optuna.Trial, record: TrialRecord) -> None:
         trial.set_user_attr("status", record.status.value)
         trial.set_user_attr("reason", record.reason)
-        summary = record.summary(self._state.plan.metric)
         state = _STATES[record.status]
-        value = summary.mean if summary and state == TrialState.COMPLETE else None
-        self._study.tell(trial, value, state=state, skip_if_finished=True)
+        values = [s.mean for metric in self._state.plan.metrics if (s := record.summary(metric))]
+        told = values if state == TrialState.COMPLETE else None
+        self._study.tell(trial, told, state=state, skip_if_finished=True)
 
     def _known(self) -> dict[str, optuna.Trial]:
         """The study's trials of an earlier driver, by our names."""
@@ -148,7 +160,14 @@ def make_sampler(search: Search, number: int) -> BaseSampler:
     driver that has died had drawn. QMC's points are one sequence: its position is in the study.
     """
     seed = search.seed if search.name == "qmc" else search.seed * 1_000_003 + number
-    return _SAMPLERS[search.name](seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # QMC's, at every proposal
+        return _SAMPLERS[search.name](search, seed)
+
+
+def _population(search: Search) -> int:
+    """Configurations per generation: Optuna's default of 50 would make all of a usual sweep one random generation."""
+    return search.population_size or max(4, search.samples // 5)
 
 
 def distribution(domain: Domain) -> BaseDistribution:

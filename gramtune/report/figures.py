@@ -10,6 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from gramtune.paths import write_atomically
+from gramtune.report.front import front_figure
 from gramtune.report.labels import leaves
 from gramtune.report.learning_curves import learning_curves
 from gramtune.report.sensitivity import sensitivity_figure
@@ -18,18 +19,20 @@ from gramtune.sweep.state import SweepState
 __all__ = ["learning_curves", "sensitivity_figure", "write_figures"]
 
 FOLDER = "figures"
-_CURVES = "learning_curves"
+_CURVES, _FRONT = "learning_curves", "front"
 _DPI = 300
 _METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 """Nothing that changes from one writing to the next, so that equal sweeps give equal bytes."""
 
 
 def write_figures(state: SweepState, folder: Path) -> list[Path]:
-    """Writes figures/<key>.png and .svg for each varied key, and figures/learning_curves; returns the paths."""
+    """Writes figures/<key>.png and .svg for each varied key, learning_curves, and the front of two metrics."""
     target = folder / FOLDER
     target.mkdir(parents=True, exist_ok=True)
     figures = {name: sensitivity_figure(state, key) for key, name in _file_names(state.plan.sweep.space).items()}
     figures[_CURVES] = learning_curves(state)
+    if len(state.plan.metrics) == 2:
+        figures[_FRONT] = front_figure(state)
     written = []
     for name, figure in figures.items():
         for suffix in _METADATA:
@@ -44,7 +47,7 @@ def _file_names(keys: Iterable[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for key, label in leaves(keys).items():
         stem = re.sub(r"[^A-Za-z0-9.,=_+-]", "_", label).lstrip(".") or "_"
-        while stem in names.values() or stem == _CURVES:
+        while stem in names.values() or stem in (_CURVES, _FRONT):
             stem += "_"
         names[key] = stem
     return names

@@ -74,9 +74,10 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
-def direction_text(state: SweepState) -> str:
-    """`lower is better` or `higher is better`, of the primary metric."""
-    return "lower is better" if state.plan.config.directions[state.plan.metric] == "min" else "higher is better"
+def direction_text(state: SweepState, metric: str | None = None) -> str:
+    """`lower is better` or `higher is better`, of the primary metric if no other is given."""
+    minimised = state.plan.config.directions[metric or state.plan.metric] == "min"
+    return "lower is better" if minimised else "higher is better"
 
 
 def basis_text(state: SweepState) -> str:

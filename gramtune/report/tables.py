@@ -38,21 +38,23 @@ def summary_lines(state: SweepState) -> list[str]:
 def _heading(state: SweepState) -> list[str]:
     sweep = state.plan.sweep
     counts = ", ".join(f"{n} {status}" for status, n in status_counts(state).items())
+    metrics = " and ".join(f"{metric} ({direction_text(state, metric)})" for metric in state.plan.metrics)
     return [
         f"{sweep.name}: {sweep.about}".removesuffix(": "),
         f"{count(len(state.records), 'trial')}: {counts}",
-        f"{state.plan.metric} ({direction_text(state)}), mean ± std; {basis_text(state)}",
+        f"{metrics}, mean ± std; {basis_text(state)}",
     ]
 
 
 def _table(state: SweepState) -> list[str]:
-    best, ranking = state.best, ranked(state)
+    ranking = ranked(state) if len(state.plan.metrics) == 1 else state.front
+    notes = {state.best.trial.name: "best"} if state.best else dict.fromkeys((r.trial.name for r in ranking), "front")
     shown = list(state.records.values())
     if len(shown) > _ROWS:
         shown = [*ranking, *(record for record in shown if record not in ranking)][:_ROWS]
     names = leaves(state.plan.sweep.space)
-    header = [*names.values(), state.plan.metric, "n", "status", ""]
-    rows = [header, *(_row(record, state, "best" if record is best else "") for record in shown)]
+    header = [*names.values(), *state.plan.metrics, "n", "status", ""]
+    rows = [header, *(_row(record, state, notes.get(record.trial.name, "")) for record in shown)]
     hidden = len(state.records) - len(shown)
     return _aligned(rows) + ([f"… and {count(hidden, 'more trial')}: see trials.csv"] if hidden else [])
 
@@ -60,7 +62,8 @@ def _table(state: SweepState) -> list[str]:
 def _row(record: TrialRecord, state: SweepState, note: str) -> list[str]:
     summary = record.summary(state.plan.metric)
     values = [value_text(record.trial.assignment.get(key, "–")) for key in state.plan.sweep.space]
-    return [*values, spread_text(summary), str(summary.n) if summary else "0", _status(record), note]
+    spreads = [spread_text(record.summary(metric)) for metric in state.plan.metrics]
+    return [*values, *spreads, str(summary.n) if summary else "0", _status(record), note]
 
 
 def _status(record: TrialRecord) -> str:
@@ -98,12 +101,25 @@ def _best(state: SweepState) -> list[str]:
     ranking = ranked(state)
     if not ranking:
         return ["Best: none, because no trial has completed."]
+    if len(state.plan.metrics) == 2:
+        return _front(state)
     best, summary = ranking[0], ranking[0].summary(state.plan.metric)
     assert summary is not None
     return [
         f"Best: {assignment_text(best.trial.assignment)}",
         f"  {state.plan.metric} {spread_text(summary)}, n = {count(summary.n, 'replicate')}",
         *_comparisons(state, ranking),
+    ]
+
+
+def _front(state: SweepState) -> list[str]:
+    """The trials that no other beats in both metrics; no single one of them is the best."""
+    spreads = {r.trial.name: [f"{m} {spread_text(r.summary(m))}" for m in state.plan.metrics] for r in state.front}
+    return [
+        f"Front: {count(len(spreads), 'trial')} of {len(state.completed)} completed; no other is as good in "
+        f"{' and '.join(state.plan.metrics)}",
+        *(f"  {assignment_text(r.trial.assignment)}: {', '.join(spreads[r.trial.name])}" for r in state.front),
+        "  It goes by the means: neighbours may have changed places by chance.",
     ]
 
 

@@ -93,8 +93,11 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides, *,
             return faults + error.faults
     else:
         return faults
-    if isinstance(raw.get("metric"), str):
-        values.setdefault("metric", raw["metric"])
+    if "metric" in values:  # --set metric=… asks for that one alone
+        raw.pop("metric", None)
+    metrics = [m for m in _entries(raw.get("metric")) if isinstance(m, str)]  # anything else is a fault already
+    if metrics:
+        values["metric"] = metrics[0]
     replicates = raw.get("replicates", Sweep.model_fields["replicates"].default)
     if overrides.replicates is not None:
         replicates = overrides.replicates
@@ -102,11 +105,19 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides, *,
         values["training.replicates"] = replicates
     origins = {key: _option(key) for key in values}
     origins["training.replicates"] = document.where(("replicates",)) if overrides.replicates is None else "--replicates"
-    if "metric" in raw and "metric=" not in "".join(overrides.set):
+    if "metric" in raw:
         origins["metric"] = document.where(("metric",))
+    for index, metric in enumerate(metrics[1:], start=1):
+        place = {**origins, "metric": document.where(("metric", index))}
+        faults += config_errors(assigned(source.data, {**values, "metric": metric}), Origins(source, place))
     raw["base"] = assigned(source.data, values)
-    raw.pop("metric", None)
+    if len(metrics) < 2:
+        raw.pop("metric", None)
     return faults + space_faults(document, raw, Origins(source, origins))
+
+
+def _entries(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _settings(settings: tuple[str, ...]) -> tuple[dict[str, Any], list[Fault]]:

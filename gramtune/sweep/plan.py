@@ -48,8 +48,13 @@ class Plan(NamedTuple):
 
     @property
     def metric(self) -> str:
-        """The primary metric."""
+        """The primary metric: the first, where two are optimised."""
         return self.config.metric
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What is optimised: the primary metric, or two."""
+        return self.sweep.metric or (self.config.metric,)
 
     @property
     def size(self) -> int:

@@ -27,6 +27,11 @@ _TRIAL_TYPES = {
     **{"trial": "str", "status": "str", "reason": "str", "metric": "str", "mean": "Float64", "std": "Float64"},
     **{"n": "int64", "samples": "Int64", "steps": "int64", "seconds": "float64"},
 }
+_SECOND_TYPES = {
+    **{"second_metric": "str", "second_mean": "Float64", "second_std": "Float64", "second_n": "int64"},
+    "front": "bool",
+}
+"""Columns that the table of trials has besides where two metrics are optimised."""
 _NULLABLE = {"int64": "Int64", "float64": "Float64", "bool": "boolean", "str": "str"}
 
 
@@ -65,9 +70,18 @@ def trials_frame(state: SweepState) -> pd.DataFrame:
 
     Columns: trial, each varied key, status, reason, metric (the primary one), mean, std and n over the replicates that
     have a value in the newest report, samples behind each value, steps, seconds. Null where there is no value.
+    Where two metrics are optimised also second_metric, second_mean, second_std, second_n and front: whether no other
+    completed trial beats this one.
     """
-    rows = [_trial_row(record, state.plan.metric) for record in state.records.values()]
-    return _with_varied(pd.DataFrame(rows, columns=list(_TRIAL_TYPES)).astype(_TRIAL_TYPES), state)
+    records, (first, *second) = state.records.values(), state.plan.metrics
+    rows = [_trial_row(record, first) for record in records]
+    types = _TRIAL_TYPES
+    if second:
+        names = {record.trial.name for record in state.front}
+        for row, record in zip(rows, records, strict=True):
+            row |= _second(record, second[0]) | {"front": record.trial.name in names}
+        types = _TRIAL_TYPES | _SECOND_TYPES
+    return _with_varied(pd.DataFrame(rows, columns=list(types)).astype(types), state)
 
 
 def _values(record: TrialRecord) -> list[tuple[Any, ...]]:
@@ -94,6 +108,16 @@ def _trial_row(record: TrialRecord, metric: str) -> dict[str, Any]:
         "samples": last.samples if last else None,
         "steps": last.step if last else 0,
         "seconds": last.seconds if last else 0.0,
+    }
+
+
+def _second(record: TrialRecord, metric: str) -> dict[str, Any]:
+    summary = record.summary(metric)
+    return {
+        "second_metric": metric,
+        "second_mean": summary.mean if summary else None,
+        "second_std": summary.std if summary else None,
+        "second_n": summary.n if summary else 0,
     }
 
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from gramtune.components import Component
 from gramtune.sweep.space import Assignment, Domain, assigned, expanded
@@ -16,16 +25,29 @@ def named(section: Any) -> Any:
     return {"name": section} if isinstance(section, str) else section
 
 
+def listed(metric: Any) -> Any:
+    """`metric: fid` is short for `metric: [fid]`."""
+    return [metric] if isinstance(metric, str) else metric
+
+
 class Search(Component):
     """How configurations are proposed: every one of a grid, or Optuna's samplers by their names."""
 
-    name: Literal["grid", "random", "tpe", "cmaes", "gp", "qmc"] = "grid"
+    name: Literal["grid", "random", "tpe", "cmaes", "gp", "qmc", "nsga2"] = "grid"
     samples: PositiveInt = 20
     """Trials of a sweep that samples; a grid has as many as it has."""
     seed: NonNegativeInt = 0
     """Of the sampler."""
     points: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] = ()
     """Values of some or all varied keys to try first."""
+    population_size: Annotated[int, Field(ge=2)] | None = None
+    """Of nsga2: configurations per generation; default: a fifth of the samples, at least 4."""
+
+    @model_validator(mode="after")
+    def _has_a_population(self) -> Search:
+        if self.population_size is not None and self.name != "nsga2":
+            raise ValueError(f"{self.name} has no population_size; nsga2 has")
+        return self
 
 
 class Pruner(Component):
@@ -88,8 +110,10 @@ class Sweep(Component):
     """A trial configuration: a file beside this one, or inline."""
     space: Annotated[dict[str, Domain], Field(min_length=1, max_length=100)]
     """Domain of each varied key, by dotted path into the base."""
-    metric: str | None = None
-    """Primary metric where it is not the base's."""
+    metric: (
+        Annotated[tuple[str, ...], BeforeValidator(listed), Field(strict=False, min_length=1, max_length=2)] | None
+    ) = None
+    """What is optimised, where it is not the base's primary metric; two give a front, the first one is the primary."""
     replicates: PositiveInt = 3
     search: Annotated[Search, BeforeValidator(named), Field(validate_default=True)] = Search()
     pruner: Annotated[Pruner, BeforeValidator(named)] = NO_PRUNER
@@ -103,6 +127,13 @@ class Sweep(Component):
             raise ValueError(f"{fixed[0]} cannot vary: trials are compared by the same metric over the same seeds")
         return space
 
+    @field_validator("metric")
+    @classmethod
+    def _distinct(cls, metric: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if metric and len(set(metric)) < len(metric):
+            raise ValueError(f"{metric[0]!r} is named twice")
+        return metric
+
     @field_validator("search")
     @classmethod
     def _fits_domains(cls, search: Search, info: ValidationInfo) -> Search:
@@ -111,7 +142,16 @@ class Sweep(Component):
                 raise ValueError(f"grid needs grid or cases, but {key} is another kind; or use random, tpe, …")
             if search.name != "grid" and domain.grid is not None:
                 raise ValueError(f"{search.name} samples, but {key} is a grid; use choice, uniform, int, … there")
+        if search.name == "cmaes" and len(info.data.get("metric") or ()) == 2:
+            raise ValueError("cmaes optimises one metric, not two; legal for two: grid, random, tpe, gp, qmc, nsga2")
         return search
+
+    @field_validator("pruner")
+    @classmethod
+    def _one_metric(cls, pruner: Pruner, info: ValidationInfo) -> Pruner:
+        if pruner.name != "none" and len(info.data.get("metric") or ()) == 2:
+            raise ValueError(f"{pruner.name} judges by one metric, but two are optimised; legal: none")
+        return pruner
 
     def config(self, assignment: Assignment) -> TrialConfig:
         """The trial configuration with these values. Raises pydantic's ValidationError if they are not legal."""

@@ -118,11 +118,25 @@ class SweepState:
             return self.version
 
     @property
+    def completed(self) -> list[TrialRecord]:
+        """The trials that may win; no other status can."""
+        return [record for record in self.records.values() if record.status == Status.COMPLETED]
+
+    @property
     def best(self) -> TrialRecord | None:
-        """The completed trial with the best mean of the primary metric; no other status can win."""
-        metric, sign = self.plan.metric, 1 if self.plan.config.directions[self.plan.metric] == "min" else -1
-        scored = [(r, s) for r in self.records.values() if r.status == Status.COMPLETED and (s := r.summary(metric))]
-        return min(scored, key=lambda pair: sign * pair[1].mean)[0] if scored else None
+        """The completed trial with the best mean of the primary metric; None where two are optimised: see `front`."""
+        scored = [(losses[0], r) for r in self.completed if (losses := self._losses(r))]
+        return min(scored, key=lambda pair: pair[0])[1] if scored and len(self.plan.metrics) == 1 else None
+
+    @property
+    def front(self) -> list[TrialRecord]:
+        """The Pareto front: completed trials that no other matches in all metrics and beats in one, by the first."""
+        scored = [(losses, r) for r in self.completed if (losses := self._losses(r))]
+        kept: list[tuple[tuple[float, ...], TrialRecord]] = []
+        for losses, record in sorted(scored, key=lambda pair: pair[0]):
+            if not kept or losses[-1] < kept[-1][0][-1] or losses == kept[-1][0]:
+                kept.append((losses, record))
+        return [record for _, record in kept]
 
     @property
     def unfinished(self) -> list[TrialRecord]:
@@ -134,6 +148,13 @@ class SweepState:
         if finite := self.plan.sweep.space[key].values:
             return finite
         return tuple(sorted({r.trial.assignment[key] for r in self.records.values() if key in r.trial.assignment}))
+
+    def _losses(self, record: TrialRecord) -> tuple[float, ...]:
+        """The means of what is optimised, turned so that less is better; empty where one is missing."""
+        directions, summaries = self.plan.config.directions, [record.summary(m) for m in self.plan.metrics]
+        signs = [1 if directions[metric] == "min" else -1 for metric in self.plan.metrics]
+        known = [sign * s.mean for sign, s in zip(signs, summaries, strict=True) if s]
+        return tuple(known) if len(known) == len(signs) else ()
 
     def _update(self, name: str, status: Status, reason: str) -> None:
         with self._changed:
