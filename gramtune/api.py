@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
@@ -27,6 +27,9 @@ from gramtune.sweep.results import results_frame, trials_frame, write_sweep, wri
 from gramtune.sweep.spec import Sweep
 from gramtune.sweep.state import SweepState
 from gramtune.sweep.tracker import TrackerThread
+
+if TYPE_CHECKING:
+    from gramtune.backends.mlflow_tracker import MlflowTracker
 
 Say = Callable[[str], None]
 Watch = Callable[[SweepState], AbstractContextManager[None]]
@@ -60,18 +63,21 @@ def run_sweep(
     debug: bool = False,
     max_concurrent: int | None = None,
     tracking_uri: str | None = None,
+    register: str | None = None,
     say: Say = print,
     watch: Watch = lambda state: nullcontext(),
 ) -> Result:
     """Runs a sweep in a new folder `runs`/<name>. Raises SpecError for bad input, or if the folder is there already.
 
-    `debug`: in this process, without Ray. `say` gets lines for the user; `watch` wraps the run, with its live state.
+    `debug`: in this process, without Ray. `register`: name of the best generator in the model registry. `say` gets
+    lines for the user; `watch` wraps the run, with its live state.
     """
     plan = sweep if isinstance(sweep, Plan) else _planned(sweep)
     grant(plan.sweep.resources)
     folder = Path(runs) / plan.sweep.name
+    tracker = make_tracker(folder, tracking_uri, register)
     _start_folder(plan, folder)
-    return _run(plan, folder, debug, max_concurrent, tracking_uri, say, watch)
+    return _run(plan, folder, debug, max_concurrent, tracker, say, watch)
 
 
 def resume_sweep(
@@ -80,6 +86,7 @@ def resume_sweep(
     debug: bool = False,
     max_concurrent: int | None = None,
     tracking_uri: str | None = None,
+    register: str | None = None,
     say: Say = print,
     watch: Watch = lambda state: nullcontext(),
 ) -> Result:
@@ -88,7 +95,8 @@ def resume_sweep(
     Raises SpecError if `folder` holds none. The keywords are those of `run_sweep`.
     """
     plan = existing_plan(Path(folder))
-    return _run(plan, Path(folder), debug, max_concurrent, tracking_uri, say, watch)
+    tracker = make_tracker(Path(folder), tracking_uri, register)
+    return _run(plan, Path(folder), debug, max_concurrent, tracker, say, watch)
 
 
 def existing_plan(folder: Path) -> Plan:
@@ -100,11 +108,15 @@ def existing_plan(folder: Path) -> Plan:
     return make_plan(load_sweep(folder / "sweep.yaml"), data_root(), folder / "sweep.yaml")
 
 
-def tracking_store(folder: Path, uri: str | None) -> str:
-    """The MLflow store: the one that was asked for, else the embedded one beside the sweep's folder."""
-    from gramtune.backends.mlflow_store import default_uri
+def make_tracker(folder: Path, uri: str | None, register: str | None) -> MlflowTracker:
+    """A tracker for the sweep in `folder`, on the store asked for, else on the embedded one beside the folder.
 
-    return uri or default_uri(folder.parent)
+    Nothing is touched yet. Raises SpecError for a URI that cannot hold a sweep, or an illegal model name.
+    """
+    from gramtune.backends.mlflow_store import default_uri
+    from gramtune.backends.mlflow_tracker import MlflowTracker
+
+    return MlflowTracker(uri or default_uri(folder.parent), folder, register)
 
 
 def _planned(sweep: Sweep | Path | str) -> Plan:
@@ -130,24 +142,21 @@ def _run(
     folder: Path,
     debug: bool,
     max_concurrent: int | None,
-    tracking_uri: str | None,
+    tracker: MlflowTracker,
     say: Say,
     watch: Watch,
 ) -> Result:
-    from gramtune.backends.mlflow_tracker import MlflowTracker
-
     for warning in plan.warnings:
         say(f"warning: {warning}")
     state = load_state(folder, plan)
     say(f"{plan.sweep.name}: {plan.size} trials × {plan.sweep.replicates} replicates → {folder}")
-    tracker = MlflowTracker(tracking_store(folder, tracking_uri), folder)
     thread = TrackerThread(tracker, state, say)
     with watch(state):
         conductor = Conductor(state, folder, _proposer(state, folder))
         _runner(debug, max_concurrent, say).run(conductor)
     _report(conductor, say)
     if thread.close(folder):
-        say(f"MLflow: {tracker.link}" + ("" if tracking_uri else "; open with: gramtune ui"))
+        say(f"MLflow: {tracker.link}{tracker.hint}")
     complete = conductor.exhausted and not state.unfinished
     if conductor.halted:
         say(f"{conductor.halted}; make room, then go on with: gramtune resume {folder}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,6 +101,16 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(urllib.request, "_opener", None)  # urllib keeps the proxies of its first request
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new MLflow store, made once: copying it is a hundred times faster than making another."""
+    from gramtune.backends.mlflow_store import default_uri, ensure_store
+
+    folder = tmp_path_factory.mktemp("store")
+    ensure_store(default_uri(folder))
+    return folder / ".mlflow" / "mlflow.db"
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import os
 import re
 import resource
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,12 +25,14 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 from PIL import Image
+from stores import artifacts, assert_exactly_once, content, history, stored
 
-from gramtune.backends.mlflow_describe import report_points
+from gramtune.backends.mlflow_describe import run_name
 from gramtune.backends.mlflow_runs import Point, SweepRuns, legal_key
 from gramtune.backends.mlflow_server import running_server
-from gramtune.backends.mlflow_store import checked_uri, default_uri, ensure_store, redact
+from gramtune.backends.mlflow_store import checked_uri, default_uri, found_stores, redact
 from gramtune.backends.mlflow_tracker import MlflowTracker
+from gramtune.backends.mlflow_view import newest_view
 from gramtune.sweep.faults import SpecError
 from gramtune.sweep.load import Overrides, load_sweep
 from gramtune.sweep.plan import Plan, make_plan
@@ -46,14 +51,6 @@ HOSTILE = "runs with spaces, ü, 100% & #1"
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     settings = ("training.steps=20", "training.eval_every=10", "network.width=4")
     return make_plan(load_sweep(SPACE, Overrides(set=settings, replicates=2)), tmp_path_factory.mktemp("data"), SPACE)
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new store, made once: copying it is a hundred times faster than making another."""
-    folder = tmp_path_factory.mktemp("store")
-    ensure_store(default_uri(folder))
-    return folder / ".mlflow" / "mlflow.db"
 
 
 @pytest.fixture
@@ -104,48 +101,6 @@ def run_trial(
     )
 
 
-def stored(uri: str) -> tuple[Any, dict[str, Any]]:
-    """The sweep's run and the runs of its trials by name."""
-    client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name("gramtune")
-    runs = client.search_runs([experiment.experiment_id])
-    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    assert len(parents) == 1
-    children = {run.info.run_name: run for run in runs if run is not parents[0]}
-    assert len(children) == len(runs) - 1, "a trial is there twice"
-    assert {run.data.tags["mlflow.parentRunId"] for run in children.values()} <= {parents[0].info.run_id}
-    return parents[0], children
-
-
-def history(uri: str, run: Any, key: str) -> list[tuple[int, float]]:
-    """(step, value) of every stored point."""
-    points = MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, key)
-    return [(point.step, point.value) for point in points]
-
-
-def assert_exactly_once(uri: str, state: SweepState) -> None:
-    """Every value of every report is in the store, once, and nothing else is."""
-    _, children = stored(uri)
-    reported = {name: record for name, record in state.records.items() if record.reports}
-    assert reported
-    assert set(children) == set(reported)
-    for name, record in reported.items():
-        points = [point for report in record.reports.values() for point in report_points(report)]
-        assert set(children[name].data.metrics) == {point.key for point in points}
-        for key in children[name].data.metrics:
-            expected = [(point.step, point.value) for point in points if point.key == key]
-            assert history(uri, children[name], key) == expected, (name, key)
-
-
-def artifacts(uri: str, run: Any, folder: str | None = None) -> set[str]:
-    files = MlflowClient(tracking_uri=uri).list_artifacts(run.info.run_id, folder)
-    return {Path(file.path).name for file in files}
-
-
-def content(uri: str, run: Any, path: str, target: Path) -> bytes:
-    return Path(MlflowClient(tracking_uri=uri).download_artifacts(run.info.run_id, path, str(target))).read_bytes()
-
-
 def test_a_finished_trial_is_stored_in_full(plan: Plan, folder: Path, uri: str, tmp_path: Path) -> None:
     state, name = SweepState(plan), plan.trials[3].name
     run_trial(state, folder, name, value=10.0)
@@ -153,7 +108,7 @@ def test_a_finished_trial_is_stored_in_full(plan: Plan, folder: Path, uri: str, 
 
     parent, children = stored(uri)
     run = children[name]
-    assert list(children) == ["critic_dim=8"]
+    assert (list(children), run.info.run_name) == (["critic_dim=8"], "gram K=8")
     assert run.info.status == "FINISHED"
     assert (run.info.start_time, run.info.end_time) == (START * 1000, (START + 20) * 1000)
     assert run.data.params == {"objective.critic_dim": "8"}
@@ -169,7 +124,7 @@ def test_a_finished_trial_is_stored_in_full(plan: Plan, folder: Path, uri: str, 
     assert content(uri, run, "checkpoint/trainer.pt", tmp_path) == b"weights at 20"
     assert parent.info.status == "RUNNING"
     assert parent.data.metrics == {f"{METRIC}_best": 11.0}
-    assert parent.data.tags["mlflow.note.content"].startswith("**Best: critic_dim=8**, fid_digits 11 ± 1.414 (lower is")
+    assert parent.data.tags["mlflow.note.content"].startswith("**Best: gram K=8**, fid_digits 11 ± 1.414 (lower is")
 
 
 def test_a_sweep_without_trials_yet_is_stored(plan: Plan, folder: Path, uri: str) -> None:
@@ -284,10 +239,10 @@ def test_finish_closes_what_is_open_and_resuming_opens_it_again(
     assert reason == "no token=*** in http://host/x"
     assert parent.info.status == "KILLED"
     assert history(uri, parent, f"{METRIC}_best") == [(1, 10.0), (2, 6.0)], "a diverged trial never wins"
-    assert artifacts(uri, parent) == {"figures", "results.csv", "results.parquet", "sweep.yaml"}
+    assert artifacts(uri, parent) == {"figures", "plan.txt", "results.csv", "results.parquet", "sweep.yaml"}
     assert artifacts(uri, parent, "figures") == {"sensitivity.png"}
     note = parent.data.tags["mlflow.note.content"]
-    assert "critic_dim=2**, fid_digits 6 ± 1.414" in note
+    assert "gram K=2**, fid_digits 6 ± 1.414" in note
     assert "n = 2 replicates, 1024 samples each, step 20" in note
     assert "5 PENDING, 1 RUNNING, 2 COMPLETED, 1 DIVERGED, 1 FAILED" in note
     assert "How does the critic's output dimension K change sample quality?" in note
@@ -479,9 +434,9 @@ def test_a_server_that_hangs_and_is_killed_in_the_middle(
         for run in stored(base)[1].values():
             assert (run.info.status, len(artifacts(base, run, "images"))) == ("FINISHED", 6)
             assert content(base, run, "checkpoint/trainer.pt", tmp_path) == b"weights at 20"
-        assert tracker.link.startswith(f"{base}/#/experiments/1/runs?workflowType=machine_learning&searchFilter=tags.")
+        assert tracker.link.startswith(f"{base}/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=")
         ui.send_signal(signal.SIGINT)
-        assert ui.wait(timeout=20) == 0
+        assert ui.wait(timeout=60) == 0
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(base.rpartition(":")[2]))) != 0, "a child goes on serving"
 
@@ -492,7 +447,11 @@ def unavailable(tracker: MlflowTracker, state: SweepState) -> TrackerUnavailable
     return caught.value
 
 
-SERVE = "import sys; from gramtune.backends.mlflow_server import serve; sys.exit(serve(sys.argv[1], int(sys.argv[2])))"
+SERVE = """
+import sys, pathlib
+from gramtune.backends.mlflow_server import serve
+sys.exit(serve(sys.argv[1], int(sys.argv[2]), pathlib.Path("runs")))
+"""
 
 
 @contextmanager
@@ -512,3 +471,53 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
+
+
+def test_the_saved_view_is_what_the_interface_reads(plan: Plan, folder: Path, uri: str) -> None:
+    state = SweepState(plan)
+    run_trial(state, folder, plan.trials[0].name)
+    for _ in range(2):
+        MlflowTracker(uri, folder).sync(state)
+    experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name("gramtune")
+    view = newest_view(experiment.tags)
+    assert view is not None
+    assert view.name == "critic-dim"
+    saved = json.loads(experiment.tags[f"mlflow.sharedViewState.{view.key}"])
+    content = json.loads(zlib.decompress(base64.b64decode(saved["state"].removeprefix("deflate;"))))
+    assert content["searchFilter"] == f"tags.mlflow.parentRunId = '{stored(uri)[0].info.run_id}'"
+    assert (content["orderByKey"], content["orderByAsc"]) == ("metrics.`fid_digits`", True)
+    assert content["selectedColumns"][:3] == [
+        "metrics.`fid_digits`",
+        "metrics.`fid_digits_std`",
+        "params.`objective.critic_dim`",
+    ]
+    kinds = [chart["type"] for chart in content["compareRunCharts"]]
+    assert kinds == ["PARALLEL", "LINE", "LINE", "LINE", "IMAGE"]
+    assert newest_view({"mlflow.note.content": "{}"}) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"objective.critic_dim": 128, "optimizer.learning_rate": 1e-4}, "gram K=128 lr=1e-4"),
+        ({"objective.name": "gram", "training.batch_size": 64, "objective.ridge": 0.05}, "gram B=64 ridge=0.05"),
+        ({"method": "GRAM, σ mean", "optimizer.learning_rate": 0.00031622}, "GRAM, σ mean lr=3.162e-4"),
+        ({"size": "small", "a.width": 4, "b.width": 8}, "gram small a.width=4 b.width=8"),
+        ({"objective.bandwidths": [1, 4]}, "gram bandwidths=[1, 4]"),
+        ({}, "gram"),
+    ],
+)
+def test_a_run_has_a_name_that_a_person_reads(plan: Plan, values: dict[str, Any], expected: str) -> None:
+    assert run_name(plan.trials[0]._replace(assignment=values)) == expected
+
+
+def test_ui_finds_the_nearest_store(tmp_path: Path, migrated: Path) -> None:
+    for runs in ("project/runs", "project/old", "runs"):
+        (tmp_path / runs / ".mlflow").mkdir(parents=True)
+        shutil.copy(migrated, tmp_path / runs / ".mlflow")
+    sweep = tmp_path / "project" / "runs" / "critic-dim" / "trials"
+    sweep.mkdir(parents=True)
+    project = tmp_path / "project"
+    assert found_stores(project) == [project / "runs", project / "old", tmp_path / "runs"]
+    assert found_stores(project / "old") == [project / "old", project / "runs", tmp_path / "runs"]
+    assert found_stores(sweep) == [project / "runs", tmp_path / "runs"]

@@ -3,13 +3,50 @@
 from __future__ import annotations
 
 import getpass
+import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gramtune.backends.mlflow_runs import Point
+from gramtune.sweep.plan import Plan, PlannedTrial, separable_gap
 from gramtune.sweep.state import Report, Status, Summary, SweepState, TrialRecord, summarise
+
+_SYMBOLS = {
+    "objective.critic_dim": "K",
+    "optimizer.learning_rate": "lr",
+    "training.batch_size": "B",
+    "network.noise_dim": "h",
+}
+"""The paper's letters for what a run's name has to say shortly; other keys are cut to their last part."""
+
+
+def run_name(trial: PlannedTrial) -> str:
+    """`gram K=128 lr=1e-4`: the objective, then what was varied; a bundle of cases by its name alone."""
+    bundles = [value_text(value) for key, value in trial.assignment.items() if "." not in key]
+    objective = trial.config.objective.name
+    if any(_letters(name).startswith(_letters(objective)) for name in bundles):
+        objective = ""
+    keys = [key for key in trial.assignment if "." in key and key != "objective.name"]
+    short = {key: _SYMBOLS.get(key, key.rsplit(".", 1)[-1]) for key in keys}
+    names = short if len(set(short.values())) == len(keys) else dict(zip(keys, keys, strict=True))
+    values = [f"{names[key]}={value_text(trial.assignment[key])}" for key in keys]
+    return " ".join([*filter(None, [objective]), *bundles, *values])
+
+
+def value_text(value: Any) -> str:
+    """16, 1e-4, 0.05, gram; lists and mappings as JSON. A number that needs more than four digits is rounded."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        text = f"{value:.4g}"
+        if value != 0 and abs(value) < 0.01:
+            mantissa, _, exponent = f"{value:.3e}".partition("e")
+            text = f"{float(mantissa):g}e{int(exponent)}"
+        return text
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def report_points(report: Report) -> list[Point]:
@@ -40,9 +77,10 @@ def best_points(state: SweepState) -> list[Point]:
 
 
 def trial_tags(status: str, reason: str, last: Report | None) -> dict[str, str]:
-    """Status and reason, the generated samples and the replicates behind the newest values."""
+    """Status, why and at which step; the generated samples and the replicates behind the newest values."""
     tags = {"gramtune.status": status, "gramtune.reason": reason}
     if last:
+        tags["gramtune.step"] = str(last.step)
         tags["gramtune.samples"] = str(last.samples)
         live = max((sum(v is not None for v in values) for values in last.metrics.values()), default=0)
         total = max((len(values) for values in last.metrics.values()), default=0)
@@ -50,17 +88,36 @@ def trial_tags(status: str, reason: str, last: Report | None) -> dict[str, str]:
     return tags
 
 
-def description(state: SweepState) -> str:
-    """Markdown for the top of the sweep's page: what came out first, then what was asked."""
+def description(state: SweepState, figure: str = "") -> str:
+    """Markdown for the top of the sweep's page: what came out, what was asked, the figure."""
     sweep = state.plan.sweep
     counts = Counter(record.status for record in state.records.values())
     lines = [
         _best_line(state),
-        ", ".join(f"{counts[status]} {status}" for status in Status if counts[status]),
         sweep.about,
+        ", ".join(f"{counts[status]} {status}" for status in Status if counts[status]),
         "Varied: " + "; ".join(f"`{key}`: {domain.describe()}" for key, domain in sweep.space.items()),
+        figure,
     ]
     return "\n\n".join(line for line in lines if line)
+
+
+def plan_text(plan: Plan) -> str:
+    """The plan as it was before anything started: what varies, how often, judged by what."""
+    sweep, training = plan.sweep, plan.config.training
+    lines = [
+        f"{sweep.name}: {sweep.about}".removesuffix(": "),
+        *(f"  {key}: {domain.describe()}" for key, domain in sweep.space.items()),
+        f"trials: {plan.size} × {sweep.replicates} replicates, {training.steps} steps each",
+        f"evaluated every {training.eval_every} steps with {training.eval_samples} samples",
+        f"metric: {plan.metric} ({plan.config.directions[plan.metric]}imised)",
+        f"search: {sweep.search.name}; pruner: {sweep.pruner.name}",
+        f"resources per trial: {sweep.resources.cpu} CPU, {sweep.resources.gpu:g} GPU",
+        f"resolution: {separable_gap(sweep.replicates):.2f} standard deviations over seeds",
+        *(f"warning: {warning}" for warning in plan.warnings),
+        *(f"trial: {trial.name}" for trial in plan.trials),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def identity_tags(versions: Mapping[str, Any]) -> dict[str, str]:
@@ -99,10 +156,14 @@ def _best_line(state: SweepState) -> str:
         return "No trial has completed yet."
     spread = f" ± {summary.std:.4g}" if summary.std is not None else ""
     return (
-        f"**Best: {best.trial.name}**, {metric} {summary.mean:.4g}{spread} "
+        f"**Best: {run_name(best.trial)}**, {metric} {summary.mean:.4g}{spread} "
         f"({'lower' if _minimised(state) else 'higher'} is better; n = {summary.n} replicates, "
         f"{best.last.samples} samples each, step {best.last.step})"
     )
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
 def _summary(replicates: Sequence[float | None]) -> Summary | None:

@@ -68,8 +68,8 @@ class SweepRuns:
     """
 
     def __init__(self, uri: str, sweep_id: str, runs_folder: Path) -> None:
-        self._uri, self._sweep_id = uri, sweep_id
-        self._client = connect(uri)
+        self.uri, self.sweep_id = uri, sweep_id
+        self.client = connect(uri)
         self.experiment_id = self._experiment(runs_folder)
         self._runs = self._find()
 
@@ -79,9 +79,9 @@ class SweepRuns:
 
     def create(self, run_key: str, name: str, started: int, tags: Mapping[str, str]) -> StoredRun:
         """Makes the run of a trial (or of the sweep) that `get` did not find."""
-        tags = {SWEEP_ID: self._sweep_id, TRIAL_ID: run_key, **tags}
-        with translated(self._uri):
-            info = self._client.create_run(self.experiment_id, started, tags, run_name=name).info
+        tags = {SWEEP_ID: self.sweep_id, TRIAL_ID: run_key, **tags}
+        with translated(self.uri):
+            info = self.client.create_run(self.experiment_id, started, tags, run_name=name).info
         self._runs[run_key] = run = StoredRun(info.run_id, info.start_time, info.status, tags)
         return run
 
@@ -128,7 +128,7 @@ class SweepRuns:
         try:
             enlarged = _enlarged(file)
         except (OSError, SyntaxError):  # what Pillow raises for a damaged PNG
-            self._reject(run, file.name)
+            self.reject(run, file.name)
         else:
             unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{run.run_id}/{key}/{step}")
             name = f"{_image_prefix(key)}{step}+timestamp+{run.started + step}+{unique}"
@@ -138,12 +138,12 @@ class SweepRuns:
     def log_file(self, run: StoredRun, file: Path, folder: str | None = None, name: str | None = None) -> None:
         """Stores a file among the run's artifacts, in place of one of the same name. Raises OSError if it is gone."""
         try:
-            with tempfile.TemporaryDirectory() as staging, translated(self._uri):
+            with tempfile.TemporaryDirectory() as staging, translated(self.uri):
                 named = Path(staging) / (name or file.name)
                 named.symlink_to(file.resolve(strict=True))
-                self._client.log_artifact(run.run_id, str(named), folder)
+                self.client.log_artifact(run.run_id, str(named), folder)
         except Rejected:
-            self._reject(run, file.name)
+            self.reject(run, file.name)
 
     def log_text(self, run: StoredRun, text: str, name: str) -> None:
         """Stores a text file among the run's artifacts."""
@@ -156,11 +156,11 @@ class SweepRuns:
         """Opens the run again (RUNNING), or closes it at `ended` (milliseconds)."""
         if status == run.status:
             return
-        with translated(self._uri):
+        with translated(self.uri):
             if ended is None:
-                self._client.update_run(run.run_id, status=status)
+                self.client.update_run(run.run_id, status=status)
             else:
-                self._client.set_terminated(run.run_id, status, ended)
+                self.client.set_terminated(run.run_id, status, ended)
         run.status = status
 
     def _upload_image(self, run: StoredRun, name: str, file: Path, enlarged: Image.Image) -> None:
@@ -172,20 +172,20 @@ class SweepRuns:
         self.log(run, tags={"mlflow.loggedImages": "True"})
 
     def _experiment(self, runs_folder: Path) -> str:
-        root = artifact_root(self._uri, runs_folder)
+        root = artifact_root(self.uri, runs_folder)
         location = (root / EXPERIMENT).as_uri() if root else None
-        with translated(self._uri):
-            found = self._client.get_experiment_by_name(EXPERIMENT)
+        with translated(self.uri):
+            found = self.client.get_experiment_by_name(EXPERIMENT)
             if found is None:
                 if root:
                     (root / EXPERIMENT).mkdir(parents=True, exist_ok=True)
-                return str(self._client.create_experiment(EXPERIMENT, artifact_location=location))
+                return str(self.client.create_experiment(EXPERIMENT, artifact_location=location))
         if found.lifecycle_stage != "active":
             raise TrackerUnavailable(
                 f"MLflow's experiment {EXPERIMENT!r} has been deleted; "
                 f"mlflow experiments restore -x {found.experiment_id} brings it back"
             )
-        if is_server(self._uri) and found.artifact_location.startswith(("/", "file:")):
+        if is_server(self.uri) and found.artifact_location.startswith(("/", "file:")):
             _check_local(found.artifact_location.removeprefix("file://"))
         return str(found.experiment_id)
 
@@ -195,23 +195,23 @@ class SweepRuns:
         for stored in sorted(self._pages(), key=lambda run: (-len(run.steps), -len(run.tags), run.run_id)):
             key = stored.tags.get(TRIAL_ID, "")
             if runs.setdefault(key, stored) is not stored:
-                with translated(self._uri):
-                    self._client.delete_run(stored.run_id)
+                with translated(self.uri):
+                    self.client.delete_run(stored.run_id)
         return runs
 
     def _pages(self) -> list[StoredRun]:
-        condition, found, token = f"tags.`{SWEEP_ID}` = '{self._sweep_id}'", [], None
+        condition, found, token = f"tags.`{SWEEP_ID}` = '{self.sweep_id}'", [], None
         while True:
-            with translated(self._uri):
-                page = self._client.search_runs([self.experiment_id], condition, max_results=_PAGE, page_token=token)
+            with translated(self.uri):
+                page = self.client.search_runs([self.experiment_id], condition, max_results=_PAGE, page_token=token)
             found += [_stored(run) for run in page]
             token = page.token
             if not token:
                 return found
 
     def _stored_images(self, run: StoredRun, key: str) -> dict[int, int]:
-        with translated(self._uri):
-            files = self._client.list_artifacts(run.run_id, "images")
+        with translated(self.uri):
+            files = self.client.list_artifacts(run.run_id, "images")
         pattern = re.compile(re.escape(_image_prefix(key)) + r"(\d+)\+timestamp\+.*\.png")
         found = ((pattern.fullmatch(Path(file.path).name), file.file_size) for file in files)
         return {int(match[1]): size for match, size in found if match}
@@ -220,8 +220,8 @@ class SweepRuns:
         from mlflow.entities import Metric, Param, RunTag
 
         metrics = [Metric(*point) for point in points]
-        with translated(self._uri):
-            self._client.log_batch(
+        with translated(self.uri):
+            self.client.log_batch(
                 run.run_id, metrics, [Param(*item) for item in params.items()], [RunTag(*item) for item in tags.items()]
             )
 
@@ -237,13 +237,14 @@ class SweepRuns:
             try:
                 self._batch(run, some_points, some_params, some_tags)
             except Rejected:
-                self._reject(run, name)
+                self.reject(run, name)
 
-    def _reject(self, run: StoredRun, name: str) -> None:
+    def reject(self, run: StoredRun, name: str) -> None:
+        """Notes in the run that something of this name could not be stored."""
         names = [*filter(None, run.tags.get(REJECTED, "").split(", ")), name]
         run.tags[REJECTED] = ", ".join(dict.fromkeys(names))[:_TAG_LENGTH]
-        with translated(self._uri):
-            self._client.set_tag(run.run_id, REJECTED, run.tags[REJECTED])
+        with translated(self.uri):
+            self.client.set_tag(run.run_id, REJECTED, run.tags[REJECTED])
 
 
 def _stored(run: Any) -> StoredRun:

@@ -28,6 +28,7 @@ from gramtune.backends.mlflow_store import (
     redact,
     runs_url,
 )
+from gramtune.backends.mlflow_view import newest_view
 
 HOST = "127.0.0.1"
 _START_SECONDS = 120.0
@@ -42,18 +43,19 @@ class ServerError(RuntimeError):
     """The web interface cannot be started; one line."""
 
 
-def serve(uri: str, port: int, say: Callable[[str], None] = print) -> int:
+def serve(uri: str, port: int, runs: Path, say: Callable[[str], None] = print) -> int:
     """Serves the store until Ctrl-C and says where; for a server's URI says only that. Returns the exit code.
 
+    `runs`: folder of sweeps, where the files of a database without a folder of its own are.
     Raises SpecError for a URI that cannot hold a sweep.
     """
     uri = checked_uri(uri)
     if is_server(uri):
-        say(_experiment_page(uri, redact(uri)))
+        say(_pages(uri, redact(uri)))
         return 0
     try:
-        with _interruptible(), running_server(uri, port) as (base, process):
-            say(f"{_experiment_page(base, base)}\nCtrl-C ends it")
+        with _interruptible(), running_server(uri, port, runs) as (base, process):
+            say(f"{_pages(base, base)}\nCtrl-C ends it")
             process.wait()
             say(f"MLflow's server ended by itself (exit code {process.returncode})")
             return 1
@@ -65,7 +67,7 @@ def serve(uri: str, port: int, say: Callable[[str], None] = print) -> int:
 
 
 @contextmanager
-def running_server(uri: str, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def running_server(uri: str, port: int = 0, runs: Path = Path("runs")) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A healthy `mlflow server` on the store: its address and process. It ends, children included, with the block.
 
     Port 0 takes a free one. Raises ServerError, or OSError if the store's folder cannot be written.
@@ -75,7 +77,7 @@ def running_server(uri: str, port: int = 0) -> Iterator[tuple[str, subprocess.Po
     ensure_store(uri)
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            _command(uri, port),
+            _command(uri, port, runs),
             env=_environment(uri),
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -90,8 +92,8 @@ def running_server(uri: str, port: int = 0) -> Iterator[tuple[str, subprocess.Po
             _end_group(process)
 
 
-def _command(uri: str, port: int) -> list[str]:
-    root = artifact_root(uri, Path("runs"))
+def _command(uri: str, port: int, runs: Path) -> list[str]:
+    root = artifact_root(uri, runs)
     assert root is not None, "a server's URI is not served"
     options = {
         "--artifacts-destination": str(root),
@@ -149,15 +151,18 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _experiment_page(base: str, shown: str) -> str:
-    """Address of the experiment's runs; of the start page while there is no experiment, or no answer."""
+def _pages(base: str, shown: str) -> str:
+    """Address of the experiment's runs and of the newest sweep's view; of the start page while there is no answer."""
     query = f"{base}/api/2.0/mlflow/experiments/get-by-name?experiment_name={EXPERIMENT}"
     try:
         with _direct(query, timeout=10) as answer:
-            experiment = json.load(answer)["experiment"]["experiment_id"]
+            experiment = json.load(answer)["experiment"]
+            lines = [runs_url(shown, experiment["experiment_id"])]
+            if view := newest_view({tag["key"]: tag["value"] for tag in experiment.get("tags", [])}):
+                lines.append(f"newest sweep, {view.name}: {runs_url(shown, experiment['experiment_id'], view.key)}")
     except (OSError, ValueError, KeyError, HTTPException):
         return f"{shown}/#/experiments?workflowType=machine_learning"
-    return runs_url(shown, experiment)
+    return "\n".join(lines)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from gramtune.sweep.faults import Fault, SpecError
 from gramtune.sweep.tracker import TrackerUnavailable
@@ -55,6 +55,16 @@ def default_uri(runs: Path) -> str:
     return f"sqlite:///{runs.absolute() / '.mlflow' / 'mlflow.db'}"
 
 
+def found_stores(start: Path) -> list[Path]:
+    """Folders of sweeps with an embedded store: in `start`, beside it, or in a folder around it; nearest first."""
+    found: list[Path] = []
+    for place in (start, *start.parents):
+        below = sorted(folder.parent.parent for folder in place.glob("*/.mlflow/mlflow.db")) if place == start else []
+        candidates = [place, place / "runs", *below]
+        found += [runs for runs in candidates if runs not in found and _exists(runs / ".mlflow" / "mlflow.db")]
+    return found
+
+
 def checked_uri(uri: str) -> str:
     """The tracking URI with a relative SQLite path made absolute. Raises SpecError for what cannot hold a sweep."""
     scheme = urlsplit(uri).scheme.partition("+")[0]
@@ -87,13 +97,10 @@ def artifact_root(uri: str, runs: Path) -> Path | None:
     return (file.parent if file else runs.absolute() / ".mlflow") / "artifacts"
 
 
-def runs_url(base: str, experiment_id: str, sweep_run: str | None = None) -> str:
-    """Page of the experiment's runs, or of one sweep's trials, in MLflow's web interface."""
+def runs_url(base: str, experiment_id: str, view: str | None = None) -> str:
+    """Page of the experiment's runs in MLflow's web interface, or of a view that is saved there."""
     page = f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
-    if sweep_run is None:
-        return page
-    condition = f"tags.mlflow.parentRunId = '{sweep_run}'"
-    return f"{page}&searchFilter={quote(condition)}"
+    return page if view is None else f"{page}&viewStateShareKey={view}"
 
 
 def redact(text: str, uri: str = "") -> str:

@@ -17,11 +17,15 @@ from gramtune.backends.mlflow_describe import (
     description,
     identity_tags,
     report_points,
+    run_name,
     started,
     trial_tags,
 )
+from gramtune.backends.mlflow_model import checked_model_name
+from gramtune.backends.mlflow_page import figure_markdown, store_datasets, store_files, store_model
 from gramtune.backends.mlflow_runs import PARENT, Point, StoredRun, SweepRuns
-from gramtune.backends.mlflow_store import Rejected, RunGone, checked_uri, is_server, redact, runs_url
+from gramtune.backends.mlflow_store import Rejected, RunGone, checked_uri, default_uri, is_server, redact, runs_url
+from gramtune.backends.mlflow_view import IMAGES, store_view, view_key
 from gramtune.paths import write_atomically
 from gramtune.sweep.plan import Plan
 from gramtune.sweep.results import VERSIONS_FILE
@@ -32,9 +36,6 @@ from gramtune.sweep.versions import versions
 
 SWEEP_RUN = ""
 """Key of the parent run."""
-IMAGES = "samples/fixed_noise"
-"""Key of the sample grids: the same noise at every step."""
-_TABLES = ("*.parquet", "*.csv", "*.yaml", "*.json", "*.txt")
 _MLFLOW_STATUS = {
     Status.COMPLETED: "FINISHED",
     Status.PRUNED: "FINISHED",
@@ -60,14 +61,17 @@ class _Snapshot(NamedTuple):
 
 
 class MlflowTracker:
-    """Keeps an MLflow store up to date with a sweep. Raises SpecError for a URI that cannot hold one.
+    """Keeps an MLflow store up to date with a sweep. `register` names the best generator in the model registry.
+
+    Raises SpecError for a URI that cannot hold a sweep, or a name that cannot be registered.
 
     Numbers go before files, so a store that takes no files still has every number. A run is closed last: a closed
     run is complete, and is not looked at again.
     """
 
-    def __init__(self, uri: str, folder: Path) -> None:
+    def __init__(self, uri: str, folder: Path, register: str | None = None) -> None:
         self._uri = checked_uri(uri)
+        self._register = checked_model_name(register) if register is not None else None
         self._folder = folder.absolute()
         self._runs: SweepRuns | None = None
         self._stored: dict[str, _Snapshot] = {}
@@ -78,6 +82,16 @@ class MlflowTracker:
     def link(self) -> str:
         """Page of the sweep's trials on a server; for a database its URI, without credentials."""
         return self._link
+
+    @property
+    def hint(self) -> str:
+        """How to look at a store that has no web page of its own; empty for a server."""
+        if is_server(self._uri):
+            return ""
+        if self._uri == default_uri(self._folder.parent):
+            runs = "" if self._folder.parent == Path("runs").absolute() else f" --runs {self._folder.parent}"
+            return f"; open with: gramtune ui{runs}"
+        return f"; open with: gramtune ui --tracking-uri {redact(self._uri)}"
 
     def sync(self, state: SweepState) -> None:
         """Stores everything in `state` that is not stored yet. Raises TrackerUnavailable."""
@@ -134,18 +148,18 @@ class MlflowTracker:
                 runs.set_status(run, "KILLED", _end(run, record.last))
                 self._stored.pop(name, None)
         parent = self._parent(runs, state)
-        for file in _files(folder, _TABLES):
-            runs.log_file(parent, file)
-        for file in _files(folder / "figures", ("*",)):
-            runs.log_file(parent, file, "figures")
+        store_files(runs, parent, state, folder)
+        store_datasets(runs, parent, state)
+        store_model(runs, parent, state, folder, self._register)
+        self._describe(runs, parent, state, figure_markdown(folder, parent.run_id))
         runs.set_status(parent, _sweep_status(state), int(time.time() * 1000))
 
     def _attached(self, state: SweepState) -> SweepRuns:
         if self._runs is None:
             self._runs = SweepRuns(self._uri, _sweep_id(self._folder), self._folder.parent)
-            parent = self._parent(self._runs, state)
+            store_view(self._runs, self._parent(self._runs, state), state)
             if is_server(self._uri):
-                self._link = runs_url(redact(self._uri), self._runs.experiment_id, parent.run_id)
+                self._link = runs_url(redact(self._uri), self._runs.experiment_id, view_key(self._runs.sweep_id))
         return self._runs
 
     def _parent(self, runs: SweepRuns, state: SweepState) -> StoredRun:
@@ -174,7 +188,7 @@ class MlflowTracker:
         run = runs.get(trial.name)
         if run is None:
             tags = {"gramtune.kind": "trial", PARENT: parent.run_id, "mlflow.user": parent.tags.get("mlflow.user", "")}
-            run = runs.create(trial.name, trial.name, started(record, time.time()), tags)
+            run = runs.create(trial.name, run_name(trial), started(record, time.time()), tags)
         if not snapshot.status.final:
             runs.set_status(run, "RUNNING")
         tags = trial_tags(snapshot.status, redact(snapshot.reason, self._uri), snapshot.last)
@@ -182,9 +196,14 @@ class MlflowTracker:
 
     def _store_summary(self, runs: SweepRuns, state: SweepState) -> None:
         parent = self._parent(runs, state)
-        runs.log(parent, best_points(state), tags={"mlflow.note.content": redact(description(state), self._uri)})
         if state.unfinished:
             runs.set_status(parent, "RUNNING")
+        if parent.status == "RUNNING":  # a closed one shows the figure, which `finish` puts there
+            self._describe(runs, parent, state, "")
+
+    def _describe(self, runs: SweepRuns, parent: StoredRun, state: SweepState, figure: str) -> None:
+        note = redact(description(state, figure), self._uri)
+        runs.log(parent, best_points(state), tags={"mlflow.note.content": note})
 
     def _store_files(self, runs: SweepRuns, record: TrialRecord, snapshot: _Snapshot) -> None:
         name = record.trial.name
@@ -224,12 +243,6 @@ def _versions(folder: Path, plan: Plan) -> dict[str, Any]:
     file = folder / VERSIONS_FILE
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else versions(plan)
     return found
-
-
-def _files(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
-    """Files directly in `folder`; a leading dot is a file that is just being written."""
-    found = (file for pattern in patterns for file in folder.glob(pattern))
-    return sorted(file for file in found if file.is_file() and not file.name.startswith("."))
 
 
 def _end(run: StoredRun, last: Report | None) -> int:

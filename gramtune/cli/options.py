@@ -16,6 +16,9 @@ TrackingUri = Annotated[
     str | None,
     typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow store [default: SQLite in --runs]."),
 ]
+Register = Annotated[
+    str | None, typer.Option("--register", help="Name under which MLflow's model registry takes the best generator.")
+]
 MaxConcurrent = Annotated[
     int | None, typer.Option("--max-concurrent", min=1, help="Trials at once [default: as many as fit].")
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gramtune.cli.options import Debug, MaxConcurrent, TrackingUri
+from gramtune.cli.options import Debug, MaxConcurrent, Register, TrackingUri
 
 
 def resume(
@@ -15,6 +15,7 @@ def resume(
     max_concurrent: MaxConcurrent = None,
     debug: Debug = False,
     tracking_uri: TrackingUri = None,
+    register: Register = None,
 ) -> None:
     """Go on with an interrupted sweep; finished trials are kept, others continue from their last checkpoint."""
     from functools import partial
@@ -22,5 +23,12 @@ def resume(
     from gramtune.api import resume_sweep
     from gramtune.cli.execute import execute
 
-    start = partial(resume_sweep, folder, debug=debug, max_concurrent=max_concurrent, tracking_uri=tracking_uri)
+    start = partial(
+        resume_sweep,
+        folder,
+        debug=debug,
+        max_concurrent=max_concurrent,
+        tracking_uri=tracking_uri,
+        register=register,
+    )
     raise typer.Exit(execute(start))

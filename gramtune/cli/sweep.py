@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gramtune.cli.options import Debug, MaxConcurrent, Runs, Settings, TrackingUri
+from gramtune.cli.options import Debug, MaxConcurrent, Register, Runs, Settings, TrackingUri
 
 
 def sweep(
@@ -24,6 +24,7 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, start nothing.")] = False,
     debug: Debug = False,
     tracking_uri: TrackingUri = None,
+    register: Register = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Run a sweep on this machine."""
@@ -41,5 +42,13 @@ def sweep(
     if dry_run:
         typer.echo("\n".join(plan_lines(plan, max_concurrent)))
         return
-    start = partial(run_sweep, plan, runs, debug=debug, max_concurrent=max_concurrent, tracking_uri=tracking_uri)
+    start = partial(
+        run_sweep,
+        plan,
+        runs,
+        debug=debug,
+        max_concurrent=max_concurrent,
+        tracking_uri=tracking_uri,
+        register=register,
+    )
     raise typer.Exit(execute(start))

@@ -7,16 +7,37 @@ from typing import Annotated
 
 import typer
 
-from gramtune.cli.options import Runs, TrackingUri
+from gramtune.cli.options import TrackingUri
 
 
 def ui(
     port: Annotated[int, typer.Option(help="Port on the loopback interface.")] = 5000,
     tracking_uri: TrackingUri = None,
-    runs: Runs = Path("runs"),
+    runs: Annotated[
+        Path | None,
+        typer.Option(envvar="GRAMTUNE_RUNS", help="Folder of all sweeps [default: the nearest one, here or above]."),
+    ] = None,
 ) -> None:
     """Open the results in MLflow, on this machine only."""
     from gramtune.backends.mlflow_server import serve
     from gramtune.backends.mlflow_store import default_uri
 
-    raise typer.Exit(serve(tracking_uri or default_uri(runs), port))
+    folder = runs or (Path("runs") if tracking_uri else _nearest())
+    raise typer.Exit(serve(tracking_uri or default_uri(folder), port, folder))
+
+
+def _nearest() -> Path:
+    """The nearest folder of sweeps; says which one, and which others there are. Raises SpecError if there is none."""
+    from gramtune.backends.mlflow_store import found_stores
+    from gramtune.sweep.faults import Fault, SpecError
+
+    here = Path.cwd()
+    found = found_stores(here)
+    if not found:
+        rule = "holds no sweep that MLflow knows, nor does a folder around it; name the folder of sweeps with --runs"
+        raise SpecError([Fault(str(here), rule)])
+    nearest, *others = found
+    typer.echo(f"the sweeps in {nearest}")
+    for other in others:
+        typer.echo(f"there are others: gramtune ui --runs {other}")
+    return nearest

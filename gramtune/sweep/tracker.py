@@ -24,7 +24,7 @@ class Tracker(Protocol):
         """
 
     def finish(self, state: SweepState, folder: Path) -> None:
-        """Stores the figures, tables and files of the sweep's folder and closes its runs. Raises TrackerUnavailable."""
+        """As `sync`; then stores the figures, tables and files of the sweep's folder and closes its runs."""
 
     @property
     def link(self) -> str:
@@ -38,23 +38,23 @@ class TrackerThread:
         self._tracker, self._state, self._say, self._every = tracker, state, say, every
         self._stop = threading.Event()
         self._down = False
+        self._folder: Path | None = None
+        self._complete = False
         self._thread = threading.Thread(target=self._run, name="tracker", daemon=True)
         self._thread.start()
 
-    def close(self, folder: Path, timeout: float = 60.0) -> bool:
+    def close(self, folder: Path, timeout: float = 120.0) -> bool:
         """Stores what is left, within `timeout` seconds; False, and a line that says how to go on, if it cannot."""
+        self._folder = folder
         self._stop.set()
-        self._thread.join(timeout)
+        try:
+            self._thread.join(timeout)
+        except KeyboardInterrupt:
+            self._say(f"tracking: interrupted; nothing is lost, finish with: gramtune sync {folder}")
+            return False
         if self._thread.is_alive():
             self._say(f"tracking: not finished after {timeout:.0f} s; finish with: gramtune sync {folder}")
-            return False
-        try:
-            self._tracker.sync(self._state)
-            self._tracker.finish(self._state, folder)
-        except TrackerUnavailable as error:
-            self._say(f"tracking: {error}; nothing is lost, finish with: gramtune sync {folder}")
-            return False
-        return True
+        return self._complete
 
     def _run(self) -> None:
         version = -1
@@ -65,6 +65,16 @@ class TrackerThread:
             if self._attempt():
                 version = newest
             self._stop.wait(self._every)
+        self._finish()
+
+    def _finish(self) -> None:
+        assert self._folder is not None, "close sets it"
+        try:
+            self._tracker.finish(self._state, self._folder)
+        except TrackerUnavailable as error:
+            self._say(f"tracking: {error}; nothing is lost, finish with: gramtune sync {self._folder}")
+        else:
+            self._complete = True
 
     def _attempt(self) -> bool:
         try:

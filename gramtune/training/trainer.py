@@ -89,12 +89,9 @@ class Trainer:
 
         Raises CheckpointError if the file is damaged or of another configuration.
         """
-        try:
+        with reading_checkpoint(path):
             content = torch.load(path, map_location="cpu", weights_only=True)
             self.load_state_dict(content["trainer"])
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
-            reason = next(iter(str(error).splitlines()), "the file ends too early")  # EOFError says nothing
-            raise CheckpointError(f"checkpoint {path}: {reason}") from error
         attachment: dict[str, Any] = content["attachment"]
         return attachment
 
@@ -112,6 +109,18 @@ class Trainer:
         except ArithmeticError as error:
             self.replicates.end(i, f"{error} at step {self.step}")
             return {}
+
+
+@contextmanager
+def reading_checkpoint(path: Path) -> Iterator[None]:
+    """Turns what a damaged checkpoint, or one of another configuration, makes of the block into CheckpointError."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        reason = next(iter(str(error).splitlines()), "the file ends too early")  # EOFError says nothing
+        raise CheckpointError(f"checkpoint {path}: {reason}") from error
 
 
 def _transpose(rows: list[dict[str, float]]) -> PerReplicate:

@@ -1,0 +1,150 @@
+"""The best generator of a sweep as an MLflow model: an exported graph, which needs torch and nothing of ours."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from gramtune.backends.mlflow_runs import SWEEP_ID, TRIAL_ID, StoredRun, SweepRuns
+from gramtune.backends.mlflow_store import RunGone, translated
+from gramtune.sweep.faults import Fault, SpecError
+from gramtune.sweep.state import SweepState, TrialRecord
+from gramtune.sweep.trial import checkpoints, trial_folder
+from gramtune.training.generator import load_generator
+from gramtune.training.seeds import stream
+
+MODEL = "generator"
+"""Name of the logged model: `runs:/<parent run>/generator`."""
+DIGEST = "gramtune.digest"
+"""Tag of a model and of its version in the registry: which weights these are."""
+_EXAMPLE = 2
+"""Noise vectors of the input example; with one, torch.export would take the batch size for a constant."""
+
+
+class BestGenerator(NamedTuple):
+    """The generator behind the best value of the primary metric: one replicate of the best trial."""
+
+    record: TrialRecord
+    replicate: int
+    file: Path
+
+
+def checked_model_name(name: str) -> str:
+    """The name if the registry takes it. Raises SpecError."""
+    if not re.fullmatch(r"[\w. -]{1,250}", name) or not name.strip(". "):
+        rule = "should be letters, digits, spaces and . _ - only, 250 at most; for example gram-digits"
+        raise SpecError([Fault("--register", f"{name!r} is no name for a model; it {rule}")])
+    return name
+
+
+def best_generator(state: SweepState, folder: Path) -> BestGenerator | None:
+    """The best replicate of the best completed trial; None where there is none, or its checkpoint is gone."""
+    best, metric = state.best, state.plan.metric
+    if best is None or best.last is None:
+        return None
+    sign = 1 if state.plan.config.directions[metric] == "min" else -1
+    scored = [(sign * value, i) for i, value in enumerate(best.last.metrics[metric]) if value is not None]
+    files = checkpoints(trial_folder(folder, best.trial.name))
+    return BestGenerator(best, min(scored)[1], files[0]) if scored and files else None
+
+
+def log_generator(runs: SweepRuns, parent: StoredRun, trial: StoredRun, best: BestGenerator) -> str:
+    """Stores the generator as a model of the parent run, once, and returns its id.
+
+    Raises CheckpointError for a damaged file, and what the store raises.
+    """
+    generator = load_generator(best.record.trial.config, best.file, best.replicate)
+    digest = _digest(generator)
+    model = _find_or_create(runs, parent, best, digest)
+    if str(model.status) != "READY":
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / MODEL
+            _export(generator, best, folder, parent.run_id, model.model_id)
+            with translated(runs.uri):
+                runs.client.log_model_artifacts(model.model_id, str(folder))
+                runs.client.finalize_logged_model(model.model_id, "READY")
+    for run in (parent, trial):
+        _link(runs, run, model.model_id, best)
+    return str(model.model_id)
+
+
+def register_generator(runs: SweepRuns, parent: StoredRun, model_id: str, name: str) -> None:
+    """Makes the model a version of the registered model `name`, unless the same weights are one already."""
+    with translated(runs.uri):
+        model = runs.client.get_logged_model(model_id)
+    digest = model.tags[DIGEST]
+    try:
+        with translated(runs.uri):
+            runs.client.get_registered_model(name)
+    except RunGone:
+        with translated(runs.uri):
+            runs.client.create_registered_model(name)
+    with translated(runs.uri):
+        versions = runs.client.search_model_versions(f"name = '{name}'")
+        if not any(version.tags.get(DIGEST) == digest for version in versions):
+            tags = {SWEEP_ID: runs.sweep_id, TRIAL_ID: model.tags[TRIAL_ID], DIGEST: digest}
+            # Not models:/<id>: MLflow 3.17 looks that up in the process's default store, whichever client asks.
+            source = model.artifact_location
+            runs.client.create_model_version(name, source, run_id=parent.run_id, tags=tags, model_id=model_id)
+
+
+def _find_or_create(runs: SweepRuns, parent: StoredRun, best: BestGenerator, digest: str) -> Any:
+    """The stored model of these weights, complete or not; a new one where there is none."""
+    condition = f"name = '{MODEL}' AND tags.`{DIGEST}` = '{digest}' AND tags.`{SWEEP_ID}` = '{runs.sweep_id}'"
+    with translated(runs.uri):
+        for found in runs.client.search_logged_models([runs.experiment_id], condition):
+            if found.source_run_id == parent.run_id:
+                return found
+        tags = {SWEEP_ID: runs.sweep_id, TRIAL_ID: best.record.trial.name, DIGEST: digest}
+        tags["gramtune.replicate"] = str(best.replicate)
+        params = {key: str(value) for key, value in best.record.trial.assignment.items()}
+        return runs.client.create_logged_model(runs.experiment_id, MODEL, parent.run_id, tags, params, "generator")
+
+
+def _link(runs: SweepRuns, run: StoredRun, model_id: str, best: BestGenerator) -> None:
+    """Shows the model on the page of the run, once."""
+    from mlflow.entities import LoggedModelOutput
+
+    with translated(runs.uri):
+        outputs = runs.client.get_run(run.run_id).outputs
+        if model_id not in {output.model_id for output in (outputs.model_outputs if outputs else [])}:
+            step = best.record.last.step if best.record.last else 0
+            runs.client.log_outputs(run.run_id, [LoggedModelOutput(model_id, step)])
+
+
+def _export(generator: nn.Module, best: BestGenerator, folder: Path, run_id: str, model_id: str) -> None:
+    """Writes the model with signature (noise [-1, h] → samples [-1, *shape]) and an input example."""
+    import mlflow.pytorch
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    config = best.record.trial.config
+    noise = config.network.noise(_EXAMPLE, stream(config.training.seed, "input example")).numpy()
+    signature = ModelSignature(
+        Schema([TensorSpec(noise.dtype, (-1, config.network.noise_dim), "noise")]),
+        Schema([TensorSpec(noise.dtype, (-1, *config.data.shape), "samples")]),
+    )
+    mlflow.pytorch.save_model(
+        generator,
+        str(folder),
+        mlflow_model=Model(run_id=run_id, model_id=model_id),
+        signature=signature,
+        input_example=noise,
+        pip_requirements=[f"mlflow=={mlflow.__version__}", f"torch=={torch.__version__.partition('+')[0]}"],
+        serialization_format="pt2",  # a graph and its weights: pickled classes would break where ours are missing
+    )
+
+
+def _digest(generator: nn.Module) -> str:
+    """SHA-256 of the weights and their names."""
+    digest = hashlib.sha256()
+    for name, tensor in generator.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
