@@ -57,12 +57,10 @@ def default_uri(runs: Path) -> str:
 
 def found_stores(start: Path) -> list[Path]:
     """Folders of sweeps with an embedded store: in `start`, beside it, or in a folder around it; nearest first."""
-    found: list[Path] = []
-    for place in (start, *start.parents):
-        below = sorted(folder.parent.parent for folder in place.glob("*/.mlflow/mlflow.db")) if place == start else []
-        candidates = [place, place / "runs", *below]
-        found += [runs for runs in candidates if runs not in found and _exists(runs / ".mlflow" / "mlflow.db")]
-    return found
+    children = sorted(folder for folder in start.iterdir() if folder.is_dir())
+    around = [runs for place in start.parents for runs in (place, place / "runs")]
+    candidates = dict.fromkeys((start, start / "runs", *children, *around))
+    return [runs for runs in candidates if _exists(runs / ".mlflow" / "mlflow.db")]
 
 
 def checked_uri(uri: str) -> str:
