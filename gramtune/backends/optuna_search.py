@@ -28,7 +28,7 @@ from pydantic import ValidationError
 from gramtune.sweep.plan import PlannedTrial, planned
 from gramtune.sweep.space import Domain
 from gramtune.sweep.spec import Search
-from gramtune.sweep.state import Status, SweepState, TrialRecord
+from gramtune.sweep.state import Report, Status, SweepState, TrialRecord, summarise
 
 FILE = "study.journal"
 """Open it with `optuna-dashboard`, or `optuna.load_study` on its JournalStorage; the study has the sweep's name."""
@@ -68,7 +68,9 @@ class OptunaProposer:
             directions=[{"min": "minimize", "max": "maximize"}[direction] for direction in directions],
             load_if_exists=True,
         )
-        self._trials = self._known()
+        self._trials: dict[str, optuna.Trial] = {}
+        self._orphans: list[optuna.Trial] = []
+        self._recall()
         self._catch_up()
 
     def propose(self) -> PlannedTrial | None:
@@ -76,7 +78,7 @@ class OptunaProposer:
         if len(self._trials) >= self._sweep.search.samples:  # those that were handed out and have not begun, too
             return None
         for _ in range(_REPEATS):
-            trial = self._ask()
+            trial = self._orphans.pop(0) if self._orphans else self._ask()
             try:
                 proposal = planned(self._sweep, self._suggest(trial))
             except ValidationError as error:  # legal values whose combination is not: only some were tried before
@@ -93,9 +95,8 @@ class OptunaProposer:
     def learn(self, record: TrialRecord) -> None:
         """Reports the newest value to the study, and the end."""
         trial = self._trials[record.trial.name]
-        summary = record.summary(self._state.plan.metric)
-        if record.last and summary and len(self._state.plan.metrics) == 1:  # Optuna keeps curves of one metric only
-            trial.report(summary.mean, record.last.step)
+        if record.last:
+            self._report(trial, record.last)
         if record.status.final:
             self._tell(trial, record)
 
@@ -104,7 +105,9 @@ class OptunaProposer:
         points = self._sweep.search.points
         if index < len(points) and not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             self._study.enqueue_trial({key: _encoded(value) for key, value in points[index].items()})
-        self._study.sampler = make_sampler(self._sweep.search, len(self._study.get_trials(deepcopy=False)))
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        number = waiting[0].number if waiting else len(self._study.get_trials(deepcopy=False))
+        self._study.sampler = make_sampler(self._sweep.search, number)
         return self._study.ask()
 
     def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
@@ -131,26 +134,43 @@ class OptunaProposer:
         told = values if state == TrialState.COMPLETE else None
         self._study.tell(trial, told, state=state, skip_if_finished=True)
 
-    def _known(self) -> dict[str, optuna.Trial]:
-        """The study's trials of an earlier driver, by our names."""
-        known: dict[str, optuna.Trial] = {}
+    def _report(self, trial: optuna.Trial, report: Report) -> None:
+        summary = summarise(report.metrics.get(self._state.plan.metric, []))
+        if summary and len(self._state.plan.metrics) == 1:  # Optuna keeps curves of one metric only
+            trial.report(summary.mean, report.step)
+
+    def _recall(self) -> None:
+        """The study's trials of an earlier driver: those of the sweep by our names, those that never began to go on."""
         for frozen in self._study.get_trials(deepcopy=False):
-            if "trial" in frozen.user_attrs and frozen.user_attrs["trial"] in self._state.records:
-                known[frozen.user_attrs["trial"]] = optuna.Trial(self._study, frozen._trial_id)
+            name = frozen.user_attrs.get("trial")
+            if name in self._state.records:
+                self._trials[name] = optuna.Trial(self._study, frozen._trial_id)
             elif frozen.state == TrialState.RUNNING:  # asked for, but the driver died before the trial began
-                self._study.tell(frozen.number, state=TrialState.FAIL)
-        return known
+                self._study.sampler = make_sampler(self._sweep.search, frozen.number)
+                self._orphans.append(optuna.Trial(self._study, frozen._trial_id))
 
     def _catch_up(self) -> None:
         """Tells the study what the journal knows and the study does not: it is the journal that is written first."""
         for name, record in self._state.records.items():
             if name not in self._trials:
-                self._trials[name] = self._study.ask(
-                    {key: distribution(self._sweep.space[key]) for key in record.trial.assignment}
-                )
-            unfinished = self._trials[name].storage.get_trial(self._trials[name]._trial_id).state == TrialState.RUNNING
-            if unfinished and record.status.final:
-                self._tell(self._trials[name], record)
+                self._trials[name] = self._again(record)
+            trial = self._trials[name]
+            stored = trial.storage.get_trial(trial._trial_id)
+            if stored.state != TrialState.RUNNING:
+                continue
+            for step, report in sorted(record.reports.items()):
+                if step not in stored.intermediate_values:
+                    self._report(trial, report)
+            if record.status.final:
+                self._tell(trial, record)
+
+    def _again(self, record: TrialRecord) -> optuna.Trial:
+        """A trial of the study, which has lost it, with the values that it had."""
+        assignment = record.trial.assignment
+        self._study.enqueue_trial({key: _encoded(value) for key, value in assignment.items()})
+        trial = self._study.ask({key: distribution(self._sweep.space[key]) for key in assignment})
+        trial.set_user_attr("trial", record.trial.name)
+        return trial
 
 
 def make_sampler(search: Search, number: int) -> BaseSampler:
