@@ -8,20 +8,20 @@ result.frame  # tidy: one row per trial, replicate, step and metric
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
 from gramtune.paths import DiskFull, data_root, write_atomically
+from gramtune.sweep.capacity import Capacity, grant, here
 from gramtune.sweep.conductor import Conductor, NothingNew, Proposer
 from gramtune.sweep.faults import Fault, SpecError
 from gramtune.sweep.in_process import InProcessRunner, Runner
 from gramtune.sweep.journal import load_state
 from gramtune.sweep.load import load_sweep
-from gramtune.sweep.local_resources import grant
 from gramtune.sweep.plan import Plan, make_plan
 from gramtune.sweep.results import results_frame, trials_frame, write_sweep, write_tables, write_versions
 from gramtune.sweep.spec import Sweep
@@ -61,6 +61,7 @@ def run_sweep(
     runs: Path | str = "runs",
     *,
     debug: bool = False,
+    address: str | None = None,
     max_concurrent: int | None = None,
     tracking_uri: str | None = None,
     register: str | None = None,
@@ -69,21 +70,24 @@ def run_sweep(
 ) -> Result:
     """Runs a sweep in a new folder `runs`/<name>. Raises SpecError for bad input, or if the folder is there already.
 
-    `debug`: in this process, without Ray. `register`: name of the best generator in the model registry. `say` gets
-    lines for the user; `watch` wraps the run, with its live state.
+    `debug`: in this process, without Ray. `address`: on the running Ray there, else on one of this machine.
+    `register`: name of the best generator in the model registry. `say` gets lines for the user; `watch` wraps the run,
+    with its live state.
     """
     plan = sweep if isinstance(sweep, Plan) else _planned(sweep)
-    grant(plan.sweep.resources)
     folder = Path(runs) / plan.sweep.name
     tracker = make_tracker(folder, tracking_uri, register)
-    _start_folder(plan, folder)
-    return _run(plan, folder, debug, max_concurrent, tracker, say, watch)
+    with place(address, Path(runs), debug) as capacity:
+        grant(plan.sweep.resources, capacity)
+        _start_folder(plan, folder)
+        return _run(plan, folder, _runner(debug, max_concurrent, capacity, say), tracker, say, watch)
 
 
 def resume_sweep(
     folder: Path | str,
     *,
     debug: bool = False,
+    address: str | None = None,
     max_concurrent: int | None = None,
     tracking_uri: str | None = None,
     register: str | None = None,
@@ -96,7 +100,26 @@ def resume_sweep(
     """
     plan = existing_plan(Path(folder))
     tracker = make_tracker(Path(folder), tracking_uri, register)
-    return _run(plan, Path(folder), debug, max_concurrent, tracker, say, watch)
+    with place(address, Path(folder).parent, debug) as capacity:
+        grant(plan.sweep.resources, capacity)
+        return _run(plan, Path(folder), _runner(debug, max_concurrent, capacity, say), tracker, say, watch)
+
+
+@contextmanager
+def place(address: str | None, runs: Path, debug: bool = False) -> Iterator[Capacity]:
+    """What a sweep can use: this machine, or the running Ray at `address`, joined until the block ends.
+
+    Raises SpecError if that cannot be joined, or if `runs` is not one folder for all its nodes.
+    """
+    if address is None:
+        yield here()
+        return
+    if debug:
+        raise SpecError([Fault("--debug", "runs in this process alone: leave out --address")])
+    from gramtune.backends.ray_session import joined
+
+    with joined(address, runs) as capacity:
+        yield capacity
 
 
 def existing_plan(folder: Path) -> Plan:
@@ -140,8 +163,7 @@ def _start_folder(plan: Plan, folder: Path) -> None:
 def _run(
     plan: Plan,
     folder: Path,
-    debug: bool,
-    max_concurrent: int | None,
+    runner: Runner,
     tracker: MlflowTracker,
     say: Say,
     watch: Watch,
@@ -153,7 +175,7 @@ def _run(
     thread = TrackerThread(tracker, state, say)
     with watch(state):
         conductor = Conductor(state, folder, _proposer(state, folder))
-        _runner(debug, max_concurrent, say).run(conductor)
+        runner.run(conductor)
     _report(conductor, say)
     if thread.close(folder):
         say(f"MLflow: {tracker.link}{tracker.hint}")
@@ -191,9 +213,9 @@ def _proposer(state: SweepState, folder: Path) -> Proposer:
     return OptunaProposer(state, folder)
 
 
-def _runner(debug: bool, max_concurrent: int | None, say: Say) -> Runner:
+def _runner(debug: bool, max_concurrent: int | None, capacity: Capacity, say: Say) -> Runner:
     if debug:
         return InProcessRunner()
     from gramtune.backends.ray_runner import RayRunner
 
-    return RayRunner(say, max_concurrent)
+    return RayRunner(say, max_concurrent, capacity)

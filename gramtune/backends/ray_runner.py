@@ -9,20 +9,22 @@ from gramtune.backends.quiet_ray import ray, tune
 from gramtune.backends.ray_adapters import ConductedCallback, ConductedSearcher, ConductedStopper, trial_name
 from gramtune.backends.ray_trainable import GramTrainable
 from gramtune.paths import data_root
+from gramtune.sweep.capacity import Capacity, Grant, at_once, grant, here
 from gramtune.sweep.conductor import Conductor
-from gramtune.sweep.local_resources import Grant, at_once, grant
 from gramtune.sweep.plan import PlannedTrial
 
 
 class RayRunner:
-    """The Runner on a local Ray: the one that this process is connected to, else one that lives as long as the run."""
+    """The Runner on the Ray that this process is connected to, else on a local one that lives as long as the run."""
 
-    def __init__(self, say: Callable[[str], None], max_concurrent: int | None = None) -> None:
-        self._say, self._max_concurrent = say, max_concurrent
+    def __init__(
+        self, say: Callable[[str], None], max_concurrent: int | None = None, capacity: Capacity | None = None
+    ) -> None:
+        self._say, self._max_concurrent, self._capacity = say, max_concurrent, capacity or here()
 
     def run(self, conductor: Conductor) -> None:
-        """See `Runner`. Raises SpecError if this machine cannot hold one trial."""
-        share = grant(conductor.state.plan.sweep.resources)
+        """See `Runner`. Raises SpecError if no node can hold one trial."""
+        share = grant(conductor.state.plan.sweep.resources, self._capacity)
         if share.note:
             self._say(share.note)
         ours = not ray.is_initialized()
@@ -42,7 +44,7 @@ class RayRunner:
             tune_config=tune.TuneConfig(
                 search_alg=ConductedSearcher(conductor, planned),
                 num_samples=-1,
-                max_concurrent_trials=at_once(conductor.state.plan.size, share, self._max_concurrent),
+                max_concurrent_trials=at_once(conductor.state.plan.size, share, self._capacity, self._max_concurrent),
                 reuse_actors=True,
                 trial_name_creator=trial_name,
                 trial_dirname_creator=trial_name,

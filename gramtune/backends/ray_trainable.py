@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
         """Called once per actor; the keywords come through `tune.with_parameters`."""
         self._sweep = Sweep.model_validate(sweep)
         self._folder, self._root = Path(folder), Path(root)
+        if not self._folder.is_dir():  # a node that came after the sweep had checked all others
+            raise FileNotFoundError(f"{folder} is not there on {socket.gethostname()}: all nodes must share it")
         torch.set_num_threads(self._sweep.resources.cpu)
         self.reset_config(config)
 

@@ -22,4 +22,8 @@ Register = Annotated[
 MaxConcurrent = Annotated[
     int | None, typer.Option("--max-concurrent", min=1, help="Trials at once [default: as many as fit].")
 ]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Join the Ray that runs there: HOST:PORT of its head, or auto [default: one of this machine]."),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Run in this process, without Ray; same numbers.")]

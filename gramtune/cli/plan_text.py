@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from gramtune.cli.text import duration
 from gramtune.paths import data_root
-from gramtune.sweep.local_resources import at_once, cores, grant
+from gramtune.sweep.capacity import Capacity, at_once, grant
 from gramtune.sweep.plan import Plan, estimate, separable_gap
 
 
-def plan_lines(plan: Plan, max_concurrent: int | None) -> list[str]:
+def plan_lines(plan: Plan, max_concurrent: int | None, capacity: Capacity) -> list[str]:
     """What would run, how much at once, how long, and which differences the replicates could tell apart."""
-    sweep, training, share = plan.sweep, plan.config.training, grant(plan.sweep.resources)
-    together = at_once(plan.size, share, max_concurrent)
+    sweep, training, share = plan.sweep, plan.config.training, grant(plan.sweep.resources, capacity)
+    together = at_once(plan.size, share, capacity, max_concurrent)
     guess = estimate(plan, data_root())
     total = -(-plan.size // together) * guess.seconds_per_trial
     facts = [
@@ -19,7 +19,7 @@ def plan_lines(plan: Plan, max_concurrent: int | None) -> list[str]:
         ("", f"evaluated every {training.eval_every} steps with {training.eval_samples} samples"),
         ("metric", f"{plan.metric} ({plan.config.directions[plan.metric]}imised)"),
         ("search", f"{sweep.search.name}; pruner: {sweep.pruner.name}"),
-        ("resources", f"{share.cpu} CPU and {share.gpu:g} GPU per trial, {together} at once on {cores()} cores"),
+        ("resources", f"{share.cpu} CPU and {share.gpu:g} GPU per trial, {together} at once on {_machines(capacity)}"),
         *([("", share.note)] if share.note else []),
         ("time", f"about {duration(guess.seconds_per_trial)} per trial, {duration(total)} in all, without start-up"),
         ("", f"measured: {guess.measured_steps} CPU steps of the first and the last trial"),
@@ -32,6 +32,15 @@ def plan_lines(plan: Plan, max_concurrent: int | None) -> list[str]:
         *_aligned([(key, domain.describe()) for key, domain in sweep.space.items()], indent="  "),
         *_aligned(facts),
     ]
+
+
+def _machines(capacity: Capacity) -> str:
+    """`2 cores`, `3 nodes, 24 cores and 4 GPUs`, or that nobody knows beforehand."""
+    if not capacity.nodes:
+        return "as many nodes as the autoscaler starts"
+    nodes, cpu = sum(n.number for n in capacity.nodes), sum(n.number * n.cpu for n in capacity.nodes)
+    gpu = sum(n.number * n.gpu for n in capacity.nodes)
+    return ("" if capacity.local else f"{nodes} nodes, ") + f"{cpu} cores" + (f" and {gpu} GPUs" if gpu else "")
 
 
 def _aligned(facts: list[tuple[str, str]], indent: str = "") -> list[str]:

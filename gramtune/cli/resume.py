@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from gramtune.cli.options import Debug, MaxConcurrent, Register, TrackingUri
+from gramtune.cli.options import Address, Debug, MaxConcurrent, Register, TrackingUri
 
 
 def resume(
     folder: Annotated[Path, typer.Argument(help="The sweep's folder, for example runs/critic-dim.")],
     max_concurrent: MaxConcurrent = None,
+    address: Address = None,
     debug: Debug = False,
     tracking_uri: TrackingUri = None,
     register: Register = None,
@@ -27,6 +28,7 @@ def resume(
         resume_sweep,
         folder,
         debug=debug,
+        address=address,
         max_concurrent=max_concurrent,
         tracking_uri=tracking_uri,
         register=register,

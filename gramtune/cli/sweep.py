@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gramtune.cli.options import Debug, MaxConcurrent, Register, Runs, Settings, TrackingUri
+from gramtune.cli.options import Address, Debug, MaxConcurrent, Register, Runs, Settings, TrackingUri
 
 
 def sweep(
@@ -22,15 +22,16 @@ def sweep(
     name: Annotated[str | None, typer.Option(help="Name of the sweep and its folder.")] = None,
     max_concurrent: MaxConcurrent = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, start nothing.")] = False,
+    address: Address = None,
     debug: Debug = False,
     tracking_uri: TrackingUri = None,
     register: Register = None,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Run a sweep on this machine."""
+    """Run a sweep on this machine, or on a running Ray."""
     from functools import partial
 
-    from gramtune.api import run_sweep
+    from gramtune.api import place, run_sweep
     from gramtune.cli.execute import execute
     from gramtune.cli.plan_text import plan_lines
     from gramtune.paths import data_root
@@ -40,13 +41,15 @@ def sweep(
     loaded = load_sweep(space, Overrides(base, name, replicates, samples, time_budget, tuple(settings or ())))
     plan = make_plan(loaded, data_root(), space)
     if dry_run:
-        typer.echo("\n".join(plan_lines(plan, max_concurrent)))
+        with place(address, runs) as capacity:
+            typer.echo("\n".join(plan_lines(plan, max_concurrent, capacity)))
         return
     start = partial(
         run_sweep,
         plan,
         runs,
         debug=debug,
+        address=address,
         max_concurrent=max_concurrent,
         tracking_uri=tracking_uri,
         register=register,

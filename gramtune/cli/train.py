@@ -24,16 +24,16 @@ def train(
 
     from gramtune.cli.train_view import run_with_progress
     from gramtune.paths import data_root
+    from gramtune.sweep.capacity import claim, grant, here
     from gramtune.sweep.faults import Fault, SpecError
     from gramtune.sweep.load import load_config
-    from gramtune.sweep.local_resources import claim, grant
     from gramtune.sweep.plan import config_faults
     from gramtune.sweep.spec import Resources
     from gramtune.sweep.trial import TrialRun
 
     trial = load_config(config, (*(settings or ()), f"training.replicates={replicates}"))
     faults = [Fault(str(config), message) for message in config_faults(trial, data_root())]
-    share = grant(Resources(cpu=threads, gpu=int(gpu)))
+    share = grant(Resources(cpu=threads, gpu=int(gpu)), here())
     folder = runs / (name or f"train-{config.stem}")
     described = folder / "config.json"
     text = trial.model_dump_json(indent=2)

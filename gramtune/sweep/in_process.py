@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 
 from gramtune.paths import DiskFull, data_root
+from gramtune.sweep.capacity import claim, grant, here
 from gramtune.sweep.conductor import Conductor
-from gramtune.sweep.local_resources import claim, grant
 from gramtune.sweep.plan import PlannedTrial
 from gramtune.sweep.trial import TrialRun, trial_folder
 
@@ -26,7 +26,7 @@ class InProcessRunner:
 
     def run(self, conductor: Conductor) -> None:
         """See `Runner`."""
-        device = claim(grant(conductor.state.plan.sweep.resources))
+        device = claim(grant(conductor.state.plan.sweep.resources, here()))
         try:
             while trial := conductor.next():
                 _run_trial(trial, conductor, device)

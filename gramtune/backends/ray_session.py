@@ -1,0 +1,160 @@
+"""Joining a Ray that is running: its nodes, and whether a sweep can work there, before anything starts."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gramtune.backends.quiet_ray import ray
+from gramtune.sweep.capacity import Capacity, Node
+from gramtune.sweep.faults import Fault, SpecError
+
+_REACHABLE = 10.0
+"""Seconds to connect to the head."""
+_PROBE = 120.0
+"""Seconds for a node to start a worker and answer; a cold one imports torch from a network disk."""
+_BOOTSTRAP = "~/ray_bootstrap_config.yaml"
+"""Where `ray up` leaves the cluster's file on the head: node types of which no node may be there yet."""
+_KUBERAY = "RAY_CLUSTER_NAME"
+"""Variable that the KubeRay operator sets in its pods; how many more it may start, only Kubernetes knows."""
+
+
+@contextmanager
+def joined(address: str, runs: Path) -> Iterator[Capacity]:
+    """This process as a driver of the Ray at `address` (`auto`: the one of this machine); what there is to use.
+
+    Raises SpecError if there is none that this process can join, or if `runs` is not the same folder on all its nodes.
+    """
+    if fault := _unreachable(address):
+        raise SpecError([Fault("--address", fault)])
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError) as error:  # ray.exceptions.RayError is none of these
+        raise SpecError([Fault("--address", f"{address}: {_first_line(error)}")]) from None
+    except ray.exceptions.RayError as error:
+        raise SpecError([Fault("--address", f"{address}: {_first_line(error)}")]) from None
+    try:
+        _check_shared(runs)
+        yield capacity()
+    finally:
+        ray.shutdown()
+
+
+def alive_nodes() -> list[dict[str, Any]]:
+    """Ray's descriptions of the nodes that are up."""
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def capacity() -> Capacity:
+    """The nodes of the Ray that this process is connected to; where it starts nodes on demand, those it may start."""
+    where = f"the Ray at {ray.get_runtime_context().gcs_address}"
+    if _KUBERAY in os.environ:
+        return Capacity((), where, local=False)
+    bootstrap = Path(_BOOTSTRAP).expanduser()
+    promised = node_types(yaml.safe_load(bootstrap.read_text(encoding="utf-8"))) if bootstrap.is_file() else ()
+    return Capacity(promised or tuple(_node(node["Resources"]) for node in alive_nodes()), where, local=False)
+
+
+def node_types(config: dict[str, Any]) -> tuple[Node, ...]:
+    """The machines that a cluster file of Ray's launcher allows for; none if it names no resources (on-premises)."""
+    nodes = []
+    for name, kind in config.get("available_node_types", {}).items():
+        most = kind.get("max_workers", config["max_workers"]) + (name == config["head_node_type"])
+        nodes.append(_node(kind.get("resources", {}))._replace(number=most))
+    return tuple(node for node in nodes if node.cpu)
+
+
+def _node(resources: dict[str, float]) -> Node:
+    return Node(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
+
+
+def on_every_node(function: Any, *arguments: Any) -> list[tuple[str, Any]]:
+    """Address and `function(*arguments)` of each node that is up; an error of Ray's stands for no answer.
+
+    It takes no CPU, so that a busy cluster answers too.
+    """
+    refs = []
+    for node in alive_nodes():
+        there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        remote = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(function)
+        refs.append((node["NodeManagerAddress"], remote.remote(*arguments)))
+    return [(address, _answer(ref)) for address, ref in refs]
+
+
+def _answer(ref: Any) -> Any:
+    try:
+        return ray.get(ref, timeout=_PROBE)
+    except ray.exceptions.RayError as error:
+        return error
+
+
+def _unreachable(address: str) -> str:
+    """What is wrong with an address, where that can be told without Ray, whose own wait is long."""
+    if address == "auto":
+        return ""
+    host, separator, port = address.rpartition(":")
+    if "://" in address or not separator or not port.isdecimal():
+        return f"{address} should be auto or HOST:PORT of the head; from outside the cluster, use gramtune launch"
+    try:
+        socket.create_connection((host, int(port)), _REACHABLE).close()
+    except (OSError, OverflowError) as error:
+        return f"nothing answers at {address}: {error}"
+    return ""
+
+
+def _check_shared(runs: Path) -> None:
+    """A file of the driver must be readable on every node, and one of every node by the driver. Raises SpecError."""
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        probe = runs.absolute() / f".shared-{uuid.uuid4().hex}"
+        probe.mkdir()
+    except OSError as error:
+        raise SpecError([Fault("--runs", f"{runs} cannot be written: {error.strerror or error}")]) from None
+    try:
+        (probe / "driver").write_text(probe.name)
+        answers = on_every_node(_leave_mark, str(probe), probe.name)
+        faults = [fault for node, answer in answers if (fault := _not_shared(node, answer, probe))]
+    finally:
+        for path in probe.iterdir():
+            path.unlink()
+        probe.rmdir()
+    if faults:
+        raise SpecError(faults)
+
+
+def _leave_mark(folder: str, token: str) -> str | None:
+    """On a node: reads the driver's file, writes one; returns the name of that, None if it does not see the first."""
+    driver = Path(folder) / "driver"
+    try:
+        if driver.read_text() != token:
+            return None
+        mark = driver.with_name(uuid.uuid4().hex)
+        mark.write_text(token)
+    except OSError:
+        return None
+    return mark.name
+
+
+def _not_shared(node: str, answer: Any, probe: Path) -> Fault | None:
+    if isinstance(answer, ray.exceptions.RayError):
+        return Fault("--address", f"node {node} cannot run gramtune: {_last_line(answer)}; gramtune doctor tells more")
+    if answer is not None and (probe / answer).is_file():
+        return None
+    rule = "results of a sweep on several nodes need a folder that all of them share (NFS, EFS, Filestore)"
+    return Fault("--runs", f"{probe.parent} is not the same folder on node {node}: {rule}")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
