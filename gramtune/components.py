@@ -75,6 +75,10 @@ class Objective(Component, ABC):
         Replicate i's values depend on its own samples alone.
         """
 
+    def monitor(self, real: View, fake: View) -> Mapping[str, Tensor]:
+        """Values worth plotting that are too dear for every step, [R] each: asked for at evaluations of point sets."""
+        return {}
+
     def critic_steps(self, generator_step: int) -> int:
         """Critic steps before generator step number `generator_step` (from 0). Unused where `joint`."""
         return 1

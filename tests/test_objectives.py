@@ -116,6 +116,46 @@ def test_gram_equals_a_plain_implementation(fields: dict[str, Any], n: int, m: i
     check_equal(objective, lambda q, p: plain_gram(objective, q, p), points(n, 2) * 3, points(m, 2, seed=1) * 3 + 1)
 
 
+def plain_ratio(objective: Gram, fake: Tensor, real: Tensor) -> Tensor:
+    """Eq. 8 by its definition, combined over bandwidths."""
+    ones, eye = torch.ones(len(real), dtype=torch.float64), torch.eye(len(fake), dtype=torch.float64)
+    ratios = []
+    for sigma in objective.bandwidths:
+        variance = sigma if objective.bandwidth_unit == "variance" else sigma**2
+        k_qq, k_qp = plain_kernel(fake, fake, variance), plain_kernel(fake, real, variance)
+        ratios.append(len(fake) / len(real) * torch.linalg.inv(k_qq + objective.ridge * eye) @ k_qp @ ones)
+    total = torch.stack(ratios).sum(dim=0)
+    return total if objective.ratio_reduction == "sum" else total / len(ratios)
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"ratio_reduction": "sum", "bandwidth_unit": "variance", "ridge": 0.3}], ids=str
+)
+def test_gram_monitors_the_squared_ratio_distance(fields: dict[str, Any]) -> None:
+    """D* compares the ratio of the samples with that of their features, not one of them with itself."""
+    objective = gram(**fields)
+    fake, real, f_fake, f_real = (points(2, n, 2, seed=i) * 2 for i, n in enumerate((6, 7, 6, 7)))
+    seen = objective.monitor(View(real, f_real), View(fake, f_fake))
+    for r in range(2):
+        in_data, projected = plain_ratio(objective, fake[r], real[r]), plain_ratio(objective, f_fake[r], f_real[r])
+        assert seen["d_star"][r].item() == pytest.approx((in_data - projected).square().mean().item(), rel=1e-8)
+        divergence = (in_data - 1).square().mean().item()
+        assert seen["data_pearson_divergence"][r].item() == pytest.approx(divergence, rel=1e-8)
+
+
+def test_a_projection_that_keeps_all_distances_has_no_ratio_distance() -> None:
+    fake, real = points(1, 9, 2), points(1, 8, 2, seed=1) + 1
+    turned = torch.tensor([[0.6, -0.8], [0.8, 0.6]], dtype=torch.float64)
+    kept = gram().monitor(View(real, real @ turned + 3), View(fake, fake @ turned + 3))
+    assert kept["d_star"].item() == pytest.approx(0, abs=1e-16)
+    lost = gram().monitor(View(real, real[..., :1]), View(fake, fake[..., :1]))
+    assert lost["d_star"].item() > 1e-3
+
+
+def test_no_ratio_is_monitored_in_many_dimensions() -> None:
+    assert gram().monitor(View(points(1, 8, 64), points(1, 8, 2)), View(points(1, 8, 64), points(1, 8, 2))) == {}
+
+
 def test_every_switch_of_gram_was_tried() -> None:
     tried = {key for fields in SWITCHES for key in fields}
     assert tried == set(Gram.model_fields) - {"name", "critic_dim"}

@@ -216,6 +216,7 @@ def test_evaluation_never_disturbs_training(base: str, request: pytest.FixtureRe
     for _ in range(10):
         quiet.advance(1)
         watched.evaluate()
+        watched.monitor()
         watched.advance(1)
         watched.preview(4)
         torch.rand(1)  # the global generator is nobody's
@@ -245,6 +246,29 @@ def test_evaluation_repeats_itself(digits_config: Settings) -> None:
     assert trained.evaluate() == first
     assert [len(values) for values in first.values()] == [2]
     assert len(set(first["fid_digits"])) == 2
+
+
+def test_points_are_monitored_on_a_batch_of_their_own(ring_config: Settings, digits_config: Settings) -> None:
+    """The same batch at every call, the newest networks, and no image data."""
+    trained = trainer(ring_config)
+    first = trained.monitor()
+    assert list(first) == ["trace/d_star", "trace/data_pearson_divergence"]
+    assert [len(values) for values in first.values()] == [2, 2]
+    assert all(len(set(numbers({key: values}))) == 2 for key, values in first.items())
+    assert trained.monitor() == first
+    trained.advance(1)
+    assert trained.monitor() != first
+    assert trainer(digits_config).monitor() == {}
+    assert trainer(ring_config | {"objective": {"name": "gan"}}).monitor() == {}
+
+
+def test_what_is_monitored_of_a_diverged_replicate_is_no_number(ring_config: Settings) -> None:
+    trained = trainer(ring_config)
+    blow_up(trained, 1)
+    assert all(values[0] is not None and values[1] is None for values in trained.monitor().values())
+    trained.advance(1)
+    assert trained.replicates.diverged[0] is None
+    assert all(values[0] is not None and values[1] is None for values in trained.monitor().values())
 
 
 def test_previews_show_every_replicate(digits_config: Settings, ring_config: Settings) -> None:

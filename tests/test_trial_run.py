@@ -36,6 +36,13 @@ def test_reports_start_at_step_0_and_end_with_a_status(config, tmp_path):
     assert {"loss/critic", "loss/generator", "trace/mmd2"} <= set(reports[1]["traces"])
 
 
+def test_point_sets_are_monitored_at_every_evaluation(ring_config, tmp_path):
+    reports = run_for(TrialConfig.model_validate(ring_config), tmp_path)
+    assert list(reports[0]["traces"]) == ["trace/d_star", "trace/data_pearson_divergence"]
+    assert all(len(r["traces"]["trace/d_star"]) == 2 and r["traces"]["trace/d_star"][0] > 0 for r in reports)
+    json.dumps(reports, allow_nan=False)
+
+
 def test_sample_grids_are_pictures_of_every_replicate(config, tmp_path):
     run_for(config, tmp_path)
     grids = sample_grids(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -22,6 +23,7 @@ _PAPER: dict[str, Any] = {
     "ratio_reduction": "mean",
     "sqrt_mmd": True,
 }
+_MAX_RATIO_DIM = 10
 _ON_IMAGES = (1.0, 10.0, 100.0, 1000.0)
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": _PAPER,
@@ -86,13 +88,35 @@ class Gram(Objective):
         assert real.features is not None
         assert fake.features is not None
         squared_mmd, ratios = mmd2_and_ratios(fake.features, real.features, self._sigmas(), self.ridge)
-        ratio = ratios.mean(dim=-2) if self.ratio_reduction == "mean" else ratios.sum(dim=-2)
+        ratio = self._ratio(ratios)
         pd = pearson_divergence(ratio)
         return Losses(
             critic=-(self._divergence(ratio, pd) + self.positivity * self._reduce(ratio)),
             generator=root(squared_mmd) if self.sqrt_mmd else squared_mmd,
             traces={"mmd2": squared_mmd, "pearson_divergence": pd, "ratio_mean": ratio.mean(dim=-1)},
         )
+
+    def monitor(self, real: View, fake: View) -> Mapping[str, Tensor]:
+        """d_star: D* = mean (r̂_x − r̂_θ)² over the generated points (eq. 4); data_pearson_divergence: mean (r̂_x − 1)².
+
+        r̂_x is estimated as r̂_θ is (eq. 8, the same kernels), from the points themselves. Without estimation errors
+        D* is this divergence minus the critic's (eq. 5). Nothing for data of more than 10 dimensions, where a density
+        ratio cannot be estimated.
+        """
+        if real.samples.shape[-1] > _MAX_RATIO_DIM:
+            return {}
+        assert real.features is not None
+        assert fake.features is not None
+        in_data = self._ratio(mmd2_and_ratios(fake.samples, real.samples, self._sigmas(), self.ridge)[1])
+        projected = self._ratio(mmd2_and_ratios(fake.features, real.features, self._sigmas(), self.ridge)[1])
+        return {
+            "d_star": (in_data - projected).square().mean(dim=-1),
+            "data_pearson_divergence": pearson_divergence(in_data),
+        }
+
+    def _ratio(self, ratios: Tensor) -> Tensor:
+        """Of several bandwidths one: [..., S, N] → [..., N]."""
+        return ratios.mean(dim=-2) if self.ratio_reduction == "mean" else ratios.sum(dim=-2)
 
     def _sigmas(self) -> tuple[float, ...]:
         return tuple(s**0.5 for s in self.bandwidths) if self.bandwidth_unit == "variance" else self.bandwidths

@@ -34,7 +34,7 @@ class Report(NamedTuple):
     step: int
     metrics: Mapping[str, list[float | None]]
     traces: Mapping[str, list[float | None]]
-    """Losses and traces, means over the steps since the previous report."""
+    """Losses and traces, means over the steps since the previous report, and what is monitored, as of this step."""
     samples: int
     """Generated samples behind each metric value."""
     seconds: float

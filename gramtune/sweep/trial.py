@@ -72,7 +72,7 @@ class TrialRun:
         return {
             "step": self._trainer.step,
             "metrics": metrics,
-            "traces": traces,
+            "traces": {**traces, **self._trainer.monitor()},
             "samples": self._config.training.eval_samples,
             "seconds": self._trainer.seconds,
             "timestamp": int(time.time()),

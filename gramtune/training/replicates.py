@@ -86,6 +86,21 @@ class Replicates:
         with generator.evaluating(), torch.inference_mode():
             return torch.cat([generator(part) for part in noise.split(chunk, dim=1)], dim=1)
 
+    def views(self, n: int, purpose: str) -> tuple[View, View]:
+        """n data and n generated samples of each replicate as its critic sees them; no part of the training.
+
+        The same for the same purpose at every call, but for what the networks have learnt. BatchNorm as in `sample`.
+        """
+        streams = [stream(seed, purpose, self._device) for seed in self.seeds]
+        index = [torch.randint(len(self._train), (n,), generator=rng, device=self._device) for rng in streams]
+        noise = torch.stack([self._config.network.noise(n, rng) for rng in streams])
+        with ExitStack() as contexts:
+            for stack in self._stacks.values():
+                contexts.enter_context(stack.evaluating())
+            contexts.enter_context(torch.inference_mode())
+            fake = self._stacks["generator"](noise)
+            return self._view(to_float(self._train[torch.stack(index)])), self._view(fake)
+
     def state_dict(self, i: int) -> dict[str, Any]:
         """Everything of replicate i that `load_state_dict` needs to go on as if nothing had happened."""
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import time
 from collections.abc import Iterator, Mapping
@@ -59,6 +60,21 @@ class Trainer:
             samples = self.replicates.sample(self.config.training.eval_samples)
             scores = [self._score(i, own) for i, own in enumerate(samples)]
         return _transpose(scores)
+
+    def monitor(self) -> PerReplicate:
+        """What the objective says of a batch of points that is not trained on; None where it has no finite value.
+
+        Training is not disturbed: the batch has a stream of its own, and is the same at every call.
+        """
+        if len(self.config.data.shape) != 1:
+            return {}
+        with self._timed():
+            values = self.config.objective.monitor(*self.replicates.views(self.config.training.batch_size, "monitor"))
+        live = [reason is None for reason in self.replicates.diverged]
+        return {
+            f"trace/{key}": [v if ok and math.isfinite(v) else None for v, ok in zip(row.tolist(), live, strict=True)]
+            for key, row in values.items()
+        }
 
     def preview(self, n: int = 16) -> Tensor | None:
         """n samples of each replicate from noise that never changes: uint8 [R·n, C, H, W]; None for point sets."""
