@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from gramtune.paths import DiskFull, data_root, write_atomically
+from gramtune.paths import DiskFull, data_root
 from gramtune.sweep.capacity import Capacity, grant, here
 from gramtune.sweep.conductor import Conductor, NothingNew, Proposer
 from gramtune.sweep.faults import Fault, SpecError
 from gramtune.sweep.in_process import InProcessRunner, Runner
 from gramtune.sweep.journal import load_state
 from gramtune.sweep.load import load_sweep
-from gramtune.sweep.plan import Plan, make_plan
-from gramtune.sweep.results import results_frame, trials_frame, write_sweep, write_tables, write_versions
+from gramtune.sweep.plan import Plan, make_plan, recorded_plan
+from gramtune.sweep.results import SWEEP_FILE, results_frame, trials_frame, write_sweep, write_versions
 from gramtune.sweep.spec import Sweep
 from gramtune.sweep.state import SweepState
 from gramtune.sweep.tracker import TrackerThread
@@ -124,11 +124,23 @@ def place(address: str | None, runs: Path, debug: bool = False) -> Iterator[Capa
 
 def existing_plan(folder: Path) -> Plan:
     """The plan of a sweep that has been started in `folder`. Raises SpecError if there is none."""
-    if not (folder / "sweep.yaml").is_file():
-        sweeps = sorted(path.parent.name for path in folder.parent.glob("*/sweep.yaml"))
+    return make_plan(_existing(folder), data_root(), folder / SWEEP_FILE)
+
+
+def recorded_state(folder: Path) -> SweepState:
+    """What the journal of a sweep in `folder` tells, running or not; its data need not be on this machine.
+
+    Raises SpecError if there is none.
+    """
+    return load_state(folder, recorded_plan(_existing(folder)))
+
+
+def _existing(folder: Path) -> Sweep:
+    if not (folder / SWEEP_FILE).is_file():
+        sweeps = sorted(path.parent.name for path in folder.parent.glob(f"*/{SWEEP_FILE}"))
         there = f"; {folder.parent} holds {', '.join(sweeps)}" if sweeps else ""
-        raise SpecError([Fault(str(folder), f"holds no sweep (no sweep.yaml){there}")])
-    return make_plan(load_sweep(folder / "sweep.yaml"), data_root(), folder / "sweep.yaml")
+        raise SpecError([Fault(str(folder), f"holds no sweep (no {SWEEP_FILE}){there}")])
+    return load_sweep(folder / SWEEP_FILE)
 
 
 def make_tracker(folder: Path, uri: str | None, register: str | None) -> MlflowTracker:
@@ -189,20 +201,14 @@ def _run(
 
 def _report(conductor: Conductor, say: Say) -> None:
     """Summary, tables and figures, from the state alone; halts the conductor where the disk is full."""
-    from gramtune.report.figures import write_figures
-    from gramtune.report.tables import summary_lines
+    from gramtune.report.tables import summary_text
+    from gramtune.report.write import write_report
 
-    state, folder = conductor.state, conductor.folder
-    text = "\n".join(summary_lines(state)) + "\n"
-    say("\n" + text)
+    say("\n" + summary_text(conductor.state))
     try:
-        write_tables(state, folder)
-        write_figures(state, folder)
-        write_atomically(folder / "summary.txt", lambda path: path.write_text(text, encoding="utf-8"))
+        say(write_report(conductor.state, conductor.folder))
     except DiskFull as error:
         conductor.halt(str(error))
-    else:
-        say(f"{folder}/: results.parquet, results.csv, figures/, summary.txt")
 
 
 def _proposer(state: SweepState, folder: Path) -> Proposer:

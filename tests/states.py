@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from sweeps import BASE, SPACE, write_space
 
+from gramtune.sweep.journal import Journal
 from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import make_plan, planned
+from gramtune.sweep.results import write_sweep, write_versions
 from gramtune.sweep.state import Report, Status, SweepState
 
 METHODS = """\
@@ -57,3 +59,25 @@ def two_metric_state(folder, points):
         metrics = {"fid_digits": [fid - 1, fid + 1], "kid_digits": [kid - 1, kid + 1]}
         state.reported(name, Report(6, metrics, {}, 100, 9.0, 1_700_000_006, Status.COMPLETED, ""))
     return state
+
+
+def recorded_sweep(folder, space, trials):
+    """A sweep's folder as its driver leaves it, for a space file and each trial's assignment, reports and end.
+
+    `trials` are (assignment, reports, end): reports in the order of steps; end is (status, reason) or None.
+    """
+    path = write_space(folder, space)
+    plan = make_plan(load_sweep(path), folder, path)
+    target = folder / "runs" / plan.sweep.name
+    target.mkdir(parents=True)
+    write_sweep(plan.sweep, target)
+    write_versions(plan, target)
+    journal = Journal(target, SweepState(plan))
+    for assignment, reports, end in trials:
+        trial = planned(plan.sweep, assignment)
+        journal.started(trial)
+        for each in reports:
+            journal.reported(trial.name, {**each._asdict(), "status": each.status.value})
+        if end:
+            journal.ended(trial.name, *end)
+    return target

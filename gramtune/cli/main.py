@@ -6,7 +6,9 @@ import sys
 
 import typer
 
+from gramtune.cli.export import export
 from gramtune.cli.replay import replay
+from gramtune.cli.report import report
 from gramtune.cli.resume import resume
 from gramtune.cli.sweep import sweep
 from gramtune.cli.sync import sync
@@ -20,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (sweep, resume, train, validate, ui, sync, replay):
+for _command in (sweep, resume, train, validate, report, export, ui, sync, replay):
     app.command()(_command)
 
 

@@ -35,6 +35,11 @@ def summary_lines(state: SweepState) -> list[str]:
     return lines[1:]
 
 
+def summary_text(state: SweepState) -> str:
+    """`summary_lines` as the text of a file."""
+    return "\n".join(summary_lines(state)) + "\n"
+
+
 def _heading(state: SweepState) -> list[str]:
     sweep = state.plan.sweep
     counts = ", ".join(f"{n} {status}" for status, n in status_counts(state).items())

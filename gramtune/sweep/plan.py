@@ -80,8 +80,13 @@ def make_plan(sweep: Sweep, root: Path, source: Path) -> Plan:
     if messages := faults_of([trial.config for trial in sample], root):
         raise SpecError([Fault(str(source), message) for message in messages])
     warnings = tuple(dict.fromkeys(warning for trial in sample for warning in sample_warnings(trial.config)))
-    grid = sweep.search.name == "grid"
-    return Plan(sweep, tuple(all_trials(sweep)) if grid else (), sample[0].config, warnings)
+    return recorded_plan(sweep)._replace(warnings=warnings)
+
+
+def recorded_plan(sweep: Sweep) -> Plan:
+    """The plan of a sweep that has been checked before; its data and weights need not be on this machine."""
+    trials = tuple(all_trials(sweep)) if sweep.search.name == "grid" else ()
+    return Plan(sweep, trials, (trials or sampled(sweep, 1))[0].config)
 
 
 def planned(sweep: Sweep, assignment: Assignment) -> PlannedTrial:

@@ -51,8 +51,8 @@ def write_versions(plan: Plan, folder: Path) -> None:
 def write_tables(state: SweepState, folder: Path) -> None:
     """Writes results.parquet, results.csv, trials.parquet and trials.csv, each atomically."""
     for name, frame in (("results", results_frame(state)), ("trials", trials_frame(state))):
-        write_atomically(folder / f"{name}.parquet", _parquet_writer(frame))
-        write_atomically(folder / f"{name}.csv", _csv_writer(frame))
+        write_atomically(folder / f"{name}.parquet", parquet_writer(frame))
+        write_atomically(folder / f"{name}.csv", csv_writer(frame))
 
 
 def results_frame(state: SweepState) -> pd.DataFrame:
@@ -153,11 +153,13 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-def _parquet_writer(frame: pd.DataFrame) -> Callable[[Path], None]:
+def parquet_writer(frame: pd.DataFrame) -> Callable[[Path], None]:
+    """Writes the frame to a path as Parquet."""
     return lambda path: frame.to_parquet(path, index=False)
 
 
-def _csv_writer(frame: pd.DataFrame) -> Callable[[Path], None]:
+def csv_writer(frame: pd.DataFrame) -> Callable[[Path], None]:
+    """Writes the frame to a path as CSV."""
     return lambda path: frame.to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
 
 

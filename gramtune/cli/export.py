@@ -1,0 +1,50 @@
+"""`gramtune export`: the results of a sweep as one file for other tools."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Format(StrEnum):
+    """What other tools read."""
+
+    PARQUET = "parquet"
+    CSV = "csv"
+    LATEX = "latex"
+
+
+_SUFFIXES = {Format.PARQUET: "parquet", Format.CSV: "csv", Format.LATEX: "tex"}
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(help="The sweep's folder, for example runs/critic-dim.")],
+    format: Annotated[
+        Format, typer.Option(help="parquet, csv: every value, tidy; latex: mean ± std per configuration, booktabs.")
+    ] = Format.CSV,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write [default: <sweep>.<suffix> here].")
+    ] = None,
+) -> None:
+    """Write a sweep's results as Parquet, CSV or a LaTeX table; finished, interrupted or running."""
+    from gramtune.api import recorded_state
+    from gramtune.paths import write_atomically
+    from gramtune.report.latex import latex_table
+    from gramtune.sweep.results import csv_writer, parquet_writer, results_frame
+
+    state = recorded_state(folder)
+    target = output or Path(f"{state.plan.sweep.name}.{_SUFFIXES[format]}")
+    try:
+        if format is Format.LATEX:
+            text = latex_table(state)
+            write_atomically(target, lambda path: path.write_text(text, encoding="utf-8"))
+        else:
+            writer = parquet_writer if format is Format.PARQUET else csv_writer
+            write_atomically(target, writer(results_frame(state)))
+    except OSError as error:
+        typer.echo(f"{target} cannot be written: {error.strerror or error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(str(target))
