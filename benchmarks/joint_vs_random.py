@@ -5,6 +5,9 @@
 Every arm searches the space of search_spaces/joint.yaml, without its hand-picked points, until the budget is spent; one
 trial at a time, so a seed gives the same numbers again. Whenever a sweep's best trial changes, the new one is trained
 again with fresh seeds: what a search reports of its own winner is too good. Prints a table and draws the figure.
+Runs that `--out` holds already are kept, so further arms and seeds can be added.
+
+MMD-GAN goes without its first 25 steps of 100 critic updates each, which would take most of the time.
 """
 
 from __future__ import annotations
@@ -78,7 +81,12 @@ def sweep_of(arm: str, seed: int, budget: int, settings: tuple[str, ...]) -> Swe
     sampler, pruner = ARMS[arm]
     joint = load_sweep(SPACE, Overrides(set=settings))
     search = Search.model_validate({"name": sampler, "samples": 1000, "seed": seed})
-    return joint.model_copy(update={"search": search, "pruner": pruner, "budget": Budget(steps=budget)})
+    method = joint.space["method"]
+    assert method.cases is not None
+    unboosted = {**method.cases["MMD-GAN"], "objective.boosted_steps": 0, "objective.boost_every": None}
+    cases = method.model_copy(update={"cases": {**method.cases, "MMD-GAN": unboosted}})
+    space = {**joint.space, "method": cases}
+    return joint.model_copy(update={"space": space, "search": search, "pruner": pruner, "budget": Budget(steps=budget)})
 
 
 def run(arm: str, seed: int, budget: int, settings: tuple[str, ...], out: Path) -> Run:
@@ -100,7 +108,7 @@ def run(arm: str, seed: int, budget: int, settings: tuple[str, ...], out: Path) 
     return Run(arm, seed, len(state.records), pruned, spent, tuple(incumbents))
 
 
-def fresh_value(config: TrialConfig, replicates: int = 5) -> float:
+def fresh_value(config: TrialConfig, replicates: int = 3) -> float:
     """Mean of the metric after the same training from fresh seeds; infinite if none of them survives."""
     training = config.training.model_copy(update={"seed": FRESH_SEED, "replicates": replicates})
     trainer = Trainer(config.model_copy(update={"training": training}), data_root(), torch.device("cpu"))
@@ -151,6 +159,13 @@ def figure(runs: Sequence[Run], budget: int, metric: str) -> Figure:
     return drawn
 
 
+def load_runs(out: Path) -> list[Run]:
+    """The runs of earlier calls."""
+    file = out / "runs.json"
+    rows = json.loads(file.read_text()) if file.is_file() else []
+    return [Run(**{**row, "incumbents": tuple(Incumbent(*i) for i in row["incumbents"])}) for row in rows]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
@@ -163,10 +178,12 @@ def main() -> None:
     settings = tuple(options.set or ("training.steps=240", "training.eval_every=40", "training.eval_samples=512"))
     training = load_sweep(SPACE, Overrides(set=settings)).inline_base["training"]
     budget = options.trials * training["steps"] * training["replicates"]
-    jobs = [(arm, seed) for seed, arm in product(range(options.seeds), options.arms)]
+    options.out.mkdir(parents=True, exist_ok=True)
+    runs = load_runs(options.out)
+    known = {(r.arm, r.seed) for r in runs}
+    jobs = [(arm, seed) for seed, arm in product(range(options.seeds), options.arms) if (arm, seed) not in known]
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(run, arm, seed, budget, settings, options.out) for arm, seed in jobs]
-        runs = []
         for future in futures:
             runs.append(future.result())
             print(runs[-1], flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,8 @@ class OptunaProposer:
             load_if_exists=True,
         )
         self._trials: dict[str, optuna.Trial] = {}
+        self._curves: defaultdict[str, set[int]] = defaultdict(set)
+        """Steps whose values the study has, by trial: it takes no step twice."""
         self._orphans: list[optuna.Trial] = []
         self._recall()
         self._catch_up()
@@ -95,8 +98,8 @@ class OptunaProposer:
     def learn(self, record: TrialRecord) -> None:
         """Reports the newest value to the study, and the end."""
         trial = self._trials[record.trial.name]
-        if record.last:
-            self._report(trial, record.last)
+        if record.last and record.last.step not in self._curves[record.trial.name]:  # a retry repeats its last report
+            self._report(record.trial.name, record.last)
         if record.status.final:
             self._tell(trial, record)
 
@@ -134,10 +137,11 @@ class OptunaProposer:
         told = values if state == TrialState.COMPLETE else None
         self._study.tell(trial, told, state=state, skip_if_finished=True)
 
-    def _report(self, trial: optuna.Trial, report: Report) -> None:
+    def _report(self, name: str, report: Report) -> None:
         summary = summarise(report.metrics.get(self._state.plan.metric, []))
         if summary and len(self._state.plan.metrics) == 1:  # Optuna keeps curves of one metric only
-            trial.report(summary.mean, report.step)
+            self._trials[name].report(summary.mean, report.step)
+        self._curves[name].add(report.step)
 
     def _recall(self) -> None:
         """The study's trials of an earlier driver: those of the sweep by our names, those that never began to go on."""
@@ -159,8 +163,10 @@ class OptunaProposer:
             if stored.state != TrialState.RUNNING:
                 continue
             for step, report in sorted(record.reports.items()):
-                if step not in stored.intermediate_values:
-                    self._report(trial, report)
+                if step in stored.intermediate_values:
+                    self._curves[name].add(step)
+                else:
+                    self._report(name, report)
             if record.status.final:
                 self._tell(trial, record)
 
