@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -200,9 +200,12 @@ class Metric(Component, ABC):
         return
 
     @abstractmethod
-    def reference(self, real: Tensor, data: Dataset) -> Any:
-        """What `compute` needs of the data: their held-out features [M, d], and what they say of themselves. Cached."""
+    def reference(self, real: Tensor, data: Dataset) -> Mapping[str, Tensor]:
+        """What `compute` needs of the data: from their held-out features [M, d], and what they say of themselves.
+
+        Computed once per machine, then read from a file.
+        """
 
     @abstractmethod
-    def compute(self, reference: Any, fake: Tensor) -> dict[str, float]:
+    def compute(self, reference: Mapping[str, Tensor], fake: Tensor) -> dict[str, float]:
         """The values for generated features [N, d], computed in float64."""

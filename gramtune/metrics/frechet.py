@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal, NamedTuple
 
@@ -13,43 +14,63 @@ from gramtune.registry import register
 
 
 class Moments(NamedTuple):
-    """Mean [d], and a factor [d, d] of the covariance: Σ = L Lᵀ. Both float64."""
+    """Mean [d], and a factor [d, r] of the covariance: Σ = L Lᵀ. Both float64."""
 
     mean: Tensor
     factor: Tensor
 
-    @property
-    def trace(self) -> Tensor:
-        """Tr Σ."""
-        return self.factor.square().sum()
+
+def moments(features: Tensor) -> Moments:
+    """Moments of features [N, d].
+
+    With N ≤ d the centred features are a factor themselves. Otherwise it is Cholesky's, without a jitter: where Σ is
+    singular (a feature that is never active) Cholesky refuses, and the factor is U√Λ of the eigenvalues that are not 0.
+    """
+    mean, rows = _centred(features)
+    if len(rows) <= rows.shape[1]:
+        return Moments(mean, rows.mT.contiguous())
+    covariance = rows.mT @ rows
+    factor, refused = torch.linalg.cholesky_ex(covariance)
+    return Moments(mean, _eigen_factor(covariance) if refused else factor)
 
 
-def mean_and_covariance(features: Tensor) -> tuple[Tensor, Tensor]:
-    """float64 mean [d] and unbiased covariance [d, d] of features [N, d]. Raises ValueError for N < 2."""
+def frechet_distance(real: Moments, fake: Tensor) -> float:
+    """‖μ_p − μ_q‖² + Tr(Σ_p + Σ_q − 2(Σ_p Σ_q)^½) for generated features [N, d], in float64.
+
+    With Σ_p = L Lᵀ and Σ_q = Aᵀ A the eigenvalues of Σ_p Σ_q are those of Lᵀ Aᵀ A L, and of A L Lᵀ Aᵀ: symmetric both;
+    Tr(Σ_p Σ_q)^½ = Σ_i √λ_i, taken from whichever is smaller, [r, r] or [N, N].
+    """
+    mean, rows = _centred(fake)
+    products = _cross_products(rows, real.factor)
+    root_trace = torch.linalg.eigvalsh(products).clamp_min(0).sqrt().sum()
+    traces = real.factor.square().sum() + rows.square().sum()
+    return float((real.mean - mean).square().sum() + traces - 2 * root_trace)
+
+
+def _centred(features: Tensor) -> tuple[Tensor, Tensor]:
+    """float64 mean [d], and A [N, d] with AᵀA the unbiased covariance. Raises ValueError for N < 2."""
     if len(features) < 2:
         raise ValueError(f"a covariance needs at least 2 samples, got {len(features)}")
     features = features.double()
     mean = features.mean(dim=0)
-    centred = features - mean
-    return mean, centred.mT @ centred / (len(features) - 1)
+    return mean, (features - mean) / math.sqrt(len(features) - 1)
 
 
-def moments(features: Tensor) -> Moments:
-    """Moments of features [N, d]; the factor U√Λ comes from the eigen-decomposition, so singular Σ are fine."""
-    mean, covariance = mean_and_covariance(features)
+def _eigen_factor(covariance: Tensor) -> Tensor:
+    """[d, r] for a covariance [d, d] of numerical rank r."""
     values, vectors = torch.linalg.eigh(covariance)
-    return Moments(mean, vectors * values.clamp_min(0).sqrt())
+    present = values > len(values) * torch.finfo(values.dtype).eps * values[-1]
+    factor: Tensor = vectors[:, present] * values[present].sqrt()
+    return factor
 
 
-def frechet_distance(real: Moments, mean: Tensor, covariance: Tensor) -> float:
-    """‖μ_p − μ_q‖² + Tr(Σ_p + Σ_q − 2(Σ_p Σ_q)^½), in float64.
-
-    With Σ_p = L Lᵀ the eigenvalues of Σ_p Σ_q are those of the symmetric Lᵀ Σ_q L, so Tr(Σ_p Σ_q)^½ = Σ_i √λ_i.
-    """
-    eigenvalues = torch.linalg.eigvalsh(real.factor.mT @ covariance @ real.factor)
-    root_trace = eigenvalues.clamp_min(0).sqrt().sum()
-    distance = (real.mean - mean).square().sum() + real.trace + covariance.trace() - 2 * root_trace
-    return float(distance)
+def _cross_products(rows: Tensor, factor: Tensor) -> Tensor:
+    """Lᵀ Aᵀ A L [r, r] or A L Lᵀ Aᵀ [N, N]; where N > d, by way of Aᵀ A [d, d]."""
+    n, (d, r) = len(rows), factor.shape
+    if n > d:
+        return factor.mT @ (rows.mT @ rows) @ factor
+    both = rows @ factor
+    return both @ both.mT if n <= r else both.mT @ both
 
 
 class Frechet(Metric):
@@ -64,13 +85,13 @@ class Frechet(Metric):
         """d + 1."""
         return dim + 1, "the covariance is singular and the value is biased upwards"
 
-    def reference(self, real: Tensor, data: Dataset) -> Moments:
+    def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:
         """Moments of the held-out features [M, d]."""
-        return moments(real)
+        return moments(real)._asdict()
 
-    def compute(self, reference: Moments, fake: Tensor) -> dict[str, float]:
+    def compute(self, reference: Mapping[str, Tensor], fake: Tensor) -> dict[str, float]:
         """{name: distance} for generated features [N, d]."""
-        return {self.name: frechet_distance(reference, *mean_and_covariance(fake))}
+        return {self.name: frechet_distance(Moments(**reference), fake)}
 
 
 @register

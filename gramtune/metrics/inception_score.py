@@ -34,11 +34,11 @@ class InceptionScore(Metric):
         """As many as there are classes. The literature uses 50,000."""
         return max(dim, self.splits), "the value is far too small"
 
-    def reference(self, real: Tensor, data: Dataset) -> None:
+    def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:
         """Nothing."""
-        return
+        return {}
 
-    def compute(self, reference: None, fake: Tensor) -> dict[str, float]:
+    def compute(self, reference: Mapping[str, Tensor], fake: Tensor) -> dict[str, float]:
         """{inception_score, inception_score_std} from class logits [N, classes]. Raises ValueError if N < splits."""
         if len(fake) < self.splits:
             raise ValueError(f"an inception score of {self.splits} splits needs as many samples, got {len(fake)}")

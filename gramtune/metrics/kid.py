@@ -32,13 +32,6 @@ class GramSums(NamedTuple):
         return self.square - self.rows.square().mean() - self.columns.square().mean() + self.mean.square()
 
 
-class KidReference(NamedTuple):
-    """Held-out features [M, d], float64, and the sums of their own kernel matrix."""
-
-    features: Tensor
-    sums: GramSums
-
-
 def gram_sums(x: Tensor, y: Tensor | None = None) -> GramSums:
     """Sums of k(a, b) = (a·b/d + 1)³ over x [N, d] and y [M, d], or over the pairs of different rows of x."""
     same = y is None
@@ -87,15 +80,15 @@ class KernelDistance(Metric):
         """The value under the metric's own name and its standard error under `…_se`; less is better."""
         return {self.name: "min", f"{self.name}_se": "min"}
 
-    def reference(self, real: Tensor, data: Dataset) -> KidReference:
+    def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:
         """Held-out features [M, d] and their kernel's sums."""
-        real = real.double()
-        return KidReference(real, gram_sums(real))
+        return {"features": real, **gram_sums(real.double())._asdict()}
 
-    def compute(self, reference: KidReference, fake: Tensor) -> dict[str, float]:
+    def compute(self, reference: Mapping[str, Tensor], fake: Tensor) -> dict[str, float]:
         """{name, name_se} for generated features [N, d]."""
-        fake = fake.double()
-        sums = gram_sums(fake), gram_sums(fake, reference.features), reference.sums
+        fake, real = fake.double(), reference["features"].double()
+        own = GramSums(reference["rows"], reference["columns"], reference["square"])
+        sums = gram_sums(fake), gram_sums(fake, real), own
         error = mmd2_variance(*sums).sqrt()
         return {self.name: unbiased_mmd2(*sums).item(), f"{self.name}_se": error.item()}
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from gramtune.components import Dataset, Direction, Metric, Mixture
+from gramtune.components import Dataset, Direction, Metric
 from gramtune.registry import classes, register
 
 
@@ -42,17 +42,17 @@ class Modes(Metric):
         modes = 1 if mixture is None else len(mixture.centres)
         return 10 * modes, "a mode that is there can be missed by chance"
 
-    def reference(self, real: Tensor, data: Dataset) -> Mixture:
+    def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:
         """The mixture that the data were drawn from."""
         mixture = data.mixture()
         assert mixture is not None, "refused by check"
-        return mixture
+        return {"centres": mixture.centres, "std": torch.tensor(mixture.std, dtype=torch.float64)}
 
-    def compute(self, reference: Mixture, fake: Tensor) -> dict[str, float]:
+    def compute(self, reference: Mapping[str, Tensor], fake: Tensor) -> dict[str, float]:
         """{modes, high_quality} of samples [N, d]."""
-        centres = reference.centres.to(fake)
+        centres = reference["centres"].to(fake)
         distance, mode = torch.cdist(fake.double(), centres.double()).min(dim=1)
-        near = distance <= self.within * reference.std
+        near = distance <= self.within * reference["std"].item()
         held = torch.bincount(mode[near], minlength=len(centres))
         captured = held >= max(1.0, self.captured_share * len(fake) / len(centres))
         return {"modes": float(captured.sum()), "high_quality": near.double().mean().item()}

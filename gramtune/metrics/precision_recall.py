@@ -44,16 +44,16 @@ class PrecisionRecall(Metric):
         """k + 1."""
         return self.neighbours + 1, f"there is no {self.neighbours}-th neighbour"
 
-    def reference(self, real: Tensor, data: Dataset) -> Manifold:
+    def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:
         """The manifold of the held-out features [M, d]."""
-        return manifold(real, self.neighbours)
+        return manifold(real, self.neighbours)._asdict()
 
-    def compute(self, reference: Manifold, fake: Tensor) -> dict[str, float]:
+    def compute(self, reference: Mapping[str, Tensor], fake: Tensor) -> dict[str, float]:
         """{precision, recall} for generated features [N, d]. Raises ValueError if there are k or fewer."""
-        sampled = manifold(fake, self.neighbours)
+        real, sampled = Manifold(**reference), manifold(fake, self.neighbours)
         return {
-            f"precision{self.suffix}": reference.share_covered(fake),
-            f"recall{self.suffix}": sampled.share_covered(reference.features),
+            f"precision{self.suffix}": real.share_covered(fake),
+            f"recall{self.suffix}": sampled.share_covered(real.features),
         }
 
 

@@ -28,13 +28,13 @@ class SlicedWasserstein(Metric):
         """One key, the metric's own name; less is better."""
         return {self.name: "min"}
 
-    def reference(self, real: Tensor, data: Dataset) -> Tensor:
+    def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:
         """Quantiles of the projected held-out samples [M, d]: [quantiles, directions]."""
-        return self._project(real)
+        return {"quantiles": self._project(real)}
 
-    def compute(self, reference: Tensor, fake: Tensor) -> dict[str, float]:
+    def compute(self, reference: Mapping[str, Tensor], fake: Tensor) -> dict[str, float]:
         """{name: distance} for generated samples [N, d]."""
-        return {self.name: math.sqrt((self._project(fake) - reference).square().mean().item())}
+        return {self.name: math.sqrt((self._project(fake) - reference["quantiles"]).square().mean().item())}
 
     def _project(self, samples: Tensor) -> Tensor:
         rng = torch.Generator().manual_seed(0)
