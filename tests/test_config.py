@@ -76,6 +76,10 @@ def test_what_is_written_reads_back_equal(through: Callable[[Settings], Settings
         ("training.replicates", 0),
         ("training.seed", -1),
         ("training.eval_every", None),
+        ("training.eval_at", [0]),
+        ("training.eval_at", [2, 1]),
+        ("training.eval_at", [2, 2]),
+        ("training.eval_at", [1, 9]),
         ("data.std", 0.0),
         ("data.modes", 1),
         ("metrics", []),
@@ -88,6 +92,11 @@ def test_illegal_values_are_refused_where_they_stand(path: str, value: Any, ring
     section, *key = path.split(".")
     assert places[0].startswith(section)
     assert not key or key[0] in places[0].split(".")
+
+
+def test_an_evaluation_beyond_the_end_is_refused(ring_config: Settings) -> None:
+    with pytest.raises(ValidationError, match="100, 1000 is never reached: steps is 8"):
+        TrialConfig.model_validate(changed(ring_config, "training.eval_at", [2, 100, 1000]))
 
 
 def test_whole_numbers_are_legal_where_a_float_belongs(ring_config: Settings) -> None:

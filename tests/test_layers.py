@@ -37,8 +37,8 @@ LAYERS = {
     "data": Allowed({"stats", *FOUNDATION}, {"PIL", *NUMERIC}),  # PIL: anyone's image files
     # pydantic: a trial configuration is a component; safetensors: the script that makes the shipped weights.
     "training": Allowed(TRAINING, {"torch", "safetensors", *PYDANTIC}),
-    # torch: devices and sample tensors pass through; PIL: sample grids.
-    "sweep": Allowed({"training", *FOUNDATION}, {"yaml", "numpy", "pandas", "torch", "PIL", *PYDANTIC}),
+    # torch: devices and sample tensors pass through; PIL, safetensors: sample grids and points.
+    "sweep": Allowed({"training", *FOUNDATION}, {"yaml", "numpy", "pandas", "torch", "PIL", "safetensors", *PYDANTIC}),
     # PIL, yaml, sqlalchemy: images, configurations and store errors, as MLflow's own interface takes and raises them.
     "backends": Allowed(
         {"sweep", "training", *FOUNDATION}, {"ray", "optuna", "mlflow", "torch", "PIL", "yaml", "sqlalchemy", *PYDANTIC}

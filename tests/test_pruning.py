@@ -35,6 +35,14 @@ def test_t_quantile_is_students():
             assert t_quantile(degrees, confidence) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("name", ["asha", "median"])
+def test_nobody_is_judged_at_an_extra_evaluation(name):
+    """`training.eval_at`: the early steps of a figure would stop trials that have hardly begun."""
+    arrivals = [("a", [1.0]), ("b", [2.0]), ("c", [99.0])]
+    assert stopped(rungs(name=name), arrivals, step=10) == []
+    assert "c" in stopped(rungs(name=name), arrivals, step=100)
+
+
 def test_rungs_are_geometric_on_the_grid_of_evaluations():
     assert rungs(name="asha").steps("x") == [100, 400]
     assert rungs(name="asha", min_steps=150, reduction_factor=2).steps("x") == [200, 400, 800]

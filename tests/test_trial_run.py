@@ -3,9 +3,13 @@ import json
 import pytest
 import torch
 from PIL import Image
+from scipy.spatial.distance import cdist
 
+from gramtune.components import Objective
+from gramtune.sweep.point_samples import point_samples, read_points
 from gramtune.sweep.trial import TrialRun, checkpoints, sample_grids
 from gramtune.training.config import TrialConfig
+from gramtune.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -87,3 +91,56 @@ def test_a_diverged_trial_says_which_replicate_when_and_why(digits_config, tmp_p
     assert reports[-1]["reason"].startswith("2 of 2 replicates diverged; replicate 0: ")
     assert " at step " in reports[-1]["reason"]
     json.dumps(reports, allow_nan=False)
+
+
+@pytest.mark.parametrize("objective", ["gram", "gan", "mmd_net"])
+def test_points_are_kept_of_every_replicate_with_their_features(objective, ring_config, small, tmp_path):
+    ring_config["objective"] = small(Objective, objective)
+    config = TrialConfig.model_validate(ring_config)
+    run_for(config, tmp_path)
+    files = point_samples(tmp_path)
+    assert list(files) == [0, 4, 8]
+    kept = read_points(files[8])
+    assert kept.real.shape == kept.fake.shape == (2, 400, 2)
+    critic = config.objective.critic()
+    if critic is None:
+        assert kept.real_features is kept.fake_features is None
+    else:
+        assert kept.real_features.shape == kept.fake_features.shape == (2, 400, critic.output_dim)
+    last = Trainer(config, tmp_path, torch.device("cpu"))
+    last.load(checkpoints(tmp_path)[0])
+    centres = config.data.centres().numpy()
+    for i in range(2):
+        assert cdist(kept.real[i], centres).min(axis=1).max() < 0.1
+        for points, features in ((kept.real, kept.real_features), (kept.fake, kept.fake_features)) if critic else ():
+            seen = last.replicates.network("critic", i)(torch.from_numpy(points[i])).detach()
+            assert features[i] == pytest.approx(seen.numpy(), abs=1e-5)
+
+
+def test_a_resumed_trial_keeps_the_same_points(ring_config, tmp_path):
+    config = TrialConfig.model_validate(ring_config)
+    run_for(config, tmp_path / "whole")
+    run_for(config, tmp_path / "cut", count=2)
+    point_samples(tmp_path / "cut")[4].unlink()
+    checkpoints(tmp_path / "cut")[0].unlink()  # died between the two files
+    run_for(config, tmp_path / "cut")
+    whole, cut = (point_samples(tmp_path / name) for name in ("whole", "cut"))
+    assert [path.read_bytes() for path in cut.values()] == [path.read_bytes() for path in whole.values()]
+    assert len(whole) == 3
+
+
+def test_a_damaged_file_of_points_is_none(tmp_path):
+    (tmp_path / "cut.safetensors").write_bytes(b"\x10")
+    assert read_points(tmp_path / "cut.safetensors") is None
+
+
+def test_a_trial_is_also_evaluated_where_it_is_asked_to(ring_config, tmp_path):
+    """And trains no differently for it."""
+    whole = run_for(TrialConfig.model_validate(ring_config), tmp_path / "whole")
+    ring_config["training"]["eval_at"] = [1, 6]
+    config = TrialConfig.model_validate(ring_config)
+    reports = run_for(config, tmp_path / "more")
+    assert [r["step"] for r in reports] == [0, 1, 4, 6, 8] == list(config.training.evaluations)
+    assert reports[-1]["metrics"] == whole[-1]["metrics"]
+    cut = run_for(config, tmp_path / "cut", count=2) + run_for(config, tmp_path / "cut")[1:]
+    assert numbers(cut) == numbers(reports)

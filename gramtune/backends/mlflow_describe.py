@@ -109,7 +109,7 @@ def plan_text(plan: Plan) -> str:
         f"{sweep.name}: {sweep.about}".removesuffix(": "),
         *(f"  {key}: {domain.describe()}" for key, domain in sweep.space.items()),
         f"trials: {plan.size} × {sweep.replicates} replicates, {training.steps} steps each",
-        f"evaluated every {training.eval_every} steps with {training.eval_samples} samples",
+        f"evaluated {training.schedule_text} with {training.eval_samples} samples",
         f"metric: {plan.metric} ({plan.config.directions[plan.metric]}imised)",
         f"search: {sweep.search.name}; pruner: {sweep.pruner.name}",
         f"resources per trial: {sweep.resources.cpu} CPU, {sweep.resources.gpu:g} GPU",

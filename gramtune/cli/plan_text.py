@@ -16,7 +16,7 @@ def plan_lines(plan: Plan, max_concurrent: int | None, capacity: Capacity) -> li
     total = -(-plan.size // together) * guess.seconds_per_trial
     facts = [
         ("trials", f"{plan.size} × {sweep.replicates} replicates, {training.steps} steps each"),
-        ("", f"evaluated every {training.eval_every} steps with {training.eval_samples} samples"),
+        ("", f"evaluated {training.schedule_text} with {training.eval_samples} samples"),
         ("metric", f"{plan.metric} ({plan.config.directions[plan.metric]}imised)"),
         ("search", f"{sweep.search.name}; pruner: {sweep.pruner.name}"),
         ("resources", f"{share.cpu} CPU and {share.gpu:g} GPU per trial, {together} at once on {_machines(capacity)}"),

@@ -230,8 +230,7 @@ def _measure(config: TrialConfig, root: Path, steps: int) -> float:
     per_pass = (trained - started) / max(1, _passes(config, first, trainer.step))
     trainer.evaluate()
     per_evaluation = time.perf_counter() - trained
-    evaluations = 1 + math.ceil(config.training.steps / config.training.eval_every)
-    total = _passes(config, 0, config.training.steps) * per_pass + evaluations * per_evaluation
+    total = _passes(config, 0, config.training.steps) * per_pass + len(config.training.evaluations) * per_evaluation
     return config.training.replicates * total
 
 

@@ -11,12 +11,15 @@ from PIL import Image
 
 from gramtune.paths import watching_space, write_atomically
 from gramtune.pixels import grid
+from gramtune.sweep.point_samples import write_points
 from gramtune.sweep.state import Status
 from gramtune.training.config import TrialConfig
 from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
 
 _KEPT = 2
 """Checkpoints kept per trial: the newest, and the one before should the newest turn out damaged."""
+_POINTS = 400
+"""Points that are kept at each evaluation of a trial on point sets: enough to see a distribution by."""
 
 
 def trial_folder(sweep_folder: Path, name: str) -> Path:
@@ -57,9 +60,9 @@ class TrialRun:
             report, self._restored = self._restored, None
             return report
         traces: PerReplicate = {}
-        training = self._config.training
         if not self._fresh:
-            traces = self._trainer.advance(min(training.eval_every, training.steps - self._trainer.step))
+            following = next(at for at in self._config.training.evaluations if at > self._trainer.step)
+            traces = self._trainer.advance(following - self._trainer.step)
         self._fresh = False
         report = self._report(traces)
         self._write_samples()
@@ -105,12 +108,14 @@ class TrialRun:
         return None
 
     def _write_samples(self) -> None:
-        images = self._trainer.preview()
-        if images is None:
-            return
-        tiled = grid(images, columns=8).permute(1, 2, 0).numpy()
-        path = self._folder / "samples" / f"step-{self._trainer.step:08d}.png"
+        """Images of the generated samples, or the points themselves."""
+        path = self._folder / "samples" / f"step-{self._trainer.step:08d}"
         with watching_space(self._folder.parent.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
+        images = self._trainer.preview()
+        if images is None:
+            write_points(path.with_suffix(".safetensors"), *self._trainer.replicates.views(_POINTS, "preview"))
+            return
+        tiled = grid(images, columns=8).permute(1, 2, 0).numpy()
         image = Image.fromarray(tiled.squeeze(-1) if tiled.shape[-1] == 1 else tiled)
-        write_atomically(path, lambda temporary: image.save(temporary))
+        write_atomically(path.with_suffix(".png"), lambda temporary: image.save(temporary))

@@ -36,11 +36,35 @@ class Training(Component):
     """Generator steps."""
     eval_every: PositiveInt
     """Steps between evaluations; also after step 0 and the last."""
+    eval_at: Annotated[tuple[PositiveInt, ...], Field(strict=False)] = ()
+    """Steps after which it is evaluated besides, such as the early ones of a figure. No pruner judges there."""
     eval_samples: PositiveInt
     """Generated samples per evaluation and replicate."""
     replicates: PositiveInt = 3
     """Random initialisations trained side by side; replicate i uses seed + i in every trial."""
     seed: NonNegativeInt = 0
+
+    @field_validator("eval_at")
+    @classmethod
+    def _reached(cls, eval_at: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        steps = info.data.get("steps")
+        if steps is not None and (beyond := [at for at in eval_at if at > steps]):
+            raise ValueError(f"{', '.join(map(str, beyond))} is never reached: steps is {steps}")
+        if list(eval_at) != sorted(set(eval_at)):
+            raise ValueError(f"{list(eval_at)} should be ascending, each step once")
+        return eval_at
+
+    @property
+    def evaluations(self) -> tuple[int, ...]:
+        """Every step after which the trial is evaluated, ascending: from 0 to `steps`."""
+        return tuple(sorted({*range(0, self.steps, self.eval_every), *self.eval_at, self.steps}))
+
+    @property
+    def schedule_text(self) -> str:
+        """`every 500 steps`, `every 500 steps and after 10, 100`."""
+        return f"every {self.eval_every} steps" + (
+            f" and after {', '.join(map(str, self.eval_at))}" * bool(self.eval_at)
+        )
 
 
 class TrialConfig(Component):
