@@ -30,12 +30,13 @@ from stores import artifacts, assert_exactly_once, content, history, stored
 from gramtune.backends.mlflow_describe import run_name
 from gramtune.backends.mlflow_runs import Point, SweepRuns, legal_key
 from gramtune.backends.mlflow_server import running_server
-from gramtune.backends.mlflow_store import checked_uri, default_uri, found_stores, redact
+from gramtune.backends.mlflow_store import checked_uri, default_uri, found_stores
 from gramtune.backends.mlflow_tracker import MlflowTracker
 from gramtune.backends.mlflow_view import newest_view
 from gramtune.sweep.faults import SpecError
 from gramtune.sweep.load import Overrides, load_sweep
 from gramtune.sweep.plan import Plan, make_plan
+from gramtune.sweep.secrets import redact
 from gramtune.sweep.state import Report, Status, SweepState
 from gramtune.sweep.tracker import TrackerUnavailable
 from gramtune.sweep.trial import trial_folder
@@ -371,8 +372,11 @@ def test_a_uri_that_cannot_hold_a_sweep_is_bad_input(wrong: str) -> None:
 
 def test_redact_leaves_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0ken")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sl/ash%2Fed")
+    monkeypatch.setenv("SOME_TOKEN", "1")
     uri = "postgresql://me:p%40ss@host/db"
     text = redact(f"{uri} failed: login p@ss of me, header t0ken, ?password=hidden&x=1", uri)
+    assert redact("signed by sl/ash%2Fed, or sl/ash/ed; 11 trials") == "signed by ***, or ***; 11 trials"
     assert text == "postgresql://host/db failed: login *** of me, header ***, ?password=***&x=1"
 
 

@@ -96,8 +96,8 @@ def description(state: SweepState, figure: str = "") -> str:
         _best_line(state),
         sweep.about,
         ", ".join(f"{counts[status]} {status}" for status in Status if counts[status]),
-        "Varied: " + "; ".join(f"`{key}`: {domain.describe()}" for key, domain in sweep.space.items()),
         figure,
+        "Varied: " + "; ".join(f"`{key}`: {domain.describe()}" for key, domain in sweep.space.items()),
     ]
     return "\n\n".join(line for line in lines if line)
 

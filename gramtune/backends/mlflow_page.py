@@ -31,13 +31,12 @@ def store_files(runs: SweepRuns, parent: StoredRun, state: SweepState, folder: P
         runs.log_file(parent, file, "figures")
 
 
-def figure_markdown(folder: Path, run_id: str) -> str:
-    """The sweep's first figure, as the run's page in MLflow's interface finds it; empty where there is none."""
-    pictures = _files(folder / "figures", ("*.png",))
-    if not pictures:
-        return ""
-    first = next((file for file in pictures if file.stem != "learning_curves"), pictures[0])
-    return f"![{first.stem}](get-artifact?path=figures/{quote(first.name)}&run_uuid={run_id})"
+def figure_markdown(state: SweepState, folder: Path, run_id: str) -> str:
+    """The figure of the first varied key, as MLflow's page of the run finds it; any other figure where it is missing."""
+    pictures = {file.stem: file.name for file in _files(folder / "figures", ("*.png",))}
+    keys = [name for key in state.plan.sweep.space for name in (key, key.rpartition(".")[2])]
+    stem = next((name for name in (*keys, *pictures) if name in pictures), None)
+    return f"![{stem}](get-artifact?path=figures/{quote(pictures[stem])}&run_uuid={run_id})" if stem else ""
 
 
 def store_datasets(runs: SweepRuns, parent: StoredRun, state: SweepState) -> None:

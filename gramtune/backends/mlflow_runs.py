@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from PIL import Image
 
 from gramtune.backends.mlflow_store import EXPERIMENT, Rejected, artifact_root, connect, is_server, translated
+from gramtune.sweep.secrets import redact
 from gramtune.sweep.tracker import TrackerUnavailable
 
 SWEEP_ID = "gramtune.sweep_id"
@@ -82,7 +83,7 @@ class SweepRuns:
         tags = {SWEEP_ID: self.sweep_id, TRIAL_ID: run_key, **tags}
         with translated(self.uri):
             info = self.client.create_run(self.experiment_id, started, tags, run_name=name).info
-        self._runs[run_key] = run = StoredRun(info.run_id, info.start_time, info.status, tags)
+        self._runs[run_key] = run = StoredRun(info.run_id, info.start_time, info.status, tags, images={})
         return run
 
     def log(
@@ -180,6 +181,8 @@ class SweepRuns:
                 if root:
                     (root / EXPERIMENT).mkdir(parents=True, exist_ok=True)
                 return str(self.client.create_experiment(EXPERIMENT, artifact_location=location))
+        if not found.experiment_id:
+            raise TrackerUnavailable(f"MLflow at {redact(self.uri)}: what it answers is not MLflow's")
         if found.lifecycle_stage != "active":
             raise TrackerUnavailable(
                 f"MLflow's experiment {EXPERIMENT!r} has been deleted; "

@@ -25,10 +25,10 @@ from gramtune.backends.mlflow_store import (
     checked_uri,
     ensure_store,
     is_server,
-    redact,
     runs_url,
 )
 from gramtune.backends.mlflow_view import newest_view
+from gramtune.sweep.secrets import redact
 
 HOST = "127.0.0.1"
 _START_SECONDS = 120.0

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from gramtune.sweep.faults import Fault, SpecError
+from gramtune.sweep.secrets import redact
 from gramtune.sweep.tracker import TrackerUnavailable
 
 EXPERIMENT = "gramtune"
@@ -39,6 +40,10 @@ _REASONS = {
     "database is locked": "the database is locked",
     "disk is full": "the disk is full",
     "no space left": "the disk is full",
+    "error code 401": "it refuses these credentials (MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN)",
+    "error code 403": "these credentials may not write there",
+    "permission_denied": "these credentials may not write there",
+    "password authentication failed": "it refuses this user or password",
 }
 
 
@@ -99,17 +104,6 @@ def runs_url(base: str, experiment_id: str, view: str | None = None) -> str:
     """Page of the experiment's runs in MLflow's web interface, or of a view that is saved there."""
     page = f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
     return page if view is None else f"{page}&viewStateShareKey={view}"
-
-
-def redact(text: str, uri: str = "") -> str:
-    """`text` without user:password@ in any URI, and without the password of `uri` or of MLflow's environment."""
-    text = re.sub(r"://[^/\s]*@", "://", text)
-    text = re.sub(r"(?i)\b(password|passwd|token)=[^&\s]+", r"\1=***", text)
-    secrets = [os.environ.get("MLFLOW_TRACKING_PASSWORD"), os.environ.get("MLFLOW_TRACKING_TOKEN"), _password(uri)]
-    for secret in filter(None, secrets):
-        for form in (secret, unquote(secret)):
-            text = text.replace(form, "***")
-    return text
 
 
 def quiet_environment() -> None:
@@ -191,13 +185,6 @@ def _one_line(error: Exception, uri: str) -> str:
     text = " ".join(told.split()) or type(error).__name__
     known = next((reason for sign, reason in _REASONS.items() if sign in text.lower()), None)
     return known or redact(text, uri)[:200]
-
-
-def _password(uri: str) -> str | None:
-    try:
-        return urlsplit(uri).password
-    except ValueError:  # an address such as http://[
-        return None
 
 
 @contextmanager

@@ -24,11 +24,12 @@ from gramtune.backends.mlflow_describe import (
 from gramtune.backends.mlflow_model import checked_model_name
 from gramtune.backends.mlflow_page import figure_markdown, store_datasets, store_files, store_model
 from gramtune.backends.mlflow_runs import PARENT, Point, StoredRun, SweepRuns
-from gramtune.backends.mlflow_store import Rejected, RunGone, checked_uri, default_uri, is_server, redact, runs_url
+from gramtune.backends.mlflow_store import Rejected, RunGone, checked_uri, default_uri, is_server, runs_url
 from gramtune.backends.mlflow_view import IMAGES, store_view, view_key
 from gramtune.paths import write_atomically
 from gramtune.sweep.plan import Plan
 from gramtune.sweep.results import VERSIONS_FILE
+from gramtune.sweep.secrets import redact
 from gramtune.sweep.state import Report, Status, SweepState, TrialRecord
 from gramtune.sweep.tracker import TrackerUnavailable
 from gramtune.sweep.trial import checkpoints, sample_grids, trial_folder
@@ -72,7 +73,7 @@ class MlflowTracker:
     def __init__(self, uri: str, folder: Path, register: str | None = None) -> None:
         self._uri = checked_uri(uri)
         self._register = checked_model_name(register) if register is not None else None
-        self._folder = folder.absolute()
+        self._folder, self._named = folder.absolute(), folder
         self._runs: SweepRuns | None = None
         self._stored: dict[str, _Snapshot] = {}
         self._configured: set[str] = set()
@@ -89,9 +90,16 @@ class MlflowTracker:
         if is_server(self._uri):
             return ""
         if self._uri == default_uri(self._folder.parent):
-            runs = "" if self._folder.parent == Path("runs").absolute() else f" --runs {self._folder.parent}"
+            runs = "" if self._folder.parent == Path("runs").absolute() else f" --runs {self._named.parent}"
             return f"; open with: gramtune ui{runs}"
         return f"; open with: gramtune ui --tracking-uri {redact(self._uri)}"
+
+    @property
+    def remedy(self) -> str:
+        """`gramtune sync` on the same folder and store; credentials that the URI had have to be put in again."""
+        embedded = self._uri == default_uri(self._folder.parent)
+        store = "" if embedded else f" --tracking-uri {redact(self._uri)}"
+        return f"gramtune sync {self._named}{store}"
 
     def sync(self, state: SweepState) -> None:
         """Stores everything in `state` that is not stored yet. Raises TrackerUnavailable."""
@@ -151,7 +159,7 @@ class MlflowTracker:
         store_files(runs, parent, state, folder)
         store_datasets(runs, parent, state)
         store_model(runs, parent, state, folder, self._register)
-        self._describe(runs, parent, state, figure_markdown(folder, parent.run_id))
+        self._describe(runs, parent, state, figure_markdown(state, folder, parent.run_id))
         runs.set_status(parent, _sweep_status(state), int(time.time() * 1000))
 
     def _attached(self, state: SweepState) -> SweepRuns:

@@ -12,6 +12,7 @@ from gramtune.paths import DiskFull, watching_space
 from gramtune.sweep.journal import Journal
 from gramtune.sweep.plan import PlannedTrial
 from gramtune.sweep.pruning import Rungs
+from gramtune.sweep.secrets import redact
 from gramtune.sweep.state import Status, SweepState, TrialRecord
 
 
@@ -78,7 +79,8 @@ class Conductor:
         return not (self.halted or self.state.records[name].status.final)
 
     def failed(self, name: str, reason: str) -> None:
-        """The trial is given up."""
+        """The trial is given up. The reason goes into every table and page: without secrets."""
+        reason = redact(reason)
         with self._halting_when_full():
             self._journal.ended(name, Status.FAILED, reason)
             self._proposer.learn(self.state.records[name])

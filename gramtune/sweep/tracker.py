@@ -30,6 +30,10 @@ class Tracker(Protocol):
     def link(self) -> str:
         """Where a person finds the sweep in the store."""
 
+    @property
+    def remedy(self) -> str:
+        """The command that finishes what this tracker could not."""
+
 
 class TrackerThread:
     """Runs a tracker in the background: training never waits for it, and an outage is said once, then retried."""
@@ -50,10 +54,10 @@ class TrackerThread:
         try:
             self._thread.join(timeout)
         except KeyboardInterrupt:
-            self._say(f"tracking: interrupted; nothing is lost, finish with: gramtune sync {folder}")
+            self._left("interrupted")
             return False
         if self._thread.is_alive():
-            self._say(f"tracking: not finished after {timeout:.0f} s; finish with: gramtune sync {folder}")
+            self._left(f"not finished after {timeout:.0f} s")
         return self._complete
 
     def _run(self) -> None:
@@ -72,9 +76,12 @@ class TrackerThread:
         try:
             self._tracker.finish(self._state, self._folder)
         except TrackerUnavailable as error:
-            self._say(f"tracking: {error}; nothing is lost, finish with: gramtune sync {self._folder}")
+            self._left(str(error))
         else:
             self._complete = True
+
+    def _left(self, reason: str) -> None:
+        self._say(f"tracking: {reason}; nothing is lost, finish with: {self._tracker.remedy}")
 
     def _attempt(self) -> bool:
         try:
