@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -48,7 +49,7 @@ def cluster() -> Iterator[str]:
                 _wait_for(port, server)
                 yield f"postgresql+psycopg2://gramtune:{PASSWORD}@127.0.0.1:{port}/postgres"
             finally:
-                server.terminate()
+                server.send_signal(signal.SIGINT)  # ends the connections that there are; SIGTERM would wait for them
                 server.wait(60)
 
 

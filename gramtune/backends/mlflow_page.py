@@ -32,7 +32,7 @@ def store_files(runs: SweepRuns, parent: StoredRun, state: SweepState, folder: P
 
 
 def figure_markdown(state: SweepState, folder: Path, run_id: str) -> str:
-    """The figure of the first varied key, as MLflow's page of the run finds it; any other figure where it is missing."""
+    """The figure of the first varied key, as MLflow's page of the run finds it; any other where that is missing."""
     pictures = {file.stem: file.name for file in _files(folder / "figures", ("*.png",))}
     keys = [name for key in state.plan.sweep.space for name in (key, key.rpartition(".")[2])]
     stem = next((name for name in (*keys, *pictures) if name in pictures), None)
