@@ -98,6 +98,11 @@ class Page:
         """Drawn charts that have data in them."""
         return int(self.script("return document.querySelectorAll('.js-plotly-plot .trace, .parcoords svg').length"))
 
+    def click(self, selector: str) -> None:
+        """Clicks on the first element that the selector finds, as soon as there is one."""
+        find = f"return document.querySelector({json.dumps(selector)})"
+        self.until(lambda: self.script(find), f"there is no {selector}").click()
+
     def shoot(self, name: str) -> None:
         if folder := os.environ.get("GRAMTUNE_SCREENSHOTS"):
             time.sleep(2)  # transitions
@@ -137,11 +142,20 @@ def _request(entry: dict[str, str]) -> str:
     return str(message["params"]["request"]["url"]) if message["method"] == "Network.requestWillBeSent" else ""
 
 
+def test_the_trials_are_nested_in_the_sweep(page: Page, site: Site) -> None:
+    page.open(f"/experiments/{site.experiment}/runs?workflowType=machine_learning", "axis", "4 matching runs")
+    assert NAMES[0] not in page.text(), "the sweep is folded at first"
+    page.click("[data-component-id*='runnamecellrenderer']")
+    for name in NAMES:
+        page.until(lambda name=name: name in page.text(), f"{name} is not under the sweep")
+    page.shoot("mlflow_nested")
+
+
 def test_the_saved_view_lists_the_trials_with_their_numbers(page: Page, site: Site) -> None:
     page.open(runs_url(site.base, site.experiment, site.view), *NAMES, "fid_digits", "objective.critic_dim")
     assert "3 matching runs" in page.text()
     assert page.text().count("COMPLETED") == 3
-    page.shoot("mlflow-trials")
+    page.shoot("mlflow_trials")
 
 
 def test_the_saved_view_draws_charts_of_our_names(page: Page, site: Site) -> None:
@@ -149,14 +163,15 @@ def test_the_saved_view_draws_charts_of_our_names(page: Page, site: Site) -> Non
         f"{runs_url(site.base, site.experiment, site.view)}&compareRunsMode=CHART", *NAMES, "Parallel Coordinates"
     )
     page.until(lambda: page.charts() >= 3, "no chart is drawn")
-    page.shoot("mlflow-charts")
+    page.shoot("mlflow_charts")
 
 
 def test_the_parent_shows_description_figure_children_and_model(page: Page, site: Site) -> None:
     page.open(f"/experiments/{site.experiment}/runs/{site.parent}", "Child runs", *NAMES, "Does K matter?", "generator")
     page.until(lambda: page.pictures("figures/critic_dim.png"), "the figure is not shown")
     assert "digits" in page.text()
-    page.shoot("mlflow-sweep")
+    page.script("[...document.querySelectorAll('button, a, span')].find(e => e.innerText === 'Show more').click()")
+    page.shoot("mlflow_sweep")
 
 
 def test_the_slider_leads_through_the_samples(page: Page, site: Site) -> None:
@@ -172,7 +187,7 @@ def test_the_slider_leads_through_the_samples(page: Page, site: Site) -> None:
     assert "No image logged at this step" not in page.text()
     slider.send_keys(Keys.ARROW_RIGHT)
     page.until(lambda: page.pictures("samples~fixed_noise+step+3+"), "the slider changes nothing")
-    page.shoot("mlflow-samples")
+    page.shoot("mlflow_samples")
 
 
 def test_trials_can_be_compared(page: Page, site: Site) -> None:
@@ -182,4 +197,4 @@ def test_trials_can_be_compared(page: Page, site: Site) -> None:
         lambda: page.driver.execute_script("return document.querySelectorAll('.js-plotly-plot').length"), "no plot"
     )
     assert "objective.critic_dim" in page.text()
-    page.shoot("mlflow-compare")
+    page.shoot("mlflow_compare")
