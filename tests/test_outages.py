@@ -21,12 +21,11 @@ import pytest
 from stores import artifacts, assert_exactly_once, in_order, replicate_values, stored
 from sweeps import SPACE, write_space
 
-from gramtune.api import existing_plan, run_sweep
+from gramtune.api import recorded_state, run_sweep
 from gramtune.backends.mlflow_server import running_server
 from gramtune.backends.mlflow_store import default_uri
 from gramtune.backends.mlflow_tracker import MlflowTracker
 from gramtune.paths import data_root
-from gramtune.sweep.journal import load_state
 from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import Plan, make_plan
 from gramtune.sweep.state import SweepState
@@ -91,7 +90,7 @@ def test_a_store_that_never_answers_holds_nothing_up(runs: Path, monkeypatch: py
     ]
     uri = default_uri(runs)
     for _ in range(2):
-        state = load_state(result.folder, existing_plan(result.folder))
+        state = recorded_state(result.folder)
         MlflowTracker(uri, result.folder).finish(state, result.folder)
         assert_exactly_once(uri, state)
 
@@ -232,7 +231,7 @@ def test_a_server_killed_three_times_in_one_sweep_loses_nothing(kind: str, runs:
             assert sweep.returncode == 130
             assert "training goes on, results are kept and sent later" in output
             subprocess.run([*COMMAND, "sync", str(runs / "axis"), "--tracking-uri", base], check=True)
-            state = load_state(runs / "axis", existing_plan(runs / "axis"))
+            state = recorded_state(runs / "axis")
             assert_exactly_once(base, state)
             table = pd.read_parquet(runs / "axis" / "results.parquet")
             print(f"{kind}: {len(state.records)} trials, {len(table)} values")

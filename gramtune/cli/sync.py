@@ -16,13 +16,11 @@ def sync(
     register: Register = None,
 ) -> None:
     """Store a sweep's results in MLflow, at any later time, in any store; what is there already stays as it is."""
-    from gramtune.api import existing_plan, make_tracker
-    from gramtune.sweep.journal import load_state
+    from gramtune.api import make_tracker, recorded_state
     from gramtune.sweep.tracker import TrackerUnavailable
 
-    plan = existing_plan(folder)
     tracker = make_tracker(folder, tracking_uri, register)
-    state = load_state(folder, plan)
+    state = recorded_state(folder)
     try:
         tracker.finish(state, folder)
     except TrackerUnavailable as error:
