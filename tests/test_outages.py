@@ -11,8 +11,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -205,35 +206,16 @@ COMMAND = [sys.executable, "-m", "gramtune.cli.main"]
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=needs_postgres)])
 def test_a_server_killed_three_times_in_one_sweep_loses_nothing(kind: str, runs: Path) -> None:
     """`gramtune sweep` on a real server that dies at random, is interrupted, and brought up to date by `sync`."""
+    write_space(runs, ENDLESS)
+    folder = runs / "axis"
     with postgres.cluster() if kind == "postgresql" else embedded(runs) as uri:
-        rng = random.Random(0)
-        steps = "--set=training.steps=200", "--set=training.eval_every=20", "--set=training.eval_samples=200"
-        write_space(runs, ENDLESS)
-        with running_server(uri, runs=runs) as (base, process):
-            port = int(base.rpartition(":")[2])
-            options = [*steps, "--debug", "--runs", str(runs), "--tracking-uri", base]
-            sweep = subprocess.Popen(
-                [*COMMAND, "sweep", str(runs / "axis.yaml"), *options], stdout=subprocess.PIPE, text=True
-            )
-            wait_for_journal(runs / "axis" / "journal.jsonl", lines=20)
-            threading.Event().wait(rng.uniform(0, 5))
-            os.killpg(process.pid, signal.SIGKILL)
-        for _ in range(2):
-            threading.Event().wait(rng.uniform(0, 5))
-            with running_server(uri, port, runs) as (_, process):
-                threading.Event().wait(rng.uniform(0, 10))
-                os.killpg(process.pid, signal.SIGKILL)
-        with running_server(uri, port, runs):
-            threading.Event().wait(5)
-            assert sweep.poll() is None, "the sweep ended before the third kill"
-            sweep.send_signal(signal.SIGINT)
-            output, _ = sweep.communicate(timeout=300)
-            assert sweep.returncode == 130
-            assert "training goes on, results are kept and sent later" in output
-            subprocess.run([*COMMAND, "sync", str(runs / "axis"), "--tracking-uri", base], check=True)
-            state = recorded_state(runs / "axis")
+        output, base_port = sweep_with_kills(uri, runs, folder)
+        assert "training goes on, results are kept and sent later" in output
+        with running_server(uri, base_port, runs) as (base, _):
+            subprocess.run([*COMMAND, "sync", str(folder), "--tracking-uri", base], check=True)
+            state = recorded_state(folder)
             assert_exactly_once(base, state)
-            table = pd.read_parquet(runs / "axis" / "results.parquet")
+            table = pd.read_parquet(folder / "results.parquet")
             print(f"{kind}: {len(state.records)} trials, {len(table)} values")
             pd.testing.assert_frame_equal(replicate_values(base, METRICS), in_order(table), check_exact=True)
             for name, run in stored(base)[1].items():
@@ -241,6 +223,41 @@ def test_a_server_killed_three_times_in_one_sweep_loses_nothing(kind: str, runs:
                 assert run.info.status == ("FINISHED" if record.status.final else "KILLED")
                 pictures = [file for file in artifacts(base, run, "images") if file.endswith(".png")]
                 assert len(pictures) == len(record.reports)
+
+
+def sweep_with_kills(uri: str, runs: Path, folder: Path) -> tuple[str, int]:
+    """What an interrupted sweep printed whose server was killed three times at random, and the server's port."""
+    rng, port = random.Random(0), 0
+    with ExitStack() as stack:
+        for kill in range(3):
+            with running_server(uri, port, runs) as (base, server):
+                if kill == 0:
+                    port = int(base.rpartition(":")[2])
+                    sweep = stack.enter_context(sweeping(runs, base))
+                    wait_for_journal(folder / "journal.jsonl", lines=20)
+                time.sleep(rng.uniform(0, 10))
+                os.killpg(server.pid, signal.SIGKILL)
+            time.sleep(rng.uniform(0, 5))
+        with running_server(uri, port, runs):
+            time.sleep(5)
+            assert sweep.poll() is None, "the sweep ended before the third kill"
+            sweep.send_signal(signal.SIGINT)
+            output, _ = sweep.communicate(timeout=600)
+    assert sweep.returncode == 130
+    return output, port
+
+
+@contextmanager
+def sweeping(runs: Path, tracking_uri: str) -> Iterator[subprocess.Popen[str]]:
+    """`gramtune sweep` in a process of its own, which does not outlive the block."""
+    settings = "--set=training.steps=200", "--set=training.eval_every=20", "--set=training.eval_samples=200"
+    options = ["--debug", "--runs", str(runs), "--tracking-uri", tracking_uri]
+    command = [*COMMAND, "sweep", str(runs / "axis.yaml"), *settings, *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @contextmanager
@@ -253,9 +270,8 @@ def wait_for_journal(file: Path, lines: int) -> None:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:
-    pause = threading.Event()
     for _ in range(int(seconds / 0.1)):
         if condition():
             return
-        pause.wait(0.1)
+        time.sleep(0.1)
     pytest.fail("waited in vain")

@@ -31,7 +31,7 @@ from gramtune.backends.mlflow_view import newest_view
 from gramtune.sweep.secrets import redact
 
 HOST = "127.0.0.1"
-_START_SECONDS = 120.0
+_START_SECONDS = 300.0
 _STOP_SECONDS = 10.0
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
