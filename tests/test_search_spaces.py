@@ -24,11 +24,21 @@ TRIALS = {
     "joint": 20,
     "learning_rate": 3 * 4,
     "mmd_gan_ablation": 4 * 2,
+    "ring_projection": 1,
     "ring_stability": 4 * 3 * 4,
+    "samples_over_training": 3,
 }
-ON_IMAGES = ["architecture", "batch_size", "critic_dim", "joint", "learning_rate", "mmd_gan_ablation"]
+ON_IMAGES = [
+    "architecture",
+    "batch_size",
+    "critic_dim",
+    "joint",
+    "learning_rate",
+    "mmd_gan_ablation",
+    "samples_over_training",
+]
 METHODS = ["GRAM", "GAN", "MMD-GAN"]
-TINY = tuple(f"training.{key}" for key in ("steps=2", "eval_every=1", "eval_samples=100"))
+TINY = tuple(f"training.{key}" for key in ("steps=2", "eval_every=1", "eval_at=[]", "eval_samples=100"))
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +84,7 @@ def test_it_plans_without_a_warning_and_says_what_it_shows(name):
 @pytest.mark.parametrize("name", SPACES)
 def test_it_runs(name, tmp_path, root, monkeypatch):
     monkeypatch.setenv("GRAMTUNE_DATA", str(root))
-    narrow = "network.critic_hidden=[8, 8]" if name == "ring_stability" else "network.width=4"
+    narrow = "network.critic_hidden=[8, 8]" if name.startswith("ring_") else "network.width=4"
     plan = planned(name, replicates=1, set=(*TINY, narrow))
     plan = plan._replace(sweep=shortened(plan.sweep), trials=covering(plan.trials))
     state = load_state(tmp_path, plan)

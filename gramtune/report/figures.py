@@ -13,6 +13,7 @@ from gramtune.paths import write_atomically
 from gramtune.report.front import front_figure
 from gramtune.report.labels import leaves
 from gramtune.report.learning_curves import learning_curves
+from gramtune.report.sample_figures import PREFIX, sample_figures
 from gramtune.report.sensitivity import sensitivity_figure
 from gramtune.sweep.state import SweepState
 
@@ -26,13 +27,14 @@ _METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
 
 def write_figures(state: SweepState, folder: Path) -> list[Path]:
-    """Writes figures/<key>.png and .svg for each varied key, learning_curves, and the front of two metrics."""
+    """Writes figures/<key>.png and .svg for each varied key, learning_curves, the front of two metrics, and samples."""
     target = folder / FOLDER
     target.mkdir(parents=True, exist_ok=True)
     figures = {name: sensitivity_figure(state, key) for key, name in _file_names(state.plan.sweep.space).items()}
     figures[_CURVES] = learning_curves(state)
     if len(state.plan.metrics) == 2:
         figures[_FRONT] = front_figure(state)
+    figures |= {_legal(name): figure for name, figure in sample_figures(state, folder).items()}
     written = []
     for name, figure in figures.items():
         for suffix in _METADATA:
@@ -46,11 +48,16 @@ def _file_names(keys: Iterable[str]) -> dict[str, str]:
     """A file name for each key: its label where that is legal and free. A key with cases may be called anything."""
     names: dict[str, str] = {}
     for key, label in leaves(keys).items():
-        stem = re.sub(r"[^A-Za-z0-9.,=_+-]", "_", label).lstrip(".") or "_"
-        while stem in names.values() or stem in (_CURVES, _FRONT):
-            stem += "_"
+        stem = _legal(label)
+        while stem in names.values() or stem in (_CURVES, _FRONT) or stem.startswith(PREFIX):
+            stem = f"_{stem}" if stem.startswith(PREFIX) else f"{stem}_"
         names[key] = stem
     return names
+
+
+def _legal(name: str) -> str:
+    """A file name that looks like `name`."""
+    return re.sub(r"[^A-Za-z0-9.,=_+-]", "_", name).lstrip(".") or "_"
 
 
 def _writer(figure: Figure, suffix: str) -> Callable[[Path], None]:

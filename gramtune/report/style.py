@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, StrMethodFormatter
+from numpy.typing import NDArray
 
 from gramtune.report.labels import basis_text, direction_text
 from gramtune.sweep.state import Status, SweepState
@@ -26,7 +30,8 @@ MARKERS = "osD^vPX*"
 LOST = {Status.DIVERGED: "^", Status.FAILED: "X", Status.PRUNED: "v"}
 """Symbols of trials that have no final value."""
 _LOST_COLOUR = "#B00000"
-_TEXT, _SMALL = 8, 7
+TEXT, SMALL = 8, 7
+"""Points: labels, and everything else."""
 _ROW = 0.12
 """Inches of a row of the legend."""
 
@@ -36,17 +41,80 @@ def column_figure(state: SweepState) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(f"{state.plan.sweep.name}: mean ± std\n{basis_text(state)}", fontsize=_SMALL, loc="left")
-    axes.tick_params(which="both", labelsize=_SMALL)
+    axes.set_title(f"{state.plan.sweep.name}: mean ± std\n{basis_text(state)}", fontsize=SMALL, loc="left")
+    axes.tick_params(which="both", labelsize=SMALL)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", linewidth=0.4, alpha=0.4)
-    axes.set_ylabel(f"{state.plan.metric} ({direction_text(state)})", fontsize=_TEXT)
+    axes.set_ylabel(f"{state.plan.metric} ({direction_text(state)})", fontsize=TEXT)
     return figure, axes
+
+
+def sheet(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, for many panels."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def title(figure: Figure, *lines: str) -> None:
+    """What the figure shows and of what, at the top left; long lines are broken."""
+    columns = int(figure.get_figwidth() * 17)  # characters of a small line
+    text = "\n".join(part for line in lines for part in textwrap.wrap(line, columns))
+    figure.suptitle(escaped(text), fontsize=SMALL, x=0.01, ha="left")
+
+
+def legend_below(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """A legend in one or two rows below all panels."""
+    columns = max(1, int(figure.get_figwidth()))
+    size = SMALL - 0.5
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=size, frameon=False)
+
+
+def trace_axes(figure: Figure, place: SubplotSpec) -> Axes:
+    """Axes for traces beneath the panels."""
+    axes = figure.add_subplot(place)
+    small_ticks(axes)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def small_ticks(axes: Axes) -> None:
+    """Few small numbers at the axes of a panel."""
+    axes.tick_params(which="both", labelsize=SMALL - 1, length=2, pad=1)
+
+
+def picture(axes: Axes, image: NDArray[np.uint8]) -> None:
+    """An image, [H, W] in greys or [H, W, 3], one pixel as one square."""
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def corner(axes: Axes, text: str) -> None:
+    """A few words in the upper left corner of a panel."""
+    axes.text(0.03, 0.97, text, transform=axes.transAxes, ha="left", va="top", fontsize=SMALL - 1.5, gid="corner")
+
+
+def banner(axes: Axes, text: str) -> None:
+    """A word across a panel that is not what the others are."""
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+    axes.text(
+        0.5,
+        0.06,
+        text,
+        transform=axes.transAxes,
+        ha="center",
+        fontsize=SMALL - 2,
+        color=_LOST_COLOUR,
+        bbox=box,
+        gid="status",
+    )
 
 
 def label_x(axes: Axes, text: str) -> None:
     """The label of the x axis."""
-    axes.set_xlabel(escaped(text), fontsize=_TEXT)
+    axes.set_xlabel(escaped(text), fontsize=TEXT)
 
 
 def legend(figure: Figure, handles: Sequence[Line2D], title: str | None = None, columns: int = 4) -> None:
@@ -59,8 +127,8 @@ def legend(figure: Figure, handles: Sequence[Line2D], title: str | None = None, 
             title=None if title is None else escaped(title),
             loc="outside lower center",
             ncols=min(columns, len(handles)),
-            fontsize=_SMALL - 1,
-            title_fontsize=_SMALL - 1,
+            fontsize=SMALL - 1,
+            title_fontsize=SMALL - 1,
             frameon=False,
             handlelength=1.4,
             columnspacing=1.0,
@@ -70,7 +138,7 @@ def legend(figure: Figure, handles: Sequence[Line2D], title: str | None = None, 
 
 def say_empty(axes: Axes) -> None:
     """Says, where the curve would be, that there is none."""
-    axes.text(0.5, 0.5, "no trial has a value", transform=axes.transAxes, ha="center", va="center", fontsize=_TEXT)
+    axes.text(0.5, 0.5, "no trial has a value", transform=axes.transAxes, ha="center", va="center", fontsize=TEXT)
 
 
 def mark_lost(axes: Axes, status: Status, x: Sequence[float], colour: str = _LOST_COLOUR) -> None:
@@ -101,8 +169,8 @@ def mark_end(axes: Axes, status: Status, x: float, y: float, colour: Any) -> Non
 def colour_bar(figure: Figure, axes: Axes, scale: ScalarMappable, text: str) -> None:
     """A colour bar beside the axes."""
     bar = figure.colorbar(scale, ax=axes, pad=0.02)
-    bar.set_label(escaped(text), fontsize=_SMALL)
-    bar.ax.tick_params(which="both", labelsize=_SMALL)
+    bar.set_label(escaped(text), fontsize=SMALL)
+    bar.ax.tick_params(which="both", labelsize=SMALL)
     if isinstance(scale.norm, LogNorm) and scale.norm.vmin and scale.norm.vmax:
         plain_log_ticks(bar.ax.yaxis, math.log10(scale.norm.vmax / scale.norm.vmin))
 

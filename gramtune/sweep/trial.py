@@ -6,9 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
+from gramtune.components import Shape
 from gramtune.paths import watching_space, write_atomically
 from gramtune.pixels import grid
 from gramtune.sweep.point_samples import write_points
@@ -30,6 +33,12 @@ def trial_folder(sweep_folder: Path, name: str) -> Path:
 def sample_grids(folder: Path) -> dict[int, Path]:
     """Sample grids in a trial's folder by training step; each shows one block of rows per replicate."""
     return {int(path.stem.removeprefix("step-")): path for path in sorted((folder / "samples").glob("step-*.png"))}
+
+
+def read_strip(grid_file: Path, shape: Shape) -> NDArray[np.uint8]:
+    """The first row of a sample grid, eight images of the first replicate: [H + 2, W', C], or [H + 2, W'] if grey."""
+    with Image.open(grid_file) as image:
+        return np.asarray(image)[: shape[1] + 2]
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -1,0 +1,72 @@
+"""Generated images of a trial and the real ones that are nearest to them, from its newest checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gramtune.components import Unavailable
+from gramtune.sweep.state import TrialRecord
+from gramtune.sweep.trial import checkpoints, trial_folder
+from gramtune.training.resemblance import Nearest, resemblance
+from gramtune.training.trainer import CheckpointError
+
+Images = NDArray[np.uint8]
+"""[…, H, W, C], or […, H, W] where they are grey."""
+
+
+class Neighbours(NamedTuple):
+    """The k real images that are nearest to each of n samples, nearest first."""
+
+    images: Images  # [n, k, …]
+    distances: NDArray[np.floating]  # [n, k]: root mean square difference of grey values, 0 to 255
+    of: int
+    """Images that were searched."""
+
+
+class NearestImages(NamedTuple):
+    """n samples of one replicate after so many steps, and their neighbours in either set."""
+
+    replicate: int
+    step: int
+    samples: Images  # [n, …]
+    train: Neighbours
+    held_out: Neighbours
+
+
+def nearest_images(record: TrialRecord, folder: Path, root: Path, n: int = 10, k: int = 3) -> NearestImages | None:
+    """Those of the best replicate; None where there are no images, no readable checkpoint, or the data are gone."""
+    config = record.trial.config
+    if len(config.data.shape) != 3:
+        return None
+    replicate = _best_replicate(record)
+    for checkpoint in checkpoints(trial_folder(folder, record.trial.name)):
+        try:
+            found = resemblance(config, checkpoint, root, replicate, n, k)
+        except (CheckpointError, Unavailable):
+            continue
+        step = int(checkpoint.stem.rsplit("-", 1)[-1])
+        return NearestImages(replicate, step, _images(found.samples), _side(found.train), _side(found.held_out))
+    return None
+
+
+def _best_replicate(record: TrialRecord) -> int:
+    """By the primary metric in the newest report; of equals the first."""
+    config = record.trial.config
+    values = record.last.metrics.get(config.metric, []) if record.last else []
+    sign = 1 if config.directions[config.metric] == "min" else -1
+    known = [(sign * value, i) for i, value in enumerate(values) if value is not None]
+    return min(known)[1] if known else 0
+
+
+def _side(found: Nearest) -> Neighbours:
+    return Neighbours(_images(found.images), found.distances.numpy(), found.of)
+
+
+def _images(images: Tensor) -> Images:
+    last: Images = images.movedim(-3, -1).numpy()
+    return last.squeeze(-1) if last.shape[-1] == 1 else last
