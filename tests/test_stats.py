@@ -159,7 +159,7 @@ def plain_mmd2_and_ratios(f_q: Tensor, f_p: Tensor, sigmas: tuple[float, ...], r
 
 
 @pytest.mark.parametrize("batch", [(), (3,)], ids=str)
-@pytest.mark.parametrize("sigmas", [(1.0,), (0.5, 1.0, 4.0)], ids=str)
+@pytest.mark.parametrize("sigmas", [(1.0,), (0.5, 1.0, 4.0), (4.0, 0.7, 1.0, 2.0, 0.7, 1.4)], ids=str)
 @pytest.mark.parametrize("used", ["mmd", "ratios", "both"])
 def test_closed_form_equals_autograd(batch: tuple[int, ...], sigmas: tuple[float, ...], used: str) -> None:
     """Values and gradients, of each output alone too: an unused one has no gradient, not a zero one."""

@@ -83,15 +83,16 @@ class _Values(NamedTuple):
     qp_sums: Tensor  # K_qp 1, [..., S, N]
 
 
-def _grams(f_q: Tensor, f_p: Tensor, bandwidths: tuple[float, ...], *, exact_pp: bool) -> tuple[_Grams, _Values]:
-    """Distances do not notice the centring; they cancel less. `exact_pp`: K_pp in float64 too."""
+def _grams(f_q: Tensor, f_p: Tensor, bandwidths: tuple[float, ...]) -> tuple[_Grams, _Values]:
+    """Distances do not notice the centring; they cancel less."""
     y = f_p.mT.double()
     centre = y.mean(dim=-1, keepdim=True)
     x, y = f_q.mT.double() - centre, y - centre
     precisions = y.new_tensor([1 / sigma**2 for sigma in bandwidths])
     left_x, right_x, left_y, right_y = *_sides(x), *_sides(y)
-    qq, qp = (_kernel(left_x, right, precisions, torch.float64) for right in (right_x, right_y))
-    pp = _kernel(left_y, right_y, precisions, torch.float64 if exact_pp else f_p.dtype)
+    qq, qp, pp = (
+        _kernel(left, right, bandwidths) for left, right in ((left_x, right_x), (left_x, right_y), (left_y, right_y))
+    )
     n, m = qp.shape[-2:]
     qp_sums = qp.sum(dim=-1)
     sums = qq.sum(dim=(-2, -1)) / n**2 - qp_sums.sum(dim=-1) * (2 / (n * m)) + pp.sum(dim=(-2, -1)) / m**2
@@ -106,12 +107,23 @@ def _sides(a: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat((a, norms, ones), dim=-2), torch.cat((a * -2, ones, norms), dim=-2)
 
 
-def _kernel(left: Tensor, right: Tensor, precisions: Tensor, dtype: torch.dtype) -> Tensor:
-    """exp(−‖a_i − b_j‖² / 2σ²) of the `_sides` of two sets: [..., S, N, M]."""
-    squared = (left.mT @ right).to(dtype).unsqueeze(-3)
-    scales = (precisions * -0.5).to(dtype).view(-1, 1, 1)
-    exponents: Tensor = squared.mul_(scales) if len(scales) == 1 else squared * scales
-    return exponents.exp_()
+def _kernel(left: Tensor, right: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
+    """exp(−‖a_i − b_j‖² / 2σ²) of the `_sides` of two sets: [..., S, N, M].
+
+    A kernel of half the bandwidth of another is its fourth power: two products take a fifth of the time of an
+    exponential. In the paper's mixture, σ = 1, 2, 4, 8, 16, one exponential serves all five.
+    """
+    squared = left.mT @ right
+    grams = squared.new_empty((*squared.shape[:-2], len(bandwidths), *squared.shape[-2:]))
+    done: dict[float, Tensor] = {}
+    for i, sigma in sorted(enumerate(bandwidths), key=lambda pair: -pair[1]):
+        gram = grams.select(-3, i)
+        if (wider := done.get(2 * sigma)) is None:
+            torch.mul(squared, -0.5 / sigma**2, out=gram).exp_()
+        else:
+            torch.square(wider, out=gram).square_()
+        done[sigma] = gram
+    return grams
 
 
 def _weighted_sum(weights: Tensor, grams: Tensor) -> Tensor:
@@ -142,7 +154,7 @@ class _MixtureMmd2(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, f_q: Tensor, f_p: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
-        grams, values = _grams(f_q, f_p, bandwidths, exact_pp=True)
+        grams, values = _grams(f_q, f_p, bandwidths)
         ctx.save_for_backward(*grams)
         return values.mmd2.to(f_q.dtype)
 
@@ -158,7 +170,7 @@ class _Mmd2AndRatios(torch.autograd.Function):
     def forward(
         ctx: Any, f_q: Tensor, f_p: Tensor, bandwidths: tuple[float, ...], ridge: float
     ) -> tuple[Tensor, Tensor]:
-        grams, values = _grams(f_q, f_p, bandwidths, exact_pp=False)
+        grams, values = _grams(f_q, f_p, bandwidths)
         factor, info = _factorise(values.qq, ridge)
         ratios = factor.solve(values.qp_sums * (f_q.shape[-2] / f_p.shape[-2]))
         ratios = ratios.masked_fill((info != 0).unsqueeze(-1), torch.nan).to(f_q.dtype)
