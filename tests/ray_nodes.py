@@ -21,6 +21,12 @@ import pytest
 
 HEAD = "10.99.0.1"
 START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats")
+PORTS = (  # known ones need no waiting: on a busy machine a raylet gives its agents too little time to report theirs
+    "--runtime-env-agent-port=30001",
+    "--dashboard-agent-grpc-port=30002",
+    "--dashboard-agent-listen-port=30003",
+    "--metrics-export-port=30004",
+)
 SMALL = ("--num-cpus=1", "--num-gpus=0", "--object-store-memory=80000000")
 
 
@@ -69,7 +75,7 @@ class Cluster:
         self._machine(number, ip)
         role = ["--head", f"--temp-dir={self.folder}"] if number == 1 else [f"--address={self.address}"]
         private = [] if number == 1 else [*PRIVATE, *map(str, (self.folder, *hidden)), "--"]
-        command = [*self.on(number), *private, *START, f"--node-ip-address={ip}", *role, *resources, *arguments]
+        command = [*self.on(number), *private, *START, *PORTS, f"--node-ip-address={ip}", *role, *resources, *arguments]
         node = Node(ip, command, self.env, Path(self.folder) / f"{ip}.log")
         self.nodes.append(node)
         self._stack.callback(node.kill)
@@ -140,7 +146,7 @@ def ray_cluster(workers, *head_arguments, resources=SMALL, hidden=()):
         cluster.wait_for(1)
         for number in range(1, workers + 1):
             cluster.start(resources=resources, hidden=hidden if number == workers else ())
-        cluster.wait_for(1 + workers)
+            cluster.wait_for(1 + number)
         yield cluster
 
 

@@ -23,8 +23,8 @@ def test_what_cannot_work_is_refused_in_one_line_and_nothing_starts(tmp_path):
 
         at = ("--address", cluster.address)
         assert refusal("axis.yaml", *at, "--runs", own) == (
-            f"--runs: {own} is not the same folder on node 10.99.0.3: results of a sweep on several nodes need a "
-            "folder that all of them share (NFS, EFS, Filestore)"
+            f"--runs: on node 10.99.0.3 {own} is not the driver's: results of a sweep on several nodes need a folder "
+            "that all of them share (NFS, EFS, Filestore)"
         )
         assert not list(own.iterdir())
         assert "nothing answers at 10.99.0.1:1" in refusal("axis.yaml", "--address", "10.99.0.1:1", "--runs", runs)

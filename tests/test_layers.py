@@ -40,8 +40,10 @@ LAYERS = {
     # torch: devices and sample tensors pass through; PIL, safetensors: sample grids and points.
     "sweep": Allowed({"training", *FOUNDATION}, {"yaml", "numpy", "pandas", "torch", "PIL", "safetensors", *PYDANTIC}),
     # PIL, yaml, sqlalchemy: images, configurations and store errors, as MLflow's own interface takes and raises them.
+    # aiohttp, click, jsonschema: what Ray's clients raise.
     "backends": Allowed(
-        {"sweep", "training", *FOUNDATION}, {"ray", "optuna", "mlflow", "torch", "PIL", "yaml", "sqlalchemy", *PYDANTIC}
+        {"sweep", "training", *FOUNDATION},
+        {"ray", "optuna", "mlflow", "torch", "PIL", "yaml", "sqlalchemy", "aiohttp", "click", "jsonschema", *PYDANTIC},
     ),
     "report": Allowed({"sweep", *FOUNDATION}, {"matplotlib", "pandas", "numpy"}),
     "api": Allowed({"sweep", "backends", "report", *FOUNDATION}, {"pandas"}),

@@ -18,7 +18,7 @@ from gramtune.sweep.faults import Fault, SpecError
 
 _REACHABLE = 10.0
 """Seconds to connect to the head."""
-_PROBE = 120.0
+_PROBE = 300.0
 """Seconds for a node to start a worker and answer; a cold one imports torch from a network disk."""
 _BOOTSTRAP = "~/ray_bootstrap_config.yaml"
 """Where `ray up` leaves the cluster's file on the head: node types of which no node may be there yet."""
@@ -32,17 +32,22 @@ def joined(address: str, runs: Path) -> Iterator[Capacity]:
 
     Raises SpecError if there is none that this process can join, or if `runs` is not the same folder on all its nodes.
     """
+    with connected(address):
+        _check_shared(runs)
+        yield capacity()
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """This process as a driver of the Ray at `address`. Raises SpecError if there is none that it can join."""
     if fault := _unreachable(address):
         raise SpecError([Fault("--address", fault)])
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError) as error:  # ray.exceptions.RayError is none of these
-        raise SpecError([Fault("--address", f"{address}: {_first_line(error)}")]) from None
-    except ray.exceptions.RayError as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise SpecError([Fault("--address", f"{address}: {_first_line(error)}")]) from None
     try:
-        _check_shared(runs)
-        yield capacity()
+        yield
     finally:
         ray.shutdown()
 
@@ -109,8 +114,12 @@ def _unreachable(address: str) -> str:
     return ""
 
 
-def _check_shared(runs: Path) -> None:
-    """A file of the driver must be readable on every node, and one of every node by the driver. Raises SpecError."""
+def not_shared(runs: Path) -> list[tuple[str, str]]:
+    """Address of each node, and why `runs` is not the same folder there; empty where it is.
+
+    A file of the driver must be readable on the node, and one of the node by the driver. Raises SpecError if the driver
+    itself cannot write there.
+    """
     try:
         runs.mkdir(parents=True, exist_ok=True)
         probe = runs.absolute() / f".shared-{uuid.uuid4().hex}"
@@ -120,11 +129,17 @@ def _check_shared(runs: Path) -> None:
     try:
         (probe / "driver").write_text(probe.name)
         answers = on_every_node(_leave_mark, str(probe), probe.name)
-        faults = [fault for node, answer in answers if (fault := _not_shared(node, answer, probe))]
+        return [(node, _why_not_shared(answer, probe)) for node, answer in answers]
     finally:
         for path in probe.iterdir():
             path.unlink()
         probe.rmdir()
+
+
+def _check_shared(runs: Path) -> None:
+    """Raises SpecError."""
+    rule = "results of a sweep on several nodes need a folder that all of them share (NFS, EFS, Filestore)"
+    faults = [Fault("--runs", f"on node {node} {why}: {rule}") for node, why in not_shared(runs) if why]
     if faults:
         raise SpecError(faults)
 
@@ -142,13 +157,12 @@ def _leave_mark(folder: str, token: str) -> str | None:
     return mark.name
 
 
-def _not_shared(node: str, answer: Any, probe: Path) -> Fault | None:
+def _why_not_shared(answer: Any, probe: Path) -> str:
     if isinstance(answer, ray.exceptions.RayError):
-        return Fault("--address", f"node {node} cannot run gramtune: {_last_line(answer)}; gramtune doctor tells more")
+        return f"gramtune does not run ({_last_line(answer)}; see gramtune doctor)"
     if answer is not None and (probe / answer).is_file():
-        return None
-    rule = "results of a sweep on several nodes need a folder that all of them share (NFS, EFS, Filestore)"
-    return Fault("--runs", f"{probe.parent} is not the same folder on node {node}: {rule}")
+        return ""
+    return f"{probe.parent} is not the driver's"
 
 
 def _first_line(error: Exception) -> str:

@@ -6,7 +6,10 @@ import sys
 
 import typer
 
+from gramtune.cli.cluster import attach, down, stop
+from gramtune.cli.doctor import doctor
 from gramtune.cli.export import export
+from gramtune.cli.launch import launch
 from gramtune.cli.replay import replay
 from gramtune.cli.report import report
 from gramtune.cli.resume import resume
@@ -22,8 +25,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (sweep, resume, train, validate, report, export, ui, sync, replay):
+_COMMANDS = (sweep, resume, train, validate, report, export, ui, sync, replay, attach, stop, down, doctor)
+for _command in _COMMANDS:
     app.command()(_command)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(launch)
 
 
 def main() -> None:

@@ -36,10 +36,15 @@ def versions(plan: Plan) -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "gpus": _gpus(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": package_versions(),
         "data": sorted({dataset.fingerprint(data_root()) for dataset in data.values()}),
         "extractors": {n: extractor.fingerprint for config in configs for n, extractor in config.extractors.items()},
     }
+
+
+def package_versions() -> dict[str, str | None]:
+    """Versions of the packages that the numbers depend on; None for one that is not installed."""
+    return {name: _version(name) for name in _PACKAGES}
 
 
 def _version(package: str) -> str | None:

@@ -1,0 +1,168 @@
+"""Targets that are reached through Ray's Jobs API: submit, follow through lost connections, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+import tempfile
+import time
+from abc import abstractmethod
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from ray.exceptions import RayError
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+import gramtune
+from gramtune.backends.cluster.target import ClusterError, Request, Say, Target
+from gramtune.sweep.results import write_sweep
+
+_MARK = "gramtune"
+"""Metadata of our jobs: the sweep's name."""
+_AGAIN = 5.0
+"""Seconds between attempts to connect again."""
+_GRACE = 120
+"""Seconds that a stopped sweep has to write its tables."""
+_LOST = (OSError, RuntimeError, aiohttp.ClientError, RayError)
+"""What Ray's client raises where the other side does not answer; ClusterError is one."""
+
+
+class JobsTarget(Target):
+    """A Ray cluster whose dashboard, and with it the Jobs API, can be reached from here."""
+
+    runs: str | None = None
+    """Default folder of all sweeps there; None: the cluster's environment says it."""
+
+    @abstractmethod
+    def dashboard(self) -> AbstractContextManager[str]:
+        """URL of the dashboard while the block runs. Raises ClusterError."""
+
+    def submit(self, request: Request) -> str:
+        """See `Target`. The package travels along: the cluster runs the code of this machine."""
+        with self._client() as client, tempfile.TemporaryDirectory() as folder:
+            write_sweep(request.sweep, Path(folder))
+            job: str = client.submit_job(
+                entrypoint=request.command(self.runs),
+                submission_id=f"{request.sweep.name}-{secrets.token_hex(3)}",
+                metadata={_MARK: request.sweep.name},
+                runtime_env={
+                    "working_dir": folder,
+                    "py_modules": [str(Path(gramtune.__file__).parent)],
+                    # Ctrl-C's signal, so that a stopped sweep ends as an interrupted one.
+                    "env_vars": {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(_GRACE)},
+                },
+            )
+            return job
+
+    def newest(self) -> str:
+        """See `Target`."""
+        with self._client() as client:
+            ours = [job for job in client.list_jobs() if _MARK in (job.metadata or {})]
+        if not ours:
+            raise ClusterError(f"{self.file}: no sweep has been launched there")
+        newest: str = max(ours, key=lambda job: job.start_time or 0).submission_id
+        return newest
+
+    def follow(self, job: str, say: Say) -> int:
+        """See `Target`."""
+        with self._client() as client:
+            _details(client, job)
+        printer, lost = _Printer(), False
+        while True:
+            try:
+                with self._client() as client:
+                    if lost:
+                        say("connected again")
+                    lost = False
+                    asyncio.run(_tail(client, job, printer))
+                    details = _details(client, job)
+                    if details.status.is_terminal():
+                        return _exit_code(details, say)
+            except _LOST as error:
+                if not lost:
+                    say(f"connection lost ({_line(error)}); the sweep goes on there, connecting again")
+                lost = True
+            time.sleep(_AGAIN)
+
+    def stop(self, job: str) -> None:
+        """See `Target`."""
+        with self._client() as client:
+            _details(client, job)
+            client.stop_job(job)
+            deadline = time.monotonic() + _GRACE
+            while not _details(client, job).status.is_terminal() and time.monotonic() < deadline:
+                time.sleep(1)
+
+    def _client(self) -> AbstractContextManager[Any]:
+        return _Client(self)
+
+
+class _Client:
+    """A JobSubmissionClient for the length of a block; what it cannot reach is a ClusterError in one line."""
+
+    def __init__(self, target: JobsTarget) -> None:
+        self._target = target
+
+    def __enter__(self) -> Any:
+        self._dashboard = self._target.dashboard()
+        url = self._dashboard.__enter__()
+        try:
+            return JobSubmissionClient(url)
+        except _LOST as error:
+            self._dashboard.__exit__(None, None, None)
+            raise ClusterError(f"{self._target.file}: no Jobs API at {url}: {_line(error)}") from None
+
+    def __exit__(self, *error: Any) -> None:
+        self._dashboard.__exit__(*error)
+
+
+class _Printer:
+    """Prints a log that is sent again from its beginning after each new connection, every character once."""
+
+    def __init__(self) -> None:
+        self._printed = self._seen = 0
+
+    def begin(self) -> None:
+        """The log starts again."""
+        self._seen = 0
+
+    def __call__(self, text: str) -> None:
+        new = text[max(0, self._printed - self._seen) :]
+        self._seen += len(text)
+        self._printed = max(self._printed, self._seen)
+        sys.stdout.write(new)
+        sys.stdout.flush()
+
+
+async def _tail(client: Any, job: str, printer: _Printer) -> None:
+    printer.begin()
+    async for text in client.tail_job_logs(job):
+        printer(text)
+
+
+def _details(client: Any, job: str) -> Any:
+    try:
+        return client.get_job_info(job)
+    except RuntimeError as error:
+        known = ", ".join(j.submission_id for j in client.list_jobs() if _MARK in (j.metadata or {})) or "none"
+        raise ClusterError(f"no job {job}: {_line(error)}; there are: {known}") from None
+
+
+def _exit_code(details: Any, say: Say) -> int:
+    if details.status == JobStatus.STOPPED:
+        say("stopped; go on with: gramtune launch … --resume")
+        return 130
+    if details.status == JobStatus.SUCCEEDED:
+        return 0
+    if details.driver_exit_code is None:
+        say(f"{details.submission_id}: {_line(details.message or 'the job died without a word')}")
+        return 1
+    code: int = details.driver_exit_code
+    return code
+
+
+def _line(error: object) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,93 @@
+"""Other people's command-line tools: run to the end, or kept as a tunnel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from gramtune.backends.cluster.target import ClusterError
+
+RAY = (sys.executable, "-m", "ray.scripts.scripts")
+"""Ray's command line, of the Ray that gramtune runs with."""
+_TUNNEL = 60.0
+"""Seconds for a tunnel to open."""
+
+
+def run(command: Sequence[str], *, capture: bool = False) -> str:
+    """Runs a tool to its end, its output on the terminal, or returned. Raises ClusterError if it fails."""
+    if shutil.which(command[0]) is None:
+        raise ClusterError(f"{command[0]} is not installed on this machine")
+    done = subprocess.run(command, stdout=subprocess.PIPE if capture else None, text=True, check=False)
+    if done.returncode:
+        raise ClusterError(f"failed with exit code {done.returncode}: {_shown(command)}")
+    return done.stdout or ""
+
+
+@contextmanager
+def tunnel(command: Sequence[str], port: int) -> Iterator[str]:
+    """A tool that forwards `port` of this machine's loopback interface for as long as the block runs; its URL.
+
+    Raises ClusterError if it ends, or does not open the port.
+    """
+    if shutil.which(command[0]) is None:
+        raise ClusterError(f"{command[0]} is not installed on this machine")
+    process = detached(command)
+    try:
+        _wait_open(port, process, command)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        end(process.pid)
+        process.wait()
+
+
+def detached(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """A tool without terminal or output, leader of a process group of its own."""
+    none = subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=none, stdout=none, stderr=none, start_new_session=True)
+
+
+def free_port() -> int:
+    """A port of the loopback interface on which nobody listens just now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens on that port of the loopback interface."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def end(leader: int) -> None:
+    """SIGTERM to a process and its group, which it leads."""
+    try:
+        os.killpg(leader, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+
+
+def _wait_open(port: int, process: subprocess.Popen[bytes], command: Sequence[str]) -> None:
+    deadline = time.monotonic() + _TUNNEL
+    while not is_open(port):
+        if process.poll() is not None:
+            raise ClusterError(f"ended with exit code {process.returncode}: {_shown(command)}")
+        if time.monotonic() > deadline:
+            raise ClusterError(f"no connection after {_TUNNEL:g} s: {_shown(command)}")
+        time.sleep(0.2)
+
+
+def _shown(command: Sequence[str]) -> str:
+    words = ["ray", *command[len(RAY) :]] if tuple(command[: len(RAY)]) == RAY else list(command)
+    return " ".join(words)

@@ -1,0 +1,80 @@
+"""What `gramtune launch` needs of a cluster, whatever its kind, and the command that runs there."""
+
+from __future__ import annotations
+
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from gramtune.sweep.spec import Sweep
+
+Say = Callable[[str], None]
+
+
+class ClusterError(RuntimeError):
+    """A cluster's own tool has failed, or does not answer. One line; that tool's output is above it."""
+
+
+class Request(NamedTuple):
+    """A sweep to run on a cluster."""
+
+    sweep: Sweep
+    """Resolved: its base inline, the overrides of the command line applied."""
+    runs: str | None = None
+    """Folder of all sweeps there; None: $GRAMTUNE_RUNS of the cluster's own environment."""
+    resume: bool = False
+    """Go on with the sweep of that name instead of starting it."""
+    options: tuple[str, ...] = ()
+    """Further words of the command line of `gramtune sweep`."""
+
+    def command(self, runs: str | None = None, address: str = "auto") -> str:
+        """The shell line that runs the sweep there, beside its `sweep.yaml`; `runs` is the target's default folder."""
+        folder = self.runs or runs
+        unset = "${GRAMTUNE_RUNS:?is not set where this Ray was started: give gramtune launch --runs}"
+        place = shlex.quote(folder) if folder else f'"{unset}"'
+        words = f"resume {place}/{self.sweep.name}" if self.resume else f"sweep sweep.yaml --runs {place}"
+        return (
+            shlex.join(["exec", "python", "-m", "gramtune.cli.main"])
+            + f" {words} --address {address}"
+            + "".join(f" {shlex.quote(option)}" for option in self.options)
+        )
+
+
+class Target(ABC):
+    """A cluster as one file under cluster/ describes it."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    @abstractmethod
+    def steps(self, request: Request) -> list[str]:
+        """What `up` and `submit` would do, one line each."""
+
+    @abstractmethod
+    def up(self, say: Say) -> None:
+        """Brings the cluster up unless it is. Raises ClusterError."""
+
+    @abstractmethod
+    def submit(self, request: Request) -> str:
+        """Starts the sweep there and returns the job's name. Raises ClusterError."""
+
+    @abstractmethod
+    def newest(self) -> str:
+        """The job that was submitted last. Raises ClusterError if there is none."""
+
+    @abstractmethod
+    def follow(self, job: str, say: Say) -> int:
+        """Prints the job's output from its beginning until it ends, lost connections notwithstanding.
+
+        Returns the exit code of the sweep. Raises ClusterError if there is no such job.
+        """
+
+    @abstractmethod
+    def stop(self, job: str) -> None:
+        """Interrupts the sweep as Ctrl-C would: it writes its tables and can be gone on with. Raises ClusterError."""
+
+    @abstractmethod
+    def down(self) -> None:
+        """Ends the cluster; results on shared storage stay. Raises ClusterError."""

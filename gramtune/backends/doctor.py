@@ -1,0 +1,65 @@
+"""`gramtune doctor`: what would go wrong on a cluster, found before a sweep does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gramtune.backends.mlflow_store import checked_uri, connect, translated
+from gramtune.paths import data_root
+from gramtune.sweep.faults import SpecError
+from gramtune.sweep.inspection import Finding, Machine, clock, findings, inspect
+from gramtune.sweep.secrets import redact
+from gramtune.sweep.tracker import TrackerUnavailable
+
+
+def examine(address: str | None, runs: Path, tracking_uri: str | None) -> Iterator[Finding]:
+    """Findings about this machine, or about every node of the Ray at `address`. Raises SpecError if it is not there."""
+    driver = inspect(str(data_root()))
+    if address is None:
+        yield from findings("here", driver, driver, len(driver.gpus))
+    else:
+        yield from _nodes(address, runs, driver)
+    yield _tracking(tracking_uri)
+
+
+def _nodes(address: str, runs: Path, driver: Machine) -> Iterator[Finding]:
+    from gramtune.backends.quiet_ray import ray
+    from gramtune.backends.ray_session import alive_nodes, connected, not_shared, on_every_node
+
+    with connected(address):
+        gpus = {node["NodeManagerAddress"]: node["Resources"].get("GPU", 0) for node in alive_nodes()}
+        for node, machine in on_every_node(inspect, str(data_root())):
+            if isinstance(machine, Exception):
+                text = str(machine).strip().splitlines()[-1]
+                yield Finding(node, "gramtune", f"does not run there: {text}", "install it there as on the driver")
+            else:
+                yield from findings(node, machine, driver, gpus[node])
+        yield from _clocks(on_every_node, ray)
+        faults = {node: fault for node, fault in not_shared(runs) if fault}
+        for node in gpus:
+            fault = faults.get(node, "")
+            good = f"{runs}: what the driver writes is read there, and the other way round"
+            remedy = "mount one folder on all nodes, at the same path, and give it as --runs" if fault else ""
+            yield Finding(node, "storage", fault or good, remedy)
+
+
+def _clocks(on_every_node: Any, ray: Any) -> Iterator[Finding]:
+    """The workers are warm by now: nothing but the clock's own reading lies between the driver's two."""
+    sent = time.time()
+    for node, there in on_every_node(time.time):
+        if not isinstance(there, ray.exceptions.RayError):
+            yield clock(node, sent, there, time.time())
+
+
+def _tracking(uri: str | None) -> Finding:
+    if uri is None:
+        return Finding("driver", "tracking", "SQLite beside the sweeps, made by the first one")
+    try:
+        with translated(uri):
+            connect(checked_uri(uri)).search_experiments(max_results=1)
+    except (SpecError, TrackerUnavailable) as error:
+        return Finding("driver", "tracking", str(error), "start the server, or name another store with --tracking-uri")
+    return Finding("driver", "tracking", f"{redact(uri, uri)} answers")

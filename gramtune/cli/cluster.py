@@ -1,0 +1,66 @@
+"""`gramtune attach`, `stop`, `down`: what was launched on a cluster, later and from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from gramtune.backends.cluster.target import Target
+
+Cluster = Annotated[Path, typer.Argument(help="Cluster file, for example cluster/aws.yaml.")]
+Job = Annotated[str | None, typer.Argument(help="Job, as launch has named it [default: the newest].")]
+
+
+def attach(cluster: Cluster, job: Job = None) -> None:
+    """Show the output of a launched sweep from its beginning, until it ends."""
+    from gramtune.backends.cluster.load import load_target
+
+    target = load_target(cluster)
+    with in_one_line():
+        follow(target, cluster, job or target.newest())
+
+
+def stop(cluster: Cluster, job: Job = None) -> None:
+    """Interrupt a launched sweep: it writes its tables and can be gone on with."""
+    from gramtune.backends.cluster.load import load_target
+
+    target = load_target(cluster)
+    with in_one_line():
+        job = job or target.newest()
+        target.stop(job)
+        typer.echo(f"stopped {job}; go on with: gramtune launch {cluster} SPACE --resume")
+
+
+def down(cluster: Cluster) -> None:
+    """End a cluster; results on shared storage stay."""
+    from gramtune.backends.cluster.load import load_target
+
+    with in_one_line():
+        load_target(cluster).down()
+
+
+def follow(target: Target, cluster: Path, job: str) -> None:
+    """Shows the output to its end and exits with the sweep's exit code; Ctrl-C leaves the sweep running."""
+    try:
+        code = target.follow(job, typer.echo)
+    except KeyboardInterrupt:
+        typer.echo(f"left; the sweep goes on. gramtune attach {cluster} {job}, or gramtune stop {cluster} {job}")
+        raise typer.Exit(130) from None
+    raise typer.Exit(code)
+
+
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """Ends the command with exit code 1 and one line where a cluster's tool fails or does not answer."""
+    from gramtune.backends.cluster.target import ClusterError
+
+    try:
+        yield
+    except ClusterError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None

@@ -1,0 +1,74 @@
+"""`gramtune launch`: a sweep on a cluster, from anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gramtune.cli.cluster import Cluster, follow, in_one_line
+
+if TYPE_CHECKING:
+    from gramtune.backends.cluster.target import Request
+
+_OVERRIDES = ("base", "name", "replicates", "samples", "time_budget")
+_FORWARDED = {"max_concurrent": "--max-concurrent", "tracking_uri": "--tracking-uri", "register": "--register"}
+"""Options of `sweep` that are not part of the sweep itself: passed on, where they were given."""
+_LOCAL = ("debug", "address", "dry_run")
+
+
+def launch(
+    context: typer.Context,
+    cluster: Cluster,
+    space: Annotated[Path, typer.Argument(help="Space file, for example search_spaces/critic_dim.yaml.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the sweep of that name there.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not show the output.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, start nothing.")] = False,
+) -> None:
+    """Run a sweep on a cluster: bring it up, ship the package, submit, show the output. Options as for sweep."""
+    from gramtune.backends.cluster.load import load_target
+
+    request = _request(space, context.args, resume)
+    target = load_target(cluster)
+    if dry_run:
+        typer.echo("\n".join(target.steps(request)))
+        return
+    with in_one_line():
+        target.up(typer.echo)
+        job = target.submit(request)
+        typer.echo(f"job {job}; leave with Ctrl-C, come back with: gramtune attach {cluster} {job}")
+        if not detach:
+            follow(target, cluster, job)
+
+
+def _request(space: Path, words: list[str], resume: bool) -> Request:
+    """The sweep as `gramtune sweep SPACE WORDS…` would run it. Raises SpecError, or click's UsageError."""
+    from gramtune.backends.cluster.target import Request
+    from gramtune.sweep.faults import Fault, SpecError
+    from gramtune.sweep.load import Overrides, load_sweep
+
+    given = _given(space, words)
+    local = [name for name in _LOCAL if name in given]
+    faults = [Fault(f"--{name}", "is not for launch: the sweep runs on the cluster") for name in local]
+    runs = str(given["runs"]) if "runs" in given else None
+    if runs and not Path(runs).is_absolute():
+        faults.append(Fault("--runs", f"{runs} should be an absolute path, of a folder that the cluster's nodes share"))
+    if faults:
+        raise SpecError(faults)
+    overrides = Overrides(**{k: given[k] for k in _OVERRIDES if k in given}, set=tuple(given.get("settings", ())))
+    options = [word for key, option in _FORWARDED.items() if key in given for word in (option, str(given[key]))]
+    return Request(load_sweep(space, overrides), runs, resume, tuple(options))
+
+
+def _given(space: Path, words: list[str]) -> dict[str, Any]:
+    """The options of `gramtune sweep` that these words give, by parameter."""
+    from typer.main import get_command
+
+    from gramtune.cli.sweep import sweep
+
+    app = typer.Typer(add_completion=False)
+    app.command()(sweep)
+    context = get_command(app).make_context("gramtune launch CLUSTER", [str(space), *words])
+    sources = {key: context.get_parameter_source(key) for key in context.params}
+    return {key: context.params[key] for key, source in sources.items() if source and source.name == "COMMANDLINE"}
