@@ -43,10 +43,10 @@ class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is n
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next configuration, or FINISHED."""
+        """The next configuration, None if there is none yet, or FINISHED."""
         trial = self._conductor.next()
         if trial is None:
-            return Searcher.FINISHED  # type: ignore[no-any-return]
+            return None if self._conductor.pausing else Searcher.FINISHED
         self._planned[trial.name] = trial
         return {"trial": {"name": trial.name, "assignment": dict(trial.assignment)}}
 

@@ -14,6 +14,7 @@ from gramtune.report.front import front_figure
 from gramtune.report.labels import leaves
 from gramtune.report.learning_curves import learning_curves
 from gramtune.report.sample_figures import PREFIX, sample_figures
+from gramtune.report.schedule import schedule_figure
 from gramtune.report.sensitivity import sensitivity_figure
 from gramtune.sweep.state import SweepState
 
@@ -30,7 +31,8 @@ def write_figures(state: SweepState, folder: Path) -> list[Path]:
     """Writes figures/<key>.png and .svg for each varied key, learning_curves, the front of two metrics, and samples."""
     target = folder / FOLDER
     target.mkdir(parents=True, exist_ok=True)
-    figures = {name: sensitivity_figure(state, key) for key, name in _file_names(state.plan.sweep.space).items()}
+    against_key = schedule_figure if state.plan.sweep.scheduler.name == "pbt" else sensitivity_figure
+    figures = {name: against_key(state, key) for key, name in _file_names(state.plan.sweep.space).items()}
     figures[_CURVES] = learning_curves(state)
     if len(state.plan.metrics) == 2:
         figures[_FRONT] = front_figure(state)

@@ -18,6 +18,7 @@ from gramtune.report.labels import (
     value_text,
 )
 from gramtune.sweep.paired import t_quantile
+from gramtune.sweep.population import lineage
 from gramtune.sweep.state import Status, SweepState, TrialRecord
 
 _ROWS = 24
@@ -56,7 +57,8 @@ def _table(state: SweepState) -> list[str]:
     notes = {state.best.trial.name: "best"} if state.best else dict.fromkeys((r.trial.name for r in ranking), "front")
     shown = list(state.records.values())
     if len(shown) > _ROWS:
-        shown = [*ranking, *(record for record in shown if record not in ranking)][:_ROWS]
+        first = {record.trial.name for record in ranking}
+        shown = [*ranking, *(record for record in shown if record.trial.name not in first)][:_ROWS]
     names = leaves(state.plan.sweep.space)
     header = [*names.values(), *state.plan.metrics, "n", "status", ""]
     rows = [header, *(_row(record, state, notes.get(record.trial.name, "")) for record in shown)]
@@ -66,7 +68,7 @@ def _table(state: SweepState) -> list[str]:
 
 def _row(record: TrialRecord, state: SweepState, note: str) -> list[str]:
     summary = record.summary(state.plan.metric)
-    values = [value_text(record.trial.assignment.get(key, "–")) for key in state.plan.sweep.space]
+    values = [value_text(record.assignment.get(key, "–")) for key in state.plan.sweep.space]
     spreads = [spread_text(record.summary(metric)) for metric in state.plan.metrics]
     return [*values, *spreads, str(summary.n) if summary else "0", _status(record), note]
 
@@ -111,10 +113,19 @@ def _best(state: SweepState) -> list[str]:
     best, summary = ranking[0], ranking[0].summary(state.plan.metric)
     assert summary is not None
     return [
-        f"Best: {assignment_text(best.trial.assignment)}",
+        *_how(state, best),
         f"  {state.plan.metric} {spread_text(summary)}, n = {count(summary.n, 'replicate')}",
         *_comparisons(state, ranking),
     ]
+
+
+def _how(state: SweepState, best: TrialRecord) -> list[str]:
+    """The values of the best trial: a point, or, in a population, a schedule."""
+    past = lineage(state, best.trial.name)
+    if len(past) == 1:
+        return [f"Best: {assignment_text(best.assignment)}"]
+    stretches = [f"  from step {s.step:,}: {assignment_text(s.assignment)} (by {s.trial})" for s in past]
+    return [f"Best: {best.trial.name}, by a schedule of values", *stretches]
 
 
 def _front(state: SweepState) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from gramtune.paths import DiskFull, watching_space
 from gramtune.sweep.journal import Journal
 from gramtune.sweep.plan import PlannedTrial
+from gramtune.sweep.population import Population
 from gramtune.sweep.pruning import Rungs
 from gramtune.sweep.secrets import redact
 from gramtune.sweep.state import Status, SweepState, TrialRecord
@@ -48,39 +49,59 @@ class Conductor:
         """Whether all trials have been handed out; with none of them unfinished, the sweep is complete."""
         self._journal, self._proposer, self._rungs = Journal(folder, state), proposer, Rungs.of(state)
         self._started = time.monotonic()
-        self._waiting = [record.trial for record in state.unfinished]
+        self._running: set[str] = set()
+        """Trials that have been handed out and have neither ended nor paused."""
+        self._population: Population | None = None
+        if state.plan.sweep.scheduler.name == "pbt":
+            self._population = Population(state, folder, self._journal)
+        self._waiting = self._population.unarrived() if self._population else [r.trial for r in state.unfinished]
+
+    @property
+    def pausing(self) -> bool:
+        """Whether there will be a next trial though there is none now: a generation waits for its last ones."""
+        return self._population is not None and not (self.halted or self.exhausted)
 
     def next(self) -> PlannedTrial | None:
-        """The next trial to run, or None if there is no more."""
+        """The next trial to run, or None if there is none, or, where `pausing`, none yet."""
         if self.halted:
             return None
-        if self._spent():
+        if reason := self._spent():
             self.exhausted = True
+            self._end_paused(reason)
             return None
-        trial = self._waiting.pop(0) if self._waiting else self._proposer.propose()
-        self.exhausted = trial is None
+        trial = self._waiting.pop(0) if self._waiting else self._proposer.propose() or self._turn()
+        self.exhausted = trial is None and not (self._population and (self._running or self.state.unfinished))
+        if trial:
+            self._running.add(trial.name)
         return trial
 
     def started(self, trial: PlannedTrial) -> None:
         """The trial has begun, or begun again."""
+        record = self.state.records.get(trial.name)
         with self._halting_when_full():
-            self._journal.started(trial)
+            self._journal.started(record.trial if record else trial)
 
     def reported(self, name: str, report: Mapping[str, Any]) -> bool:
         """Takes the fields of `Report`; returns whether the trial is to go on."""
+        if self._population and self._population.known(report["step"]):
+            return not self.halted
         with self._halting_when_full():
-            self._journal.reported(name, report)
             record = self.state.records[name]
+            self._journal.reported(name, self._with_values(record, report))
             assert record.last is not None
             reason = self._rungs.decide(name, record.last, self.state.plan.metric) or self._spent()
             if reason and not record.status.final:
                 self._journal.ended(name, Status.PRUNED, reason)
             self._proposer.learn(record)
-        return not (self.halted or self.state.records[name].status.final)
+        paused = self._population is not None and self._population.pauses(report["step"])
+        ended = paused or self.state.records[name].status.final
+        self._running -= {name} if ended else set()
+        return not (self.halted or ended)
 
     def failed(self, name: str, reason: str) -> None:
         """The trial is given up. The reason goes into every table and page: without secrets."""
         reason = redact(reason)
+        self._running.discard(name)
         with self._halting_when_full():
             self._journal.ended(name, Status.FAILED, reason)
             self._proposer.learn(self.state.records[name])
@@ -88,6 +109,30 @@ class Conductor:
     def halt(self, reason: str) -> None:
         """Stops the sweep where it is; trials that are running stay unfinished."""
         self.halted = self.halted or reason
+
+    def _turn(self) -> PlannedTrial | None:
+        """The first trial of the next generation, if this one has ended."""
+        if self._population is None or self._running:
+            return None
+        with self._halting_when_full():
+            self._waiting = self._population.turn()
+        return self._waiting.pop(0) if self._waiting and not self.halted else None
+
+    def _end_paused(self, reason: str) -> None:
+        """Trials that wait for their generation will not report again."""
+        if self._population:
+            arrived = {r.trial.name for r in self.state.unfinished} - {t.name for t in self._population.unarrived()}
+            for name in sorted(arrived):
+                self._journal.ended(name, Status.PRUNED, reason)
+
+    def _with_values(self, record: TrialRecord, report: Mapping[str, Any]) -> Mapping[str, Any]:
+        """With the numbers that were in force as traces `value/…`: stores that write a parameter once can plot them."""
+        if not self._population:
+            return report
+        numbers = {k: v for k, v in record.assignment.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        replicates = record.trial.config.training.replicates
+        values = {f"value/{key}": [float(value)] * replicates for key, value in numbers.items()}
+        return {**report, "traces": {**report["traces"], **values}}
 
     def _spent(self) -> str:
         """Which budget has been reached; empty for none."""

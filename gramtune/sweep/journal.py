@@ -13,7 +13,7 @@ from typing import Any
 
 from gramtune.paths import watching_space
 from gramtune.sweep.plan import Plan, PlannedTrial, planned
-from gramtune.sweep.state import Report, Status, SweepState
+from gramtune.sweep.state import Inheritance, Report, Status, SweepState
 
 FILE = "journal.jsonl"
 
@@ -41,6 +41,11 @@ class Journal:
         self._append({"trial": trial, "status": status, "reason": reason})
         self._state.ended(trial, status, reason)
 
+    def generation(self, step: int, heirs: Mapping[str, Inheritance]) -> None:
+        """A generation of a population has ended after this step; the heirs have their parents' checkpoints."""
+        self._append({"generation": step, "heirs": {name: [h.parent, h.assignment] for name, h in heirs.items()}})
+        self._state.inherited(step, heirs)
+
     def _append(self, event: Mapping[str, Any]) -> None:
         """Raises DiskFull where there is no space."""
         text = json.dumps(event, allow_nan=False) + "\n"
@@ -59,6 +64,10 @@ def load_state(folder: Path, plan: Plan) -> SweepState:
         if not text.endswith("\n"):
             break  # cut off by a kill
         event = json.loads(text)
+        if "generation" in event:
+            step = event["generation"]
+            state.inherited(step, {name: Inheritance(step, *heir) for name, heir in event["heirs"].items()})
+            continue
         trial = event.pop("trial")
         if "step" in event:
             state.reported(trial, Report.from_json(event))

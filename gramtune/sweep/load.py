@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from gramtune.sweep.faults import Fault, Path, SpecError, clipped, dotted, model_faults
+from gramtune.sweep.mutable import population_faults
 from gramtune.sweep.probe import Origins, config_errors, space_faults
 from gramtune.sweep.space import assigned
 from gramtune.sweep.spec import Sweep, named
@@ -55,10 +56,13 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
         f"{raw['name']}-{FilePath(overrides.base).stem}" if overrides.base else raw["name"]
     )
     try:
-        return Sweep.model_validate(raw)
+        sweep = Sweep.model_validate(raw)
     except ValidationError as error:  # only what the command line gave is left to be wrong
         options: dict[Path, str] = {("search", "samples"): "--samples", ("budget", "seconds"): "--time-budget"}
         raise SpecError(model_faults(Sweep, error, lambda path: options.get(path, f"--{dotted(path)}"))) from None
+    if faults := list(population_faults(sweep, document.where)):
+        raise SpecError(faults)
+    return sweep
 
 
 def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialConfig:

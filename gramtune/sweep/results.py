@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from gramtune.paths import write_atomically
 from gramtune.sweep.plan import Plan
-from gramtune.sweep.space import Domain
+from gramtune.sweep.space import Assignment, Domain
 from gramtune.sweep.spec import Sweep
 from gramtune.sweep.state import SweepState, TrialRecord
 from gramtune.sweep.versions import versions
@@ -50,7 +50,10 @@ def write_versions(plan: Plan, folder: Path) -> None:
 
 def write_tables(state: SweepState, folder: Path) -> None:
     """Writes results.parquet, results.csv, trials.parquet and trials.csv, each atomically."""
-    for name, frame in (("results", results_frame(state)), ("trials", trials_frame(state))):
+    frames = {"results": results_frame(state), "trials": trials_frame(state)}
+    if state.plan.sweep.scheduler.name == "pbt":
+        frames["lineage"] = lineage_frame(state)
+    for name, frame in frames.items():
         write_atomically(folder / f"{name}.parquet", parquet_writer(frame))
         write_atomically(folder / f"{name}.csv", csv_writer(frame))
 
@@ -62,7 +65,9 @@ def results_frame(state: SweepState) -> pd.DataFrame:
     A replicate without a value, because it has diverged, has no row: `value` is never NaN.
     """
     rows = [row for record in state.records.values() for row in _values(record)]
-    return _with_varied(pd.DataFrame(rows, columns=list(_RESULT_TYPES)).astype(_RESULT_TYPES), state)
+    frame = pd.DataFrame(rows, columns=list(_RESULT_TYPES)).astype(_RESULT_TYPES)
+    at = [state.records[name].assignment_at(step) for name, step in zip(frame["trial"], frame["step"], strict=True)]
+    return _with_varied(frame, state, at)
 
 
 def trials_frame(state: SweepState) -> pd.DataFrame:
@@ -81,7 +86,19 @@ def trials_frame(state: SweepState) -> pd.DataFrame:
         for row, record in zip(rows, records, strict=True):
             row |= _second(record, second[0]) | {"front": record.trial.name in names}
         types = _TRIAL_TYPES | _SECOND_TYPES
-    return _with_varied(pd.DataFrame(rows, columns=list(types)).astype(types), state)
+    return _with_varied(pd.DataFrame(rows, columns=list(types)).astype(types), state, [r.assignment for r in records])
+
+
+def lineage_frame(state: SweepState) -> pd.DataFrame:
+    """Who inherited from whom: one row per trial and inheritance, in the order of steps.
+
+    Columns: trial, each varied key with the value from then on, step, parent.
+    """
+    found = [(i.step, name, i) for name, record in state.records.items() for i in record.inherited]
+    rows = [(name, step, i.parent) for step, name, i in sorted(found)]
+    frame = pd.DataFrame(rows, columns=["trial", "step", "parent"])
+    frame = frame.astype({"trial": "str", "step": "int64", "parent": "str"})
+    return _with_varied(frame, state, [i.assignment for _, _, i in sorted(found)])
 
 
 def _values(record: TrialRecord) -> list[tuple[Any, ...]]:
@@ -121,9 +138,8 @@ def _second(record: TrialRecord, metric: str) -> dict[str, Any]:
     }
 
 
-def _with_varied(frame: pd.DataFrame, state: SweepState) -> pd.DataFrame:
-    """`frame` with one column per varied key put in after `trial`; null where a trial does not have the key."""
-    assignments = [state.records[name].trial.assignment for name in frame["trial"]]
+def _with_varied(frame: pd.DataFrame, state: SweepState, assignments: Sequence[Assignment]) -> pd.DataFrame:
+    """`frame` with one column per varied key put in after `trial`; null where an assignment does not have the key."""
     taken = set(frame.columns)
     for position, (key, domain) in enumerate(state.plan.sweep.space.items(), start=1):
         dtype, encode = _column_type(domain)

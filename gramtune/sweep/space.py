@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, get_args
@@ -88,6 +89,31 @@ class Domain(Component):
     def probes(self) -> tuple[Any, ...]:
         """Values to try on the models before anything starts: all of a finite domain, the ends of a range."""
         return self.values or self.bounds or ()
+
+    def draw(self, rng: random.Random) -> Any:
+        """One value: of a finite domain any with equal chance, of a range uniform, on a log scale where it has one."""
+        if self.bounds is None:
+            return rng.choice(self.values or ())
+        low, high = self.bounds
+        value = math.exp(rng.uniform(math.log(low), math.log(high))) if self.log else rng.uniform(low, high)
+        return self._within(value)
+
+    def neighbour(self, value: Any, factor: float, rng: random.Random) -> Any:
+        """A number times `factor`; the value before or after in a list; never beyond the ends."""
+        if self.bounds is not None:
+            return self._within(value * factor)
+        values = list(self.values or ())
+        place = values.index(value) + rng.choice((-1, 1))
+        return values[min(max(place, 0), len(values) - 1)]
+
+    def _within(self, value: float) -> float | int:
+        """The nearest number of the range."""
+        assert self.bounds is not None
+        low, high = self.bounds
+        if self.step is not None:
+            value = low + round((value - low) / self.step) * self.step
+        value = min(max(value, low), high)
+        return round(value) if self.whole else value
 
     def describe(self) -> str:
         """`4, 8, 16` or `0.1 … 1 (log)`, with its condition."""

@@ -69,6 +69,23 @@ class Pruner(Component):
 NO_PRUNER = Pruner(name="none")
 
 
+class Scheduler(Component):
+    """How trials depend on each other while they train: not at all, or as a population (Jaderberg et al. 2017)."""
+
+    name: Literal["none", "pbt"] = "pbt"
+    interval: PositiveInt = 250
+    """Training steps of a generation; a multiple of training.eval_every."""
+    quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
+    """Share of the worst that inherit, and of the best that they inherit from."""
+    resample: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Probability that a value is drawn anew instead of changed a little."""
+    factors: Annotated[tuple[PositiveFloat, PositiveFloat], Field(strict=False)] = (0.8, 1.25)
+    """What a number is multiplied by, one or the other."""
+
+
+NO_SCHEDULER = Scheduler(name="none")
+
+
 class Resources(Component):
     """What one trial asks for."""
 
@@ -117,6 +134,7 @@ class Sweep(Component):
     replicates: PositiveInt = 3
     search: Annotated[Search, BeforeValidator(named), Field(validate_default=True)] = Search()
     pruner: Annotated[Pruner, BeforeValidator(named)] = NO_PRUNER
+    scheduler: Annotated[Scheduler, BeforeValidator(named)] = NO_SCHEDULER
     budget: Budget = Budget()
     resources: Resources = Resources()
 
@@ -152,6 +170,24 @@ class Sweep(Component):
         if pruner.name != "none" and len(info.data.get("metric") or ()) == 2:
             raise ValueError(f"{pruner.name} judges by one metric, but two are optimised; legal: none")
         return pruner
+
+    @field_validator("scheduler")
+    @classmethod
+    def _population_alone(cls, scheduler: Scheduler, info: ValidationInfo) -> Scheduler:
+        if scheduler.name == "none" or not {"search", "pruner"} <= info.data.keys():
+            return scheduler
+        search, pruner = info.data["search"], info.data["pruner"]
+        if pruner.name != "none":
+            raise ValueError(
+                f"pbt replaces the worst trials, so pruner {pruner.name} has no place beside it; legal: none"
+            )
+        if len(info.data.get("metric") or ()) == 2:
+            raise ValueError("pbt ranks by one metric, but two are optimised")
+        if search.name not in (legal := ("grid", "random", "qmc")):
+            raise ValueError(
+                f"{search.name} learns from finished trials, but pbt draws all at the start; legal: {', '.join(legal)}"
+            )
+        return scheduler
 
     def config(self, assignment: Assignment) -> TrialConfig:
         """The trial configuration with these values. Raises pydantic's ValidationError if they are not legal."""

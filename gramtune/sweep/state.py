@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from gramtune.sweep.plan import Plan, PlannedTrial
+from gramtune.sweep.space import Assignment
 
 
 class Status(StrEnum):
@@ -64,15 +65,37 @@ def summarise(values: list[float | None]) -> Summary | None:
     return Summary(fmean(known), stdev(known) if len(known) > 1 else None, len(known)) if known else None
 
 
+class Inheritance(NamedTuple):
+    """What a trial of a population takes over after a step: a parent's weights, and from then on these values."""
+
+    step: int
+    parent: str
+    assignment: Assignment
+
+
 @dataclass
 class TrialRecord:
     """One trial as the driver knows it."""
 
     trial: PlannedTrial
+    """As it began; in population-based training its values change: see `assignment`."""
     status: Status = Status.PENDING
     reason: str = ""
     reports: dict[int, Report] = field(default_factory=dict)
     """By step: a trial that restarts from a checkpoint repeats steps, and the repetition replaces the original."""
+
+    inherited: tuple[Inheritance, ...] = ()
+    """In the order of steps."""
+
+    @property
+    def assignment(self) -> Assignment:
+        """The values of now."""
+        return self.inherited[-1].assignment if self.inherited else self.trial.assignment
+
+    def assignment_at(self, step: int) -> Assignment:
+        """The values that were in force in the training up to this step."""
+        past = [i.assignment for i in self.inherited if i.step < step]
+        return past[-1] if past else self.trial.assignment
 
     @property
     def last(self) -> Report | None:
@@ -90,6 +113,8 @@ class SweepState:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.records = {trial.name: TrialRecord(trial) for trial in plan.trials}
+        self.generations: set[int] = set()
+        """Of a population: the steps after which trials have inherited from others."""
         self._changed = threading.Condition()
         self.version = 0
 
@@ -110,6 +135,15 @@ class SweepState:
     def ended(self, name: str, status: Status, reason: str = "") -> None:
         """The trial will say no more, for a reason that it did not report itself."""
         self._update(name, status, reason)
+
+    def inherited(self, step: int, heirs: Mapping[str, Inheritance]) -> None:
+        """A generation of a population has ended, and these trials go on from others' weights."""
+        with self._changed:
+            self.generations.add(step)
+            for name, inheritance in heirs.items():
+                self.records[name].inherited += (inheritance,)
+            self.version += 1
+            self._changed.notify_all()
 
     def wait(self, version: int, timeout: float) -> int:
         """Blocks until something is newer than `version`, or for `timeout` seconds; returns the current version."""
