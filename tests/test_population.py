@@ -5,6 +5,7 @@ import random
 import pytest
 from sweeps import write_space
 
+from gramtune.backends.mlflow_describe import report_points
 from gramtune.backends.optuna_search import OptunaProposer
 from gramtune.report.figures import write_figures
 from gramtune.report.schedule import schedule_figure
@@ -166,6 +167,15 @@ def test_ray_gives_the_same_with_two_at_once(local_ray, undisturbed, tmp_path):
     from gramtune.backends.ray_runner import RayRunner
 
     assert outcome(run(tmp_path, runner=RayRunner(lambda line: None, max_concurrent=2))) == outcome(undisturbed)
+
+
+def test_mlflow_is_told_values_that_change_as_a_metric(undisturbed):
+    """A parameter is written once: MLflow refuses another value for good."""
+    key = "optimizer.learning_rate"
+    record = next(record for record in undisturbed.records.values() if record.inherited)
+    told = {s: p.value for s, r in record.reports.items() for p in report_points(r) if p.key == f"value/{key}"}
+    assert told == {step: pytest.approx(record.assignment_at(step)[key]) for step in record.reports}
+    assert len(set(told.values())) > 1
 
 
 def test_tables_tell_the_values_of_each_step(undisturbed):

@@ -18,7 +18,7 @@ def plan_lines(plan: Plan, max_concurrent: int | None, capacity: Capacity) -> li
         ("trials", f"{plan.size} × {sweep.replicates} replicates, {training.steps} steps each"),
         ("", f"evaluated {training.schedule_text} with {training.eval_samples} samples"),
         ("metric", f"{plan.metric} ({plan.config.directions[plan.metric]}imised)"),
-        ("search", f"{sweep.search.name}; pruner: {sweep.pruner.name}"),
+        ("search", f"{sweep.search.name}; pruner: {sweep.pruner.name}; scheduler: {sweep.scheduler.name}"),
         ("resources", f"{share.cpu} CPU and {share.gpu:g} GPU per trial, {together} at once on {_machines(capacity)}"),
         *([("", share.note)] if share.note else []),
         ("time", f"about {duration(guess.seconds_per_trial)} per trial, {duration(total)} in all, without start-up"),

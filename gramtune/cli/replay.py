@@ -20,7 +20,7 @@ def replay(
     reduction_factor: Annotated[int, typer.Option(help="η: the best 1/η go on; rungs are η apart.")] = 4,
     min_steps: Annotated[int | None, typer.Option(help="Steps before a decision [default: one evaluation].")] = None,
     false_prune_rate: Annotated[
-        float | None, typer.Option(help="Noise-aware: stop only what is worse at this rate.")
+        float | None, typer.Option(help="Noise-aware: the best in truth is stopped with this probability at most.")
     ] = None,
     orders: Annotated[int, typer.Option(min=1, help="Random orders of arrival.")] = 200,
     workers: Annotated[int, typer.Option(min=1, help="Trials at once.")] = 4,
