@@ -17,7 +17,7 @@ from gramtune.report.sample_figures import sample_figures
 from gramtune.sweep.nearest_images import nearest_images
 from gramtune.sweep.point_samples import write_points
 from gramtune.sweep.state import Status
-from gramtune.sweep.trial import TrialRun, checkpoints, sample_grids, trial_folder
+from gramtune.sweep.trial import TrialRun, checkpoints, read_strip, sample_grids, trial_folder
 from gramtune.training.trainer import Trainer
 
 RING = """\
@@ -170,6 +170,28 @@ def test_one_dimension_is_two_rows_and_what_is_not_finite_is_left_out():
     assert fake.tolist() == [[3, 1], [5, 1]]
 
 
+def test_a_critic_that_overflows_costs_no_figure(tmp_path):
+    """A diverged trial keeps its last networks: their features may be infinite, all of them or some."""
+    state, _ = ring_sweep(tmp_path, (0.1,), "  network.noise_dim: {grid: [2]}\n")
+    (name,) = state.records
+    views = [View(torch.randn(2, 20, 2), torch.full((2, 20, 3), torch.inf)) for _ in range(2)]
+    write_points(trial_folder(tmp_path, name) / "samples" / "step-00000100.safetensors", *views)
+    views[0].features[:, 0] = 1.0
+    write_points(trial_folder(tmp_path, name) / "samples" / "step-00001000.safetensors", *views)
+    *panels, _ = sample_figures(state, tmp_path)["samples_projection"].axes
+    assert [texts(axes, "corner") for axes in panels[1::2]] == [[], ["40 not finite"], ["39 not finite"]]
+
+
+def test_rounding_below_zero_leaves_the_traces_logarithmic(tmp_path):
+    state, _ = ring_sweep(tmp_path, (0.1,), "  network.noise_dim: {grid: [2]}\n")
+    (name,) = state.records
+    last = state.records[name].last
+    state.reported(name, last._replace(traces={"trace/mmd2": [-1e-9, -1e-9]}))
+    traces = sample_figures(state, tmp_path)["samples_projection"].axes[-1]
+    assert traces.get_yscale() == "log"
+    assert "up to 2 replicates" in traces.get_xlabel()  # D* of one has no value
+
+
 # Fig. 2
 
 
@@ -293,6 +315,9 @@ def test_without_checkpoint_or_data_there_is_no_nearest_image(images, tmp_path):
     damaged.mkdir(parents=True)
     (damaged / "checkpoint-00000006.pt").write_bytes(b"half")
     assert nearest_images(record, tmp_path, folder) is None
+    grid = tmp_path / "half.png"
+    grid.write_bytes(b"half")
+    assert read_strip(grid, (1, 8, 8)) is None
 
 
 def test_rows_of_samples_are_those_of_the_first_replicate(images):

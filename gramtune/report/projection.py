@@ -58,6 +58,8 @@ def _observation(axes: Axes, points: PointSamples, *, label: bool) -> None:
 
 def _projected(axes: Axes, real: Points, fake: Points, label: bool) -> None:
     shown = in_plane(real, fake)
+    if missing := len(real) + len(fake) - sum(map(len, shown)):
+        style.corner(axes, f"{missing} not finite")
     scatter(axes, *shown, size=3)
     frame(axes, np.concatenate(shown), margin=0.1)
     style.small_ticks(axes)

@@ -12,7 +12,7 @@ from gramtune.report.image_training import image_training_figure
 from gramtune.report.nearest_figure import nearest_figure
 from gramtune.report.projection import projection_figure
 from gramtune.report.recorded import one_per_method, spread
-from gramtune.report.scatter_grid import scatter_grid
+from gramtune.report.scatter_grid import MAX_PANELS, scatter_grid
 from gramtune.sweep.nearest_images import nearest_images
 from gramtune.sweep.point_samples import PointSamples, point_samples, read_points
 from gramtune.sweep.state import SweepState, TrialRecord
@@ -34,15 +34,17 @@ def _figures(state: SweepState, folder: Path) -> Iterator[tuple[str, Figure]]:
     for method, record in with_points.items():
         if recorded := _points_over_training(record, folder):
             yield _named("projection", method), projection_figure(record, recorded, sweep)
-    newest = {name: points for name, record in state.records.items() if (points := _newest_points(record, folder))}
-    if (grid := scatter_grid(state, newest)) is not None:
-        yield "grid", grid
+    if len(state.records) <= MAX_PANELS:
+        newest = {name: points for name, record in state.records.items() if (points := _newest_points(record, folder))}
+        if (grid := scatter_grid(state, newest)) is not None:
+            yield "grid", grid
     with_images = one_per_method(state, lambda record: bool(sample_grids(_trial(record, folder))))
     for method, record in with_images.items():
         files = sample_grids(_trial(record, folder))
         shape, steps = record.trial.config.data.shape, spread(list(files), _ROWS, log=False)
-        strips = {step: read_strip(files[step], shape) for step in steps}
-        yield _named("training", method), image_training_figure(record, strips, sweep)
+        strips = {step: strip for step in steps if (strip := read_strip(files[step], shape)) is not None}
+        if strips:
+            yield _named("training", method), image_training_figure(record, strips, sweep)
     for best in [*with_images.values()][:1]:
         if (found := nearest_images(best, folder, data_root())) is not None:
             yield "nearest", nearest_figure(best, found, sweep)

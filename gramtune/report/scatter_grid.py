@@ -14,7 +14,8 @@ from gramtune.report.plane import frame, in_plane, outside, plane_text, scatter
 from gramtune.sweep.point_samples import PointSamples
 from gramtune.sweep.state import Status, SweepState, TrialRecord
 
-_MAX_PANELS = 96
+MAX_PANELS = 96
+"""More are too small to see anything in."""
 _PANEL = 0.8
 _REPLICATE = 0
 _METRIC = "modes"
@@ -31,7 +32,7 @@ def scatter_grid(state: SweepState, newest: Mapping[str, PointSamples]) -> Figur
     """
     cells = {_cell(state, record): record for record in state.records.values()}
     listed = all(domain.values is not None for domain in state.plan.sweep.space.values())
-    if not newest or not listed or not 2 <= len(cells) <= _MAX_PANELS or len(cells) < len(state.records):
+    if not newest or not listed or not 2 <= len(cells) <= MAX_PANELS or len(cells) < len(state.records):
         return None
     blocks, rows, columns = (list(dict.fromkeys(cell[i] for cell in cells)) for i in range(3))
     across = max(1, min(len(blocks), 8 // len(columns)))

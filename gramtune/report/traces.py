@@ -38,19 +38,24 @@ def draw_traces(axes: Axes, record: TrialRecord) -> list[Line2D]:
     if lines:
         steps, values = (np.concatenate([line.get_data()[i] for line in lines]) for i in (0, 1))
         style.plain_log_ticks(axes.xaxis, math.log10(steps.max() / steps.min()))
-        axes.set_yscale("log" if values.min() > 0 else "linear")
-    replicates = count(record.trial.config.training.replicates, "replicate")
-    style.label_x(axes, f"training steps (mean and range of {replicates})")
+        if keys[0] in _PAPER or values.min() > 0:  # rounding takes MMD² below 0, where it is left out
+            axes.set_yscale("log", nonpositive="mask")
+    total = record.trial.config.training.replicates
+    missing = any(None in report.traces.get(key, []) for report in record.reports.values() for key in keys)
+    upto = "up to " if missing else ""
+    style.label_x(axes, f"training steps (mean and range of {upto}{count(total, 'replicate')})")
     return lines
 
 
 def _draw(axes: Axes, record: TrialRecord, key: str, colour: str) -> list[Line2D]:
-    """The line of one trace; none where there is no value."""
+    """The line of one trace, over the replicates that have a value; none where there is no value at all."""
     reports = [report for step, report in sorted(record.reports.items()) if step > 0]
     rows = [(report.step, [v for v in report.traces.get(key, []) if v is not None]) for report in reports]
     rows = [(step, values) for step, values in rows if values]
+    if not rows:
+        return []
     steps, means = [step for step, _ in rows], [fmean(values) for _, values in rows]
     low, high = [min(values) for _, values in rows], [max(values) for _, values in rows]
     axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
     look: dict[str, Any] = {"marker": ".", "markersize": 3, "linewidth": 1.1, "color": colour}
-    return axes.plot(steps, means, label=_SHOWN[key], gid=key, **look) if rows else []
+    return axes.plot(steps, means, label=_SHOWN[key], gid=key, **look)

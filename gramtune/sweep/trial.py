@@ -35,10 +35,16 @@ def sample_grids(folder: Path) -> dict[int, Path]:
     return {int(path.stem.removeprefix("step-")): path for path in sorted((folder / "samples").glob("step-*.png"))}
 
 
-def read_strip(grid_file: Path, shape: Shape) -> NDArray[np.uint8]:
-    """The first row of a sample grid, eight images of the first replicate: [H + 2, W', C], or [H + 2, W'] if grey."""
-    with Image.open(grid_file) as image:
-        return np.asarray(image)[: shape[1] + 2]
+def read_strip(grid_file: Path, shape: Shape) -> NDArray[np.uint8] | None:
+    """The first row of a sample grid, eight images of the first replicate: [H + 2, W', C], or [H + 2, W'] if grey.
+
+    None for a file that cannot be read.
+    """
+    try:
+        with Image.open(grid_file) as image:
+            return np.asarray(image)[: shape[1] + 2]
+    except OSError:
+        return None
 
 
 def checkpoints(folder: Path) -> list[Path]:
