@@ -168,7 +168,7 @@ def test_the_saved_view_draws_charts_of_our_names(page: Page, site: Site) -> Non
 
 def test_the_parent_shows_description_figure_children_and_model(page: Page, site: Site) -> None:
     page.open(f"/experiments/{site.experiment}/runs/{site.parent}", "Child runs", *NAMES, "Does K matter?", "generator")
-    page.until(lambda: page.pictures("figures/critic_dim.png"), "the figure is not shown")
+    page.until(lambda: page.pictures("preview/critic_dim.png"), "the figure is not shown")
     assert "digits" in page.text()
     page.script("[...document.querySelectorAll('button, a, span')].find(e => e.innerText === 'Show more').click()")
     page.shoot("mlflow_sweep")
@@ -181,6 +181,8 @@ def test_the_slider_leads_through_the_samples(page: Page, site: Site) -> None:
     run = site.trials["gram K=16"]
     page.open(f"/experiments/{site.experiment}/runs/{run}/model-metrics", "fid_digits", "samples")
     page.until(lambda: page.charts() >= 3, "no chart is drawn")
+    show = "[...document.querySelectorAll('span, div')].find(e => e.textContent === 'samples')?.scrollIntoView()"
+    page.script(show)  # what is out of sight is not loaded
     slider = page.until(lambda: page.driver.find_elements(By.CSS_SELECTOR, "[role=slider]"), "there is no slider")[0]
     page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", slider)
     page.until(lambda: page.pictures("samples~fixed_noise+step+0+"), "the samples of step 0 are not shown")

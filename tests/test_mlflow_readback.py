@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import pytest
 import torch
 import yaml
 from mlflow import MlflowClient
+from PIL import Image
 from stores import artifacts, content, in_order, replicate_values, stored
 from sweeps import write_space
 
@@ -64,7 +66,9 @@ def test_the_parent_explains_the_sweep(finished: Finished, tmp_path: Path) -> No
     note = parent.data.tags["mlflow.note.content"]
     assert note.startswith(f"**Best: {children[best.trial.name].info.run_name}**, fid_digits ")
     assert "Does K matter?" in note
-    assert f"![critic_dim](get-artifact?path=figures/critic_dim.png&run_uuid={parent.info.run_id})" in note
+    assert f"![critic_dim](get-artifact?path=preview/critic_dim.png&run_uuid={parent.info.run_id})" in note
+    with Image.open(BytesIO(content(finished.uri, parent, "preview/critic_dim.png", tmp_path))) as preview:
+        assert max(preview.size) == 560
     stored_files = artifacts(finished.uri, parent)
     assert stored_files >= {"figures", "plan.txt", "results.parquet", "sweep.yaml", "trials.csv", "versions.json"}
     assert {"critic_dim.png", "critic_dim.svg"} <= artifacts(finished.uri, parent, "figures")

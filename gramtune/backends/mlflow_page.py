@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
+
+from PIL import Image
 
 from gramtune.backends.mlflow_describe import plan_text
 from gramtune.backends.mlflow_model import best_generator, log_generator, register_generator
@@ -19,6 +22,7 @@ from gramtune.training.trainer import CheckpointError
 
 _TABLES = ("*.parquet", "*.csv", "*.yaml", "*.json", "*.txt", "*.html")
 _PLAN_FILE = "plan.txt"
+_PREVIEW, _PREVIEW_SIZE = "preview", (560, 560)
 
 
 def store_files(runs: SweepRuns, parent: StoredRun, state: SweepState, folder: Path) -> None:
@@ -31,12 +35,28 @@ def store_files(runs: SweepRuns, parent: StoredRun, state: SweepState, folder: P
         runs.log_file(parent, file, "figures")
 
 
-def figure_markdown(state: SweepState, folder: Path, run_id: str) -> str:
-    """The figure of the first varied key, as MLflow's page of the run finds it; any other where that is missing."""
-    pictures = {file.stem: file.name for file in _files(folder / "figures", ("*.png",))}
+def store_preview(runs: SweepRuns, parent: StoredRun, state: SweepState, folder: Path) -> str:
+    """Stores the figure of the first varied key, small, and returns the Markdown that shows it in the description.
+
+    Any other figure where that is missing; an empty text where there is none. At its full size it would push the rest
+    of the page out of the window.
+    """
+    pictures = {file.stem: file for file in _files(folder / "figures", ("*.png",))}
     keys = [name for key in state.plan.sweep.space for name in (key, key.rpartition(".")[2])]
     stem = next((name for name in (*keys, *pictures) if name in pictures), None)
-    return f"![{stem}](get-artifact?path=figures/{quote(pictures[stem])}&run_uuid={run_id})" if stem else ""
+    if stem is None:
+        return ""
+    with tempfile.TemporaryDirectory() as place:
+        small = Path(place) / pictures[stem].name
+        try:
+            with Image.open(pictures[stem]) as image:
+                image.thumbnail(_PREVIEW_SIZE)
+                image.save(small)
+        except (OSError, SyntaxError):  # what Pillow raises for a damaged PNG
+            runs.reject(parent, small.name)
+            return ""
+        runs.log_file(parent, small, _PREVIEW)
+    return f"![{stem}](get-artifact?path={_PREVIEW}/{quote(small.name)}&run_uuid={parent.run_id})"
 
 
 def store_datasets(runs: SweepRuns, parent: StoredRun, state: SweepState) -> None:

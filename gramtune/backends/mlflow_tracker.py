@@ -22,7 +22,7 @@ from gramtune.backends.mlflow_describe import (
     trial_tags,
 )
 from gramtune.backends.mlflow_model import checked_model_name
-from gramtune.backends.mlflow_page import figure_markdown, store_datasets, store_files, store_model
+from gramtune.backends.mlflow_page import store_datasets, store_files, store_model, store_preview
 from gramtune.backends.mlflow_runs import PARENT, Point, StoredRun, SweepRuns
 from gramtune.backends.mlflow_store import Rejected, RunGone, checked_uri, default_uri, is_server, runs_url
 from gramtune.backends.mlflow_view import IMAGES, store_view, view_key
@@ -159,7 +159,7 @@ class MlflowTracker:
         store_files(runs, parent, state, folder)
         store_datasets(runs, parent, state)
         store_model(runs, parent, state, folder, self._register)
-        self._describe(runs, parent, state, figure_markdown(state, folder, parent.run_id))
+        self._describe(runs, parent, state, store_preview(runs, parent, state, folder))
         runs.set_status(parent, _sweep_status(state), int(time.time() * 1000))
 
     def _attached(self, state: SweepState) -> SweepRuns:
