@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,6 +113,20 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
     ensure_store(default_uri(folder))
     return folder / ".mlflow" / "mlflow.db"
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder of a user whom file permissions bind, which they do not bind root; the test runs as that user."""
+    superuser = os.geteuid() == 0
+    if superuser:
+        os.seteuid(65534)  # nobody
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+    finally:
+        if superuser:
+            os.seteuid(0)
 
 
 @pytest.fixture(scope="session")

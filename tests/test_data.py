@@ -31,7 +31,8 @@ from gramtune.data.ring import Ring
 from gramtune.registry import classes
 
 NAMES = list(classes(Dataset))
-EMBEDDED = {"digits", "gaussian", "ring"}
+ON_DISK = {"celeba", "cifar10", "image_folder", "mnist"}
+"""Those that need files; every other one makes its samples itself."""
 Small = Callable[[type[Component], str], dict[str, Any]]
 
 
@@ -40,7 +41,7 @@ Small = Callable[[type[Component], str], dict[str, Any]]
 def test_contract(name: str, small: Small, tmp_path: Path) -> None:
     """Without files and network: the tensors that are promised, or one line that says where files belong."""
     dataset = classes(Dataset)[name].model_validate(small(Dataset, name))
-    if name not in EMBEDDED:
+    if name in ON_DISK:
         with pytest.raises(Unavailable) as caught:
             dataset.check(tmp_path)
         assert len(str(caught.value).splitlines()) == 1
@@ -152,10 +153,9 @@ def test_ring_does_not_use_the_global_generator() -> None:
 # CIFAR-10
 
 
-@pytest.fixture
-def cifar_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Twelve images in the official layout, their checksums told to torchvision."""
-    folder = tmp_path / FOLDER
+def cifar_files(root: Path) -> dict[str, Any]:
+    """Writes twelve images in the official layout; returns what torchvision must be told to take them for the set."""
+    folder = root / FOLDER
     folder.mkdir()
     rng = np.random.RandomState(0)
 
@@ -168,10 +168,19 @@ def cifar_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pixels = rng.randint(0, 256, (2, 3072)).astype(np.uint8)
         return write(name, {"data": pixels, "labels": [0, 1], "batch_label": name, "filenames": ["a", "b"]})
 
-    monkeypatch.setattr(CIFAR10, "train_list", [batch(f"data_batch_{i}") for i in range(1, 6)])
-    monkeypatch.setattr(CIFAR10, "test_list", [batch("test_batch")])
     name, checksum = write("batches.meta", {"label_names": ["plane", "car"], "num_vis": 3072})
-    monkeypatch.setattr(CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": checksum})
+    return {
+        "train_list": [batch(f"data_batch_{i}") for i in range(1, 6)],
+        "test_list": [batch("test_batch")],
+        "meta": {"filename": name, "key": "label_names", "md5": checksum},
+    }
+
+
+@pytest.fixture
+def cifar_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Twelve images in the official layout, their checksums told to torchvision."""
+    for name, value in cifar_files(tmp_path).items():
+        monkeypatch.setattr(CIFAR10, name, value)
     return tmp_path
 
 
@@ -416,6 +425,26 @@ def test_all_damaged_images_are_counted(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"^3 of 60 images .* the first is 02\.PNG"):
         folder_of(pictures).check(tmp_path)
     assert not list(tmp_path.glob("decoded/*")), "a faulty set was kept"
+
+
+def test_a_folder_that_may_not_be_read_is_said_and_not_left_out(unprivileged: Path) -> None:
+    """In silence the set would be another one."""
+    for i, image in enumerate(load_split()[0][:60]):
+        file = unprivileged / "own" / ("closed" if i % 10 == 0 else ".") / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(file)
+    data = ImageFolder(path="own", size=8, grey=True)
+    data.check(unprivileged)
+    (unprivileged / "own" / "closed").chmod(0)
+    with pytest.raises(Unavailable, match="Permission denied") as caught:
+        data.check(unprivileged)
+    one_line(caught.value, str(unprivileged / "own" / "closed"))
+    (unprivileged / "own" / "closed").chmod(0o700)
+    (unprivileged / "own" / "3.png").chmod(0)
+    (unprivileged / "own" / "3.png").rename(unprivileged / "own" / "x.png")  # another name: not decoded before
+    with pytest.raises(Unavailable, match="Permission denied") as caught:
+        data.check(unprivileged)
+    one_line(caught.value, "x.png")
 
 
 def test_empty_and_missing_folders_are_one_line(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from gramtune.pixels import to_float
 from gramtune.registry import classes
 from gramtune.sweep.plan import config_faults, sample_warnings
 from gramtune.training.config import TrialConfig
-from gramtune.training.evaluator import Evaluator, extract, training_samples
+from gramtune.training.evaluator import Evaluator, extract
+from gramtune.training.samples import training_samples
 
 CPU = torch.device("cpu")
 ON_DIGITS = [name for name, cls in classes(Metric).items() if cls.extractor == "digits_cnn"]
@@ -42,7 +43,7 @@ def write(folder: Path, images: Tensor) -> None:
 
 
 def test_every_metric_on_digits_at_once(digits_config: Settings) -> None:
-    assert ON_DIGITS == ["fid_digits", "kid_digits", "precision_recall_digits"]
+    assert {"fid_digits", "kid_digits", "precision_recall_digits"} <= set(ON_DIGITS)
     config = configured(digits_config, *ON_DIGITS)
     scores = Evaluator(config, Path("unused"), CPU).scores(to_float(Digits().train(Path("unused"))))
     assert scores.keys() == config.directions.keys()
@@ -51,7 +52,7 @@ def test_every_metric_on_digits_at_once(digits_config: Settings) -> None:
 
 
 def test_every_metric_on_the_ring_at_once(ring_config: Settings) -> None:
-    assert ON_POINTS == ["modes", "sliced_wasserstein"]
+    assert {"modes", "sliced_wasserstein"} <= set(ON_POINTS)
     config = configured(ring_config, *ON_POINTS)
     scores = Evaluator(config, Path("unused"), CPU).scores(Ring().train(Path("unused")))
     assert scores["modes"] == 8

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from inception_weights import random_state
 from PIL import Image
 from pytorch_fid import inception as pytorch_fid_inception
 from pytorch_fid.fid_score import get_activations
@@ -39,20 +40,8 @@ NAMES = list(classes(FeatureExtractor))
 
 @pytest.fixture(scope="session")
 def inception_state() -> dict[str, Tensor]:
-    """Random weights for pytorch-fid's network, scaled so that features keep their size through 20 layers."""
-    from pytorch_fid.inception import FIDInceptionA, FIDInceptionC, FIDInceptionE_1, FIDInceptionE_2
-
-    network = pytorch_fid_inception._inception_v3(num_classes=1008, aux_logits=False, weights=None)
-    for i, (channels, pool) in enumerate(((192, 32), (256, 64), (288, 64))):
-        setattr(network, f"Mixed_5{'bcd'[i]}", FIDInceptionA(channels, pool_features=pool))
-    for letter, channels in zip("bcde", (128, 160, 160, 192), strict=True):
-        setattr(network, f"Mixed_6{letter}", FIDInceptionC(768, channels_7x7=channels))
-    network.Mixed_7b, network.Mixed_7c = FIDInceptionE_1(1280), FIDInceptionE_2(2048)
-    rng = torch.Generator().manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, generator=rng)
-    return network.state_dict()
+    """Random weights for pytorch-fid's network."""
+    return random_state()
 
 
 @pytest.fixture(scope="session")
@@ -298,6 +287,16 @@ def test_half_a_download_is_found_before_training(
     with pytest.raises(Unavailable, match="damaged") as caught:
         Inception().check(tmp_path)
     assert_one_line(caught.value, str(tmp_path / FILE), "6726825d")
+
+
+def test_weights_that_may_not_be_read_are_one_line(unprivileged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ENV, raising=False)
+    (unprivileged / FILE).write_bytes(b"weights")
+    (unprivileged / FILE).chmod(0)
+    with pytest.raises(Unavailable, match="cannot be read") as caught:
+        Inception().check(unprivileged)
+    assert len(str(caught.value).splitlines()) == 1
+    assert str(unprivileged / FILE) in str(caught.value)
 
 
 def test_a_variable_that_names_no_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

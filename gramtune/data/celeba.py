@@ -58,8 +58,9 @@ def _decode(root: Path, split: str) -> Tensor:
     try:
         names = Files(root, split=split).filename
     except (OSError, RuntimeError) as error:
+        reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
         raise Unavailable(
-            f"data set celeba is not on disk, or is damaged: put the five lists and {IMAGES}.zip, unpacked, "
+            f"data set celeba is not on disk, or is damaged{reason}: put the five lists and {IMAGES}.zip, unpacked, "
             f"of {URL} into {root / FOLDER}"
         ) from error
     return decode(root / FOLDER / IMAGES, names, SIZE, channels=3)

@@ -70,7 +70,7 @@ class ImageFolder(Dataset):
         folder = self._folder(root)
         if not folder.is_dir():
             raise Unavailable(f"data set image_folder: {folder} is not a folder")
-        found = (Path(parent, file) for parent, _, files in os.walk(folder) for file in files)
+        found = (Path(parent, file) for parent, _, files in os.walk(folder, onerror=_refuse) for file in files)
         names = sorted(
             file.relative_to(folder).as_posix()
             for file in found
@@ -102,3 +102,8 @@ class ImageFolder(Dataset):
         images = decode(self._folder(root), names, self.size, self.shape[0])
         held_out = torch.tensor([self.is_held_out(name) for name in names])
         return images[~held_out], images[held_out]
+
+
+def _refuse(error: OSError) -> None:
+    """Without this, a folder below that may not be read would be left out in silence, and the set another one."""
+    raise Unavailable(f"data set image_folder: {error.filename} cannot be read ({error.strerror})") from error

@@ -21,6 +21,8 @@ from gramtune.registry import register
 FILE = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE}"
 SHA256_PREFIX = "6726825d"
+_BATCH = 32
+"""Images that pass through the network at once: one of 299×299 has activations of 6 MB in a single layer."""
 ENV = "GRAMTUNE_INCEPTION"
 """Environment variable: path of the weight file, used as it is."""
 
@@ -79,6 +81,9 @@ class Pool3(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
+        return torch.cat([self._features(part) for part in images.split(_BATCH)])
+
+    def _features(self, images: Tensor) -> Tensor:
         unit = (images + 1) / 2
         rgb = unit.expand(-1, 3, -1, -1) if unit.shape[1] == 1 else unit
         features: Tensor = self.network(rgb)[0]
@@ -110,7 +115,11 @@ def weights_path(root: Path) -> Path:
     path = root / FILE
     if not path.is_file():
         _download(path)
-    if not _sha256(path).startswith(SHA256_PREFIX):
+    try:
+        digest = _sha256(path)
+    except OSError as error:
+        raise Unavailable(f"Inception weights: {path} cannot be read ({error.strerror})") from error
+    if not digest.startswith(SHA256_PREFIX):
         raise Unavailable(f"Inception weights: {path} is damaged (SHA-256 must begin with {SHA256_PREFIX}); delete it")
     return path
 

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from functools import cache
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from gramtune.components import Dataset, FeatureExtractor, Metric
+from gramtune.components import Component, Dataset, FeatureExtractor, Metric
 from gramtune.pixels import to_float, to_uint8
 from gramtune.training.config import TrialConfig
+from gramtune.training.kept import FOLDER, kept
+from gramtune.training.samples import fingerprint, held_out_samples
 
 _CHUNK = 512
-
-
-def training_samples(dataset: Dataset, root: Path, device: torch.device) -> Tensor:
-    """The training set on the device; loaded once per process, whichever trial asks."""
-    return _training_samples(dataset, dataset.fingerprint(root), root, device)
+_KEPT = 16
+"""Data sets, or metrics on them, of which a process keeps what it has computed; a sweep may vary them without end."""
 
 
 class Evaluator:
-    """Scores generated samples by the metrics of one configuration. Real-side work is cached per process."""
+    """Scores generated samples by the metrics of one configuration. Real-side work is done once per machine."""
 
     def __init__(self, config: TrialConfig, root: Path, device: torch.device) -> None:
         self._metrics = config.metrics
-        fingerprint = config.data.fingerprint(root)
+        print_of_data = fingerprint(config.data, root)
         self._sources = {
-            name: _Source(config.data, fingerprint, extractor, extractor.fingerprint, root, device)
+            name: _Source(config.data, print_of_data, extractor, extractor.fingerprint, root, device)
             for name, extractor in config.extractors.items()
         }
 
@@ -69,11 +71,6 @@ class _Source(NamedTuple):
     device: torch.device
 
 
-@cache
-def _training_samples(dataset: Dataset, fingerprint: str, root: Path, device: torch.device) -> Tensor:
-    return dataset.train(root).to(device)
-
-
 def _network(source: _Source) -> nn.Module:
     return _load(source.extractor, source.extractor_fingerprint, source.root, source.device)
 
@@ -83,15 +80,45 @@ def _load(extractor: FeatureExtractor, fingerprint: str, root: Path, device: tor
     return extractor.load(root, device)
 
 
-@cache
+@lru_cache(_KEPT)
 def _held_out_features(source: _Source) -> Tensor:
-    return extract(_network(source), source.data.held_out(source.root).to(source.device))
+    def compute() -> dict[str, Tensor]:
+        return {"features": extract(_network(source), held_out_samples(source.data, source.root).to(source.device))}
+
+    return _once(source, None, compute)["features"]
+
+
+@lru_cache(_KEPT)
+def _reference(metric: Metric, source: _Source) -> Mapping[str, Tensor]:
+    if not metric.needs_real:
+        return metric.reference(torch.empty(0, source.extractor.dim(source.data.shape)), source.data)
+    return _once(source, metric, lambda: metric.reference(_held_out_features(source), source.data))
+
+
+def _once(source: _Source, metric: Metric | None, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """What `compute` returns, on the device; for images once per machine.
+
+    The features of points are the points themselves, quicker made than read. A data root that does not exist is not
+    made: without one there are no weights that would make features dear.
+    """
+    if len(source.data.shape) != 3 or not source.root.is_dir():
+        return dict(compute())
+    tensors = kept(source.root / FOLDER / f"{_name(source, metric)}.safetensors", compute)
+    return {name: tensor.to(source.device) for name, tensor in tensors.items()}
+
+
+def _name(source: _Source, metric: Metric | None) -> str:
+    """A name that changes whenever the tensors would: with data, weights, fields, kind of device and our own code."""
+    parts: list[Component] = [source.extractor, *([metric] if metric else [])]
+    key = [source.data.name, source.data_fingerprint, source.extractor_fingerprint, source.device.type]
+    key += [part.model_dump_json() for part in parts] + [_code(type(part)) for part in parts]
+    digest = hashlib.sha256("\0".join(key).encode(errors="surrogateescape")).hexdigest()[:16]
+    return "-".join([source.data.name, *(part.name for part in (source.extractor, metric) if part), digest])
 
 
 @cache
-def _reference(metric: Metric, source: _Source) -> Any:
-    if metric.needs_real:
-        features = _held_out_features(source)
-    else:
-        features = torch.empty(0, source.extractor.dim(source.data.shape))
-    return metric.reference(features, source.data)
+def _code(cls: type[Component]) -> str:
+    """Digest of the files that define a component: where they change, what is kept is void."""
+    modules = {base.__module__ for base in cls.__mro__ if issubclass(base, Component)}
+    files = sorted(str(sys.modules[module].__file__) for module in modules)
+    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()

@@ -16,8 +16,9 @@ from torch import Tensor
 from gramtune.paths import write_atomically
 from gramtune.pixels import to_uint8
 from gramtune.training.config import TrialConfig
-from gramtune.training.evaluator import Evaluator, training_samples
+from gramtune.training.evaluator import Evaluator
 from gramtune.training.replicates import Replicates
+from gramtune.training.samples import training_samples
 
 PerReplicate = dict[str, list[float | None]]
 """Values by key, one entry per replicate; None where that replicate has diverged."""

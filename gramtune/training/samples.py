@@ -1,0 +1,62 @@
+"""The samples of data sets as a process holds them: lent by the process that started it, else read from disk."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gramtune.components import Dataset
+
+_KEPT = 8
+"""Data sets that a process keeps on its device; a sweep may vary them without end."""
+
+
+class Samples(NamedTuple):
+    """Both parts of a data set, and its fingerprint. The tensors may be read-only memory: never written in place."""
+
+    fingerprint: str
+    train: Tensor
+    held_out: Tensor
+
+
+_lent: dict[Dataset, Samples] = {}
+
+
+def read_samples(dataset: Dataset, root: Path) -> Samples:
+    """The data set from its files. Raises Unavailable if they are missing or damaged."""
+    return Samples(dataset.fingerprint(root), dataset.train(root), dataset.held_out(root))
+
+
+def lend(dataset: Dataset, samples: Samples) -> None:
+    """From now on this process uses these tensors, on CPU, for `dataset`, and never looks for its files."""
+    _lent[dataset] = samples
+
+
+def is_lent(dataset: Dataset) -> bool:
+    """Whether this process has been lent the data set."""
+    return dataset in _lent
+
+
+def fingerprint(dataset: Dataset, root: Path) -> str:
+    """That of the samples which the functions below return."""
+    return _lent[dataset].fingerprint if dataset in _lent else dataset.fingerprint(root)
+
+
+def training_samples(dataset: Dataset, root: Path, device: torch.device) -> Tensor:
+    """The training set on the device; on a CPU without a copy, on a GPU once per process, whichever trial asks."""
+    return _training_samples(dataset, fingerprint(dataset, root), root, device)
+
+
+def held_out_samples(dataset: Dataset, root: Path) -> Tensor:
+    """The held-out set, on CPU; nothing keeps it, as metrics want its features alone."""
+    return _lent[dataset].held_out if dataset in _lent else dataset.held_out(root)
+
+
+@lru_cache(_KEPT)
+def _training_samples(dataset: Dataset, fingerprint: str, root: Path, device: torch.device) -> Tensor:
+    train = _lent[dataset].train if dataset in _lent else dataset.train(root)
+    return train.to(device)
