@@ -8,11 +8,13 @@ import typer
 
 from gramtune.cli.cluster import attach, down, stop
 from gramtune.cli.doctor import doctor
+from gramtune.cli.evaluate import evaluate
 from gramtune.cli.export import export
 from gramtune.cli.launch import launch
 from gramtune.cli.replay import replay
 from gramtune.cli.report import report
 from gramtune.cli.resume import resume
+from gramtune.cli.sample import sample
 from gramtune.cli.sweep import sweep
 from gramtune.cli.sync import sync
 from gramtune.cli.train import train
@@ -25,8 +27,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_COMMANDS = (sweep, resume, train, validate, report, export, ui, sync, replay, attach, stop, down, doctor)
-for _command in _COMMANDS:
+_COMMANDS = (sweep, resume, train, validate, report, export, ui, sync, replay, sample, evaluate)
+_ON_CLUSTERS = (attach, stop, down, doctor)
+for _command in (*_COMMANDS, *_ON_CLUSTERS):
     app.command()(_command)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(launch)
 

@@ -29,13 +29,14 @@ def train(
     from gramtune.sweep.load import load_config
     from gramtune.sweep.plan import config_faults
     from gramtune.sweep.spec import Resources
+    from gramtune.sweep.trained import CONFIG_FILE
     from gramtune.sweep.trial import TrialRun
 
     trial = load_config(config, (*(settings or ()), f"training.replicates={replicates}"))
     faults = [Fault(str(config), message) for message in config_faults(trial, data_root())]
     share = grant(Resources(cpu=threads, gpu=int(gpu)), here())
     folder = runs / (name or f"train-{config.stem}")
-    described = folder / "config.json"
+    described = folder / CONFIG_FILE
     text = trial.model_dump_json(indent=2)
     if described.exists() and described.read_text() != text:
         faults.append(Fault(str(folder), "holds a run of another configuration; choose another --name"))

@@ -169,15 +169,16 @@ def _refusals(checks: Iterable[Check]) -> list[str]:
     return messages
 
 
-def sample_warnings(config: TrialConfig) -> list[str]:
-    """One line per metric that has too few samples for its features."""
+def sample_warnings(config: TrialConfig, samples: int | None = None) -> list[str]:
+    """One line per metric that has too few samples for its features; by default as many as the configuration says."""
     warnings = []
+    samples = config.training.eval_samples if samples is None else samples
     for metric in config.metrics:
         dim = config.extractors[metric.extractor].dim(config.data.shape)
         needed, reason = metric.min_samples(config.data, dim)
-        if config.training.eval_samples < needed:
+        if samples < needed:
             warnings.append(
-                f"{metric.name}: {config.training.eval_samples} generated samples for {dim} features; below {needed} "
+                f"{metric.name}: {samples} generated samples for {dim} features; below {needed} "
                 f"{reason} (training.eval_samples)"
             )
     return warnings

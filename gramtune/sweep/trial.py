@@ -15,6 +15,7 @@ from gramtune.components import Shape
 from gramtune.paths import watching_space, write_atomically
 from gramtune.pixels import grid
 from gramtune.sweep.point_samples import write_points
+from gramtune.sweep.sample_files import to_image
 from gramtune.sweep.state import Status
 from gramtune.training.config import TrialConfig
 from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
@@ -131,6 +132,5 @@ class TrialRun:
         if images is None:
             write_points(path.with_suffix(".safetensors"), *self._trainer.replicates.views(_POINTS, "preview"))
             return
-        tiled = grid(images, columns=8).permute(1, 2, 0).numpy()
-        image = Image.fromarray(tiled.squeeze(-1) if tiled.shape[-1] == 1 else tiled)
+        image = to_image(grid(images, columns=8))
         write_atomically(path.with_suffix(".png"), lambda temporary: image.save(temporary))

@@ -1,15 +1,39 @@
-"""A trained generator out of a checkpoint, without data, optimisers or critic."""
+"""Trained generators out of a checkpoint, without data, optimisers or critic."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gramtune.training.config import TrialConfig
 from gramtune.training.networks import build_networks
+from gramtune.training.seeds import stream
 from gramtune.training.trainer import CheckpointError, reading_checkpoint
+
+_CHUNK = 512
+
+
+class Generators(NamedTuple):
+    """The generators in a checkpoint, by replicate: on the CPU, in eval mode, [B, noise_dim] → [B, *shape]."""
+
+    step: int
+    networks: dict[int, nn.Module]
+    diverged: dict[int, str]
+    """Why the others, which are not among `networks`, have diverged."""
+
+
+def load_generators(config: TrialConfig, path: Path) -> Generators:
+    """All of them. Raises CheckpointError if the file is damaged or of another configuration."""
+    with reading_checkpoint(path):
+        trainer = torch.load(path, map_location="cpu", weights_only=True)["trainer"]
+        states: list[dict[str, Any]] = trainer["replicates"]
+        live = {i: _generator(config, state) for i, state in enumerate(states) if state["diverged"] is None}
+        diverged = {i: state["diverged"] for i, state in enumerate(states) if i not in live}
+        return Generators(trainer["step"], live, diverged)
 
 
 def load_generator(config: TrialConfig, path: Path, replicate: int) -> nn.Module:
@@ -17,10 +41,22 @@ def load_generator(config: TrialConfig, path: Path, replicate: int) -> nn.Module
 
     Raises CheckpointError if the file is damaged or of another configuration.
     """
-    generator = build_networks(config, config.data.shape)["generator"].to_empty(device="cpu")
     with reading_checkpoint(path):
         replicates = torch.load(path, map_location="cpu", weights_only=True)["trainer"]["replicates"]
         if replicate >= len(replicates):
             raise CheckpointError(f"checkpoint {path}: has {len(replicates)} replicates, no number {replicate}")
-        generator.load_state_dict(replicates[replicate]["networks"]["generator"])
+        return _generator(config, replicates[replicate])
+
+
+def draw(config: TrialConfig, generator: nn.Module, n: int, seed: int, purpose: str, device: torch.device) -> Tensor:
+    """n samples [n, *shape] of a replicate with that seed; for the purpose `evaluate`, those that its trial judges."""
+    noise = config.network.noise(n, stream(seed, purpose, device))
+    generator = generator.to(device)
+    with torch.inference_mode():
+        return torch.cat([generator(part) for part in noise.split(_CHUNK)])
+
+
+def _generator(config: TrialConfig, state: Mapping[str, Any]) -> nn.Module:
+    generator = build_networks(config, config.data.shape)["generator"].to_empty(device="cpu")
+    generator.load_state_dict(state["networks"]["generator"])
     return generator.eval()

@@ -1,0 +1,65 @@
+"""`gramtune evaluate`: trained generators judged with more samples or other metrics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from gramtune.sweep.evaluation import Line
+    from gramtune.sweep.trained import Trained
+
+
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="A sweep's folder, for example runs/critic-dim, or one of train.")],
+    trial: Annotated[str, typer.Option(help="Name of a trial, best, or all that have a checkpoint.")] = "best",
+    samples: Annotated[int, typer.Option(min=2, help="Generated samples per value.")] = 10_000,
+    metrics: Annotated[str | None, typer.Option(help="Names, separated by commas [default: the sweep's own].")] = None,
+    noise_seeds: Annotated[int, typer.Option(min=1, help="Draws of noise per replicate.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    gpu: Annotated[bool, typer.Option("--gpu/--cpu", help="Use the GPU.")] = False,
+) -> None:
+    """Judge trained generators again; adds to evaluations.csv, and leaves the sweep's own numbers alone."""
+    from gramtune.cli.trained import trained_in
+    from gramtune.paths import data_root
+    from gramtune.sweep.capacity import claim, grant, here
+    from gramtune.sweep.evaluation import evaluate as evaluated
+    from gramtune.sweep.evaluation import lines, store
+    from gramtune.sweep.spec import Resources
+
+    chosen = _checked(trained_in(folder, trial), metrics, samples)
+    device = claim(grant(Resources(cpu=threads, gpu=int(gpu)), here()))
+    rows = []
+    for each in chosen:
+        rows += (own := list(evaluated(each, data_root(), device, samples, noise_seeds)))
+        path = store(own, folder)
+        for line in lines(own):
+            typer.echo(_text(line, samples, noise_seeds))
+    typer.echo(f"{len(rows)} values: {path}")
+
+
+def _checked(trials: list[Trained], metrics: str | None, samples: int) -> list[Trained]:
+    """The trials with the metrics that were asked for. Raises SpecError if these do not fit the data; warns of bias."""
+    from gramtune.paths import data_root
+    from gramtune.sweep.evaluation import with_metrics
+    from gramtune.sweep.faults import Fault, SpecError
+    from gramtune.sweep.plan import faults_of, sample_warnings
+
+    names = metrics.split(",") if metrics is not None else None
+    chosen = [t._replace(config=with_metrics(t.config, names)) if names else t for t in trials]
+    if messages := faults_of([trial.config for trial in chosen], data_root()):
+        raise SpecError([Fault("--metrics", message) for message in messages])
+    for warning in dict.fromkeys(w for trial in chosen for w in sample_warnings(trial.config, samples)):
+        typer.echo(f"warning: {warning}", err=True)
+    return chosen
+
+
+def _text(line: Line, samples: int, noise_seeds: int) -> str:
+    """`K=64  kid_digits  0.0012 ± 0.0003 (n=3)  step 1500, 10,000 samples; ± 0.0001 over 5 draws of noise`."""
+    from gramtune.cli.text import spread
+
+    noise = f"; ± {line.noise_std:.2g} over {noise_seeds} draws of noise" if line.noise_std is not None else ""
+    value = f"{line.metric} {spread(line.summary)}"
+    return f"{line.trial}  {value}  step {line.step}, {samples:,} samples each{noise}"

@@ -1,0 +1,45 @@
+"""`gramtune sample`: samples of a trained generator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def sample(
+    folder: Annotated[Path, typer.Argument(help="A sweep's folder, for example runs/critic-dim, or one of train.")],
+    trial: Annotated[str, typer.Option(help="Name of a trial, or best.")] = "best",
+    replicate: Annotated[int, typer.Option(min=0, help="Which of its initialisations.")] = 0,
+    n: Annotated[int, typer.Option("-n", min=1, help="Samples.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    out: Annotated[Path, typer.Option(help="A PNG of them all, a folder of PNGs, or a .safetensors file.")] = Path(
+        "samples.png"
+    ),
+) -> None:
+    """Draw samples of any trial that has a checkpoint; of a sweep that runs, too."""
+    from gramtune.cli.trained import trained_in
+    from gramtune.sweep.capacity import claim, grant, here
+    from gramtune.sweep.faults import Fault, SpecError
+    from gramtune.sweep.sample_files import check_target, write_samples
+    from gramtune.sweep.spec import Resources
+    from gramtune.sweep.trained import load
+    from gramtune.training.generator import draw
+
+    chosen = trained_in(folder, trial)[0]
+    check_target(out, chosen.config.data.shape)
+    generators = load(chosen)
+    if replicate not in generators.networks:
+        reason = generators.diverged.get(replicate, "no such replicate")
+        legal = f"legal: {', '.join(map(str, generators.networks)) or 'none'}"
+        raise SpecError([Fault("--replicate", f"{replicate} of {chosen.name}: {reason}; {legal}")])
+    generator = generators.networks[replicate]
+    device = claim(grant(Resources(), here()))
+    samples = draw(chosen.config, generator, n, seed, "sample", device)
+    about = {"trial": chosen.name, "replicate": replicate, "step": generators.step, "seed": seed}
+    try:
+        write_samples(samples, out, {key: str(value) for key, value in about.items()})
+    except OSError as error:
+        raise SpecError([Fault("--out", f"{out} cannot be written: {error.strerror or error}")]) from None
+    typer.echo(f"{n} samples of {chosen.name}, replicate {replicate}, step {generators.step}: {out}")

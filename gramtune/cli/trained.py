@@ -1,0 +1,22 @@
+"""Which trials `sample` and `evaluate` work on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gramtune.sweep.trained import Trained
+
+
+def trained_in(folder: Path, wanted: str) -> list[Trained]:
+    """The trials of that name (or best, or all) in a sweep's folder, or the one of `gramtune train`.
+
+    Raises SpecError if there is none.
+    """
+    from gramtune.api import recorded_state
+    from gramtune.sweep.trained import CONFIG_FILE, of_sweep, of_train
+
+    if (folder / CONFIG_FILE).is_file():
+        return of_train(folder)
+    return of_sweep(recorded_state(folder), folder, wanted)

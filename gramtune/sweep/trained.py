@@ -1,0 +1,72 @@
+"""Trials whose networks can be used again: those of a sweep, finished or running, and that of `gramtune train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from gramtune.sweep.faults import Fault, SpecError, did_you_mean
+from gramtune.sweep.state import SweepState
+from gramtune.sweep.trial import checkpoints, trial_folder
+from gramtune.training.config import TrialConfig
+from gramtune.training.generator import Generators, load_generators
+from gramtune.training.trainer import CheckpointError
+
+CONFIG_FILE = "config.json"
+"""In the folder of `gramtune train`: the resolved configuration."""
+BEST, ALL = "best", "all"
+
+
+class Trained(NamedTuple):
+    """A trial and the folder of its checkpoints."""
+
+    name: str
+    config: TrialConfig
+    folder: Path
+
+
+def of_sweep(state: SweepState, folder: Path, wanted: str) -> list[Trained]:
+    """The trial of that name, the best one, or all that have a checkpoint. Raises SpecError if there is none."""
+    names = [_best(state)] if wanted == BEST else list(state.records) if wanted == ALL else [wanted]
+    if unknown := [name for name in names if name not in state.records]:
+        rule = f"{unknown[0]!r} is no trial of {state.plan.sweep.name}"
+        raise SpecError([Fault("--trial", rule + did_you_mean(unknown[0], [BEST, *state.records]))])
+    found = [Trained(name, state.records[name].trial.config, trial_folder(folder, name)) for name in names]
+    if not (usable := [trial for trial in found if checkpoints(trial.folder)]):
+        status = f" ({state.records[names[0]].status})" if len(names) == 1 else ""
+        raise SpecError([Fault("--trial", f"{wanted}: no checkpoint under {folder / 'trials'} yet{status}")])
+    return usable
+
+
+def of_train(folder: Path) -> list[Trained]:
+    """The one trial in a folder of `gramtune train`. Raises SpecError if it cannot be used."""
+    file = folder / CONFIG_FILE
+    try:
+        config = TrialConfig.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = next(iter(str(error).splitlines()))
+        raise SpecError([Fault(str(file), f"is no configuration of this version of gramtune ({reason})")]) from None
+    if not checkpoints(folder):
+        raise SpecError([Fault(str(folder), "no checkpoint there yet")])
+    return [Trained(folder.name, config, folder)]
+
+
+def load(trial: Trained) -> Generators:
+    """The networks in the newest readable checkpoint. Raises SpecError if there is none."""
+    faults = []
+    for path in checkpoints(trial.folder):
+        try:
+            return load_generators(trial.config, path)
+        except CheckpointError as error:  # damaged, or a running trial has just replaced it
+            faults.append(Fault(trial.name, str(error)))
+    raise SpecError(faults or [Fault(trial.name, f"no checkpoint in {trial.folder} any more")])
+
+
+def _best(state: SweepState) -> str:
+    if state.best is not None:
+        return state.best.trial.name
+    several = len(state.plan.metrics) > 1
+    reason = "two metrics have no single best" if several else "no trial is completed yet"
+    raise SpecError([Fault("--trial best", f"{reason}; name one of {', '.join(state.records)}")])
