@@ -43,7 +43,10 @@ def _fixed(key: str, domain: Domain, base: Mapping[str, Any]) -> str:
         return ""
     if section != "objective" or leaf == "name":
         return "this key cannot change"
-    shapes = [_shapes(TrialConfig.model_validate(assigned(base, {key: value}))) for value in domain.probes]
+    try:
+        shapes = [_shapes(TrialConfig.model_validate(assigned(base, {key: value}))) for value in domain.probes]
+    except ValueError:  # legal beside values of other keys only; networks that do not fit are make_plan's fault to tell
+        return "this key depends on others and cannot change"
     return (
         "" if all(other == shapes[0] for other in shapes) else "this key changes the networks' shapes and cannot change"
     )
