@@ -7,10 +7,14 @@ from typing import Any
 
 from gramtune.backends.quiet_ray import ray, tune
 from gramtune.backends.ray_adapters import ConductedCallback, ConductedSearcher, ConductedStopper, trial_name
+from gramtune.backends.ray_data import put
 from gramtune.backends.ray_trainable import GramTrainable
+from gramtune.components import Unavailable
 from gramtune.paths import data_root
 from gramtune.sweep.capacity import Capacity, Grant, at_once, grant, here
 from gramtune.sweep.conductor import Conductor
+from gramtune.sweep.datasets import datasets
+from gramtune.sweep.faults import Fault, SpecError
 from gramtune.sweep.plan import PlannedTrial
 
 
@@ -23,7 +27,7 @@ class RayRunner:
         self._say, self._max_concurrent, self._capacity = say, max_concurrent, capacity or here()
 
     def run(self, conductor: Conductor) -> None:
-        """See `Runner`. Raises SpecError if no node can hold one trial."""
+        """See `Runner`. Raises SpecError if no node can hold one trial, or if the data cannot be read."""
         share = grant(conductor.state.plan.sweep.resources, self._capacity)
         if share.note:
             self._say(share.note)
@@ -64,4 +68,8 @@ class RayRunner:
 def _trainable(conductor: Conductor) -> Any:
     sweep = conductor.state.plan.sweep.model_dump(mode="json", exclude_none=True)
     folder = str(conductor.folder.absolute())
-    return tune.with_parameters(GramTrainable, sweep=sweep, folder=folder, root=str(data_root()))
+    try:
+        data = put(datasets(conductor.state), data_root())
+    except Unavailable as error:  # the files have changed since they were checked
+        raise SpecError([Fault("data", str(error))]) from None
+    return tune.with_parameters(GramTrainable, sweep=sweep, folder=folder, root=str(data_root()), data=data)

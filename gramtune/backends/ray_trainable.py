@@ -13,6 +13,7 @@ import ray
 import torch
 from ray import tune
 
+from gramtune.backends.ray_data import Refs, borrow
 from gramtune.paths import DiskFull
 from gramtune.sweep.spec import Sweep
 from gramtune.sweep.trial import TrialRun, trial_folder
@@ -29,10 +30,10 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
     again, for whatever reason, goes on from the newest readable one in its folder.
     """
 
-    def setup(self, config: dict[str, Any], sweep: dict[str, Any], folder: str, root: str) -> None:
+    def setup(self, config: dict[str, Any], sweep: dict[str, Any], folder: str, root: str, data: Refs) -> None:
         """Called once per actor; the keywords come through `tune.with_parameters`."""
         self._sweep = Sweep.model_validate(sweep)
-        self._folder, self._root = Path(folder), Path(root)
+        self._folder, self._root, self._data = Path(folder), Path(root), data
         if not self._folder.is_dir():  # a node that came after the sweep had checked all others
             raise FileNotFoundError(f"{folder} is not there on {socket.gethostname()}: all nodes must share it")
         torch.set_num_threads(self._sweep.resources.cpu)
@@ -56,6 +57,7 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
         if self._run is None:
             config = self._sweep.config(self._planned["assignment"])
             folder = trial_folder(self._folder, self._planned["name"])
+            borrow(config.data, self._data)
             self._run = TrialRun(config, folder, self._root, _device())
         report = self._run.step()
         done = report["status"] != "RUNNING"
