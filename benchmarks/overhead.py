@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gramtune.api import existing_plan, resume_sweep, run_sweep
+from gramtune.api import resume_sweep, run_sweep
 from gramtune.backends.mlflow_tracker import MlflowTracker
+from gramtune.sweep.folder import existing_plan
 from gramtune.sweep.journal import load_state
 from gramtune.sweep.load import Overrides, load_sweep
 from gramtune.sweep.state import SweepState

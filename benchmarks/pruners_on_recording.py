@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from gramtune.api import existing_plan
 from gramtune.report.style import MARKERS, OKABE_ITO
+from gramtune.sweep.folder import existing_plan
 from gramtune.sweep.journal import load_state
 from gramtune.sweep.replay import Recording, recording, replay, wilson
 from gramtune.sweep.spec import Pruner

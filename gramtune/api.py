@@ -8,7 +8,7 @@ result.frame  # tidy: one row per trial, replicate, step and metric
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,17 +16,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from gramtune.paths import DiskFull, data_root
+from gramtune.sweep.again import changes, left_as_they_are, refusals
 from gramtune.sweep.capacity import Capacity, grant, here
 from gramtune.sweep.conductor import Conductor, NothingNew, Proposer
 from gramtune.sweep.faults import Fault, SpecError
+from gramtune.sweep.folder import Ask, agreed, existing_plan, refuse, start_folder
 from gramtune.sweep.in_process import InProcessRunner, Runner
 from gramtune.sweep.journal import load_state
-from gramtune.sweep.load import load_sweep
-from gramtune.sweep.plan import Plan, make_plan, recorded_plan
-from gramtune.sweep.results import SWEEP_FILE, results_frame, trials_frame, write_sweep, write_versions
+from gramtune.sweep.load import Overrides, load_sweep
+from gramtune.sweep.plan import Plan, make_plan
+from gramtune.sweep.results import SWEEP_FILE, read_versions, results_frame, trials_frame, write_sweep
 from gramtune.sweep.spec import Sweep
 from gramtune.sweep.state import SweepState
 from gramtune.sweep.tracker import TrackerThread
+from gramtune.sweep.versions import changed_since, versions
 
 if TYPE_CHECKING:
     from gramtune.backends.mlflow_tracker import MlflowTracker
@@ -56,6 +59,15 @@ class Result(NamedTuple):
         return trials_frame(self.state)
 
 
+class _How(NamedTuple):
+    """With what, and before whom, a sweep runs."""
+
+    runner: Runner
+    tracker: MlflowTracker
+    say: Say
+    watch: Watch
+
+
 def run_sweep(
     sweep: Plan | Sweep | Path | str,
     runs: Path | str = "runs",
@@ -65,27 +77,35 @@ def run_sweep(
     max_concurrent: int | None = None,
     tracking_uri: str | None = None,
     register: str | None = None,
+    ask: Ask = lambda question: False,
     say: Say = print,
     watch: Watch = lambda state: nullcontext(),
 ) -> Result:
-    """Runs a sweep in a new folder `runs`/<name>. Raises SpecError for bad input, or if the folder is there already.
+    """Runs a sweep in the folder `runs`/<name>. Raises SpecError for bad input.
 
-    `debug`: in this process, without Ray. `address`: on the running Ray there, else on one of this machine.
-    `register`: name of the best generator in the model registry. `say` gets lines for the user; `watch` wraps the run,
-    with its live state.
+    One that is there already goes on if `ask` says so, or if this one is it with more replicates or samples or another
+    budget, and it is finished; otherwise SpecError tells how. `debug`: in this process, without Ray. `address`: on the
+    running Ray there, else on one of this machine. `register`: name of the best generator in the model registry. `say`
+    gets lines for the user; `watch` wraps the run, with its live state.
     """
     plan = sweep if isinstance(sweep, Plan) else _planned(sweep)
     folder = Path(runs) / plan.sweep.name
     tracker = make_tracker(folder, tracking_uri, register)
     with place(address, Path(runs), debug) as capacity:
         grant(plan.sweep.resources, capacity)
-        _start_folder(plan, folder)
-        return _run(plan, folder, _runner(debug, max_concurrent, capacity, say), tracker, say, watch)
+        how = _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch)
+        if (folder / SWEEP_FILE).exists():
+            return _go_on(agreed(folder, plan.sweep, ask), plan, folder, how)
+        start_folder(plan, folder)
+        return _run(load_state(folder, plan), folder, how)
 
 
 def resume_sweep(
     folder: Path | str,
     *,
+    replicates: int | None = None,
+    samples: int | None = None,
+    time_budget: float | None = None,
     debug: bool = False,
     address: str | None = None,
     max_concurrent: int | None = None,
@@ -96,13 +116,18 @@ def resume_sweep(
 ) -> Result:
     """Goes on with a sweep: finished trials are kept, others continue from their newest checkpoint.
 
-    Raises SpecError if `folder` holds none. The keywords are those of `run_sweep`.
+    `replicates` (of a finished sweep; those that it lacks are added), `samples` and `time_budget` (seconds, of all
+    runs together) take the place of its own. Raises SpecError if `folder` holds none, or if it cannot be had so. The
+    other keywords are those of `run_sweep`.
     """
-    plan = existing_plan(Path(folder))
-    tracker = make_tracker(Path(folder), tracking_uri, register)
-    with place(address, Path(folder).parent, debug) as capacity:
+    folder = Path(folder)
+    state = load_state(folder, existing_plan(folder))
+    plan = existing_plan(folder, Overrides(replicates=replicates, samples=samples, time_budget=time_budget))
+    refuse(refusals(state, plan.sweep), folder)
+    tracker = make_tracker(folder, tracking_uri, register)
+    with place(address, folder.parent, debug) as capacity:
         grant(plan.sweep.resources, capacity)
-        return _run(plan, Path(folder), _runner(debug, max_concurrent, capacity, say), tracker, say, watch)
+        return _go_on(state, plan, folder, _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch))
 
 
 @contextmanager
@@ -122,27 +147,6 @@ def place(address: str | None, runs: Path, debug: bool = False) -> Iterator[Capa
         yield capacity
 
 
-def existing_plan(folder: Path) -> Plan:
-    """The plan of a sweep that has been started in `folder`. Raises SpecError if there is none."""
-    return make_plan(_existing(folder), data_root(), folder / SWEEP_FILE)
-
-
-def recorded_state(folder: Path) -> SweepState:
-    """What the journal of a sweep in `folder` tells, running or not; its data need not be on this machine.
-
-    Raises SpecError if there is none.
-    """
-    return load_state(folder, recorded_plan(_existing(folder)))
-
-
-def _existing(folder: Path) -> Sweep:
-    if not (folder / SWEEP_FILE).is_file():
-        sweeps = sorted(path.parent.name for path in folder.parent.glob(f"*/{SWEEP_FILE}"))
-        there = f"; {folder.parent} holds {', '.join(sweeps)}" if sweeps else ""
-        raise SpecError([Fault(str(folder), f"holds no sweep (no {SWEEP_FILE}){there}")])
-    return load_sweep(folder / SWEEP_FILE)
-
-
 def make_tracker(folder: Path, uri: str | None, register: str | None) -> MlflowTracker:
     """A tracker for the sweep in `folder`, on the store asked for, else on the embedded one beside the folder.
 
@@ -160,40 +164,35 @@ def _planned(sweep: Sweep | Path | str) -> Plan:
     return make_plan(load_sweep(sweep), data_root(), Path(sweep))
 
 
-def _start_folder(plan: Plan, folder: Path) -> None:
-    if folder.exists():
-        ways = f"go on with: gramtune resume {folder}; or choose another --name"
-        raise SpecError([Fault(str(folder), f"this sweep is there already; {ways}")])
-    try:
-        folder.mkdir(parents=True)
+def _go_on(state: SweepState, plan: Plan, folder: Path, how: _How) -> Result:
+    """Runs what is left of the sweep in `state`, or what `plan` adds to it."""
+    then = read_versions(folder)
+    changed = changed_since(then, versions(plan)) if then else []
+    if changed:
+        how.say(f"warning: not as when this sweep began, new numbers may differ from old ones: {'; '.join(changed)}")
+    if note := left_as_they_are(state, plan.sweep):
+        how.say(note)
+    if changes(state.plan.sweep, plan.sweep):
         write_sweep(plan.sweep, folder)
-        write_versions(plan, folder)
-    except OSError as error:
-        raise SpecError([Fault("--runs", f"{folder} cannot be written: {error.strerror or error}")]) from None
+        state = load_state(folder, plan)
+    return _run(state, folder, how, changed)
 
 
-def _run(
-    plan: Plan,
-    folder: Path,
-    runner: Runner,
-    tracker: MlflowTracker,
-    say: Say,
-    watch: Watch,
-) -> Result:
+def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()) -> Result:
+    plan, say = state.plan, how.say
     for warning in plan.warnings:
         say(f"warning: {warning}")
-    state = load_state(folder, plan)
     say(f"{plan.sweep.name}: {plan.size} trials × {plan.sweep.replicates} replicates → {folder}")
-    thread = TrackerThread(tracker, state, say)
-    with watch(state):
-        conductor = Conductor(state, folder, _proposer(state, folder))
-        runner.run(conductor)
+    thread = TrackerThread(how.tracker, state, say)
+    with how.watch(state):
+        conductor = Conductor(state, folder, _proposer(state, folder), changed)
+        how.runner.run(conductor)
     _report(conductor, say)
     if thread.close(folder):
-        say(f"MLflow: {tracker.link}{tracker.hint}")
+        say(f"MLflow: {how.tracker.link}{how.tracker.hint}")
     complete = conductor.exhausted and not state.unfinished
     if conductor.halted:
-        say(f"{conductor.halted}; make room, then go on with: gramtune resume {folder}")
+        say(f"{conductor.halted}; mend that, then go on with: gramtune resume {folder}")
     elif not complete:
         say(f"interrupted with {len(state.unfinished)} trial(s) unfinished; go on with: gramtune resume {folder}")
     return Result(folder, state, complete, conductor.halted)
@@ -221,7 +220,7 @@ def _proposer(state: SweepState, folder: Path) -> Proposer:
 
 def _runner(debug: bool, max_concurrent: int | None, capacity: Capacity, say: Say) -> Runner:
     if debug:
-        return InProcessRunner()
+        return InProcessRunner(say)
     from gramtune.backends.ray_runner import RayRunner
 
     return RayRunner(say, max_concurrent, capacity)

@@ -147,12 +147,13 @@ def test_a_report_newer_than_the_status_that_was_read_is_said_once(tmp_path):
     record = state.records["critic_dim=1"]
     state.started(record.trial)
     lines.new()
-    record.reports = {6: report(6, [3.0, 5.0], Status.COMPLETED)}  # the status is still RUNNING
+    record.add(report(6, [3.0, 5.0], Status.COMPLETED))  # the status is still RUNNING
     assert [line.split()[-1] for line in lines.new()] == ["COMPLETED"]
     record.status = Status.COMPLETED
     assert lines.new() == []
     other = state.records["critic_dim=4"]
-    other.status, other.reports = Status.RUNNING, {6: report(6, [3.0, 5.0], Status.COMPLETED)}
+    other.status = Status.RUNNING
+    other.add(report(6, [3.0, 5.0], Status.COMPLETED))
     assert [line.split()[-1] for line in lines.new()] == ["COMPLETED"]
 
 

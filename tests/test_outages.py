@@ -22,11 +22,12 @@ import pytest
 from stores import artifacts, assert_exactly_once, in_order, replicate_values, stored
 from sweeps import SPACE, write_space
 
-from gramtune.api import recorded_state, run_sweep
+from gramtune.api import run_sweep
 from gramtune.backends.mlflow_server import running_server
 from gramtune.backends.mlflow_store import default_uri
 from gramtune.backends.mlflow_tracker import MlflowTracker
 from gramtune.paths import data_root
+from gramtune.sweep.folder import recorded_state
 from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import Plan, make_plan
 from gramtune.sweep.state import SweepState

@@ -1,18 +1,29 @@
 import math
 
 import pytest
+import torch
 from sweeps import BASE, SPACE, write_space
 
+from gramtune.cli.plan_text import plan_lines
 from gramtune.data.cifar10 import Cifar10
+from gramtune.sweep.capacity import Capacity, Node, here
 from gramtune.sweep.faults import SpecError
 from gramtune.sweep.load import Overrides, load_sweep
-from gramtune.sweep.plan import estimate, make_plan, separable_gap, trial_name
+from gramtune.sweep.plan import make_plan, separable_gap, trial_name
 from gramtune.sweep.space import grid_assignments
+from gramtune.sweep.warmup import Estimate, estimate
+
+TWO_CORES = Capacity((Node(2),))
 
 
 def plan(folder, space=SPACE, base=BASE, **overrides):
     path = write_space(folder, space, base)
     return make_plan(load_sweep(path, Overrides(**overrides)), folder / "data", path)
+
+
+def measured(folder, passes, *settings):
+    """The estimate for a sweep of two trials."""
+    return estimate(plan(folder, SPACE.replace("[1, 4, 16]", "[1, 4]"), set=settings), here(), folder, passes)
 
 
 def test_a_grid_of_two_axes_is_their_product(tmp_path):
@@ -70,7 +81,7 @@ def test_separable_gap_is_that_of_the_paper_note():
 
 
 def test_the_estimate_scales_with_the_work(tmp_path):
-    short, long = (estimate(plan(tmp_path, set=(f"training.steps={n}",)), tmp_path, steps=5) for n in (100, 10_000))
+    short, long = (measured(tmp_path, 5, f"training.steps={n}") for n in (100, 10_000))
     ratio = long.seconds_per_trial / short.seconds_per_trial
     assert 10 < ratio < 1000
     assert math.isfinite(ratio)
@@ -79,10 +90,63 @@ def test_the_estimate_scales_with_the_work(tmp_path):
 def test_the_estimate_knows_that_the_first_steps_are_not_like_the_others(tmp_path):
     # MMD-GAN's first 25 steps have 100 critic steps each, the others 5: timed alone they would cost all 4,000 times
     mmd_gan = ("objective={name: mmd_gan, critic_dim: 4}", "training.eval_every=100000")
-    short, long = (
-        estimate(plan(tmp_path, set=(*mmd_gan, f"training.steps={n}")), tmp_path, steps=300) for n in (25, 100_000)
-    )
+    short, long = (measured(tmp_path, 300, *mmd_gan, f"training.steps={n}") for n in (25, 100_000))
     assert 50 < long.seconds_per_trial / short.seconds_per_trial < 1500
+
+
+def test_memory_is_that_of_a_trial_alone(tmp_path):
+    """Measured in this process, a trial would have all that the test run holds; a larger batch has to cost more."""
+    hoard = torch.ones(200_000_000)  # 800 MB here
+    small, large = (measured(tmp_path, 3, f"training.batch_size={n}") for n in (16, 2048))
+    assert 50e6 < small.memory_per_trial < hoard.nbytes
+    assert large.memory_per_trial > small.memory_per_trial + 30e6
+
+
+def test_a_trial_that_cannot_be_measured_is_one_line(tmp_path):
+    giant = ("training.batch_size=1000000000000",)
+    with pytest.raises(SpecError, match="warm-up: a trial cannot be measured: out of memory: it asked for"):
+        measured(tmp_path, 3, *giant)
+
+
+def facts(folder, space=SPACE, together=None, seconds=60.0, **overrides):
+    """What the plan says of two cores, by label; continued lines joined."""
+    guess = Estimate(seconds, 400_000_000, 40, 2)
+    said: dict[str, str] = {}
+    label = ""
+    for line in plan_lines(plan(folder, space, **overrides), together, TWO_CORES, guess)[2:]:
+        label = line.partition(":")[0] if line[0] != " " else label
+        said[label] = f"{said.get(label, '')} | {line[12:].strip()}".removeprefix(" | ")
+    return said
+
+
+def test_every_line_of_the_plan_is_computed(tmp_path, monkeypatch):
+    monkeypatch.setattr("gramtune.cli.plan_text.free_memory", lambda: 700_000_000)
+    assert facts(tmp_path) == {
+        "trials": "3 × 2 replicates, 6 steps each | evaluated every 3 steps with 100 samples",
+        "metric": "fid_digits (minimised)",
+        "search": "grid",
+        "pruner": "none",
+        "resources": "1 CPU and 0 GPU per trial, 2 at once on 2 cores",
+        "time": "about 1:00 per trial, 2:00 in all, without start-up",
+        "memory": "about 400 MB per trial, 800 MB in all; 700 MB are free here | measured: 40 updates of 2 trials",
+        "warning": "2 trials at once may run out of memory (--max-concurrent)",
+        "resolution": "2 replicates tell two trials apart if their means differ by more than | "
+        "2.80 standard deviations over seeds (two-sided 5 %, power 80 %)",
+    }
+    pruned = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "training.batch_size: {choice: [8, 16]}")
+    pruned += "search: {name: random, samples: 7}\nbudget: {seconds: 90}\n"
+    pruned += "pruner: {name: asha, min_steps: 3, reduction_factor: 2}\n"
+    other = facts(tmp_path, pruned, 1, 30.0, replicates=8, set=("training.steps=24",))
+    assert other["trials"].startswith("7 × 8 replicates, 24 steps each")
+    assert other["search"] == "random"
+    assert other["pruner"] == "asha | the best 1/2 goes on after 3, 6, 12 steps"
+    assert other["resources"] == "1 CPU and 0 GPU per trial, 1 at once on 2 cores"
+    assert other["time"] == "about 0:30 per trial, 3:30 in all, without start-up | the budget ends it after 1:30"
+    assert other["memory"].startswith("about 400 MB per trial, 400 MB in all")
+    assert "1.40 standard deviations" in other["resolution"]
+    assert "warning" not in other
+    lengths = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "training.steps: {grid: [6, 9]}")
+    assert facts(tmp_path, lengths)["trials"].startswith("2 × 2 replicates, 6 to 9 steps each")
 
 
 def test_files_are_checked_once_however_many_trials_need_them(tmp_path, offline, monkeypatch):

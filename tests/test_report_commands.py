@@ -8,9 +8,9 @@ import pytest
 from states import complete, recorded_sweep, report, sweep_state
 from sweeps import SPACE
 
-from gramtune.api import recorded_state
 from gramtune.cli.main import main
 from gramtune.report.latex import latex_table
+from gramtune.sweep.folder import recorded_state
 from gramtune.sweep.journal import FILE
 from gramtune.sweep.results import results_frame
 from gramtune.sweep.state import Status

@@ -17,10 +17,11 @@ from safetensors.torch import load_file
 from sweeps import BASE, write_space
 from typer.testing import CliRunner
 
-from gramtune.api import recorded_state, run_sweep
+from gramtune.api import run_sweep
 from gramtune.cli.main import app
 from gramtune.sweep.evaluation import lines, store
 from gramtune.sweep.faults import SpecError
+from gramtune.sweep.folder import recorded_state
 from gramtune.sweep.load import load_sweep
 from gramtune.sweep.trained import of_sweep
 from gramtune.sweep.trial import checkpoints

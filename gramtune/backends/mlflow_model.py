@@ -15,7 +15,7 @@ from gramtune.backends.mlflow_runs import SWEEP_ID, TRIAL_ID, StoredRun, SweepRu
 from gramtune.backends.mlflow_store import RunGone, translated
 from gramtune.sweep.faults import Fault, SpecError
 from gramtune.sweep.state import SweepState, TrialRecord
-from gramtune.sweep.trial import checkpoints, trial_folder
+from gramtune.sweep.trial import newest_checkpoint
 from gramtune.training.generator import load_generator
 from gramtune.training.seeds import stream
 
@@ -33,6 +33,8 @@ class BestGenerator(NamedTuple):
     record: TrialRecord
     replicate: int
     file: Path
+    place: int
+    """Of the replicate in the file."""
 
 
 def checked_model_name(name: str) -> str:
@@ -50,8 +52,11 @@ def best_generator(state: SweepState, folder: Path) -> BestGenerator | None:
         return None
     sign = 1 if state.plan.config.directions[metric] == "min" else -1
     scored = [(sign * value, i) for i, value in enumerate(best.last.metrics[metric]) if value is not None]
-    files = checkpoints(trial_folder(folder, best.trial.name))
-    return BestGenerator(best, min(scored)[1], files[0]) if scored and files else None
+    if not scored:
+        return None
+    replicate = min(scored)[1]
+    file, place = newest_checkpoint(folder, best, replicate)
+    return BestGenerator(best, replicate, file, place) if file else None
 
 
 def log_generator(runs: SweepRuns, parent: StoredRun, trial: StoredRun, best: BestGenerator) -> str:
@@ -59,7 +64,7 @@ def log_generator(runs: SweepRuns, parent: StoredRun, trial: StoredRun, best: Be
 
     Raises CheckpointError for a damaged file, and what the store raises.
     """
-    generator = load_generator(best.record.trial.config, best.file, best.replicate)
+    generator = load_generator(best.record.trial.config, best.file, best.place)
     digest = _digest(generator)
     model = _find_or_create(runs, parent, best, digest)
     if str(model.status) != "READY":

@@ -86,6 +86,12 @@ class SweepRuns:
         self._runs[run_key] = run = StoredRun(info.run_id, info.start_time, info.status, tags, images={})
         return run
 
+    def delete(self, run_key: str) -> None:
+        """Takes away the run that `get` finds, so that `create` can make it anew."""
+        with translated(self.uri):
+            self.client.delete_run(self._runs[run_key].run_id)
+        del self._runs[run_key]
+
     def log(
         self,
         run: StoredRun,

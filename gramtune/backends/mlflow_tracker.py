@@ -41,6 +41,7 @@ _MLFLOW_STATUS = {
     Status.COMPLETED: "FINISHED",
     Status.PRUNED: "FINISHED",
     Status.DIVERGED: "FINISHED",
+    Status.STOPPED: "KILLED",
     Status.FAILED: "FAILED",
 }
 
@@ -136,7 +137,7 @@ class MlflowTracker:
 
     def _sync(self, state: SweepState) -> None:
         runs = self._attached(state)
-        now = {name: _Snapshot(r.status, r.reason, r.reports) for name, r in state.records.items()}
+        now = {n: _Snapshot(r.status, r.reason, r.reports) for n, r in state.records.items() if not _growing(r)}
         changed = [name for name, snapshot in now.items() if self._stored.get(name) != snapshot]
         changed = [name for name in changed if not self._is_complete(runs, runs.get(name), now[name])]
         for name in changed:
@@ -151,7 +152,7 @@ class MlflowTracker:
         runs = self._attached(state)
         for name, record in state.records.items():
             run = runs.get(name)
-            if run and not record.status.final:
+            if run and not record.status.final and not _growing(record):
                 runs.log(run, tags={"gramtune.status": "UNFINISHED"})
                 runs.set_status(run, "KILLED", _end(run, record.last))
                 self._stored.pop(name, None)
@@ -194,13 +195,17 @@ class MlflowTracker:
         parent = runs.get(SWEEP_RUN)
         assert parent is not None, "_attached makes it"
         run = runs.get(trial.name)
+        status_tags = trial_tags(snapshot.status, redact(snapshot.reason, self._uri), snapshot.last)
+        if run is not None and _outgrown(run, status_tags):
+            runs.delete(trial.name)  # MLflow never takes a value back: means over fewer replicates would remain
+            self._configured.discard(trial.name)
+            run = None
         if run is None:
             tags = {"gramtune.kind": "trial", PARENT: parent.run_id, "mlflow.user": parent.tags.get("mlflow.user", "")}
             run = runs.create(trial.name, run_name(trial), started(record, time.time()), tags)
         if not snapshot.status.final:
             runs.set_status(run, "RUNNING")
-        tags = trial_tags(snapshot.status, redact(snapshot.reason, self._uri), snapshot.last)
-        runs.log(run, snapshot.points, trial.assignment, {PARENT: parent.run_id, **tags})
+        runs.log(run, snapshot.points, trial.assignment, {PARENT: parent.run_id, **status_tags})
 
     def _store_summary(self, runs: SweepRuns, state: SweepState) -> None:
         parent = self._parent(runs, state)
@@ -228,6 +233,17 @@ class MlflowTracker:
         if snapshot.status.final:
             _store_checkpoint(runs, run, folder)
             runs.set_status(run, _MLFLOW_STATUS[snapshot.status], _end(run, snapshot.last))
+
+
+def _growing(record: TrialRecord) -> bool:
+    """Whether a finished trial is being given more replicates: it is stored anew when all have their values."""
+    return not record.status.final and record.trained > 0
+
+
+def _outgrown(run: StoredRun, tags: Mapping[str, str]) -> bool:
+    """Whether the stored run is of fewer replicates than the trial has now; its tag says `2 of 3`."""
+    stored, now = (int(each.get("gramtune.replicates", "0").rpartition(" ")[2]) for each in (run.tags, tags))
+    return 0 < stored < now
 
 
 def _store_checkpoint(runs: SweepRuns, run: StoredRun, folder: Path) -> None:

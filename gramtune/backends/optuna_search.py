@@ -41,6 +41,7 @@ _STATES = {
     Status.DIVERGED: TrialState.FAIL,
     Status.FAILED: TrialState.FAIL,
 }
+"""STOPPED is none of them: with a larger budget the trial goes on."""
 _SAMPLERS: dict[str, Callable[[Search, int], BaseSampler]] = {
     "random": lambda search, seed: RandomSampler(seed=seed),
     "tpe": lambda search, seed: TPESampler(seed=seed),
@@ -100,7 +101,7 @@ class OptunaProposer:
         trial = self._trials[record.trial.name]
         if record.last and record.last.step not in self._curves[record.trial.name]:  # a retry repeats its last report
             self._report(record.trial.name, record.last)
-        if record.status.final:
+        if record.status in _STATES:
             self._tell(trial, record)
 
     def _ask(self) -> optuna.Trial:
@@ -124,7 +125,7 @@ class OptunaProposer:
         """A configuration that the sweep has already would give the same numbers: they are told without training."""
         trial.set_user_attr("repeats", name)
         record = self._state.records.get(name)
-        if record and record.status.final:
+        if record and record.status in _STATES:
             self._tell(trial, record)
         else:
             self._study.tell(trial, state=TrialState.FAIL)
@@ -167,7 +168,7 @@ class OptunaProposer:
                     self._curves[name].add(step)
                 else:
                     self._report(name, report)
-            if record.status.final:
+            if record.status in _STATES:
                 self._tell(trial, record)
 
     def _again(self, record: TrialRecord) -> optuna.Trial:

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 for _name, _value in {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -22,7 +26,25 @@ for _name, _value in {
 import ray  # noqa: E402 - after the environment
 from ray import tune  # noqa: E402
 
-__all__ = ["ray", "tune"]
+__all__ = ["quiet", "ray", "tune"]
 
-for _name in ("ray.tune", "ray.train"):  # failed trials and a full disk are said by us, in one line
-    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences Ray while the block runs: failed trials and a full disk are said by us, in one line.
+
+    Ray's own Ctrl-C handlers, which Tune keeps after a run, are taken back: those of a notebook are its own.
+    """
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.train")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers[1:]:
+        logger.setLevel(logging.CRITICAL)
+    ours = threading.current_thread() is threading.main_thread()  # no other may set handlers
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        for number, handler in handlers.items() if ours else ():
+            signal.signal(number, handler)

@@ -32,7 +32,7 @@ class _Unpickled:
 
 
 class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is not annotated
-    """Hands out the conductor's trials as `{"trial": {"name": …, "assignment": …}}`."""
+    """Hands out the conductor's trials as `{"trial": {"name": …, "assignment": …, "first": …}}`."""
 
     def __init__(self, conductor: Conductor, planned: dict[str, PlannedTrial]) -> None:
         super().__init__()
@@ -43,12 +43,12 @@ class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is n
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next configuration, None if there is none yet, or FINISHED."""
+        """The next trial, None if there is none yet, or FINISHED."""
         trial = self._conductor.next()
         if trial is None:
             return None if self._conductor.pausing else Searcher.FINISHED
         self._planned[trial.name] = trial
-        return {"trial": {"name": trial.name, "assignment": dict(trial.assignment)}}
+        return {"trial": {"name": trial.name, "assignment": dict(trial.assignment), "first": trial.first}}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Known already."""
@@ -71,12 +71,7 @@ class ConductedStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray i
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether the trial is to stop."""
-        if "halt" in result:
-            self._conductor.halt(result["halt"])
-            return True
-        for line in result["damaged"]:
-            self._say(f"{result['trial']}: {line}; the one before is used")
-        return not self._conductor.reported(result["trial"], result)
+        return not self._conductor.heard(result, self._say)
 
     def stop_all(self) -> bool:
         """Whether the sweep is to stop where it is; otherwise the searcher ends it."""
@@ -109,5 +104,7 @@ class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray
             return f"no report within {timeout:g} s; {HANG} in its folder tells where it hung"
         local = Path(trial.error_file) if trial.error_file else None
         text = local.read_text(encoding="utf-8") if local and local.is_file() else str(trial.get_error() or "")
+        if "OutOfMemoryError" in text:  # a page of advice follows
+            return "out of memory: Ray ended its process as the machine ran low (--max-concurrent: fewer at once)"
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return lines[-1] if lines else "the trial's process died without a word"

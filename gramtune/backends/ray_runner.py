@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gramtune.backends.quiet_ray import ray, tune
+from gramtune.backends.quiet_ray import quiet, ray, tune
 from gramtune.backends.ray_adapters import ConductedCallback, ConductedSearcher, ConductedStopper, trial_name
 from gramtune.backends.ray_data import put
 from gramtune.backends.ray_trainable import GramTrainable
@@ -16,6 +16,8 @@ from gramtune.sweep.conductor import Conductor
 from gramtune.sweep.datasets import datasets
 from gramtune.sweep.faults import Fault, SpecError
 from gramtune.sweep.plan import PlannedTrial
+
+_STARTS = 3
 
 
 class RayRunner:
@@ -31,14 +33,16 @@ class RayRunner:
         share = grant(conductor.state.plan.sweep.resources, self._capacity)
         if share.note:
             self._say(share.note)
-        ours = not ray.is_initialized()
-        if ours:
-            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        try:
-            self._tuner(conductor, share).fit()
-        finally:
-            if ours:
-                ray.shutdown()
+        with quiet():
+            if ray.is_initialized():
+                self._tuner(conductor, share).fit()
+            elif problem := _problem_to_start():
+                conductor.halt(problem)
+            else:
+                try:
+                    self._tuner(conductor, share).fit()
+                finally:
+                    ray.shutdown()
 
     def _tuner(self, conductor: Conductor, share: Grant) -> Any:
         resources = {"cpu": share.cpu, **({"gpu": share.gpu} if share.gpu else {})}
@@ -63,6 +67,19 @@ class RayRunner:
                 failure_config=tune.FailureConfig(max_failures=conductor.state.plan.sweep.resources.retries),
             ),
         )
+
+
+def _problem_to_start() -> str:
+    """Starts a local Ray; says why there is none if the last attempt fails too: Ray gives itself 30 s, busy or not."""
+    problem = ""
+    for _ in range(_STARTS):
+        try:
+            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            return ""
+        except Exception as error:  # noqa: BLE001 - Ray raises nothing narrower where it does not come up in time
+            ray.shutdown()
+            problem = f"Ray does not start here: {next(iter(str(error).splitlines()), type(error).__name__)}"
+    return problem
 
 
 def _trainable(conductor: Conductor) -> Any:

@@ -14,20 +14,21 @@ import torch
 from ray import tune
 
 from gramtune.backends.ray_data import Refs, borrow
-from gramtune.paths import DiskFull
+from gramtune.sweep.attempt import Attempt
+from gramtune.sweep.plan import PlannedTrial
 from gramtune.sweep.spec import Sweep
-from gramtune.sweep.trial import TrialRun, trial_folder
+from gramtune.sweep.trial import trial_folder
 
 HANG = "hang.txt"
 """In the folder of a trial that was killed by its timeout: the Python stack at that time."""
 
 
 class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotated
-    """One trial per configuration `{"trial": {"name": …, "assignment": …}}`; the actor is reused for the next one.
+    """One trial per configuration of `ConductedSearcher`; the actor is reused for the next one.
 
     The networks are built in the first `step`, not in `setup` or `reset_config`: an exception in `reset_config` makes
-    Tune hang or give up for good, one in `step` is retried. Checkpoints are `TrialRun`'s own: a trial that starts
-    again, for whatever reason, goes on from the newest readable one in its folder.
+    Tune hang or give up for good. Checkpoints are `TrialRun`'s own: a trial whose process died goes on from the newest
+    readable one in its folder.
     """
 
     def setup(self, config: dict[str, Any], sweep: dict[str, Any], folder: str, root: str, data: Refs) -> None:
@@ -41,27 +42,17 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Takes the next trial; never fails."""
-        self._planned = new_config["trial"]
-        self._run: TrialRun | None = None
+        name, assignment, first = (new_config["trial"][key] for key in ("name", "assignment", "first"))
+        self._trial = PlannedTrial(name, assignment, self._sweep.config(assignment)).since(first)
+        self._attempt = Attempt(self._trial, self._folder, self._root, _device())
         return True
 
     def step(self) -> dict[str, Any]:
-        """The trial's next report; `halt` instead where there is no space to go on."""
-        try:
-            with _watchdog(self._sweep.resources.timeout, trial_folder(self._folder, self._planned["name"])):
-                return self._report()
-        except DiskFull as error:
-            return {"trial": self._planned["name"], "halt": str(error), "done": True}
-
-    def _report(self) -> dict[str, Any]:
-        if self._run is None:
-            config = self._sweep.config(self._planned["assignment"])
-            folder = trial_folder(self._folder, self._planned["name"])
-            borrow(config.data, self._data)
-            self._run = TrialRun(config, folder, self._root, _device())
-        report = self._run.step()
-        done = report["status"] != "RUNNING"
-        return {**report, "trial": self._planned["name"], "damaged": self._run.damaged, "done": done}
+        """What the conductor is to hear: see `Attempt`."""
+        with _watchdog(self._sweep.resources.timeout, trial_folder(self._folder, self._trial.name)):
+            borrow(self._trial.config.data, self._data)
+            message = self._attempt.step()
+        return {**message, "done": message.get("status") != "RUNNING"}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Nothing: `TrialRun` has written its checkpoint before it reports."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Protocol
 
 from rich.console import Console
@@ -16,6 +17,19 @@ class Start(Protocol):
 
     def __call__(self, *, say: Say, watch: Watch) -> Result:
         """Runs."""
+
+
+def ask(question: str) -> bool:
+    """Whether a person at a terminal answers yes; no where there is nobody."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    answer = ""
+    while answer not in ("y", "yes", "n", "no"):
+        try:
+            answer = input(f"{question} [y/n] ").strip().lower()
+        except EOFError:
+            return False
+    return answer.startswith("y")
 
 
 def execute(start: Start) -> int:

@@ -30,9 +30,9 @@ def export(
     ] = None,
 ) -> None:
     """Write a sweep's results as Parquet, CSV or a LaTeX table; finished, interrupted or running."""
-    from gramtune.api import recorded_state
     from gramtune.paths import write_atomically
     from gramtune.report.latex import latex_table
+    from gramtune.sweep.folder import recorded_state
     from gramtune.sweep.results import csv_writer, parquet_writer, results_frame
 
     state = recorded_state(folder)

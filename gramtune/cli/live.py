@@ -23,6 +23,7 @@ _COLOURS = {
     Status.COMPLETED: "green",
     Status.PRUNED: "yellow",
     Status.DIVERGED: "magenta",
+    Status.STOPPED: "yellow",
     Status.FAILED: "red",
 }
 
@@ -63,7 +64,7 @@ def table(state: SweepState, rows: int) -> Table:
         result.add_column(heading, no_wrap=True)
     for record in _visible(list(state.records.values()), rows):
         total = record.trial.config.training.steps
-        step = record.last.step if record.last else 0
+        step = record.step
         result.add_row(
             *(Text(value_text(record.trial.assignment.get(key, ""))) for key in keys),
             ProgressBar(total=total, completed=step, width=16),
@@ -85,10 +86,10 @@ def _visible(records: list[TrialRecord], rows: int) -> list[TrialRecord]:
 
 
 def _left(record: TrialRecord) -> str:
-    if record.status != Status.RUNNING or not record.last or not record.last.step:
+    if record.status != Status.RUNNING or not record.step:
         return ""
-    total = record.trial.config.training.steps
-    return duration(record.last.seconds * (total - record.last.step) / record.last.step)
+    newest = record.parts[max(record.parts)][record.step]
+    return duration(newest.seconds * (record.trial.config.training.steps - newest.step) / newest.step)
 
 
 def caption(state: SweepState, elapsed: float) -> str:
@@ -105,7 +106,7 @@ def caption(state: SweepState, elapsed: float) -> str:
 def _fraction(record: TrialRecord) -> float:
     if record.status.final:
         return 1.0
-    return record.last.step / record.trial.config.training.steps if record.last else 0.0
+    return record.step / record.trial.config.training.steps
 
 
 class Lines:
@@ -113,23 +114,23 @@ class Lines:
 
     def __init__(self, state: SweepState) -> None:
         self.state = state
-        self._told = {name: (record.status, set(record.reports)) for name, record in state.records.items()}
+        self._told = {name: (record.status, _reported(record)) for name, record in state.records.items()}
 
     def new(self) -> list[str]:
         """A line per evaluation and per change of status since the last call; an end is told with its evaluation."""
         return [line for record in self.state.records.values() for line in self._of(record)]
 
     def _of(self, record: TrialRecord) -> list[str]:
-        told, known = self._told.get(record.trial.name, (Status.PENDING, set()))
-        status, reports = record.status, record.reports
-        fresh = [report for step, report in sorted(reports.items()) if step not in known]
+        told, known = self._told.get(record.trial.name, (Status.PENDING, set[tuple[int, int]]()))
+        status, reports = record.status, _reported(record)
+        fresh = [record.parts[first][step] for first, step in sorted(reports - known)]
         lines = [self._line(record, report, report.status, report.reason) for report in fresh]
         # The runner goes on meanwhile: a report may be newer than the status that was read before it.
         if status != told and (not fresh or (status.final and status != fresh[-1].status)):
             lines.append(self._line(record, record.last, status, record.reason))
         elif fresh:
             status = fresh[-1].status
-        self._told[record.trial.name] = (status, set(reports))
+        self._told[record.trial.name] = (status, reports)
         return lines
 
     def _line(self, record: TrialRecord, report: Report | None, status: Status, reason: str) -> str:
@@ -138,6 +139,11 @@ class Lines:
         if report:
             value = f"step {report.step}/{total}  {metric} {spread(summarise(report.metrics.get(metric, [])))}  "
         return f"{record.trial.name}  {value}{status}  {reason}".rstrip()
+
+
+def _reported(record: TrialRecord) -> set[tuple[int, int]]:
+    """The reports that there are, by first replicate and step."""
+    return {(first, step) for first, part in record.parts.items() for step in part}
 
 
 def _print_lines(lines: Lines, console: Console, stop: threading.Event, started: float) -> None:

@@ -19,6 +19,13 @@ TrackingUri = Annotated[
 Register = Annotated[
     str | None, typer.Option("--register", help="Name under which MLflow's model registry takes the best generator.")
 ]
+Replicates = Annotated[
+    int | None, typer.Option("--replicates", help="Random initialisations per trial; adds to a finished sweep.")
+]
+Samples = Annotated[int | None, typer.Option("--samples", help="Trials of a sweep that samples.")]
+TimeBudget = Annotated[
+    float | None, typer.Option("--time-budget", help="Seconds, of all runs together, after which it ends cleanly.")
+]
 MaxConcurrent = Annotated[
     int | None, typer.Option("--max-concurrent", min=1, help="Trials at once [default: as many as fit].")
 ]

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from gramtune.cli.text import duration
-from gramtune.paths import data_root
-from gramtune.sweep.capacity import Capacity, at_once, grant
-from gramtune.sweep.plan import Plan, estimate, separable_gap
+from gramtune.cli.text import duration, size
+from gramtune.sweep.capacity import Capacity, at_once, free_memory, grant
+from gramtune.sweep.plan import Plan, sampled, separable_gap
+from gramtune.sweep.probe import CORNERS
+from gramtune.sweep.pruning import Rungs
+from gramtune.sweep.warmup import Estimate
+
+Facts = list[tuple[str, str]]
 
 
-def plan_lines(plan: Plan, max_concurrent: int | None, capacity: Capacity) -> list[str]:
+def plan_lines(plan: Plan, max_concurrent: int | None, capacity: Capacity, guess: Estimate) -> list[str]:
     """What would run, how much at once, how long, and which differences the replicates could tell apart."""
-    sweep, training, share = plan.sweep, plan.config.training, grant(plan.sweep.resources, capacity)
+    sweep, share = plan.sweep, grant(plan.sweep.resources, capacity)
     together = at_once(plan.size, share, capacity, max_concurrent)
-    guess = estimate(plan, data_root())
-    total = -(-plan.size // together) * guess.seconds_per_trial
     facts = [
-        ("trials", f"{plan.size} × {sweep.replicates} replicates, {training.steps} steps each"),
-        ("", f"evaluated {training.schedule_text} with {training.eval_samples} samples"),
+        *_work(plan),
         ("metric", f"{plan.metric} ({plan.config.directions[plan.metric]}imised)"),
-        ("search", f"{sweep.search.name}; pruner: {sweep.pruner.name}; scheduler: {sweep.scheduler.name}"),
+        ("search", f"{sweep.search.name}; scheduler: {sweep.scheduler.name}"),
+        *_rungs(plan),
         ("resources", f"{share.cpu} CPU and {share.gpu:g} GPU per trial, {together} at once on {_machines(capacity)}"),
         *([("", share.note)] if share.note else []),
-        ("time", f"about {duration(guess.seconds_per_trial)} per trial, {duration(total)} in all, without start-up"),
-        ("", f"measured: {guess.measured_steps} CPU steps of the first and the last trial"),
+        *_costs(plan, guess, together, capacity),
         ("resolution", f"{sweep.replicates} replicates tell two trials apart if their means differ by more than"),
         ("", f"{separable_gap(sweep.replicates):.2f} standard deviations over seeds (two-sided 5 %, power 80 %)"),
         *(("warning", warning) for warning in plan.warnings),
@@ -34,6 +35,49 @@ def plan_lines(plan: Plan, max_concurrent: int | None, capacity: Capacity) -> li
     ]
 
 
+def _work(plan: Plan) -> Facts:
+    trainings = [trial.config.training for trial in plan.trials or sampled(plan.sweep, CORNERS)]
+    steps = _range([training.steps for training in trainings])
+    samples = _range([training.eval_samples for training in trainings])
+    schedules = " or ".join(dict.fromkeys(training.schedule_text for training in trainings))
+    return [
+        ("trials", f"{plan.size} × {plan.sweep.replicates} replicates, {steps} steps each"),
+        ("", f"evaluated {schedules} with {samples} samples"),
+    ]
+
+
+def _range(values: list[int]) -> str:
+    """`6`, or `6 to 12` where trials differ."""
+    low, high = min(values), max(values)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _rungs(plan: Plan) -> Facts:
+    """The pruner and the steps at which it judges; several ladders where trials begin at different rungs."""
+    pruner, config = plan.sweep.pruner, plan.config
+    rungs = Rungs(pruner, config.training.steps, config.training.eval_every, config.directions[plan.metric])
+    names = [trial.name for trial in plan.trials or sampled(plan.sweep, CORNERS)]
+    ladders = sorted({tuple(rungs.steps(name)) for name in names}, reverse=True)
+    goes_on = "the better half" if pruner.name == "median" else f"the best 1/{pruner.reduction_factor}"
+    lines = [f"{goes_on} goes on after {', '.join(map(str, ladder))} steps" for ladder in ladders if ladder]
+    return [("pruner", pruner.name), *(("", line) for line in lines)]
+
+
+def _costs(plan: Plan, guess: Estimate, together: int, capacity: Capacity) -> Facts:
+    total = -(-plan.size // together) * guess.seconds_per_trial
+    facts = [
+        ("time", f"about {duration(guess.seconds_per_trial)} per trial, {duration(total)} in all, without start-up")
+    ]
+    if (limit := plan.sweep.budget.seconds) is not None and limit < total:
+        facts.append(("", f"the budget ends it after {duration(limit)}"))
+    each, memory, free = guess.memory_per_trial, together * guess.memory_per_trial, free_memory()
+    facts.append(("memory", f"about {size(each)} per trial, {size(memory)} in all; {size(free)} are free here"))
+    facts.append(("", f"measured: {guess.passes} updates of {guess.trials} trials"))
+    if capacity.local and memory > free:
+        facts.append(("warning", f"{together} trials at once may run out of memory (--max-concurrent)"))
+    return facts
+
+
 def _machines(capacity: Capacity) -> str:
     """`2 cores`, `3 nodes, 24 cores and 4 GPUs`, or that nobody knows beforehand."""
     if not capacity.nodes:
@@ -43,7 +87,7 @@ def _machines(capacity: Capacity) -> str:
     return ("" if capacity.local else f"{nodes} nodes, ") + f"{cpu} cores" + (f" and {gpu} GPUs" if gpu else "")
 
 
-def _aligned(facts: list[tuple[str, str]], indent: str = "") -> list[str]:
+def _aligned(facts: Facts, indent: str = "") -> list[str]:
     """`label: text`, all texts at the same column; an empty label goes on with the text above."""
     width = max(len(label) for label, _ in facts) + 1
     return [f"{indent}{f'{label}:' if label else '':<{width}} {text}" for label, text in facts]

@@ -27,7 +27,7 @@ def replay(
     seed: Annotated[int, typer.Option(help="Of the orders.")] = 0,
 ) -> None:
     """Replay pruners over a finished sweep: steps and time saved, how often the best was lost; trains nothing."""
-    from gramtune.api import existing_plan
+    from gramtune.sweep.folder import existing_plan
     from gramtune.sweep.journal import load_state
     from gramtune.sweep.replay import checked_pruner, panel, recording
     from gramtune.sweep.replay import replay as replayed

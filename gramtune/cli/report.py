@@ -12,9 +12,9 @@ def report(
     folder: Annotated[Path, typer.Argument(help="The sweep's folder, for example runs/critic-dim.")],
 ) -> None:
     """Rebuild tables, figures and summary of a sweep, finished, interrupted or running; trains nothing."""
-    from gramtune.api import recorded_state
     from gramtune.report.tables import summary_text
     from gramtune.report.write import write_report
+    from gramtune.sweep.folder import recorded_state
 
     state = recorded_state(folder)
     typer.echo(summary_text(state))

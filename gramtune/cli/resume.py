@@ -7,18 +7,30 @@ from typing import Annotated
 
 import typer
 
-from gramtune.cli.options import Address, Debug, MaxConcurrent, Register, TrackingUri
+from gramtune.cli.options import (
+    Address,
+    Debug,
+    MaxConcurrent,
+    Register,
+    Replicates,
+    Samples,
+    TimeBudget,
+    TrackingUri,
+)
 
 
 def resume(
     folder: Annotated[Path, typer.Argument(help="The sweep's folder, for example runs/critic-dim.")],
+    replicates: Replicates = None,
+    samples: Samples = None,
+    time_budget: TimeBudget = None,
     max_concurrent: MaxConcurrent = None,
     address: Address = None,
     debug: Debug = False,
     tracking_uri: TrackingUri = None,
     register: Register = None,
 ) -> None:
-    """Go on with an interrupted sweep; finished trials are kept, others continue from their last checkpoint."""
+    """Go on with an interrupted sweep, or add to a finished one; trials continue from their last checkpoint."""
     from functools import partial
 
     from gramtune.api import resume_sweep
@@ -27,6 +39,9 @@ def resume(
     start = partial(
         resume_sweep,
         folder,
+        replicates=replicates,
+        samples=samples,
+        time_budget=time_budget,
         debug=debug,
         address=address,
         max_concurrent=max_concurrent,

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from gramtune.cli.options import Address, Debug, MaxConcurrent, Register, Runs, Settings, TrackingUri
+from gramtune.cli.options import (
+    Address,
+    Debug,
+    MaxConcurrent,
+    Register,
+    Replicates,
+    Runs,
+    Samples,
+    Settings,
+    TimeBudget,
+    TrackingUri,
+)
 
 
 def sweep(
@@ -16,9 +27,9 @@ def sweep(
         str | None, typer.Option(help="Another base: a name in base/ beside the space file, or a path.")
     ] = None,
     settings: Settings = None,
-    replicates: Annotated[int | None, typer.Option(help="Random initialisations per trial.")] = None,
-    samples: Annotated[int | None, typer.Option(help="Trials of a sweep that samples.")] = None,
-    time_budget: Annotated[float | None, typer.Option(help="Seconds after which the sweep ends cleanly.")] = None,
+    replicates: Replicates = None,
+    samples: Samples = None,
+    time_budget: TimeBudget = None,
     name: Annotated[str | None, typer.Option(help="Name of the sweep and its folder.")] = None,
     max_concurrent: MaxConcurrent = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, start nothing.")] = False,
@@ -32,17 +43,19 @@ def sweep(
     from functools import partial
 
     from gramtune.api import place, run_sweep
-    from gramtune.cli.execute import execute
+    from gramtune.cli.execute import ask, execute
     from gramtune.cli.plan_text import plan_lines
     from gramtune.paths import data_root
     from gramtune.sweep.load import Overrides, load_sweep
     from gramtune.sweep.plan import make_plan
+    from gramtune.sweep.warmup import estimate
 
     loaded = load_sweep(space, Overrides(base, name, replicates, samples, time_budget, tuple(settings or ())))
     plan = make_plan(loaded, data_root(), space)
     if dry_run:
         with place(address, runs) as capacity:
-            typer.echo("\n".join(plan_lines(plan, max_concurrent, capacity)))
+            guess = estimate(plan, capacity, data_root())
+            typer.echo("\n".join(plan_lines(plan, max_concurrent, capacity, guess)))
         return
     start = partial(
         run_sweep,
@@ -53,5 +66,6 @@ def sweep(
         max_concurrent=max_concurrent,
         tracking_uri=tracking_uri,
         register=register,
+        ask=ask,
     )
     raise typer.Exit(execute(start))

@@ -16,7 +16,8 @@ def sync(
     register: Register = None,
 ) -> None:
     """Store a sweep's results in MLflow, at any later time, in any store; what is there already stays as it is."""
-    from gramtune.api import make_tracker, recorded_state
+    from gramtune.api import make_tracker
+    from gramtune.sweep.folder import recorded_state
     from gramtune.sweep.tracker import TrackerUnavailable
 
     tracker = make_tracker(folder, tracking_uri, register)

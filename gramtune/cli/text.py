@@ -11,6 +11,11 @@ def spread(summary: Summary | None) -> str:
     return spread_text(summary) + (f" (n={summary.n})" if summary else "")
 
 
+def size(number: int) -> str:
+    """`480 MB` or `1.9 GB`."""
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+
+
 def duration(seconds: float) -> str:
     """`1:02:03` or `2:03`."""
     minutes, rest = divmod(round(seconds), 60)

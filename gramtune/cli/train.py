@@ -24,7 +24,7 @@ def train(
 
     from gramtune.cli.train_view import run_with_progress
     from gramtune.paths import data_root
-    from gramtune.sweep.capacity import claim, grant, here
+    from gramtune.sweep.capacity import claimed, grant, here
     from gramtune.sweep.faults import Fault, SpecError
     from gramtune.sweep.load import load_config
     from gramtune.sweep.plan import config_faults
@@ -46,5 +46,6 @@ def train(
     described.write_text(text)
     if share.note:
         typer.echo(share.note)
-    run = TrialRun(trial, folder, data_root(), claim(share))
-    raise typer.Exit(run_with_progress(run, trial, folder, Console()))
+    with claimed(share) as device:
+        run = TrialRun(trial, folder, data_root(), device)
+        raise typer.Exit(run_with_progress(run, trial, folder, Console()))

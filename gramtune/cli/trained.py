@@ -14,7 +14,7 @@ def trained_in(folder: Path, wanted: str) -> list[Trained]:
 
     Raises SpecError if there is none.
     """
-    from gramtune.api import recorded_state
+    from gramtune.sweep.folder import recorded_state
     from gramtune.sweep.trained import CONFIG_FILE, of_sweep, of_train
 
     if (folder / CONFIG_FILE).is_file():

@@ -27,7 +27,7 @@ WIDTH, HEIGHT = 3.4, 2.8
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C7A00")
 """Okabe and Ito's colours, told apart by the colour-blind; the yellow is darkened to show on white."""
 MARKERS = "osD^vPX*"
-LOST = {Status.DIVERGED: "^", Status.FAILED: "X", Status.PRUNED: "v"}
+LOST = {Status.DIVERGED: "^", Status.FAILED: "X", Status.PRUNED: "v", Status.STOPPED: "s"}
 """Symbols of trials that have no final value."""
 _LOST_COLOUR = "#B00000"
 TEXT, SMALL = 8, 7

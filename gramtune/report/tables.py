@@ -195,6 +195,9 @@ def _problems(state: SweepState) -> list[str]:
     lines = [f"{r.status} {assignment_text(r.trial.assignment)}: {r.reason}" for r in bad[:_REASONS]]
     if len(bad) > _REASONS:
         lines.append(f"… and {len(bad) - _REASONS} more DIVERGED or FAILED: see trials.csv")
+    stopped = [record for record in state.records.values() if record.status == Status.STOPPED]
+    if stopped:
+        lines.append(f"STOPPED {count(len(stopped), 'trial')}: {stopped[0].reason}; resumed with more, they go on")
     if left := state.unfinished:
         lines.append(f"Unfinished: {count(len(left), 'trial')}")
     return lines

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -74,6 +77,24 @@ def claim(share: Grant) -> torch.device:
     """Makes this process use its share: torch's threads, and the device to train on."""
     torch.set_num_threads(share.cpu)
     return torch.device("cuda" if share.gpu else "cpu")
+
+
+@contextmanager
+def claimed(share: Grant) -> Iterator[torch.device]:
+    """`claim` while the block runs: a notebook has its threads back afterwards."""
+    threads = torch.get_num_threads()
+    try:
+        yield claim(share)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def free_memory() -> int:
+    """Bytes that new processes may take here without swapping, as Linux tells them; all memory elsewhere."""
+    file = Path("/proc/meminfo")
+    lines = file.read_text(encoding="ascii").splitlines() if file.exists() else []
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    return found[0] if found else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _fitting(node: Node, share: Grant) -> int:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from gramtune.paths import DiskFull, watching_space
+from gramtune.sweep import budget
 from gramtune.sweep.journal import Journal
 from gramtune.sweep.plan import PlannedTrial
 from gramtune.sweep.population import Population
 from gramtune.sweep.pruning import Rungs
 from gramtune.sweep.secrets import redact
-from gramtune.sweep.state import Status, SweepState, TrialRecord
+from gramtune.sweep.state import Report, Status, SweepState, TrialRecord
 
 
 class Proposer(Protocol):
@@ -39,9 +40,12 @@ class NothingNew:
 
 
 class Conductor:
-    """One sweep on its way: first the trials that are not finished, then what the proposer proposes."""
+    """One sweep on its way: first the trials that are not finished, then what the proposer proposes.
 
-    def __init__(self, state: SweepState, folder: Path, proposer: Proposer) -> None:
+    `changed`: what the code and packages that run differ in from those that the sweep began with.
+    """
+
+    def __init__(self, state: SweepState, folder: Path, proposer: Proposer, changed: Sequence[str] = ()) -> None:
         self.state, self.folder = state, folder
         self.halted = ""
         """Why the sweep has to stop where it is, to be resumed later; empty while it may go on."""
@@ -54,7 +58,9 @@ class Conductor:
         self._population: Population | None = None
         if state.plan.sweep.scheduler.name == "pbt":
             self._population = Population(state, folder, self._journal)
-        self._waiting = self._population.unarrived() if self._population else [r.trial for r in state.unfinished]
+        self._waiting = self._population.unarrived() if self._population else [r.due for r in state.unfinished]
+        with self._halting_when_full():
+            self._journal.opened(changed)
 
     @property
     def pausing(self) -> bool:
@@ -66,8 +72,8 @@ class Conductor:
         if self.halted:
             return None
         if reason := self._spent():
+            self._stop_waiting(reason)
             self.exhausted = True
-            self._end_paused(reason)
             return None
         trial = self._waiting.pop(0) if self._waiting else self._proposer.propose() or self._turn()
         self.exhausted = trial is None and not (self._population and (self._running or self.state.unfinished))
@@ -79,32 +85,54 @@ class Conductor:
         """The trial has begun, or begun again."""
         record = self.state.records.get(trial.name)
         with self._halting_when_full():
-            self._journal.started(record.trial if record else trial)
+            self._journal.started((record.trial if record else trial)._replace(first=trial.first))
+
+    def heard(self, message: Mapping[str, Any], say: Callable[[str], None]) -> bool:
+        """Takes what an `Attempt` says; returns whether its trial is to go on."""
+        name: str = message["trial"]
+        if "halt" in message:
+            self.halt(message["halt"])
+            return False
+        if "failed" in message:
+            self.failed(name, message["failed"])
+            return False
+        for line in message["damaged"]:
+            say(f"{name}: {line}; the trial goes on from step {message['step']}")
+        return self.reported(name, message)
 
     def reported(self, name: str, report: Mapping[str, Any]) -> bool:
         """Takes the fields of `Report`; returns whether the trial is to go on."""
         if self._population and self._population.known(report["step"]):
             return not self.halted
+        record = self.state.records[name]
         with self._halting_when_full():
-            record = self.state.records[name]
             self._journal.reported(name, self._with_values(record, report))
-            assert record.last is not None
-            reason = self._rungs.decide(name, record.last, self.state.plan.metric) or self._spent()
-            if reason and not record.status.final:
-                self._journal.ended(name, Status.PRUNED, reason)
-            self._proposer.learn(record)
+            newest = Report.from_json(report)
+            added = newest.first > 0  # to a trial that is judged already, and told to the proposer
+            hopeless = "" if added else self._rungs.decide(name, newest, self.state.plan.metric)
+            if hopeless and not record.status.final:
+                self._journal.ended(name, Status.PRUNED, hopeless)
+            if not record.status.final and (spent := self._spent()):
+                self._journal.ended(name, Status.STOPPED, spent)
+            if not added:
+                self._proposer.learn(record)
         paused = self._population is not None and self._population.pauses(report["step"])
-        ended = paused or self.state.records[name].status.final
+        ended = paused or record.status.final
         self._running -= {name} if ended else set()
         return not (self.halted or ended)
 
     def failed(self, name: str, reason: str) -> None:
-        """The trial is given up. The reason goes into every table and page: without secrets."""
-        reason = redact(reason)
+        """The trial is given up. What was reported remains: of replicates that were to be added, the earlier ones.
+
+        The reason goes into every table and page: without secrets.
+        """
+        record, reason = self.state.records[name], redact(reason)
+        added = record.trained
         self._running.discard(name)
         with self._halting_when_full():
-            self._journal.ended(name, Status.FAILED, reason)
-            self._proposer.learn(self.state.records[name])
+            self._journal.ended(name, Status.FAILED, f"replicates from {added} on: {reason}" if added else reason)
+            if not added:
+                self._proposer.learn(record)
 
     def halt(self, reason: str) -> None:
         """Stops the sweep where it is; trials that are running stay unfinished."""
@@ -118,13 +146,6 @@ class Conductor:
             self._waiting = self._population.turn()
         return self._waiting.pop(0) if self._waiting and not self.halted else None
 
-    def _end_paused(self, reason: str) -> None:
-        """Trials that wait for their generation will not report again."""
-        if self._population:
-            arrived = {r.trial.name for r in self.state.unfinished} - {t.name for t in self._population.unarrived()}
-            for name in sorted(arrived):
-                self._journal.ended(name, Status.PRUNED, reason)
-
     def _with_values(self, record: TrialRecord, report: Mapping[str, Any]) -> Mapping[str, Any]:
         """With the numbers that were in force as traces `value/…`: stores that write a parameter once can plot them."""
         if not self._population:
@@ -136,15 +157,16 @@ class Conductor:
 
     def _spent(self) -> str:
         """Which budget has been reached; empty for none."""
-        budget = self.state.plan.sweep.budget
-        if budget.seconds is not None and time.monotonic() - self._started >= budget.seconds:
-            return f"time budget of {budget.seconds:g} s reached"
-        if budget.steps is not None:
-            records = self.state.records.values()
-            steps = sum(r.last.step * r.trial.config.training.replicates for r in records if r.last)
-            if steps >= budget.steps:
-                return f"budget of {budget.steps} training steps reached"
-        return ""
+        seconds = self.state.elapsed + time.monotonic() - self._started
+        return budget.reached(self.state.plan.sweep.budget, seconds, self.state.taken)
+
+    def _stop_waiting(self, reason: str) -> None:
+        """Trials that have not been handed out, or that wait for their generation, will not report again."""
+        self._waiting = []
+        with self._halting_when_full():
+            for record in self.state.unfinished:
+                if record.trial.name not in self._running:
+                    self._journal.ended(record.trial.name, Status.STOPPED, reason)
 
     @contextmanager
     def _halting_when_full(self) -> Iterator[None]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
+from collections.abc import Callable
 from typing import Protocol
 
-import torch
-
-from gramtune.paths import DiskFull, data_root
-from gramtune.sweep.capacity import claim, grant, here
+from gramtune.paths import data_root
+from gramtune.sweep.attempt import Attempt
+from gramtune.sweep.capacity import claimed, grant, here
 from gramtune.sweep.conductor import Conductor
-from gramtune.sweep.plan import PlannedTrial
-from gramtune.sweep.trial import TrialRun, trial_folder
 
 
 class Runner(Protocol):
@@ -24,26 +21,17 @@ class Runner(Protocol):
 class InProcessRunner:
     """The Runner without Ray."""
 
+    def __init__(self, say: Callable[[str], None] = print) -> None:
+        self._say = say
+
     def run(self, conductor: Conductor) -> None:
         """See `Runner`."""
-        device = claim(grant(conductor.state.plan.sweep.resources, here()))
-        try:
-            while trial := conductor.next():
-                _run_trial(trial, conductor, device)
-        except KeyboardInterrupt:
-            return
-
-
-def _run_trial(trial: PlannedTrial, conductor: Conductor, device: torch.device) -> None:
-    conductor.started(trial)
-    folder = trial_folder(conductor.folder, trial.name)
-    try:
-        run = TrialRun(trial.config, folder, data_root(), device)
-        while conductor.reported(trial.name, run.step()):
-            pass
-    except DiskFull as error:
-        conductor.halt(str(error))
-    except Exception as error:  # noqa: BLE001 - whatever a trial raises ends that trial, not the sweep
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "error.txt").write_text(traceback.format_exc())
-        conductor.failed(trial.name, f"{type(error).__name__}: {error}".splitlines()[0])
+        with claimed(grant(conductor.state.plan.sweep.resources, here())) as device:
+            try:
+                while trial := conductor.next():
+                    conductor.started(trial)
+                    attempt = Attempt(trial, conductor.folder, data_root(), device)
+                    while conductor.heard(attempt.step(), self._say):
+                        pass
+            except KeyboardInterrupt:
+                return

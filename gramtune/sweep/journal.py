@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,14 @@ class Journal:
         self._path, self._state = folder / FILE, state
         _mend(self._path)
 
+    def opened(self, changed: Sequence[str]) -> None:
+        """The command runs, for the first time or again, with code and packages that have changed so since."""
+        self._append({"driver": os.getpid(), "changed": changed})
+
     def started(self, trial: PlannedTrial) -> None:
         """The trial has begun, or begun again after a failure or an interruption."""
-        self._append({"trial": trial.name, "status": Status.RUNNING, "assignment": trial.assignment})
+        event = {"trial": trial.name, "status": Status.RUNNING, "assignment": trial.assignment}
+        self._append({**event, "first": trial.first})
         self._state.started(trial)
 
     def reported(self, trial: str, report: Mapping[str, Any]) -> None:
@@ -48,7 +54,7 @@ class Journal:
 
     def _append(self, event: Mapping[str, Any]) -> None:
         """Raises DiskFull where there is no space."""
-        text = json.dumps(event, allow_nan=False) + "\n"
+        text = json.dumps({"time": round(time.time(), 3), **event}, allow_nan=False) + "\n"
         with watching_space(self._path.parent), self._path.open("a", encoding="utf-8") as file:
             file.write(text)
             file.flush()
@@ -56,26 +62,41 @@ class Journal:
 
 
 def load_state(folder: Path, plan: Plan) -> SweepState:
-    """The state as the journal tells it."""
+    """The state as the journal tells it, in the light of the plan: see `SweepState.reopen`."""
     state = SweepState(plan)
     path = folder / FILE
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    for text in lines:
-        if not text.endswith("\n"):
-            break  # cut off by a kill
-        event = json.loads(text)
-        if "generation" in event:
-            step = event["generation"]
-            state.inherited(step, {name: Inheritance(step, *heir) for name, heir in event["heirs"].items()})
-            continue
-        trial = event.pop("trial")
-        if "step" in event:
-            state.reported(trial, Report.from_json(event))
-        elif event["status"] == Status.RUNNING:
-            state.started(planned(plan.sweep, event["assignment"]))
-        else:
-            state.ended(trial, Status(event["status"]), event["reason"])
+    events = [json.loads(text) for text in lines if text.endswith("\n")]  # the last may be cut off by a kill
+    for event in events:
+        _replay(event, state)
+    state.elapsed = _elapsed(events)
+    state.reopen()
     return state
+
+
+def _replay(event: Mapping[str, Any], state: SweepState) -> None:
+    if "generation" in event:
+        step = event["generation"]
+        state.inherited(step, {name: Inheritance(step, *heir) for name, heir in event["heirs"].items()})
+    elif "step" in event:
+        state.reported(event["trial"], Report.from_json(event))
+    elif event.get("status") == Status.RUNNING:
+        state.started(planned(state.plan.sweep, event["assignment"]))
+    elif "trial" in event:
+        state.ended(event["trial"], Status(event["status"]), event["reason"])
+
+
+def _elapsed(events: Iterable[Mapping[str, Any]]) -> float:
+    """Seconds that drivers have lived: each from its first event to the last that it could write."""
+    total, begun, before = 0.0, None, 0.0
+    for event in events:
+        now = event.get("time", before)  # events had none once
+        if "driver" in event:
+            begun = before = now
+        if begun is not None:
+            total += max(0.0, now - before)
+            before = now
+    return total
 
 
 def _mend(path: Path) -> None:

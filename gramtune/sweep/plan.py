@@ -7,14 +7,10 @@ import json
 import math
 import random
 import re
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import Any, NamedTuple
-
-import torch
 
 from gramtune.sweep.faults import Fault, SpecError
 from gramtune.sweep.probe import CORNERS
@@ -22,7 +18,6 @@ from gramtune.sweep.space import Assignment, corner_assignment, grid_assignments
 from gramtune.sweep.spec import Sweep
 from gramtune.training.config import TrialConfig
 from gramtune.training.networks import build_networks
-from gramtune.training.trainer import Trainer
 
 Check = Callable[[], object]
 """Raises ValueError, whose message is the fault."""
@@ -34,6 +29,15 @@ class PlannedTrial(NamedTuple):
     name: str
     assignment: Assignment
     config: TrialConfig
+    first: int = 0
+    """The replicate that `config` begins with: above 0 where replicates are added to those of a finished trial."""
+
+    def since(self, first: int) -> PlannedTrial:
+        """The trial of its replicates from `first` on alone: equal seeds, so equal numbers."""
+        training = self.config.training
+        update = {"seed": training.seed + first, "replicates": training.replicates - first}
+        config = self.config.model_copy(update={"training": training.model_copy(update=update)})
+        return self._replace(config=config, first=first)
 
 
 class Plan(NamedTuple):
@@ -60,15 +64,6 @@ class Plan(NamedTuple):
     def size(self) -> int:
         """Number of trials that the sweep will have."""
         return len(self.trials) if self.sweep.search.name == "grid" else self.sweep.search.samples
-
-
-class Estimate(NamedTuple):
-    """A measured guess at what one trial costs, all its replicates together, on one worker."""
-
-    seconds_per_trial: float
-    """Mean over the trials."""
-    measured_steps: int
-    """Updates of a network, or of both at once, that were timed per measured trial."""
 
 
 def make_plan(sweep: Sweep, root: Path, source: Path) -> Plan:
@@ -190,55 +185,6 @@ def separable_gap(replicates: int) -> float:
     (z₀.₉₇₅ + z₀.₈)·√(2/R): two-sided 5 %, power 80 %.
     """
     return (1.959964 + 0.841621) * math.sqrt(2 / replicates)
-
-
-def estimate(plan: Plan, root: Path, steps: int = 20) -> Estimate:
-    """Measures a few steps and one evaluation of some trials of each objective, and scales up to the mean trial.
-
-    With as many threads as a trial will have. What a pruner saves is not counted.
-    """
-    by_objective: dict[str, list[TrialConfig]] = {}
-    for trial in plan.trials or sampled(plan.sweep, CORNERS):
-        by_objective.setdefault(trial.config.objective.name, []).append(trial.config)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(plan.sweep.resources.cpu)
-    try:
-        seconds = sum(len(some) * _mean_seconds(some, root, steps) for some in by_objective.values())
-    finally:
-        torch.set_num_threads(threads)
-    return Estimate(seconds / sum(map(len, by_objective.values())), steps)
-
-
-def _mean_seconds(configs: Sequence[TrialConfig], root: Path, steps: int) -> float:
-    return fmean(_measure(config, root, steps) for config in _spread(configs))
-
-
-def _spread(configs: Sequence[TrialConfig], n: int = 4) -> list[TrialConfig]:
-    """At most n of them at equal distances, the first and the last included."""
-    last = len(configs) - 1
-    return [configs[i] for i in sorted({round(k * last / (n - 1)) for k in range(n)})]
-
-
-def _measure(config: TrialConfig, root: Path, steps: int) -> float:
-    solo = config.model_copy(update={"training": config.training.model_copy(update={"replicates": 1})})
-    trainer = Trainer(solo, root, torch.device("cpu"))
-    trainer.advance(1)
-    trainer.evaluate()  # loads data and features, which later trials find cached
-    started, first = time.perf_counter(), trainer.step
-    while _passes(config, first, trainer.step) < steps and not trainer.done:
-        trainer.advance(1)
-    trained = time.perf_counter()
-    per_pass = (trained - started) / max(1, _passes(config, first, trainer.step))
-    trainer.evaluate()
-    per_evaluation = time.perf_counter() - trained
-    total = _passes(config, 0, config.training.steps) * per_pass + len(config.training.evaluations) * per_evaluation
-    return config.training.replicates * total
-
-
-def _passes(config: TrialConfig, start: int, stop: int) -> int:
-    """Updates in generator steps start … stop − 1: MMD-GAN's first ones have a hundred critic updates each."""
-    objective = config.objective
-    return sum(1 if objective.joint else 1 + objective.critic_steps(step) for step in range(start, stop))
 
 
 def _text(value: Any) -> str:

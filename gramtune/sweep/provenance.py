@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import json
 import subprocess
 from importlib.metadata import PackageNotFoundError, distribution
@@ -29,6 +30,15 @@ def source() -> dict[str, Any] | None:
     if "dir_info" in installed and (commit := _commit(there)) is not None:
         return {"commit": commit, "dirty": _changed(there) or not _same_code(here, there)}
     return None
+
+
+def code_digest() -> str:
+    """Changes with any line of the package's code: a commit does not tell what was edited since."""
+    here = Path(gramtune.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(here.rglob("*.py")):
+        digest.update(f"{path.relative_to(here).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def _commit(package: Path) -> str | None:

@@ -48,6 +48,13 @@ def write_versions(plan: Plan, folder: Path) -> None:
     _write_text(folder / VERSIONS_FILE, json.dumps(versions(plan), indent=2, ensure_ascii=False) + "\n")
 
 
+def read_versions(folder: Path) -> dict[str, Any]:
+    """What `write_versions` wrote; nothing where the file is gone."""
+    file = folder / VERSIONS_FILE
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found
+
+
 def write_tables(state: SweepState, folder: Path) -> None:
     """Writes results.parquet, results.csv, trials.parquet and trials.csv, each atomically."""
     frames = {"results": results_frame(state), "trials": trials_frame(state)}

@@ -108,10 +108,10 @@ class Resources(Component):
 
 
 class Budget(Component):
-    """What a sweep may spend; when it is reached, running trials end as PRUNED and no more are started."""
+    """What a sweep may spend. Looked at with each report: then trials that are not at their end are STOPPED."""
 
     seconds: PositiveFloat | None = None
-    """Wall-clock time of one run of the command."""
+    """Wall-clock time of all runs of the command together: resuming does not begin anew."""
     steps: PositiveInt | None = None
     """Training steps of all trials and replicates together."""
 

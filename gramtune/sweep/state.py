@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import fmean, stdev
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from gramtune.sweep import budget
 from gramtune.sweep.plan import Plan, PlannedTrial
 from gramtune.sweep.space import Assignment
+
+_T = TypeVar("_T")
 
 
 class Status(StrEnum):
@@ -21,12 +24,17 @@ class Status(StrEnum):
     COMPLETED = "COMPLETED"
     PRUNED = "PRUNED"
     DIVERGED = "DIVERGED"
+    STOPPED = "STOPPED"
+    """A budget of the sweep was reached before its last step: it might have been the best."""
     FAILED = "FAILED"
 
     @property
     def final(self) -> bool:
         """Whether nothing more will come."""
         return self not in (Status.PENDING, Status.RUNNING)
+
+
+_TRAINED = (Status.COMPLETED, Status.DIVERGED)
 
 
 class Report(NamedTuple):
@@ -44,11 +52,21 @@ class Report(NamedTuple):
     """Unix time, seconds."""
     status: Status
     reason: str
+    diverged: Sequence[str | None] = ()
+    """Why a replicate has diverged."""
+    first: int = 0
+    """The replicate that these lists begin with: above 0 where replicates are added to a finished trial."""
 
     @classmethod
     def from_json(cls, line: Mapping[str, Any]) -> Report:
         """The report in a line of a result file, whatever else stands there."""
-        return cls(**{name: line[name] for name in cls._fields if name != "status"}, status=Status(line["status"]))
+        fields = {name: line[name] for name in cls._fields if name in line}
+        return cls(**{**fields, "status": Status(line["status"]), "diverged": tuple(line.get("diverged", ()))})
+
+    @property
+    def replicates(self) -> int:
+        """How many replicates this speaks of."""
+        return max(map(len, (self.diverged, *self.metrics.values())), default=0)
 
 
 class Summary(NamedTuple):
@@ -73,6 +91,40 @@ class Inheritance(NamedTuple):
     assignment: Assignment
 
 
+def divergence(whys: Mapping[int, str], replicates: int) -> str:
+    """`1 of 3 replicates diverged; replicate 2: critic loss is nan at step 5`."""
+    each = "; ".join(f"replicate {i}: {why}" for i, why in sorted(whys.items()))
+    return f"{len(whys)} of {replicates} replicates diverged; {each}"
+
+
+def joined(parts: Mapping[int, Mapping[int, Report]], replicates: int) -> dict[int, Report]:
+    """By step, one report of all replicates; None where a replicate has no value, or none yet."""
+    steps = sorted({step for part in parts.values() for step in part})
+    return {
+        step: _join([part[step] for _, part in sorted(parts.items()) if step in part], replicates) for step in steps
+    }
+
+
+def _join(reports: Sequence[Report], replicates: int) -> Report:
+    return reports[-1]._replace(
+        metrics=_rows([(report.first, report.metrics) for report in reports], replicates),
+        traces=_rows([(report.first, report.traces) for report in reports], replicates),
+        diverged=_rows([(report.first, {"": report.diverged}) for report in reports], replicates)[""],
+        seconds=sum(report.seconds for report in reports),
+        timestamp=max(report.timestamp for report in reports),
+        first=0,
+    )
+
+
+def _rows(parts: Sequence[tuple[int, Mapping[str, Sequence[_T | None]]]], size: int) -> dict[str, list[_T | None]]:
+    """Lists of all replicates, by key, from lists that begin with some replicate."""
+    rows: dict[str, list[_T | None]] = {}
+    for first, values in parts:
+        for key, some in values.items():
+            rows.setdefault(key, [None] * size)[first : first + len(some)] = some
+    return rows
+
+
 @dataclass
 class TrialRecord:
     """One trial as the driver knows it."""
@@ -83,6 +135,8 @@ class TrialRecord:
     reason: str = ""
     reports: dict[int, Report] = field(default_factory=dict)
     """By step: a trial that restarts from a checkpoint repeats steps, and the repetition replaces the original."""
+    parts: dict[int, dict[int, Report]] = field(default_factory=dict)
+    """What `reports` is joined from where replicates were added later: by first replicate, then by step."""
 
     inherited: tuple[Inheritance, ...] = ()
     """In the order of steps."""
@@ -102,9 +156,48 @@ class TrialRecord:
         """The newest report."""
         return self.reports[max(self.reports)] if self.reports else None
 
+    @property
+    def trained(self) -> int:
+        """Replicates whose training has come to its end, diverged ones included."""
+        count = 0
+        for first, reports in sorted(self.parts.items()):
+            last = reports[max(reports)]
+            if first == count and last.status in _TRAINED:
+                count += last.replicates
+        return count
+
+    @property
+    def due(self) -> PlannedTrial:
+        """What is left to train: all replicates, or those that a finished trial is to be given besides."""
+        return self.trial.since(self.trained % self.trial.config.training.replicates)
+
+    @property
+    def step(self) -> int:
+        """Steps that the replicates which were trained last have taken."""
+        return max(self.parts[max(self.parts)], default=0) if self.parts else 0
+
+    @property
+    def taken(self) -> int:
+        """Training steps of all replicates together."""
+        newest = (reports[max(reports)] for reports in self.parts.values())
+        return sum(report.step * report.replicates for report in newest)
+
     def summary(self, metric: str) -> Summary | None:
         """The newest value of a metric over replicates."""
         return summarise(self.last.metrics.get(metric, [])) if self.last else None
+
+    def add(self, report: Report) -> None:
+        """Takes note of a report. `reports` is replaced, not changed: other threads read it."""
+        part = {**self.parts.get(report.first, {}), report.step: report}
+        self.parts = {**self.parts, report.first: part}
+        self.reports = part if len(self.parts) == 1 else joined(self.parts, self.trial.config.training.replicates)
+
+    @property
+    def outcome(self) -> tuple[Status, str]:
+        """What became of all replicates together, where all have come to the end of their training."""
+        newest = [part[max(part)] for part in self.parts.values()]
+        whys = {report.first + i: why for report in newest for i, why in enumerate(report.diverged) if why}
+        return (Status.DIVERGED, divergence(whys, self.trained)) if whys else (Status.COMPLETED, "")
 
 
 class SweepState:
@@ -115,6 +208,8 @@ class SweepState:
         self.records = {trial.name: TrialRecord(trial) for trial in plan.trials}
         self.generations: set[int] = set()
         """Of a population: the steps after which trials have inherited from others."""
+        self.elapsed = 0.0
+        """Wall-clock seconds of earlier runs of the command."""
         self._changed = threading.Condition()
         self.version = 0
 
@@ -129,8 +224,11 @@ class SweepState:
         """The trial has evaluated."""
         record = self.records[name]
         with self._changed:
-            record.reports = {**record.reports, report.step: report}
-        self._update(name, report.status, report.reason)
+            record.add(report)
+        status, reason = report.status, report.reason
+        if status in _TRAINED and len(record.parts) > 1:
+            status, reason = record.outcome
+        self._update(name, status, reason)
 
     def ended(self, name: str, status: Status, reason: str = "") -> None:
         """The trial will say no more, for a reason that it did not report itself."""
@@ -144,6 +242,14 @@ class SweepState:
                 self.records[name].inherited += (inheritance,)
             self.version += 1
             self._changed.notify_all()
+
+    def reopen(self) -> None:
+        """Takes back the ends that hold no longer: replicates have been added since, or a budget changed."""
+        wanted = self.plan.sweep.replicates
+        for record in self.records.values():
+            stopped = record.status == Status.STOPPED and not budget.stands(self.plan.sweep.budget, record.reason)
+            if stopped or (record.status in _TRAINED and 0 < record.trained < wanted):
+                record.status, record.reason = Status.RUNNING if record.reports else Status.PENDING, ""
 
     def wait(self, version: int, timeout: float) -> int:
         """Blocks until something is newer than `version`, or for `timeout` seconds; returns the current version."""
@@ -171,6 +277,11 @@ class SweepState:
             if not kept or losses[-1] < kept[-1][0][-1] or losses == kept[-1][0]:
                 kept.append((losses, record))
         return [record for _, record in kept]
+
+    @property
+    def taken(self) -> int:
+        """Training steps of all trials and replicates together."""
+        return sum(record.taken for record in self.records.values())
 
     @property
     def unfinished(self) -> list[TrialRecord]:

@@ -14,9 +14,10 @@ from PIL import Image
 from gramtune.components import Shape
 from gramtune.paths import watching_space, write_atomically
 from gramtune.pixels import grid
+from gramtune.sweep.plan import PlannedTrial
 from gramtune.sweep.point_samples import write_points
 from gramtune.sweep.sample_files import to_image
-from gramtune.sweep.state import Status
+from gramtune.sweep.state import Status, TrialRecord, divergence
 from gramtune.training.config import TrialConfig
 from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
 
@@ -29,6 +30,23 @@ _POINTS = 400
 def trial_folder(sweep_folder: Path, name: str) -> Path:
     """Where a trial's checkpoints, sample grids and error text are."""
     return sweep_folder / "trials" / name
+
+
+def run_folder(sweep_folder: Path, trial: PlannedTrial) -> Path:
+    """Where a `TrialRun` of the trial keeps its files: replicates that were added later have a folder inside."""
+    return _part_folder(trial_folder(sweep_folder, trial.name), trial.first, trial.config.training.replicates)
+
+
+def newest_checkpoint(sweep_folder: Path, record: TrialRecord, replicate: int) -> tuple[Path | None, int]:
+    """The newest checkpoint that holds a replicate, None if it is gone, and the place of the replicate in it."""
+    first = max((first for first in record.parts if first <= replicate), default=0)
+    count = max((report.replicates for report in record.parts.get(first, {}).values()), default=0)
+    folder = _part_folder(trial_folder(sweep_folder, record.trial.name), first, count)
+    return next(iter(checkpoints(folder)), None), replicate - first
+
+
+def _part_folder(folder: Path, first: int, count: int) -> Path:
+    return folder / f"replicates-{first}-{first + count - 1}" if first else folder
 
 
 def sample_grids(folder: Path) -> dict[int, Path]:
@@ -57,13 +75,15 @@ class TrialRun:
     """A trial in its folder, continued from the newest readable checkpoint there.
 
     The first `step` evaluates the untrained networks, or repeats the report of the checkpoint (whose first delivery
-    may have been lost with its process); each later one trains and evaluates.
+    may have been lost with its process); each later one trains and evaluates. `first` is the number that the first
+    replicate has in the whole trial.
     """
 
-    def __init__(self, config: TrialConfig, folder: Path, root: Path, device: torch.device) -> None:
-        self._config, self._folder = config, folder
+    def __init__(self, config: TrialConfig, folder: Path, root: Path, device: torch.device, first: int = 0) -> None:
+        self._config, self._folder, self._first = config, folder, first
         self._trainer = Trainer(config, root, device)
         self.damaged: list[str] = []
+        """What is wrong with newer checkpoints than the one that is used."""
         self._restored = self._restore()
         self._fresh = self._restored is None
 
@@ -97,23 +117,23 @@ class TrialRun:
             "timestamp": int(time.time()),
             "status": status.value,
             "reason": reason,
+            "diverged": list(self._trainer.replicates.diverged),
+            "first": self._first,
         }
 
     def _outcome(self) -> tuple[Status, str]:
         replicates = self._trainer.replicates
-        diverged = [f"replicate {i}: {reason}" for i, reason in enumerate(replicates.diverged) if reason]
+        whys = {self._first + i: why for i, why in enumerate(replicates.diverged) if why}
         if not self._trainer.done:
             return Status.RUNNING, ""
-        if not diverged:
-            return Status.COMPLETED, ""
-        return Status.DIVERGED, f"{len(diverged)} of {len(replicates)} replicates diverged; " + "; ".join(diverged)
+        return (Status.DIVERGED, divergence(whys, len(replicates))) if whys else (Status.COMPLETED, "")
 
     def _save(self, report: dict[str, Any]) -> None:
         with watching_space(self._folder.parent):
             self._folder.mkdir(parents=True, exist_ok=True)
         self._trainer.save(self._folder / f"checkpoint-{self._trainer.step:08d}.pt", report)
         for path in checkpoints(self._folder)[_KEPT:]:
-            path.unlink()
+            path.unlink(missing_ok=True)  # the workers of a driver that was killed live on for a moment
 
     def _restore(self) -> dict[str, Any] | None:
         for path in checkpoints(self._folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import gramtune
 from gramtune.paths import data_root
 from gramtune.sweep.plan import Plan, sampled
-from gramtune.sweep.provenance import source
+from gramtune.sweep.provenance import code_digest, source
 
 _SAMPLE = 256
 """Configurations of a sweep that samples which are asked for their data and feature weights."""
@@ -31,6 +32,7 @@ def versions(plan: Plan) -> dict[str, Any]:
     return {
         "gramtune": gramtune.__version__,
         "source": source(),
+        "code": code_digest(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu(),
@@ -45,6 +47,28 @@ def versions(plan: Plan) -> dict[str, Any]:
 def package_versions() -> dict[str, str | None]:
     """Versions of the packages that the numbers depend on; None for one that is not installed."""
     return {name: _version(name) for name in _PACKAGES}
+
+
+def changed_since(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What of `versions` is no longer as it was then and may change numbers, one item each."""
+    pairs = {key: (then.get(key), now[key]) for key in ("gramtune", "python", "cpu", "gpus", "data", "extractors")}
+    packages = then.get("packages", {})
+    pairs |= {name: (packages.get(name), version) for name, version in now["packages"].items()}
+    items = [f"{name} {_text(old)} → {_text(new)}" for name, (old, new) in pairs.items() if old != new]
+    if then.get("code") != now["code"]:
+        commits = f"{_commit_text(then.get('source'))} → {_commit_text(now['source'])}"
+        items.insert(0, f"gramtune's code (commit {commits})")
+    return items
+
+
+def _commit_text(source: Mapping[str, Any] | None) -> str:
+    return f"{source['commit'][:12]}{' with edits' if source['dirty'] else ''}" if source else "unknown"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {entry}" for name, entry in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "none")
 
 
 def _version(package: str) -> str | None:

@@ -1,0 +1,161 @@
+"""What a trial costs, measured: some real steps and an evaluation, each trial in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+import torch
+
+from gramtune.sweep.attempt import in_words
+from gramtune.sweep.capacity import Capacity, grant
+from gramtune.sweep.faults import Fault, SpecError
+from gramtune.sweep.plan import Plan, sampled
+from gramtune.sweep.probe import CORNERS
+from gramtune.training.config import TrialConfig
+from gramtune.training.trainer import Trainer
+
+_LONGEST = 10.0
+"""Seconds after which the steps of one trial are enough to measure by."""
+
+
+class Cost(NamedTuple):
+    """Of one trial, all its replicates together, on one worker."""
+
+    seconds: float
+    """Scaled up from the steps that were timed."""
+    memory: int
+    """Peak resident bytes of its process; on a GPU those that torch allocated there."""
+    passes: int
+    """Updates of a network, or of both at once, that were timed."""
+
+
+class Estimate(NamedTuple):
+    """A measured guess at what the trials of a sweep cost."""
+
+    seconds_per_trial: float
+    """Mean over the trials. What a pruner saves is not counted."""
+    memory_per_trial: int
+    """The most that any measured trial took, in bytes."""
+    passes: int
+    """Updates that were timed, in all."""
+    trials: int
+    """How many were measured."""
+
+
+def estimate(plan: Plan, capacity: Capacity, root: Path, passes: int = 20) -> Estimate:
+    """Measures at most four trials of each objective, with the threads and the device that they will have.
+
+    Raises SpecError, with the reason in words, where one of them fails.
+    """
+    by_objective: dict[str, list[TrialConfig]] = {}
+    for trial in plan.trials or sampled(plan.sweep, CORNERS):
+        by_objective.setdefault(trial.config.objective.name, []).append(trial.config)
+    share = grant(plan.sweep.resources, capacity)
+    chosen = {name: _spread(configs) for name, configs in by_objective.items()}
+    device = "cuda" if share.gpu and torch.cuda.is_available() else "cpu"
+    costs = measure([config for some in chosen.values() for config in some], root, device, share.cpu, passes)
+    left = iter(costs)
+    means = {name: fmean(next(left).seconds for _ in some) for name, some in chosen.items()}
+    seconds = sum(len(configs) * means[name] for name, configs in by_objective.items())
+    return Estimate(
+        seconds / sum(map(len, by_objective.values())),
+        max(cost.memory for cost in costs),
+        sum(cost.passes for cost in costs),
+        len(costs),
+    )
+
+
+def measure(configs: Sequence[TrialConfig], root: Path, device: str, threads: int, passes: int) -> list[Cost]:
+    """The cost of each trial. Not measured here: this process holds memory, and caches, that no worker will have.
+
+    Raises SpecError where a trial fails.
+    """
+    settings = {"root": str(root), "device": device, "threads": threads, "passes": passes}
+    order = json.dumps({"configs": [config.model_dump(mode="json") for config in configs], **settings})
+    done = subprocess.run(
+        [sys.executable, "-m", "gramtune.sweep.warmup"], input=order, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"its process ended with {done.returncode}"])[-1]
+        raise SpecError([Fault("warm-up", f"a trial cannot be measured: {reason}")])
+    return [Cost(*cost) for cost in json.loads(done.stdout.splitlines()[-1])]
+
+
+def _spread(configs: Sequence[TrialConfig], n: int = 4) -> list[TrialConfig]:
+    """At most n of them at equal distances, the first and the last included."""
+    last = len(configs) - 1
+    return [configs[i] for i in sorted({round(k * last / (n - 1)) for k in range(n)})]
+
+
+def _cost(config: TrialConfig, root: Path, device: torch.device, passes: int) -> Cost:
+    trainer = Trainer(config, root, device)
+    trainer.advance(1)
+    trainer.evaluate()  # loads data and features, which later trials of a worker find cached
+    started, first = time.perf_counter(), trainer.step
+    taken = 0
+    while taken < passes and not trainer.done and time.perf_counter() - started < _LONGEST:
+        trainer.advance(1)
+        taken = _passes(config, first, trainer.step)
+    trained = time.perf_counter()
+    per_pass = (trained - started) / max(1, taken)
+    trainer.evaluate()
+    per_evaluation = time.perf_counter() - trained
+    total = _passes(config, 0, config.training.steps) * per_pass + len(config.training.evaluations) * per_evaluation
+    return Cost(total, _peak(device), taken)
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _passes(config: TrialConfig, start: int, stop: int) -> int:
+    """Updates in generator steps start … stop − 1: MMD-GAN's first ones have a hundred critic updates each."""
+    objective = config.objective
+    return sum(1 if objective.joint else 1 + objective.critic_steps(step) for step in range(start, stop))
+
+
+def _answer(connection: Connection, config: TrialConfig, root: Path, device: str, threads: int, passes: int) -> None:
+    """Sends the cost of a trial, or why it has none."""
+    torch.set_num_threads(threads)
+    try:
+        connection.send(_cost(config, root, torch.device(device), passes))
+    except (OSError, RuntimeError, ValueError, MemoryError) as error:
+        connection.send(in_words(error))
+
+
+def _main() -> None:
+    """Reads the order of `measure`, prints the costs: a process per trial, forked where torch is imported already."""
+    order = json.load(sys.stdin)
+    fork = multiprocessing.get_context("fork")
+    costs = []
+    for raw in order["configs"]:
+        ours, theirs = fork.Pipe(duplex=False)
+        rest = (Path(order["root"]), order["device"], order["threads"], order["passes"])
+        worker = fork.Process(target=_answer, args=(theirs, TrialConfig.model_validate(raw), *rest))
+        worker.start()
+        theirs.close()
+        try:
+            answer = ours.recv()
+        except EOFError:
+            answer = "its process was killed, perhaps for want of memory"
+        worker.join()
+        if isinstance(answer, str):
+            sys.exit(answer)
+        costs.append(answer)
+    print(json.dumps(costs))
+
+
+if __name__ == "__main__":
+    _main()
