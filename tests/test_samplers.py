@@ -94,7 +94,7 @@ def test_a_sampler_keeps_to_the_space_and_proposes_the_same_after_a_kill(sampler
         assert 1e-4 <= assignment["optimizer.learning_rate"] <= 1e-2
         assert round(assignment["optimizer.beta1"] * 10, 9) in range(10)
         assert assignment["network.noise_dim"] in range(1, 7)
-    for kill_after in (1, 6):  # in the middle of the points, and where the sampler has learned
+    for kill_after in (1, 6) if sampler == "tpe" else (6,):  # in the middle of the points; where it has learned
         with pytest.raises(Killed):
             run(tmp_path / "cut", sampler, kill_after=kill_after)
     assert curves(run(tmp_path / "cut", sampler)) == curves(whole)
