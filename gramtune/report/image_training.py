@@ -32,6 +32,6 @@ def image_training_figure(record: TrialRecord, strips: Mapping[int, NDArray[np.u
     style.title(
         figure,
         f"{sweep}: {assignment_text(record.trial.assignment)} ({record.status})",
-        f"replicate 0 of {replicates}: samples after so many steps, each column from the same noise",
+        f"replicate 0 of {replicates}: samples by training step, same noise in each column",
     )
     return figure
