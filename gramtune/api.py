@@ -198,14 +198,21 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     return Result(folder, state, complete, conductor.halted)
 
 
+def rewrite(state: SweepState, folder: Path) -> str:
+    """Writes tables, figures, summary and page anew; returns a line that says what is where. Raises DiskFull."""
+    from gramtune.backends.optuna_importance import importances
+    from gramtune.report.write import write_report
+
+    return write_report(state, folder, importances(state))
+
+
 def _report(conductor: Conductor, say: Say) -> None:
     """Summary, tables and figures, from the state alone; halts the conductor where the disk is full."""
     from gramtune.report.tables import summary_text
-    from gramtune.report.write import write_report
 
     say("\n" + summary_text(conductor.state))
     try:
-        say(write_report(conductor.state, conductor.folder))
+        say(rewrite(conductor.state, conductor.folder))
     except DiskFull as error:
         conductor.halt(str(error))
 

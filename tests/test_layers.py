@@ -45,7 +45,7 @@ LAYERS = {
         {"sweep", "training", *FOUNDATION},
         {"ray", "optuna", "mlflow", "torch", "PIL", "yaml", "sqlalchemy", "aiohttp", "click", "jsonschema", *PYDANTIC},
     ),
-    "report": Allowed({"sweep", *FOUNDATION}, {"matplotlib", "pandas", "numpy"}),
+    "report": Allowed({"sweep", *FOUNDATION}, {"matplotlib", "pandas", "numpy", "jinja2"}),
     "api": Allowed({"sweep", "backends", "report", *FOUNDATION}, {"pandas"}),
     "cli": Allowed({*TRAINING, "sweep", "backends", "report", "api"}, {"typer", "rich", "yaml"}),
 }

@@ -281,6 +281,7 @@ def test_figures_and_summary_stand_whatever_is_missing(kind, tmp_path):
         warnings.simplefilter("error")
         paths = write_figures(state, tmp_path)
     names = [key.rsplit(".", 1)[-1] for key in state.plan.sweep.space] + ["learning_curves"]
+    names += ["parallel_coordinates"] if len(state.plan.sweep.space) > 1 else []
     assert [path.name for path in paths] == [f"{name}.{suffix}" for name in names for suffix in ("png", "svg")]
     assert all(path.stat().st_size > 1000 for path in paths)
     text = "\n".join(summary_lines(state))
@@ -323,8 +324,8 @@ def test_a_key_with_cases_may_be_called_anything(tmp_path):
         complete(state, name, [float(i), i + 1.0])
     paths = write_figures(state, tmp_path)
     assert {path.parent for path in paths} == {tmp_path / "figures"}
-    assert len(set(paths)) == 8
-    assert len(list(tmp_path.rglob("*.svg"))) == 4
+    assert len(set(paths)) == 10
+    assert len(list(tmp_path.rglob("*.svg"))) == 5
     assert summary_lines(state)[4].split()[:2] == ["../../méthode", "learning_curves"]
 
 

@@ -108,7 +108,7 @@ class OptunaProposer:
         index = len(self._trials)
         points = self._sweep.search.points
         if index < len(points) and not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            self._study.enqueue_trial({key: _encoded(value) for key, value in points[index].items()})
+            self._study.enqueue_trial({key: encoded(value) for key, value in points[index].items()})
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         number = waiting[0].number if waiting else len(self._study.get_trials(deepcopy=False))
         self._study.sampler = make_sampler(self._sweep.search, number)
@@ -174,7 +174,7 @@ class OptunaProposer:
     def _again(self, record: TrialRecord) -> optuna.Trial:
         """A trial of the study, which has lost it, with the values that it had."""
         assignment = record.trial.assignment
-        self._study.enqueue_trial({key: _encoded(value) for key, value in assignment.items()})
+        self._study.enqueue_trial({key: encoded(value) for key, value in assignment.items()})
         trial = self._study.ask({key: distribution(self._sweep.space[key]) for key in assignment})
         trial.set_user_attr("trial", record.trial.name)
         return trial
@@ -200,7 +200,7 @@ def _population(search: Search) -> int:
 def distribution(domain: Domain) -> BaseDistribution:
     """Optuna's distribution of a domain; bounds are inclusive in both."""
     if domain.values is not None:
-        return CategoricalDistribution([_encoded(value) for value in domain.values])
+        return CategoricalDistribution([encoded(value) for value in domain.values])
     assert domain.bounds is not None
     low, high = domain.bounds
     if domain.whole:
@@ -208,11 +208,11 @@ def distribution(domain: Domain) -> BaseDistribution:
     return FloatDistribution(low, high, log=domain.log, step=domain.step)
 
 
-def _encoded(value: Any) -> Any:
+def encoded(value: Any) -> Any:
     """Lists and mappings as JSON: Optuna's stores hold scalars."""
     return json.dumps(value, sort_keys=True) if isinstance(value, list | tuple | Mapping) else value
 
 
 def _decoded(value: Any, domain: Domain) -> Any:
     """The value of the domain that was encoded."""
-    return next((v for v in domain.values if _encoded(v) == value), value) if domain.values else value
+    return next((v for v in domain.values if encoded(v) == value), value) if domain.values else value

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from gramtune.report.labels import spread_text
+from gramtune.report.labels import duration, spread_text
 from gramtune.sweep.state import Summary
+
+__all__ = ["duration", "size", "spread"]
 
 
 def spread(summary: Summary | None) -> str:
@@ -14,10 +16,3 @@ def spread(summary: Summary | None) -> str:
 def size(number: int) -> str:
     """`480 MB` or `1.9 GB`."""
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
-
-
-def duration(seconds: float) -> str:
-    """`1:02:03` or `2:03`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -38,7 +38,7 @@ def paired_difference(a: TrialRecord, b: TrialRecord, metric: str) -> Difference
     Equal seeds draw the same batches and noise, so what a seed does to both trials cancels.
     None where fewer than two seeds have a value in both.
     """
-    left, right = _by_seed(a, metric), _by_seed(b, metric)
+    left, right = by_seed(a, metric), by_seed(b, metric)
     differences = [left[seed] - right[seed] for seed in left if seed in right]
     n = len(differences)
     if n < 2:
@@ -47,7 +47,8 @@ def paired_difference(a: TrialRecord, b: TrialRecord, metric: str) -> Difference
     return Difference(mean, mean - half, mean + half, n)
 
 
-def _by_seed(record: TrialRecord, metric: str) -> dict[int, float]:
+def by_seed(record: TrialRecord, metric: str) -> dict[int, float]:
+    """The newest value of each replicate that has one, by the seed that it was trained with."""
     values = record.last.metrics.get(metric, []) if record.last else []
     first = record.trial.config.training.seed
     return {first + i: value for i, value in enumerate(values) if value is not None}

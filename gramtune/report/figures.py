@@ -13,15 +13,17 @@ from gramtune.paths import write_atomically
 from gramtune.report.front import front_figure
 from gramtune.report.labels import leaves
 from gramtune.report.learning_curves import learning_curves
+from gramtune.report.parallel import parallel_figure
 from gramtune.report.sample_figures import PREFIX, sample_figures
 from gramtune.report.schedule import schedule_figure
 from gramtune.report.sensitivity import sensitivity_figure
+from gramtune.sweep.spec import Sweep
 from gramtune.sweep.state import SweepState
 
 __all__ = ["learning_curves", "sensitivity_figure", "write_figures"]
 
 FOLDER = "figures"
-_CURVES, _FRONT = "learning_curves", "front"
+CURVES, FRONT, PARALLEL = "learning_curves", "front", "parallel_coordinates"
 _DPI = 300
 _METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 """Nothing that changes from one writing to the next, so that equal sweeps give equal bytes."""
@@ -32,10 +34,12 @@ def write_figures(state: SweepState, folder: Path) -> list[Path]:
     target = folder / FOLDER
     target.mkdir(parents=True, exist_ok=True)
     against_key = schedule_figure if state.plan.sweep.scheduler.name == "pbt" else sensitivity_figure
-    figures = {name: against_key(state, key) for key, name in _file_names(state.plan.sweep.space).items()}
-    figures[_CURVES] = learning_curves(state)
+    figures = {name: against_key(state, key) for key, name in file_names(state.plan.sweep.space).items()}
+    figures[CURVES] = learning_curves(state)
     if len(state.plan.metrics) == 2:
-        figures[_FRONT] = front_figure(state)
+        figures[FRONT] = front_figure(state)
+    if _joint(state.plan.sweep):
+        figures[PARALLEL] = parallel_figure(state)
     figures |= {_legal(name): figure for name, figure in sample_figures(state, folder).items()}
     written = []
     for name, figure in figures.items():
@@ -46,12 +50,17 @@ def write_figures(state: SweepState, folder: Path) -> list[Path]:
     return written
 
 
-def _file_names(keys: Iterable[str]) -> dict[str, str]:
+def _joint(sweep: Sweep) -> bool:
+    """Whether keys vary together for the whole of a trial; a grid of two is told by its lines."""
+    return sweep.scheduler.name == "none" and len(sweep.space) > (2 if sweep.search.name == "grid" else 1)
+
+
+def file_names(keys: Iterable[str]) -> dict[str, str]:
     """A file name for each key: its label where that is legal and free. A key with cases may be called anything."""
     names: dict[str, str] = {}
     for key, label in leaves(keys).items():
         stem = _legal(label)
-        while stem in names.values() or stem in (_CURVES, _FRONT) or stem.startswith(PREFIX):
+        while stem in names.values() or stem in (CURVES, FRONT, PARALLEL) or stem.startswith(PREFIX):
             stem = f"_{stem}" if stem.startswith(PREFIX) else f"{stem}_"
         names[key] = stem
     return names

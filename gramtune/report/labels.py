@@ -74,6 +74,13 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def duration(seconds: float) -> str:
+    """`1:02:03` or `2:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 def direction_text(state: SweepState, metric: str | None = None) -> str:
     """`lower is better` or `higher is better`, of the primary metric if no other is given."""
     minimised = state.plan.config.directions[metric or state.plan.metric] == "min"

@@ -11,26 +11,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gramtune.report import style
-from gramtune.report.labels import assignment_text, identity, leaves, value_text
-from gramtune.sweep.space import Assignment
+from gramtune.report.series import Axis, Place, axis_of
 from gramtune.sweep.state import Status, Summary, SweepState, TrialRecord
 
 _MAX_LINES = 8
 """Combinations of the other varied keys that are drawn as lines; more of them are drawn as dots only."""
 
 
-class _Place(NamedTuple):
-    """A value of the key on the x axis."""
-
-    x: float
-    text: str
-
-
-class _Series(NamedTuple):
-    """The trials with equal values of all other keys that have a list of values, by their place, left to right."""
+class _Line(NamedTuple):
+    """A series and how it is drawn."""
 
     label: str
-    records: list[tuple[_Place, TrialRecord]]
+    records: list[tuple[Place, TrialRecord]]
     colour: str
     marker: str
     connected: bool
@@ -46,62 +38,41 @@ def sensitivity_figure(state: SweepState, key: str) -> Figure:
     are not connected: neighbours then differ in more than `key`. Trials without the key are left out. Only completed
     trials enter the means; a line is interrupted where its trial has none. Raises KeyError if `key` does not vary.
     """
-    domain, values = state.plan.sweep.space[key], state.values(key)
-    numeric = style.numeric(values)
-    places = {identity(v): _Place(float(v) if numeric else float(i), value_text(v)) for i, v in enumerate(values)}
-    all_series = _series(state, key, places, numeric=numeric)
+    axis = axis_of(state, key)
+    lines = _lines(axis)
     figure, axes = style.column_figure(state)
     style.label_x(axes, key)
-    if domain.log if domain.values is None else numeric and style.spans(values, 1):
+    if axis.log:
         axes.set_xscale("log")
     drawn: list[float] = []
-    with_means = len(all_series) <= _MAX_LINES
-    for series in all_series:
-        drawn += _draw(axes, series, state.plan.metric, with_means=with_means)
-    _frame(axes, list(places.values()), categorical=not numeric, sampled=domain.values is None)
+    with_means = len(lines) <= _MAX_LINES
+    for line in lines:
+        drawn += _draw(axes, line, state.plan.metric, with_means=with_means)
+    sampled = state.plan.sweep.space[key].values is None
+    _frame(axes, axis.places, categorical=not axis.numeric, sampled=sampled)
     style.scale_y(axes, drawn)
     if not drawn:
         style.say_empty(axes)
-    entries = _handles(all_series, with_means=with_means) if drawn else []
-    style.legend(figure, [*entries, *_mark_lost(axes, all_series)], columns=_columns(all_series))
+    entries = _handles(lines, with_means=with_means) if drawn else []
+    style.legend(figure, [*entries, *_mark_lost(axes, lines)], columns=_columns(lines))
     return figure
 
 
-def _series(state: SweepState, key: str, places: Mapping[str, _Place], *, numeric: bool) -> list[_Series]:
-    """The lines of the figure, in the order of the values that tell them apart."""
-    space = state.plan.sweep.space
-    listed = [other for other, domain in space.items() if other != key and domain.values is not None]
-    having = [record for record in state.records.values() if key in record.trial.assignment]
-    order = {other: list(map(identity, space[other].values or ())) for other in listed}
-
-    def group(assignment: Assignment) -> tuple[int, ...]:
-        return tuple(order[o].index(identity(assignment[o])) if o in assignment else -1 for o in listed)
-
-    grouped: dict[tuple[int, ...], list[TrialRecord]] = {}
-    for record in sorted(having, key=lambda record: group(record.trial.assignment)):
-        grouped.setdefault(group(record.trial.assignment), []).append(record)
-    few = len(grouped) <= _MAX_LINES
+def _lines(axis: Axis) -> list[_Line]:
+    few = len(axis.series) <= _MAX_LINES
     return [
-        _Series(
-            _label(records[0].trial.assignment, listed, alone=len(grouped) == 1),
-            sorted(((places[identity(r.trial.assignment[key])], r) for r in records), key=lambda pair: pair[0].x),
+        _Line(
+            series.label or "mean",
+            series.records,
             style.OKABE_ITO[i] if few else style.OKABE_ITO[0],
             style.MARKERS[i] if few else "o",
-            connected=numeric and all(r.trial.assignment.keys() <= {key, *listed} for r in records),
+            axis.numeric and series.alone,
         )
-        for i, records in enumerate(grouped.values())
+        for i, series in enumerate(axis.series)
     ]
 
 
-def _label(assignment: Assignment, listed: Sequence[str], *, alone: bool) -> str:
-    """What tells the line apart from the others."""
-    others = {other: assignment[other] for other in listed if other in assignment}
-    if alone or not listed:
-        return "mean"
-    return assignment_text(others) or "without " + ", ".join(leaves(listed).values())
-
-
-def _draw(axes: Axes, series: _Series, metric: str, *, with_means: bool) -> list[float]:
+def _draw(axes: Axes, series: _Line, metric: str, *, with_means: bool) -> list[float]:
     """Draws dots, means and spread of one series; returns the drawn values, for the scale."""
     dots = [(place.x, value) for place, record in series.records for value in _final_values(record, metric)]
     axes.plot(
@@ -119,7 +90,7 @@ def _draw(axes: Axes, series: _Series, metric: str, *, with_means: bool) -> list
     return [value for _, value in dots]
 
 
-def _draw_means(axes: Axes, series: _Series, metric: str) -> None:
+def _draw_means(axes: Axes, series: _Line, metric: str) -> None:
     summaries = [r.summary(metric) if r.status == Status.COMPLETED else None for _, r in series.records]
     x = [place.x for place, _ in series.records]
     mean = [s.mean if s else math.nan for s in summaries]
@@ -146,7 +117,7 @@ def _final_values(record: TrialRecord, metric: str) -> list[float]:
     return [value for value in record.last.metrics.get(metric, []) if value is not None]
 
 
-def _frame(axes: Axes, places: Sequence[_Place], *, categorical: bool, sampled: bool) -> None:
+def _frame(axes: Axes, places: Sequence[Place], *, categorical: bool, sampled: bool) -> None:
     xs = [place.x for place in places]
     if categorical:
         axes.set_xlim(-0.5, len(xs) - 0.5)
@@ -163,31 +134,31 @@ def _frame(axes: Axes, places: Sequence[_Place], *, categorical: bool, sampled: 
         style.plain_log_ticks(axes.xaxis, math.log10(max(xs) / min(xs)))
 
 
-def _mark_lost(axes: Axes, all_series: Sequence[_Series]) -> list[Line2D]:
+def _mark_lost(axes: Axes, lines: Sequence[_Line]) -> list[Line2D]:
     """Marks trials without a final mean at the top edge; returns the legend's entries."""
     handles = []
     for status in style.LOST:
-        xs = sorted({place.x for s in all_series for place, record in s.records if record.status == status})
+        xs = sorted({place.x for s in lines for place, record in s.records if record.status == status})
         if xs:
             style.mark_lost(axes, status, xs)
             handles.append(style.lost_handle(status))
     return handles
 
 
-def _handles(all_series: Sequence[_Series], *, with_means: bool) -> list[Line2D]:
-    dot = Line2D([], [], color=all_series[0].colour, alpha=0.5, marker="o", markersize=2.5, linestyle="none")
+def _handles(lines: Sequence[_Line], *, with_means: bool) -> list[Line2D]:
+    dot = Line2D([], [], color=lines[0].colour, alpha=0.5, marker="o", markersize=2.5, linestyle="none")
     dot.set_label("replicate")
-    return [*(_mean_handle(series) for series in all_series if with_means), dot]
+    return [*(_mean_handle(series) for series in lines if with_means), dot]
 
 
-def _mean_handle(series: _Series) -> Line2D:
+def _mean_handle(series: _Line) -> Line2D:
     handle = Line2D([], [], color=series.colour, marker=series.marker, markersize=3.5)
     handle.set_linestyle("-" if series.connected else "none")
     handle.set_label(style.escaped(series.label))
     return handle
 
 
-def _columns(all_series: Sequence[_Series]) -> int:
+def _columns(lines: Sequence[_Line]) -> int:
     """Columns of the legend: long labels get room."""
-    longest = max((len(series.label) for series in all_series), default=0)
+    longest = max((len(series.label) for series in lines), default=0)
     return 4 if longest < 16 else 2 if longest < 32 else 1

@@ -31,7 +31,7 @@ _FEW = 5
 
 def summary_lines(state: SweepState) -> list[str]:
     """Counts by status, the table of trials, the best one, what the data can tell apart, what went wrong and why."""
-    sections = [_wrapped(_heading(state)), _table(state), _wrapped(_best(state)), _wrapped(_problems(state))]
+    sections = [_wrapped(heading(state)), _table(state), _wrapped(best_lines(state)), _wrapped(_problems(state))]
     lines = [line for section in sections if section for line in ("", *section)]
     return lines[1:]
 
@@ -41,7 +41,8 @@ def summary_text(state: SweepState) -> str:
     return "\n".join(summary_lines(state)) + "\n"
 
 
-def _heading(state: SweepState) -> list[str]:
+def heading(state: SweepState) -> list[str]:
+    """Name and question, trials by status, metric and what stands behind its values."""
     sweep = state.plan.sweep
     counts = ", ".join(f"{n} {status}" for status, n in status_counts(state).items())
     metrics = " and ".join(f"{metric} ({direction_text(state, metric)})" for metric in state.plan.metrics)
@@ -70,10 +71,11 @@ def _row(record: TrialRecord, state: SweepState, note: str) -> list[str]:
     summary = record.summary(state.plan.metric)
     values = [value_text(record.assignment.get(key, "–")) for key in state.plan.sweep.space]
     spreads = [spread_text(record.summary(metric)) for metric in state.plan.metrics]
-    return [*values, *spreads, str(summary.n) if summary else "0", _status(record), note]
+    return [*values, *spreads, str(summary.n) if summary else "0", status_text(record), note]
 
 
-def _status(record: TrialRecord) -> str:
+def status_text(record: TrialRecord) -> str:
+    """`COMPLETED`, or `PRUNED at step 250 of 1,500`."""
     total = record.trial.config.training.steps
     if record.status == Status.COMPLETED or record.last is None or record.last.step >= total:
         return record.status.value
@@ -104,7 +106,8 @@ def _wrapped(lines: list[str]) -> list[str]:
     ]
 
 
-def _best(state: SweepState) -> list[str]:
+def best_lines(state: SweepState) -> list[str]:
+    """The best trial, or the front of two metrics, and what the data can tell apart; deeper lines are indented."""
     ranking = ranked(state)
     if not ranking:
         return ["Best: none, because no trial has completed."]

@@ -6,20 +6,26 @@ from pathlib import Path
 
 from gramtune.paths import write_atomically
 from gramtune.report.figures import FOLDER, write_figures
+from gramtune.report.page import FILE, page
 from gramtune.report.tables import summary_text
+from gramtune.sweep.importance import Importances
 from gramtune.sweep.results import write_tables
 from gramtune.sweep.state import SweepState
 
 SUMMARY = "summary.txt"
 
 
-def write_report(state: SweepState, folder: Path) -> str:
-    """Writes tables, figures and summary, each atomically; returns a line that says what is where.
+def write_report(state: SweepState, folder: Path, importances: Importances) -> str:
+    """Writes tables, figures, summary and page, each atomically; returns a line that says what is where.
 
     Raises DiskFull where there is no space.
     """
     write_tables(state, folder)
-    write_figures(state, folder)
-    text = summary_text(state)
-    write_atomically(folder / SUMMARY, lambda path: path.write_text(text, encoding="utf-8"))
-    return f"{folder}/: results.parquet, results.csv, {FOLDER}/, {SUMMARY}"
+    figures = write_figures(state, folder)
+    _write_text(folder / SUMMARY, summary_text(state))
+    _write_text(folder / FILE, page(state, folder, figures, importances))
+    return f"{folder}/: {FILE}, results.parquet, results.csv, {FOLDER}/, {SUMMARY}"
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -1,0 +1,51 @@
+"""What a sweep has cost: time, training steps, trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from gramtune.sweep.state import SweepState, TrialRecord
+
+
+class Cost(NamedTuple):
+    """Of everything that was reported."""
+
+    wall: int
+    """Seconds from the start of the first trial to the last report; pauses between two runs of the command included."""
+    trained: float
+    """Seconds of training and evaluation, summed over trials: what one worker would have taken."""
+    steps: int
+    """Training steps of all replicates together."""
+    planned: int
+    """The same, had every trial that began gone to its end."""
+
+
+def cost_of(state: SweepState) -> Cost:
+    """The cost of a sweep so far."""
+    begun = [record for record in state.records.values() if record.last]
+    starts = [start(record) for record in begun]
+    ends = [record.last.timestamp for record in begun if record.last]
+    return Cost(
+        round(max(ends) - min(starts)) if begun else 0,
+        sum(record.last.seconds for record in begun if record.last),
+        sum(taken(record) for record in begun),
+        sum(record.trial.config.training.steps * record.trial.config.training.replicates for record in begun),
+    )
+
+
+def start(record: TrialRecord) -> float:
+    """Unix time at which a trial that has reported began."""
+    first = record.reports[min(record.reports)]
+    return first.timestamp - first.seconds
+
+
+def taken(record: TrialRecord) -> int:
+    """Training steps of all replicates of a trial."""
+    return record.last.step * record.trial.config.training.replicates if record.last else 0
+
+
+def energy_text(versions: Mapping[str, Any]) -> str:
+    """Energy is not measured; why."""
+    gpus = versions.get("gpus") or []
+    return "not measured" if gpus else "not measured: it ran without a GPU that could tell"

@@ -1,0 +1,33 @@
+"""Figures as part of a page: data URIs, so that the page needs no other file."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+_TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
+
+
+class Picture(NamedTuple):
+    """A figure inside a page."""
+
+    name: str
+    """Stem of its files."""
+    uri: str
+    caption: str
+
+
+def data_uri(paths: Iterable[Path]) -> str:
+    """The smallest of these files that hold the same figure, as a data URI."""
+    smallest = min(paths, key=lambda path: (path.stat().st_size, path.suffix))
+    return f"data:{_TYPES[smallest.suffix]};base64,{base64.b64encode(smallest.read_bytes()).decode('ascii')}"
+
+
+def by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    """The files of each figure, in the order of their first one."""
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(path.stem, []).append(path)
+    return groups

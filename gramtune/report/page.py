@@ -1,0 +1,133 @@
+"""The report of a sweep as one HTML page that needs no server, no network and no other file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from gramtune.report.captions import caption, captions
+from gramtune.report.cost import cost_of, energy_text
+from gramtune.report.embed import Picture, by_stem, data_uri
+from gramtune.report.figures import CURVES, FRONT, PARALLEL, file_names
+from gramtune.report.labels import (
+    assignment_text,
+    basis_text,
+    direction_text,
+    duration,
+    leaves,
+    spread_text,
+    value_text,
+)
+from gramtune.report.pruning_audit import audit
+from gramtune.report.robustness import DRAWS, TOLERANCES, robustness
+from gramtune.report.sample_figures import PREFIX
+from gramtune.report.score_text import score_cells
+from gramtune.report.tables import best_lines, heading, status_text
+from gramtune.sweep.importance import Importances
+from gramtune.sweep.results import SWEEP_FILE, VERSIONS_FILE
+from gramtune.sweep.state import Status, SweepState
+
+FILE = "report.html"
+
+
+def page(state: SweepState, folder: Path, figures: Sequence[Path], importances: Importances) -> str:
+    """The page of the sweep in `folder`; `figures` are the files of its figures, PNG and SVG."""
+    title, *facts = heading(state)
+    scores = [score_cells(row) for row in robustness(state)]
+    return _template("report.html").render(
+        title=state.plan.sweep.name,
+        question=title,
+        facts=facts,
+        verdict=[(len(line) - len(line.lstrip()), line.strip()) for line in best_lines(state)],
+        unfinished=len(state.unfinished),
+        **_pictures(state, figures),
+        varied=[(key, domain.describe()) for key, domain in state.plan.sweep.space.items()],
+        settings=_settings(state),
+        scores=scores,
+        rivals=any(row.get("of_all") for row in scores),
+        tolerances=[f"{100 * tolerance:.0f} %" for tolerance in TOLERANCES],
+        draws=DRAWS,
+        worse="above" if state.plan.config.directions[state.plan.metric] == "min" else "below",
+        importances=importances,
+        trials=_trials(state),
+        audit=audit(state),
+        faults=_faults(state),
+        cost=cost_of(state),
+        counts=len(state.records),
+        **_provenance(folder),
+    )
+
+
+def _template(name: str) -> Template:
+    environment = Environment(
+        loader=PackageLoader("gramtune.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"spread": spread_text, "duration": duration}
+    return environment.get_template(name)
+
+
+def _pictures(state: SweepState, figures: Sequence[Path]) -> dict[str, list[Picture]]:
+    """The figures by the section of the page that they belong to."""
+    known = captions(state)
+    pictures = [Picture(stem, data_uri(files), caption(stem, known)) for stem, files in by_stem(figures).items()]
+    axes = set(file_names(state.plan.sweep.space).values())
+    return {
+        "sensitivity": [p for p in pictures if p.name in axes],
+        "curves": [p for p in pictures if p.name == CURVES],
+        "samples": [p for p in pictures if p.name.startswith(PREFIX)],
+        "joint": [p for p in pictures if p.name in (PARALLEL, FRONT)],
+    }
+
+
+def _settings(state: SweepState) -> list[tuple[str, str]]:
+    sweep, config = state.plan.sweep, state.plan.config
+    sampled = "" if sweep.search.name == "grid" else f", {state.plan.size} trials, seed {sweep.search.seed}"
+    metrics = ", ".join(f"{metric} ({direction_text(state, metric)})" for metric in state.plan.metrics)
+    return [
+        ("metric", f"{metrics}; features: {', '.join(config.extractors)}"),
+        ("basis", basis_text(state)),
+        ("search", f"{sweep.search.name}{sampled}"),
+        ("pruner", sweep.pruner.name),
+        ("data", config.data.name),
+        ("length", f"{config.training.steps:,} steps, evaluated every {config.training.eval_every:,}"),
+    ]
+
+
+def _trials(state: SweepState) -> dict[str, Any]:
+    keys = state.plan.sweep.space
+    rows = []
+    for record in state.records.values():
+        summary = record.summary(state.plan.metric)
+        values = [value_text(record.trial.assignment[key]) if key in record.trial.assignment else "–" for key in keys]
+        spreads = [spread_text(record.summary(metric)) for metric in state.plan.metrics]
+        note = "best" if record is state.best else ""
+        rows.append([*values, *spreads, str(summary.n if summary else 0), status_text(record), note])
+    return {"header": [*leaves(keys).values(), *state.plan.metrics, "n", "status", ""], "rows": rows}
+
+
+def _faults(state: SweepState) -> list[tuple[str, str, str]]:
+    bad = [r for r in state.records.values() if r.status in (Status.DIVERGED, Status.FAILED)]
+    return [(assignment_text(record.trial.assignment), record.status.value, record.reason) for record in bad]
+
+
+def _provenance(folder: Path) -> dict[str, Any]:
+    """What it takes to repeat the sweep: its resolved file, and what it ran with; both may be missing."""
+    space, file = folder / SWEEP_FILE, folder / VERSIONS_FILE
+    versions: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    packages = versions.get("packages", {})
+    told = {key: value for key, value in versions.items() if key != "packages" and value not in (None, [], {})}
+    return {
+        "command": f"gramtune sweep {folder / SWEEP_FILE} --name again",
+        "space_file": space.read_text(encoding="utf-8") if space.is_file() else "",
+        "versions": [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in told.items()],
+        "packages": ", ".join(f"{name} {version}" for name, version in packages.items() if version),
+        "energy": energy_text(versions),
+    }

@@ -1,0 +1,118 @@
+"""The sensitivity score: how much of an axis' range stays within x % of the best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gramtune.components import Direction
+
+Array = NDArray[np.float64]
+
+
+class Curve(NamedTuple):
+    """The metric along one axis for one method."""
+
+    places: Array | None
+    """[P], increasing, on the scale of the axis (logarithms on a logarithmic one); None for categories."""
+    values: Array
+    """[P, R]: one column per seed, R ≥ 1. A row of NaN is a value of the axis at which the method was lost."""
+
+
+class Estimate(NamedTuple):
+    """A number and its 95 % bootstrap interval; None where there are fewer than two seeds to draw from."""
+
+    value: float
+    interval: tuple[float, float] | None
+
+
+class Score(NamedTuple):
+    """What `sensitivity` finds."""
+
+    best: Estimate
+    """The metric at the best value, on seeds that did not choose it."""
+    shares: tuple[Estimate, ...]
+    """Of the range, one per tolerance."""
+
+
+def sensitivity(
+    curve: Curve,
+    rivals: Sequence[Curve],
+    direction: Direction,
+    tolerances: Sequence[float],
+    draws: int,
+    rng: np.random.Generator,
+) -> Score | None:
+    """Shares of the range of `curve` within each tolerance (0.1 for 10 %) of the best of `rivals`.
+
+    With rivals = [curve] that is the method's own best. b is the best value's metric as `_best` estimates it; inside
+    is where the mean over seeds, linear between neighbouring places, is no worse than b ± tolerance·b (+ for a metric
+    that is minimised). A lost place is infinitely bad: all ground next to it is outside. Of categories, the share of
+    them. Intervals: percentiles over `draws` bootstrap draws of seeds, the same seeds for every place and method.
+    None where b is not above zero in every draw, since a percentage of it then has no meaning, or nothing completed.
+    """
+    sign = 1.0 if direction == "min" else -1.0
+    pooled = np.concatenate([_completed(rival.values) for rival in rivals])
+    if not len(pooled):
+        return None
+    seeds = pooled.shape[1]
+    drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws if seeds > 1 else 0)
+    weights = np.concatenate([np.ones((1, seeds)), drawn])  # the first row is the sample itself
+    best = _best(sign * pooled, weights)
+    if (sign * best).min() <= 0:
+        return None
+    means = np.full((len(curve.values), len(weights)), np.inf)
+    means[_whole(curve.values)] = sign * _completed(curve.values) @ weights.T / seeds
+    shares = [_inside(curve.places, means, best + tolerance * abs(best)) for tolerance in tolerances]
+    return Score(_estimate(sign * best), tuple(map(_estimate, shares)))
+
+
+def _whole(values: Array) -> NDArray[np.bool_]:
+    whole: NDArray[np.bool_] = np.isfinite(values.sum(axis=1))
+    return whole
+
+
+def _completed(values: Array) -> Array:
+    return values[_whole(values)]
+
+
+def _best(losses: Array, weights: Array) -> Array:
+    """[D]: loss of the best row on seeds that did not choose it; losses [P, R], draws [D, R] as counts of seeds.
+
+    For each seed, the others choose the row by their mean, and the seed says what it costs there: the least of P noisy
+    means would be too good by chance, and the more so the larger P. A single seed has to choose for itself.
+    """
+    totals = losses @ weights.T
+    cost = np.zeros(len(weights))
+    for seed, count in enumerate(weights.T):
+        others = totals - np.outer(losses[:, seed], count)
+        alone = count == weights.sum(axis=1)
+        choice = np.where(alone, totals, others).argmin(axis=0)
+        cost += count * losses[choice, seed]
+    best: Array = cost / weights.sum(axis=1)
+    return best
+
+
+def _inside(places: Array | None, losses: Array, limits: Array) -> Array:
+    """[D]: share of the range in which the losses [P, D], linear between places, are at most the limits [D]."""
+    share: Array
+    if places is None:
+        share = (losses <= limits).mean(axis=0)
+        return share
+    low, high = np.minimum(losses[:-1], losses[1:]), np.maximum(losses[:-1], losses[1:])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        crossing = (limits - low) / (high - low)
+    part = np.where(high <= limits, 1.0, np.where(low > limits, 0.0, crossing))
+    share = np.diff(places) @ part / (places[-1] - places[0])
+    return share
+
+
+def _estimate(sample: Array) -> Estimate:
+    value, drawn = float(sample[0]), sample[1:]
+    if not len(drawn):
+        return Estimate(value, None)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return Estimate(value, (float(low), float(high)))

@@ -1,0 +1,176 @@
+"""The HTML page: self-contained, small, true to the state, and safe from hostile names."""
+
+import base64
+import re
+from html.parser import HTMLParser
+
+import pytest
+from states import begin, complete, recorded_sweep, report, sweep_state
+from sweeps import SPACE
+from test_report_commands import interrupted
+
+from gramtune.api import recorded_state, rewrite
+from gramtune.backends.optuna_importance import importances
+from gramtune.report.page import page
+from gramtune.sweep.importance import Importances
+from gramtune.sweep.state import Status
+
+K, RATE = "objective.critic_dim", "optimizer.learning_rate"
+LOADS = {"src", "srcset", "href", "xlink:href", "data", "action", "formaction", "poster", "background", "manifest"}
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Parsed(HTMLParser):
+    """Tags, texts and whatever a browser would load."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.loads, self.texts, self.tags, self.open = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.loads += [value for name, value in attrs if name in LOADS]
+        self.loads += [name for name, _ in attrs if name.startswith("on")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.texts).split())
+
+
+def assert_self_contained(html):
+    """Nothing is loaded from anywhere, neither by the page nor by a drawing in it."""
+    parsed = Parsed(html)
+    assert parsed.open == []
+    assert parsed.loads
+    assert all(re.match(r"data:image/(png|svg\+xml);base64,", load) for load in parsed.loads)
+    assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & set(parsed.tags)
+    assert not re.search(r"url\(|@import", html)
+    drawings = [base64.b64decode(load.partition(",")[2]).decode() for load in parsed.loads if "svg+xml" in load]
+    for drawing in drawings:
+        assert "<script" not in drawing
+        targets = re.findall(r'href="([^"]*)"', drawing)
+        assert all(target.startswith(("#", "data:image/png;base64,")) for target in targets)
+        assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", drawing))
+    return parsed
+
+
+def test_the_page_of_an_interrupted_sweep_says_what_there_is(tmp_path):
+    target = interrupted(tmp_path)
+    rewrite(recorded_state(target), target)
+    parsed = assert_self_contained((target / "report.html").read_text(encoding="utf-8"))
+    for said in (
+        "axis: Does K matter?",
+        "Not finished: 1 of 3 trials have not come to their end.",
+        "Best: critic_dim = 1",
+        "no score: 1 of 3 trials not finished",
+        "1 of 3 trials were stopped early: 6 training steps (17 % of what the trials that began would have taken)",
+        "What it cost cannot be said",
+        "18 of 36, all replicates together",
+        "sweep.yaml --name again",
+    ):
+        assert said in parsed.text
+    assert (target / "sweep.yaml").read_text().split() == "".join(
+        text for text in parsed.texts if text.startswith("name: axis")
+    ).split()
+
+
+def hostile_state(folder):
+    cases = '{cases: {"<script>alert(\'ü\')</script> & co": {}, "naïve Ω {{ 7*7 }}": {objective.bandwidths: [1]}}}'
+    state = sweep_state(folder, f"  '<img src=x onerror=alert(1)>': {cases}\n  {K}: {{grid: [1, 4]}}\n")
+    for name in list(state.records)[:3]:
+        complete(state, name, [9.0, 8.0], [1.0, 2.0])
+    state.ended(list(state.records)[3], Status.FAILED, 'OSError: "</table><script>alert(2)</script>" & more')
+    return state
+
+
+def test_hostile_names_are_text_and_nothing_else(tmp_path):
+    state = hostile_state(tmp_path)
+    rewrite(state, tmp_path)
+    parsed = assert_self_contained((tmp_path / "report.html").read_text(encoding="utf-8"))
+    for said in (
+        "<img src=x onerror=alert(1)>",
+        "<script>alert('ü')</script> & co",
+        "naïve Ω {{ 7*7 }}",
+        '"</table><script>alert(2)</script>" & more',
+    ):
+        assert said in parsed.text
+
+
+def joint(folder, n):
+    """A sampled sweep of n trials with three keys, through a real journal."""
+    space = SPACE.replace(
+        f"  {K}: {{grid: [1, 4, 16]}}\n",
+        f"  {K}: {{logint: [1, 512]}}\n  {RATE}: {{loguniform: [1e-5, 1e-2]}}\n"
+        "  training.batch_size: {choice: [8, 16]}\n",
+    )
+    trials = []
+    for i in range(n):
+        rate, batch = 1e-5 * 10 ** (3 * (i * 0.618 % 1)), 8 * (1 + i % 2)
+        values = {K: 1 + i * 37 % 512, RATE: rate, "training.batch_size": batch}
+        end = 100.0 + 400 * abs(i * 37 % 512 / 512 - 0.5) + i % 7
+        if i % 10 == 9:
+            trials.append((values, [report(0, [900.0, 950.0]), report(3, [800.0, 850.0])], (Status.PRUNED, "asha")))
+        else:
+            last = report(6, [end, end + 5], Status.COMPLETED)
+            trials.append((values, [report(0, [900.0, 950.0]), report(3, [500.0, 520.0]), last], None))
+    return recorded_sweep(folder, space + f"search: {{name: random, samples: {n}}}\n", trials)
+
+
+def test_two_hundred_trials_make_a_small_page(tmp_path):
+    target = joint(tmp_path, 200)
+    state = recorded_state(target)
+    assert len(state.records) == 200
+    rewrite(state, target)
+    size = (target / "report.html").stat().st_size
+    assert size < 5_000_000
+    parsed = assert_self_contained((target / "report.html").read_text(encoding="utf-8"))
+    assert parsed.tags.count("img") == 5  # three keys, learning curves, parallel coordinates
+    assert parsed.tags.count("meter") == 3
+    assert "20 of 200 trials were stopped early" in parsed.text
+    assert "other keys are sampled along with it" in parsed.text
+
+
+def test_importances_find_the_key_that_matters(tmp_path):
+    found = importances(recorded_state(joint(tmp_path, 60)))
+    assert next(iter(found.shares)) == K
+    assert found.shares[K].mean > 0.8
+    assert sum(share.mean for share in found.shares.values()) == pytest.approx(1)
+    assert all(share.n == found.seeds and share.std is not None for share in found.shares.values())
+    assert found.trials == 54
+    assert "fANOVA of fid_digits" in found.evaluator
+
+
+def test_importances_say_why_there_are_none(tmp_path):
+    assert importances(recorded_state(joint(tmp_path, 5))).why == "5 completed trials are too few; 10 are needed"
+    assert importances(sweep_state(tmp_path)).why == "one varied key explains everything"
+
+
+def test_a_key_that_some_trials_lack_is_left_out_of_the_importances(tmp_path):
+    domains = f"""\
+  method: {{cases: {{gram: {{}}, other: {{objective.bandwidths: [1]}}}}}}
+  {K}: {{logint: [1, 64], when: {{method: gram}}}}
+  {RATE}: {{loguniform: [1e-4, 1e-2]}}
+"""
+    state = sweep_state(tmp_path, domains, sampled=True)
+    for i in range(12):
+        values = {"method": "gram" if i % 2 else "other", "optimizer__learning_rate": 1e-4 * (1 + i)}
+        more = {"objective__critic_dim": 1 + i} if i % 2 else {}
+        complete(state, begin(state, **values, **more), [i + 1.0, i + 2.0])
+    found = importances(state)
+    assert found.left_out == (K,)
+    assert list(found.shares) == [RATE, "method"]
+
+
+def test_the_page_needs_nothing_but_a_state(tmp_path):
+    html = page(sweep_state(tmp_path), tmp_path, [], Importances(why="nothing has run"))
+    assert "Best: none, because no trial has completed." in Parsed(html).text
