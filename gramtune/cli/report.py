@@ -1,4 +1,4 @@
-"""`gramtune report`: page, tables, figures and summary of a sweep, rebuilt from its journal."""
+"""`gramtune report`: page, tables, figures and summary of a sweep, rebuilt from its journal; or several compared."""
 
 from __future__ import annotations
 
@@ -9,17 +9,40 @@ import typer
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="The sweep's folder, for example runs/critic-dim.")],
+    folders: Annotated[list[Path], typer.Argument(help="The sweep's folder, for example runs/critic-dim; or several.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Page of a comparison of several sweeps.")] = Path(
+        "comparison.html"
+    ),
 ) -> None:
-    """Rebuild page, tables, figures and summary of a sweep, finished, interrupted or running; trains nothing."""
+    """Rebuild page, tables, figures and summary of a sweep, finished, interrupted or running; or compare several."""
+    try:
+        if len(folders) == 1:
+            _rebuild(folders[0])
+        else:
+            _compare(folders, output)
+    except OSError as error:
+        typer.echo(f"cannot be written: {error.strerror or error}: {error.filename or folders[0]}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _rebuild(folder: Path) -> None:
     from gramtune.api import rewrite
     from gramtune.report.tables import summary_text
     from gramtune.sweep.folder import recorded_state
 
     state = recorded_state(folder)
     typer.echo(summary_text(state))
-    try:
-        typer.echo(rewrite(state, folder))
-    except OSError as error:
-        typer.echo(f"{folder} cannot be written: {error.strerror or error}", err=True)
-        raise typer.Exit(1) from None
+    typer.echo(rewrite(state, folder))
+
+
+def _compare(folders: list[Path], output: Path) -> None:
+    from gramtune.paths import write_atomically
+    from gramtune.report.comparable import named
+    from gramtune.report.compare import comparison_lines, comparison_page
+    from gramtune.sweep.folder import recorded_state
+
+    sweeps = named([(folder, recorded_state(folder)) for folder in folders])
+    typer.echo("\n".join(comparison_lines(sweeps)) + "\n")
+    html = comparison_page(sweeps)
+    write_atomically(output, lambda path: path.write_text(html, encoding="utf-8"))
+    typer.echo(str(output))

@@ -38,7 +38,7 @@ def page(state: SweepState, folder: Path, figures: Sequence[Path], importances: 
     """The page of the sweep in `folder`; `figures` are the files of its figures, PNG and SVG."""
     title, *facts = heading(state)
     scores = [score_cells(row) for row in robustness(state)]
-    return _template("report.html").render(
+    return template("report.html").render(
         title=state.plan.sweep.name,
         question=title,
         facts=facts,
@@ -62,7 +62,8 @@ def page(state: SweepState, folder: Path, figures: Sequence[Path], importances: 
     )
 
 
-def _template(name: str) -> Template:
+def template(name: str) -> Template:
+    """A template of this package; whatever is put into it is escaped."""
     environment = Environment(
         loader=PackageLoader("gramtune.report"),
         autoescape=True,
@@ -71,7 +72,8 @@ def _template(name: str) -> Template:
         lstrip_blocks=True,
     )
     environment.filters |= {"spread": spread_text, "duration": duration}
-    return environment.get_template(name)
+    found: Template = environment.get_template(name)
+    return found
 
 
 def _pictures(state: SweepState, figures: Sequence[Path]) -> dict[str, list[Picture]]:

@@ -64,7 +64,7 @@ def _table(state: SweepState) -> list[str]:
     header = [*names.values(), *state.plan.metrics, "n", "status", ""]
     rows = [header, *(_row(record, state, notes.get(record.trial.name, "")) for record in shown)]
     hidden = len(state.records) - len(shown)
-    return _aligned(rows) + ([f"… and {count(hidden, 'more trial')}: see trials.csv"] if hidden else [])
+    return aligned(rows) + ([f"… and {count(hidden, 'more trial')}: see trials.csv"] if hidden else [])
 
 
 def _row(record: TrialRecord, state: SweepState, note: str) -> list[str]:
@@ -82,7 +82,7 @@ def status_text(record: TrialRecord) -> str:
     return f"{record.status} at step {record.last.step:,} of {total:,}"
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
     """Columns of equal width; all but the last two, which are words, to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     words = len(widths) - 2
@@ -158,14 +158,14 @@ def _comparisons(state: SweepState, ranking: list[TrialRecord]) -> list[str]:
         for (role, rival), difference in zip(rivals.items(), differences, strict=True)
         for line in (
             f"  against the {role}, {assignment_text(rival.trial.assignment)}:",
-            f"    {_verdict(difference)}",
+            f"    {verdict(difference)}",
         )
     ]
     known = [difference for difference in differences if difference]
     return lines + _caveats(state, ranking, min((d.n for d in known), default=0))
 
 
-def _verdict(difference: Difference | None) -> str:
+def verdict(difference: Difference | None) -> str:
     """The verdict and the numbers behind it."""
     if difference is None:
         return "unknown: fewer than two seeds have a value in both trials (--replicates 3)"
