@@ -17,6 +17,8 @@ from gramtune.sweep.state import Summary, SweepState, TrialRecord, summarise
 
 _MAX_NAMED = 12
 """Trials that the legend names; beyond, a colour bar tells the value of the key."""
+_LONGEST = 72
+"""Characters of a trial's name that fit below the axes."""
 _LINES = ("-", "--", ":", "-.")
 _VIRIDIS = ListedColormap([colormaps["viridis"](i / 255) for i in range(225)])
 """Without its light end, which does not show on white."""
@@ -35,7 +37,7 @@ def learning_curves(state: SweepState) -> Figure:
     if not drawn:
         style.say_empty(axes)
     lost = _lost_handles(state)
-    if len(state.records) <= _MAX_NAMED:
+    if colours.named:
         _name_lines(figure, state, colours, lost)
     else:
         style.legend(figure, [*colours.handles, *lost])
@@ -64,7 +66,9 @@ class _Colours:
         lines = _LINES if len(distinct) <= len(_LINES) else _LINES[:1]
         self._dashes = {t.name: lines[distinct.index(o) % len(lines)] for t, o in zip(trials, others, strict=True)}
         self._positions = {trial.name: i for i, trial in enumerate(trials)}
-        enough = len(values) <= len(style.OKABE_ITO) and (len(distinct) <= len(_LINES) or len(trials) > _MAX_NAMED)
+        longest = max((len(assignment_text(trial.assignment)) for trial in trials), default=0)
+        self.named = len(trials) <= _MAX_NAMED and longest <= _LONGEST
+        enough = len(values) <= len(style.OKABE_ITO) and (len(distinct) <= len(_LINES) or not self.named)
         self._categories = list(map(identity, values)) if self.bar is None and len(values) > 1 and enough else []
         self._texts = list(map(value_text, values))
 

@@ -18,15 +18,13 @@ from gramtune.report.labels import (
     basis_text,
     direction_text,
     duration,
-    leaves,
     spread_text,
-    value_text,
 )
 from gramtune.report.pruning_audit import audit
 from gramtune.report.robustness import DRAWS, TOLERANCES, robustness
 from gramtune.report.sample_figures import PREFIX
 from gramtune.report.score_text import score_cells
-from gramtune.report.tables import best_lines, heading, status_text
+from gramtune.report.tables import best_lines, heading, trial_rows
 from gramtune.sweep.importance import Importances
 from gramtune.sweep.results import SWEEP_FILE, VERSIONS_FILE
 from gramtune.sweep.state import Status, SweepState
@@ -53,7 +51,7 @@ def page(state: SweepState, folder: Path, figures: Sequence[Path], importances: 
         draws=DRAWS,
         worse="above" if state.plan.config.directions[state.plan.metric] == "min" else "below",
         importances=importances,
-        trials=_trials(state),
+        trials=trial_rows(state, list(state.records.values())),
         audit=audit(state),
         faults=_faults(state),
         cost=cost_of(state),
@@ -101,18 +99,6 @@ def _settings(state: SweepState) -> list[tuple[str, str]]:
         ("data", config.data.name),
         ("length", f"{config.training.steps:,} steps, evaluated every {config.training.eval_every:,}"),
     ]
-
-
-def _trials(state: SweepState) -> dict[str, Any]:
-    keys = state.plan.sweep.space
-    rows = []
-    for record in state.records.values():
-        summary = record.summary(state.plan.metric)
-        values = [value_text(record.trial.assignment[key]) if key in record.trial.assignment else "–" for key in keys]
-        spreads = [spread_text(record.summary(metric)) for metric in state.plan.metrics]
-        note = "best" if record is state.best else ""
-        rows.append([*values, *spreads, str(summary.n if summary else 0), status_text(record), note])
-    return {"header": [*leaves(keys).values(), *state.plan.metrics, "n", "status", ""], "rows": rows}
 
 
 def _faults(state: SweepState) -> list[tuple[str, str, str]]:

@@ -10,6 +10,9 @@ from gramtune.report.style import numeric, spans
 from gramtune.sweep.space import Assignment
 from gramtune.sweep.state import SweepState, TrialRecord
 
+_FEW = 4
+"""Combinations that trials of a joint search are told apart by; beyond, by their method alone."""
+
 
 class Place(NamedTuple):
     """A value of the key on the x axis."""
@@ -57,8 +60,11 @@ def axis_of(state: SweepState, key: str) -> Axis:
     places = {identity(v): Place(float(v) if numbers else float(i), value_text(v)) for i, v in enumerate(values)}
     log = domain.log if domain.values is None else numbers and spans(values, 1)
     listed = _listed(state, key)
-    series = []
     groups = _grouped(state, key, listed)
+    if len(groups) > _FEW and state.plan.sweep.search.name != "grid":  # nearly every sampled trial is one of its own
+        listed = [other for other in listed if state.plan.sweep.space[other].cases]
+        groups = _grouped(state, key, listed)
+    series = []
     for records in groups:
         placed = [(places[identity(record.trial.assignment[key])], record) for record in records]
         label = "" if len(groups) == 1 else _label(records[0].trial.assignment, listed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from gramtune.report.comparison import Difference, paired_difference, ranked
 from gramtune.report.labels import (
@@ -55,27 +56,31 @@ def heading(state: SweepState) -> list[str]:
 
 def _table(state: SweepState) -> list[str]:
     ranking = ranked(state) if len(state.plan.metrics) == 1 else state.front
-    notes = {state.best.trial.name: "best"} if state.best else dict.fromkeys((r.trial.name for r in ranking), "front")
     shown = list(state.records.values())
     if len(shown) > _ROWS:
         first = {record.trial.name for record in ranking}
         shown = [*ranking, *(record for record in shown if record.trial.name not in first)][:_ROWS]
-    names = leaves(state.plan.sweep.space)
-    header = [*names.values(), *state.plan.metrics, "n", "status", ""]
-    rows = [header, *(_row(record, state, notes.get(record.trial.name, "")) for record in shown)]
     hidden = len(state.records) - len(shown)
-    return aligned(rows) + ([f"… and {count(hidden, 'more trial')}: see trials.csv"] if hidden else [])
+    return aligned(trial_rows(state, shown)) + (
+        [f"… and {count(hidden, 'more trial')}: see trials.csv"] if hidden else []
+    )
+
+
+def trial_rows(state: SweepState, records: Sequence[TrialRecord]) -> list[list[str]]:
+    """A heading and a row per trial: its values, mean ± std of each metric, n, status, and a note on the best."""
+    notes = {state.best.trial.name: "best"} if state.best else {r.trial.name: "front" for r in state.front}
+    header = [*leaves(state.plan.sweep.space).values(), *state.plan.metrics, "n", "status", ""]
+    return [header, *(_row(record, state, notes.get(record.trial.name, "")) for record in records)]
 
 
 def _row(record: TrialRecord, state: SweepState, note: str) -> list[str]:
     summary = record.summary(state.plan.metric)
     values = [value_text(record.assignment.get(key, "–")) for key in state.plan.sweep.space]
     spreads = [spread_text(record.summary(metric)) for metric in state.plan.metrics]
-    return [*values, *spreads, str(summary.n) if summary else "0", status_text(record), note]
+    return [*values, *spreads, str(summary.n) if summary else "0", _status(record), note]
 
 
-def status_text(record: TrialRecord) -> str:
-    """`COMPLETED`, or `PRUNED at step 250 of 1,500`."""
+def _status(record: TrialRecord) -> str:
     total = record.trial.config.training.steps
     if record.status == Status.COMPLETED or record.last is None or record.last.step >= total:
         return record.status.value
