@@ -8,9 +8,9 @@ from sweeps import SPACE
 from test_page import Parsed
 from test_report_commands import gramtune as gramtune
 
-from gramtune.api import recorded_state
 from gramtune.report.comparable import named
 from gramtune.report.overlay import common_keys, overlay_figure
+from gramtune.sweep.folder import recorded_state
 from gramtune.sweep.state import Status
 
 K = "objective.critic_dim"

@@ -9,9 +9,10 @@ from states import begin, complete, recorded_sweep, report, sweep_state
 from sweeps import SPACE
 from test_report_commands import interrupted
 
-from gramtune.api import recorded_state, rewrite
+from gramtune.api import rewrite
 from gramtune.backends.optuna_importance import importances
 from gramtune.report.page import page
+from gramtune.sweep.folder import recorded_state
 from gramtune.sweep.importance import Importances
 from gramtune.sweep.state import Status
 

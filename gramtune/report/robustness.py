@@ -76,7 +76,7 @@ def _no_axis(state: SweepState) -> str:
 def _why_not(series: Series) -> str:
     """Why the records of a series make no curve; empty where they do."""
     records = [record for _, record in series.records]
-    if unfinished := sum(not record.status.final for record in records):
+    if unfinished := sum(not r.status.final or r.status == Status.STOPPED for r in records):
         return f"{unfinished} of {count(len(records), 'trial')} not finished"
     if len(records) < 2:
         return "a single value has no range"
