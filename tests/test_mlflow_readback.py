@@ -21,7 +21,7 @@ from stores import artifacts, content, in_order, replicate_values, stored
 from sweeps import write_space
 
 from gramtune.api import Result, run_sweep
-from gramtune.backends.mlflow_model import MODEL, checked_model_name
+from gramtune.backends.mlflow_model import MODEL, NotExportable, checked_model_name, export
 from gramtune.backends.mlflow_store import default_uri
 from gramtune.backends.mlflow_tracker import MlflowTracker
 from gramtune.sweep.faults import SpecError
@@ -159,6 +159,19 @@ def test_storing_it_again_makes_no_second_model_or_version(finished: Finished) -
 
 def test_the_link_says_how_to_look_at_it(finished: Finished) -> None:
     assert finished.said[-1] == f"MLflow: {finished.uri}; open with: gramtune ui --runs {finished.result.folder.parent}"
+
+
+class Branching(torch.nn.Module):
+    """A forward pass that depends on the values in it."""
+
+    def forward(self, noise: torch.Tensor) -> torch.Tensor:
+        return noise if noise.sum() > 0 else -noise
+
+
+def test_a_generator_that_is_no_graph_is_said_so(finished: Finished, tmp_path: Path) -> None:
+    """It ended the tracker's thread: the sweep's run stayed open, without a word."""
+    with pytest.raises(NotExportable):
+        export(Branching().eval(), finished.result.state.plan.config, tmp_path / "model", "0" * 32)
 
 
 @pytest.mark.parametrize("wrong", ["", "a/b", "a:b", " . ", "o'clock", "x" * 300])

@@ -16,6 +16,7 @@ from gramtune.backends.mlflow_store import RunGone, translated
 from gramtune.sweep.faults import Fault, SpecError
 from gramtune.sweep.state import SweepState, TrialRecord
 from gramtune.sweep.trial import newest_checkpoint
+from gramtune.training.config import TrialConfig
 from gramtune.training.generator import load_generator
 from gramtune.training.seeds import stream
 
@@ -25,6 +26,10 @@ DIGEST = "gramtune.digest"
 """Tag of a model and of its version in the registry: which weights these are."""
 _EXAMPLE = 2
 """Noise vectors of the input example; with one, torch.export would take the batch size for a constant."""
+
+
+class NotExportable(ValueError):
+    """A generator that torch cannot turn into a graph."""
 
 
 class BestGenerator(NamedTuple):
@@ -62,21 +67,51 @@ def best_generator(state: SweepState, folder: Path) -> BestGenerator | None:
 def log_generator(runs: SweepRuns, parent: StoredRun, trial: StoredRun, best: BestGenerator) -> str:
     """Stores the generator as a model of the parent run, once, and returns its id.
 
-    Raises CheckpointError for a damaged file, and what the store raises.
+    Raises CheckpointError for a damaged file, NotExportable, and what the store raises.
     """
-    generator = load_generator(best.record.trial.config, best.file, best.place)
+    config = best.record.trial.config
+    generator = load_generator(config, best.file, best.place)
     digest = _digest(generator)
-    model = _find_or_create(runs, parent, best, digest)
-    if str(model.status) != "READY":
+    model = _find(runs, parent, digest)
+    if model is None or str(model.status) != "READY":
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / MODEL
-            _export(generator, best, folder, parent.run_id, model.model_id)
+            export(generator, config, folder, parent.run_id)
             with translated(runs.uri):
+                model = model or _create(runs, parent, best, digest)
                 runs.client.log_model_artifacts(model.model_id, str(folder))
                 runs.client.finalize_logged_model(model.model_id, "READY")
     for run in (parent, trial):
         _link(runs, run, model.model_id, best)
     return str(model.model_id)
+
+
+def export(generator: nn.Module, config: TrialConfig, folder: Path, run_id: str) -> None:
+    """Writes an MLflow model with signature (noise [-1, h] → samples [-1, *shape]) and an input example into `folder`.
+
+    Raises NotExportable for a network whose forward pass is no graph, such as one that branches on its values.
+    """
+    import mlflow.pytorch
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    noise = config.network.noise(_EXAMPLE, stream(config.training.seed, "input example")).numpy()
+    signature = ModelSignature(
+        Schema([TensorSpec(noise.dtype, (-1, config.network.noise_dim), "noise")]),
+        Schema([TensorSpec(noise.dtype, (-1, *config.data.shape), "samples")]),
+    )
+    try:
+        mlflow.pytorch.save_model(
+            generator,
+            str(folder),
+            mlflow_model=Model(run_id=run_id),
+            signature=signature,
+            input_example=noise,
+            pip_requirements=[f"mlflow=={mlflow.__version__}", f"torch=={torch.__version__.partition('+')[0]}"],
+            serialization_format="pt2",  # a graph and its weights: pickled classes would break where ours are missing
+        )
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:  # torch.export has no error of its own
+        raise NotExportable(str(error).partition("\n")[0]) from error
 
 
 def register_generator(runs: SweepRuns, parent: StoredRun, model_id: str, name: str) -> None:
@@ -99,17 +134,19 @@ def register_generator(runs: SweepRuns, parent: StoredRun, model_id: str, name: 
             runs.client.create_model_version(name, source, run_id=parent.run_id, tags=tags, model_id=model_id)
 
 
-def _find_or_create(runs: SweepRuns, parent: StoredRun, best: BestGenerator, digest: str) -> Any:
-    """The stored model of these weights, complete or not; a new one where there is none."""
+def _find(runs: SweepRuns, parent: StoredRun, digest: str) -> Any:
+    """The stored model of these weights, complete or not; None where there is none."""
     condition = f"name = '{MODEL}' AND tags.`{DIGEST}` = '{digest}' AND tags.`{SWEEP_ID}` = '{runs.sweep_id}'"
     with translated(runs.uri):
-        for found in runs.client.search_logged_models([runs.experiment_id], condition):
-            if found.source_run_id == parent.run_id:
-                return found
-        tags = {SWEEP_ID: runs.sweep_id, TRIAL_ID: best.record.trial.name, DIGEST: digest}
-        tags["gramtune.replicate"] = str(best.replicate)
-        params = {key: str(value) for key, value in best.record.trial.assignment.items()}
-        return runs.client.create_logged_model(runs.experiment_id, MODEL, parent.run_id, tags, params, "generator")
+        found = runs.client.search_logged_models([runs.experiment_id], condition)
+    return next((model for model in found if model.source_run_id == parent.run_id), None)
+
+
+def _create(runs: SweepRuns, parent: StoredRun, best: BestGenerator, digest: str) -> Any:
+    tags = {SWEEP_ID: runs.sweep_id, TRIAL_ID: best.record.trial.name, DIGEST: digest}
+    tags["gramtune.replicate"] = str(best.replicate)
+    params = {key: str(value) for key, value in best.record.trial.assignment.items()}
+    return runs.client.create_logged_model(runs.experiment_id, MODEL, parent.run_id, tags, params, "generator")
 
 
 def _link(runs: SweepRuns, run: StoredRun, model_id: str, best: BestGenerator) -> None:
@@ -121,29 +158,6 @@ def _link(runs: SweepRuns, run: StoredRun, model_id: str, best: BestGenerator) -
         if model_id not in {output.model_id for output in (outputs.model_outputs if outputs else [])}:
             step = best.record.last.step if best.record.last else 0
             runs.client.log_outputs(run.run_id, [LoggedModelOutput(model_id, step)])
-
-
-def _export(generator: nn.Module, best: BestGenerator, folder: Path, run_id: str, model_id: str) -> None:
-    """Writes the model with signature (noise [-1, h] → samples [-1, *shape]) and an input example."""
-    import mlflow.pytorch
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    config = best.record.trial.config
-    noise = config.network.noise(_EXAMPLE, stream(config.training.seed, "input example")).numpy()
-    signature = ModelSignature(
-        Schema([TensorSpec(noise.dtype, (-1, config.network.noise_dim), "noise")]),
-        Schema([TensorSpec(noise.dtype, (-1, *config.data.shape), "samples")]),
-    )
-    mlflow.pytorch.save_model(
-        generator,
-        str(folder),
-        mlflow_model=Model(run_id=run_id, model_id=model_id),
-        signature=signature,
-        input_example=noise,
-        pip_requirements=[f"mlflow=={mlflow.__version__}", f"torch=={torch.__version__.partition('+')[0]}"],
-        serialization_format="pt2",  # a graph and its weights: pickled classes would break where ours are missing
-    )
 
 
 def _digest(generator: nn.Module) -> str:

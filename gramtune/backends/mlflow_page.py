@@ -12,7 +12,13 @@ from urllib.parse import quote
 from PIL import Image
 
 from gramtune.backends.mlflow_describe import plan_text
-from gramtune.backends.mlflow_model import best_generator, log_generator, register_generator
+from gramtune.backends.mlflow_model import (
+    MODEL,
+    NotExportable,
+    best_generator,
+    log_generator,
+    register_generator,
+)
 from gramtune.backends.mlflow_runs import StoredRun, SweepRuns
 from gramtune.backends.mlflow_store import translated
 from gramtune.components import Dataset, Unavailable
@@ -81,8 +87,8 @@ def store_model(runs: SweepRuns, parent: StoredRun, state: SweepState, folder: P
         return
     try:
         model_id = log_generator(runs, parent, trial, best)
-    except CheckpointError:
-        runs.reject(parent, best.file.name)
+    except (CheckpointError, NotExportable):
+        runs.reject(parent, MODEL)
         return
     if register is not None:
         register_generator(runs, parent, model_id, register)
