@@ -10,6 +10,7 @@ from gramtune.backends.optuna_search import OptunaProposer
 from gramtune.report.figures import write_figures
 from gramtune.report.schedule import schedule_figure
 from gramtune.report.tables import summary_lines
+from gramtune.sweep.again import refusals
 from gramtune.sweep.conductor import Conductor
 from gramtune.sweep.faults import SpecError
 from gramtune.sweep.in_process import InProcessRunner
@@ -209,8 +210,15 @@ def test_summary_and_figures_show_a_schedule(undisturbed, tmp_path):
 
 def test_a_budget_ends_those_that_wait(tmp_path):
     state = run(tmp_path, SPACE + "budget: {steps: 20}\n")
-    assert {r.status for r in state.records.values()} == {Status.PRUNED}
+    assert {r.status for r in state.records.values()} == {Status.STOPPED}
     assert not state.unfinished
+
+
+def test_a_population_does_not_grow(undisturbed):
+    sweep = undisturbed.plan.sweep
+    larger = sweep.model_copy(update={"search": sweep.search.model_copy(update={"samples": 7})})
+    assert refusals(undisturbed, sweep) == []
+    assert [line.split(":")[0] for line in refusals(undisturbed, larger)] == ["trials cannot be added to a population"]
 
 
 @pytest.mark.parametrize(

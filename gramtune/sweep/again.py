@@ -45,6 +45,8 @@ def refusals(state: SweepState, wanted: Sweep) -> list[str]:
         lines.append(f"this sweep has {have} replicates; --replicates {want} cannot take any away")
     if want > have and wanted.scheduler.name != "none":
         lines.append("replicates cannot be added to a population: what its trials inherit depends on their replicates")
+    if wanted.scheduler.name != "none" and wanted.search.samples != state.plan.sweep.search.samples:
+        lines.append("trials cannot be added to a population: the others have gone on from each other's weights")
     if want > have and (left := len(state.unfinished)):
         lines.append(f"replicates are added to a finished sweep, and {left} of its trials are not finished")
     if want > have and any(record.status == Status.STOPPED for record in state.records.values()):
