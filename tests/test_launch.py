@@ -43,6 +43,7 @@ def local(tmp_path):
     (work / "local.yaml").write_text(text)
     env = {**os.environ, "RAY_TMPDIR": str(short), "HOME": str(tmp_path)}
     env.pop("RAY_AUTH_MODE", None)
+    env["RAY_raylet_start_wait_time_s"] = "240"  # the machine may be busy
 
     def gramtune(*words, background=False):
         start = {"cwd": work, "env": env, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -113,7 +114,7 @@ def test_a_launched_sweep_outlives_its_client_and_is_stopped_and_gone_on_with(lo
         return journal.read_text().count('"step"') if journal.exists() else 0
 
     client = gramtune("launch", "local.yaml", "axis.yaml", *WORDS, background=True)
-    wait_until(lambda: reports() >= 3 or client.poll() is not None, 400)
+    wait_until(lambda: reports() >= 3 or client.poll() is not None, 900)
     client.send_signal(signal.SIGKILL)
     output = client.communicate()[0]
     job = re.search(r"^job (axis-\w+);", output, re.M)

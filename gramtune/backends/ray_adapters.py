@@ -14,6 +14,7 @@ from ray.tune.search import Searcher
 from gramtune.backends.quiet_ray import tune
 from gramtune.backends.ray_trainable import HANG
 from gramtune.sweep.conductor import Conductor
+from gramtune.sweep.gpu_shares import GpuShares
 from gramtune.sweep.plan import PlannedTrial
 from gramtune.sweep.trial import trial_folder
 
@@ -31,12 +32,22 @@ class _Unpickled:
         return {}
 
 
-class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is not annotated
-    """Hands out the conductor's trials as `{"trial": {"name": …, "assignment": …, "first": …}}`."""
+class Cast:
+    """The trials that have been handed out, their GPU shares, and those that go again with a larger one."""
 
-    def __init__(self, conductor: Conductor, planned: dict[str, PlannedTrial]) -> None:
+    def __init__(self, share: float) -> None:
+        self.planned: dict[str, PlannedTrial] = {}
+        self.shares = GpuShares(share)
+        self.again: list[PlannedTrial] = []
+
+
+class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is not annotated
+    """Hands out the conductor's trials as `{"trial": {"name": …, "assignment": …, "first": …, "gpu": …}}`."""
+
+    def __init__(self, conductor: Conductor, cast: Cast) -> None:
         super().__init__()
-        self._conductor, self._planned = conductor, planned
+        self._conductor, self._cast = conductor, cast
+        self._running: set[str] = set()
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
         """Accepts whatever Tune passes: there is no search space of Tune's."""
@@ -44,14 +55,18 @@ class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is n
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next trial, None if there is none yet, or FINISHED."""
-        trial = self._conductor.next()
+        trial = self._cast.again.pop(0) if self._cast.again else self._conductor.next()
         if trial is None:
-            return None if self._conductor.pausing else Searcher.FINISHED
-        self._planned[trial.name] = trial
-        return {"trial": {"name": trial.name, "assignment": dict(trial.assignment), "first": trial.first}}
+            returning = self._running and self._cast.shares.may_grow  # one of them may want a larger share
+            return None if returning or self._conductor.pausing else Searcher.FINISHED
+        self._running.add(trial_id)
+        self._cast.planned[trial.name] = trial
+        fields = {"name": trial.name, "assignment": dict(trial.assignment), "first": trial.first}
+        return {"trial": {**fields, "gpu": self._cast.shares.of(trial.name)}}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Known already."""
+        """How it ended is known already."""
+        self._running.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save."""
@@ -66,12 +81,23 @@ class ConductedStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray i
     A scheduler would do the same, but is given a flattened report, and not the last one of a trial.
     """
 
-    def __init__(self, conductor: Conductor, say: Callable[[str], None]) -> None:
-        self._conductor, self._say = conductor, say
+    def __init__(self, conductor: Conductor, cast: Cast, say: Callable[[str], None]) -> None:
+        self._conductor, self._cast, self._say = conductor, cast, say
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether the trial is to stop."""
+        if result.get("out_of_memory") and self._goes_again(result["trial"]):
+            return True
         return not self._conductor.heard(result, self._say)
+
+    def _goes_again(self, name: str) -> bool:
+        """Out of GPU memory: its neighbours go on, the trial starts again, from its checkpoint, with a larger share."""
+        before, share = self._cast.shares.of(name), self._cast.shares.grow(name)
+        if share is None:
+            return False
+        self._say(f"{name}: out of memory with gpu: {before:g}; it goes on with gpu: {share:g}")
+        self._cast.again.append(self._cast.planned[name])
+        return True
 
     def stop_all(self) -> bool:
         """Whether the sweep is to stop where it is; otherwise the searcher ends it."""
@@ -81,12 +107,12 @@ class ConductedStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray i
 class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray is not annotated
     """Tells the conductor of starts and failures."""
 
-    def __init__(self, conductor: Conductor, planned: dict[str, PlannedTrial], say: Callable[[str], None]) -> None:
-        self._conductor, self._planned, self._say = conductor, planned, say
+    def __init__(self, conductor: Conductor, cast: Cast, say: Callable[[str], None]) -> None:
+        self._conductor, self._cast, self._say = conductor, cast, say
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial has an actor."""
-        self._conductor.started(self._planned[trial_name(trial)])
+        self._conductor.started(self._cast.planned[trial_name(trial)])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial died and is tried again."""

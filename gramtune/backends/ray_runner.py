@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from gramtune.backends.quiet_ray import quiet, ray, tune
-from gramtune.backends.ray_adapters import ConductedCallback, ConductedSearcher, ConductedStopper, trial_name
+from gramtune.backends.ray_adapters import Cast, ConductedCallback, ConductedSearcher, ConductedStopper, trial_name
 from gramtune.backends.ray_data import put
 from gramtune.backends.ray_trainable import GramTrainable
 from gramtune.components import Unavailable
@@ -15,7 +16,6 @@ from gramtune.sweep.capacity import Capacity, Grant, at_once, grant, here
 from gramtune.sweep.conductor import Conductor
 from gramtune.sweep.datasets import datasets
 from gramtune.sweep.faults import Fault, SpecError
-from gramtune.sweep.plan import PlannedTrial
 
 _STARTS = 3
 
@@ -45,12 +45,11 @@ class RayRunner:
                     ray.shutdown()
 
     def _tuner(self, conductor: Conductor, share: Grant) -> Any:
-        resources = {"cpu": share.cpu, **({"gpu": share.gpu} if share.gpu else {})}
-        planned: dict[str, PlannedTrial] = {}
+        cast = Cast(share.gpu)
         return tune.Tuner(
-            tune.with_resources(_trainable(conductor), resources),
+            tune.with_resources(_trainable(conductor), partial(_bundle, share.cpu)),
             tune_config=tune.TuneConfig(
-                search_alg=ConductedSearcher(conductor, planned),
+                search_alg=ConductedSearcher(conductor, cast),
                 num_samples=-1,
                 max_concurrent_trials=at_once(conductor.state.plan.size, share, self._capacity, self._max_concurrent),
                 reuse_actors=True,
@@ -61,8 +60,8 @@ class RayRunner:
                 name="trials",
                 storage_path=str(conductor.folder.absolute()),
                 verbose=0,
-                stop=ConductedStopper(conductor, self._say),
-                callbacks=[ConductedCallback(conductor, planned, self._say)],
+                stop=ConductedStopper(conductor, cast, self._say),
+                callbacks=[ConductedCallback(conductor, cast, self._say)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=conductor.state.plan.sweep.resources.retries),
             ),
@@ -80,6 +79,12 @@ def _problem_to_start() -> str:
             ray.shutdown()
             problem = f"Ray does not start here: {next(iter(str(error).splitlines()), type(error).__name__)}"
     return problem
+
+
+def _bundle(cpu: int, config: dict[str, Any]) -> Any:
+    """What Ray sets aside for a trial."""
+    gpu = config["trial"]["gpu"]
+    return tune.PlacementGroupFactory([{"CPU": cpu, **({"GPU": gpu} if gpu else {})}])
 
 
 def _trainable(conductor: Conductor) -> Any:

@@ -15,6 +15,7 @@ from ray import tune
 
 from gramtune.backends.ray_data import Refs, borrow
 from gramtune.sweep.attempt import Attempt
+from gramtune.sweep.gpu_shares import memory_cap
 from gramtune.sweep.plan import PlannedTrial
 from gramtune.sweep.spec import Sweep
 from gramtune.sweep.trial import trial_folder
@@ -42,16 +43,22 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Takes the next trial; never fails."""
-        name, assignment, first = (new_config["trial"][key] for key in ("name", "assignment", "first"))
+        name, assignment, first, self._share = (new_config["trial"][k] for k in ("name", "assignment", "first", "gpu"))
         self._trial = PlannedTrial(name, assignment, self._sweep.config(assignment)).since(first)
-        self._attempt = Attempt(self._trial, self._folder, self._root, _device())
+        self._device = _device()
+        self._attempt = Attempt(self._trial, self._folder, self._root, self._device)
         return True
 
     def step(self) -> dict[str, Any]:
         """What the conductor is to hear: see `Attempt`."""
         with _watchdog(self._sweep.resources.timeout, trial_folder(self._folder, self._trial.name)):
             borrow(self._trial.config.data, self._data)
+            if self._device.type == "cuda":  # Ray counts shares, but holds nobody to them
+                total = torch.cuda.get_device_properties(self._device).total_memory
+                torch.cuda.set_per_process_memory_fraction(memory_cap(self._share, total))
             message = self._attempt.step()
+        if "failed" in message:
+            torch.cuda.empty_cache()  # for its neighbours on the GPU
         return {**message, "done": message.get("status") != "RUNNING"}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from gramtune.sweep.trial import TrialRun, run_folder, trial_folder
 
 ERROR = "error.txt"
 """In the folder of a trial that has failed: the traceback."""
-_ASKED = re.compile(r"tried to allocate ([\d.]+ ?\w+)")
+_ASKED = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)
 
 
 class Attempt:
@@ -29,8 +29,8 @@ class Attempt:
     def step(self) -> dict[str, Any]:
         """The trial's name and its next report, with `damaged` checkpoints that had to be passed over the first time.
 
-        Instead of a report, `failed`: why the trial is given up; or `halt`: why no trial can go on before someone has
-        made room, or put a file back.
+        Instead of a report, `failed`: why the trial is given up (with `out_of_memory` where a GPU was full); or `halt`:
+        why no trial can go on before someone has made room, or put a file back.
         """
         try:
             return {"trial": self._trial.name, **self._report()}
@@ -39,7 +39,8 @@ class Attempt:
         except Exception as error:  # noqa: BLE001 - whatever a trial raises ends that trial, not the sweep
             text = traceback.format_exc()
             self._run = None  # frees its memory
-            return {"trial": self._trial.name, **self._given_up(in_words(error), text)}
+            message = {"trial": self._trial.name, **self._given_up(in_words(error), text)}
+            return message | {"out_of_memory": True} if isinstance(error, torch.OutOfMemoryError) else message
 
     def _report(self) -> dict[str, Any]:
         damaged: list[str] = []

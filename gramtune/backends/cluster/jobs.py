@@ -24,6 +24,9 @@ _MARK = "gramtune"
 """Metadata of our jobs: the sweep's name."""
 _AGAIN = 5.0
 """Seconds between attempts to connect again."""
+_NOT_YET = "No available agent"
+_FRESH = 120.0
+"""Seconds for a fresh head to take jobs."""
 _GRACE = 120
 """Seconds that a stopped sweep has to write its tables."""
 _LOST = (OSError, RuntimeError, aiohttp.ClientError, RayError)
@@ -44,18 +47,18 @@ class JobsTarget(Target):
         """See `Target`. The package travels along: the cluster runs the code of this machine."""
         with self._client() as client, tempfile.TemporaryDirectory() as folder:
             write_sweep(request.sweep, Path(folder))
-            job: str = client.submit_job(
-                entrypoint=request.command(self.runs),
-                submission_id=f"{request.sweep.name}-{secrets.token_hex(3)}",
-                metadata={_MARK: request.sweep.name},
-                runtime_env={
+            job = {
+                "entrypoint": request.command(self.runs),
+                "submission_id": f"{request.sweep.name}-{secrets.token_hex(3)}",
+                "metadata": {_MARK: request.sweep.name},
+                "runtime_env": {
                     "working_dir": folder,
                     "py_modules": [str(Path(gramtune.__file__).parent)],
                     # Ctrl-C's signal, so that a stopped sweep ends as an interrupted one.
                     "env_vars": {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(_GRACE)},
                 },
-            )
-            return job
+            }
+            return _submitted(client, job)
 
     def newest(self) -> str:
         """See `Target`."""
@@ -98,6 +101,19 @@ class JobsTarget(Target):
 
     def _client(self) -> AbstractContextManager[Any]:
         return _Client(self)
+
+
+def _submitted(client: Any, job: dict[str, Any]) -> str:
+    """The job's name. The dashboard of a fresh head answers before its agent takes jobs. Raises ClusterError."""
+    deadline = time.monotonic() + _FRESH
+    while True:
+        try:
+            name: str = client.submit_job(**job)
+            return name
+        except _LOST as error:
+            if _NOT_YET not in str(error) or time.monotonic() > deadline:
+                raise ClusterError(f"the job was not taken: {_line(error)}") from None
+        time.sleep(1)
 
 
 class _Client:

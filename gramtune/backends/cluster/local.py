@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from gramtune.backends.cluster.jobs import JobsTarget
-from gramtune.backends.cluster.shell import RAY, detached, end, is_open, run
+from gramtune.backends.cluster.shell import RAY, detached, end, is_open, last_line, run
 from gramtune.backends.cluster.target import ClusterError, Request, Say
 
 _START = 300.0
@@ -36,11 +37,12 @@ class Local(JobsTarget):
         if os.environ.get("RAY_AUTH_MODE") == "token":
             run([*RAY, "get-auth-token", "--generate"], capture=True)
         say(f"starting a Ray head on this machine, dashboard on port {self._dashboard_port}")
-        process = detached(self._start())
+        log = Path(tempfile.gettempdir()) / f"gramtune-ray-{os.getuid()}-{self._port}.log"
+        process = detached(self._start(), log)
         deadline = time.monotonic() + _START
         while not is_open(self._dashboard_port):
             if process.poll() is not None:
-                raise ClusterError(f"ray start ended with exit code {process.returncode}: is port {self._port} taken?")
+                raise ClusterError(f"ray start ended with exit code {process.returncode}: {last_line(log)} ({log})")
             if time.monotonic() > deadline:
                 end(process.pid)
                 raise ClusterError(f"no dashboard at port {self._dashboard_port} after {_START:g} s")

@@ -8,9 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from gramtune.backends.cluster.target import ClusterError
 
@@ -38,19 +40,20 @@ def tunnel(command: Sequence[str], port: int) -> Iterator[str]:
     """
     if shutil.which(command[0]) is None:
         raise ClusterError(f"{command[0]} is not installed on this machine")
-    process = detached(command)
-    try:
-        _wait_open(port, process, command)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        end(process.pid)
-        process.wait()
+    with tempfile.TemporaryDirectory() as folder:
+        process = detached(command, log := Path(folder) / "log")
+        try:
+            _wait_open(port, process, command, log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            end(process.pid)
+            process.wait()
 
 
-def detached(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    """A tool without terminal or output, leader of a process group of its own."""
-    none = subprocess.DEVNULL
-    return subprocess.Popen(command, stdin=none, stdout=none, stderr=none, start_new_session=True)
+def detached(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """A tool without terminal, its output in `log`, leader of a process group of its own."""
+    with log.open("wb") as file:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
 
 
 def free_port() -> int:
@@ -78,11 +81,17 @@ def end(leader: int) -> None:
         return
 
 
-def _wait_open(port: int, process: subprocess.Popen[bytes], command: Sequence[str]) -> None:
+def last_line(log: Path) -> str:
+    """The last thing that a tool said."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else "it said nothing"
+
+
+def _wait_open(port: int, process: subprocess.Popen[bytes], command: Sequence[str], log: Path) -> None:
     deadline = time.monotonic() + _TUNNEL
     while not is_open(port):
         if process.poll() is not None:
-            raise ClusterError(f"ended with exit code {process.returncode}: {_shown(command)}")
+            raise ClusterError(f"ended with exit code {process.returncode}: {_shown(command)}: {last_line(log)}")
         if time.monotonic() > deadline:
             raise ClusterError(f"no connection after {_TUNNEL:g} s: {_shown(command)}")
         time.sleep(0.2)
