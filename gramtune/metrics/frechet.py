@@ -12,6 +12,8 @@ from torch import Tensor
 from gramtune.components import Dataset, Direction, Metric
 from gramtune.registry import register
 
+_TILE = 256
+
 
 class Moments(NamedTuple):
     """Mean [d], and a factor [d, r] of the covariance: Σ = L Lᵀ. Both float64."""
@@ -29,7 +31,7 @@ def moments(features: Tensor) -> Moments:
     mean, rows = _centred(features)
     if len(rows) <= rows.shape[1]:
         return Moments(mean, rows.mT.contiguous())
-    covariance = rows.mT @ rows
+    covariance = _symmetric_product(rows, rows)
     factor, refused = torch.linalg.cholesky_ex(covariance)
     return Moments(mean, _eigen_factor(covariance) if refused else factor)
 
@@ -68,9 +70,22 @@ def _cross_products(rows: Tensor, factor: Tensor) -> Tensor:
     """Lᵀ Aᵀ A L [r, r] or A L Lᵀ Aᵀ [N, N]; where N > d, by way of Aᵀ A [d, d]."""
     n, (d, r) = len(rows), factor.shape
     if n > d:
-        return factor.mT @ (rows.mT @ rows) @ factor
+        return _symmetric_product(factor, _symmetric_product(rows, rows) @ factor)
     both = rows @ factor
-    return both @ both.mT if n <= r else both.mT @ both
+    both = both.mT if n <= r else both
+    return _symmetric_product(both, both)
+
+
+def _symmetric_product(left: Tensor, right: Tensor) -> Tensor:
+    """leftᵀ right [d, d], which must be symmetric, for both [N, d]: its upper triangle of tiles is computed alone."""
+    d = right.shape[1]
+    product = right.new_empty(d, d)
+    for start in range(0, d, _TILE):
+        stop = min(start + _TILE, d)
+        upper = left[:, start:stop].mT @ right[:, start:]
+        product[start:stop, start:] = upper
+        product[stop:, start:stop] = upper[:, stop - start :].mT
+    return product
 
 
 class Frechet(Metric):
