@@ -36,8 +36,8 @@ def test_two_sweeps_have_their_bests_compared_seed_by_seed(tmp_path, gramtune):
     code, output, errors = gramtune("report", one, two)
     assert (code, errors) == (0, "")
     assert output.endswith("comparison.html\n")
-    assert "one critic_dim = 4 15.0 ± 7.1 2 3 COMPLETED" in " ".join(output.split())
-    assert "two critic_dim = 16 17.5 ± 6.4 2 3 COMPLETED" in " ".join(output.split())
+    assert "one 15.0 ± 7.1 2 3 COMPLETED critic_dim = 4" in " ".join(output.split())
+    assert "two 17.5 ± 6.4 2 3 COMPLETED critic_dim = 16" in " ".join(output.split())
     # 13 − 10 and 22 − 20: mean 2.5, std 1/√2, t₀.₉₇₅,₁ = 12.7062: half width 6.3531
     assert "best of two minus best of one: NOT separated, may be chance; difference 2" in output
     parsed = Parsed((tmp_path / "comparison.html").read_text(encoding="utf-8"))

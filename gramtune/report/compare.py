@@ -16,13 +16,13 @@ from gramtune.report.overlay import common_keys, overlay_figure
 from gramtune.report.page import template
 from gramtune.report.tables import aligned, verdict
 
-_HEADER = ["sweep", "best", "metric", "n", "trials"]
+_HEADER = ["sweep", "mean ± std", "n", "trials", "best"]
 
 
 def comparison_lines(sweeps: Sequence[Told]) -> list[str]:
     """A table of the best of each sweep, then each against the first. Raises SpecError if they are not comparable."""
     check_comparable(sweeps)
-    rows = aligned([[*row, ""] for row in (_HEADER, *_rows(sweeps))])
+    rows = aligned([_HEADER, *_rows(sweeps)])
     return [_basis(sweeps), "", *rows, "", *_verdicts(sweeps)]
 
 
@@ -58,7 +58,7 @@ def _rows(sweeps: Sequence[Told]) -> list[list[str]]:
         summary = best.summary(sweep.state.plan.metric) if best else None
         counts = ", ".join(f"{n} {status}" for status, n in status_counts(sweep.state).items())
         choice = assignment_text(best.trial.assignment) if best else "none completed"
-        rows.append([sweep.name, choice, spread_text(summary), str(summary.n if summary else 0), counts])
+        rows.append([sweep.name, spread_text(summary), str(summary.n if summary else 0), counts, choice])
     return rows
 
 
