@@ -9,7 +9,7 @@ from sweeps import BASE
 
 from gramtune.components import View
 from gramtune.data.digits import Digits
-from gramtune.report.figures import _file_names, write_figures
+from gramtune.report.figures import file_names, write_figures
 from gramtune.report.nearest_figure import nearest_figure
 from gramtune.report.plane import in_plane
 from gramtune.report.recorded import one_per_method, spread
@@ -344,5 +344,5 @@ def test_figures_of_samples_are_written_beside_the_others(tmp_path):
 
 
 def test_a_key_that_is_called_like_a_figure_of_samples_overwrites_none():
-    names = _file_names(["samples_grid", "critic_dim"])
+    names = file_names(["samples_grid", "critic_dim"])
     assert names == {"samples_grid": "_samples_grid", "critic_dim": "critic_dim"}
