@@ -141,3 +141,16 @@ def test_a_configuration_is_not_handed_out_twice_before_it_begins(tmp_path):
     proposer = OptunaProposer(sweep_state(tmp_path, space), tmp_path)
     names = [p.name for p in iter(proposer.propose, None)]
     assert sorted(names) == ["critic_dim=1", "critic_dim=4"]
+
+
+def test_a_driver_killed_while_it_wrote_the_study_does_not_lock_it_for_ever(tmp_path):
+    """Optuna's lock is a link that its owner removes; half a line would run into the next."""
+    run(tmp_path, stop_after=3)
+    whole = (tmp_path / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes(whole + b'{"op_code": 4, "wor')
+    (tmp_path / f"{FILE}.lock").symlink_to(tmp_path / FILE)
+    state = sweep_state(tmp_path)
+    OptunaProposer(state, tmp_path)
+    assert (tmp_path / FILE).read_bytes().startswith(whole)
+    assert b'"wor{' not in (tmp_path / FILE).read_bytes()
+    assert not (tmp_path / f"{FILE}.lock").is_symlink()

@@ -26,6 +26,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from pydantic import ValidationError
 
+from gramtune.sweep.journal import mend
 from gramtune.sweep.plan import PlannedTrial, planned
 from gramtune.sweep.space import Domain
 from gramtune.sweep.spec import Search
@@ -64,6 +65,7 @@ class OptunaProposer:
         self._state, self._sweep = state, state.plan.sweep
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         directions = [state.plan.config.directions[metric] for metric in state.plan.metrics]
+        _free(folder / FILE)
         self._study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(folder / FILE))),
             study_name=self._sweep.name,
@@ -178,6 +180,12 @@ class OptunaProposer:
         trial = self._study.ask({key: distribution(self._sweep.space[key]) for key in assignment})
         trial.set_user_attr("trial", record.trial.name)
         return trial
+
+
+def _free(study: Path) -> None:
+    """Takes away what a driver that was killed while it wrote has left: Optuna would wait for its lock for ever."""
+    study.with_name(f"{study.name}.lock").unlink(missing_ok=True)
+    mend(study)
 
 
 def make_sampler(search: Search, number: int) -> BaseSampler:

@@ -24,7 +24,7 @@ class Journal:
 
     def __init__(self, folder: Path, state: SweepState) -> None:
         self._path, self._state = folder / FILE, state
-        _mend(self._path)
+        mend(self._path)
 
     def opened(self, changed: Sequence[str]) -> None:
         """The command runs, for the first time or again, with code and packages that have changed so since."""
@@ -99,8 +99,8 @@ def _elapsed(events: Iterable[Mapping[str, Any]]) -> float:
     return total
 
 
-def _mend(path: Path) -> None:
-    """Cuts off a last line without its end, so that the next event does not run into it."""
+def mend(path: Path) -> None:
+    """Cuts off a last line without its end, so that the next one does not run into it."""
     if not path.exists():
         return
     content = path.read_bytes()
