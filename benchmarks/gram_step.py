@@ -83,7 +83,7 @@ class PlainStep:
 
 def samples(config: TrialConfig) -> Tensor:
     """The training set; noise in its stead where it would have to be downloaded, which takes as long to train on."""
-    if len(config.data.shape) == 1:
+    if config.data.name in ("ring", "digits"):
         return config.data.train(Path("unused"))
     return torch.randint(0, 256, (2000, *config.data.shape), dtype=torch.uint8, generator=stream(0, "images"))
 

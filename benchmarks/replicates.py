@@ -1,0 +1,37 @@
+"""What R replicates in one step cost against one, on one core, in one run.
+
+    python benchmarks/replicates.py [rounds]
+
+Perceptrons (ring) take one batched product per layer, convolutional networks (digits) one network after the other.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from _side_by_side import report, side_by_side
+from gram_step import CPU, samples
+
+from gramtune.sweep.load import load_config
+from gramtune.training.replicates import Replicates
+
+SETTINGS = {
+    "ring, h = 8, K = 10, batch 200": ("ring", ("objective.critic_dim=10", "network.noise_dim=8")),
+    "digits, K = 32, batch 64": ("digits", ()),
+}
+_STEPS = 10
+
+
+def main(rounds: int) -> None:
+    torch.set_num_threads(1)
+    for title, (base, settings) in SETTINGS.items():
+        config = load_config(f"search_spaces/base/{base}.yaml", settings)
+        train = samples(config)
+        peers = {f"R = {r}": Replicates(config, range(r), train, CPU) for r in (1, 3, 8)}
+        runs = {name: lambda replicates=replicates: replicates.advance(_STEPS) for name, replicates in peers.items()}
+        report(title, side_by_side(runs, rounds), _STEPS)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
