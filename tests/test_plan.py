@@ -124,7 +124,7 @@ def test_every_line_of_the_plan_is_computed(tmp_path, monkeypatch):
     assert facts(tmp_path) == {
         "trials": "3 × 2 replicates, 6 steps each | evaluated every 3 steps with 100 samples",
         "metric": "fid_digits (minimised)",
-        "search": "grid",
+        "search": "grid; scheduler: none",
         "pruner": "none",
         "resources": "1 CPU and 0 GPU per trial, 2 at once on 2 cores",
         "time": "about 1:00 per trial, 2:00 in all, without start-up",
@@ -138,7 +138,7 @@ def test_every_line_of_the_plan_is_computed(tmp_path, monkeypatch):
     pruned += "pruner: {name: asha, min_steps: 3, reduction_factor: 2}\n"
     other = facts(tmp_path, pruned, 1, 30.0, replicates=8, set=("training.steps=24",))
     assert other["trials"].startswith("7 × 8 replicates, 24 steps each")
-    assert other["search"] == "random"
+    assert other["search"] == "random; scheduler: none"
     assert other["pruner"] == "asha | the best 1/2 goes on after 3, 6, 12 steps"
     assert other["resources"] == "1 CPU and 0 GPU per trial, 1 at once on 2 cores"
     assert other["time"] == "about 0:30 per trial, 3:30 in all, without start-up | the budget ends it after 1:30"
