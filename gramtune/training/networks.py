@@ -38,7 +38,7 @@ class Stack:
     """R networks of one architecture, applied to R batches at once: [R, B, *in] → [R, B, *out].
 
     Multilayer perceptrons take one batched product per layer. All others run one after the other: on a CPU grouped
-    convolutions are no faster than that. Either way `values` [R, P] holds every parameter
+    convolutions are faster for the smallest networks only. Either way `values` [R, P] holds every parameter
     and `gradient` [R, P] what `differentiate` found, so that one optimiser steps them all.
     """
 
