@@ -12,9 +12,11 @@ from sweeps import SPACE, write_space
 from gramtune.cli.live import Lines, caption, table, watching
 from gramtune.cli.plan_text import plan_lines
 from gramtune.cli.text import duration, spread
+from gramtune.sweep.capacity import Capacity, Node
 from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import make_plan
 from gramtune.sweep.state import Status, Summary
+from gramtune.sweep.warmup import Estimate
 
 K = "objective.critic_dim"
 RATE = "  optimizer.learning_rate: {loguniform: [1e-4, 1e-2]}\n"
@@ -225,10 +227,10 @@ def test_the_plan_is_aligned(tmp_path):
     space = SPACE.replace("replicates", RATE.replace("loguniform: [1e-4, 1e-2]", "grid: [1e-4, 1e-2]") + "replicates")
     path = write_space(tmp_path, space)
     plan = make_plan(load_sweep(path), tmp_path, path)
-    lines = plan_lines(plan, None)
+    lines = plan_lines(plan, None, Capacity((Node(2),)), Estimate(60.0, 400_000_000, 40, 2))
     assert lines[0] == "axis: Does K matter?"
     assert lines[1:3] == ["  objective.critic_dim:    1, 4, 16", "  optimizer.learning_rate: 0.0001, 0.01"]
-    labels = ["trials:", "metric:", "search:", "resources:", "time:", "resolution:"]
+    labels = ["trials:", "metric:", "search:", "pruner:", "resources:", "time:", "memory:", "resolution:"]
     facts = lines[3:]
     assert [line.split()[0] for line in facts if not line.startswith(" ")] == labels
     (column,) = {len(line) - len(line.removeprefix(line.split()[0]).lstrip()) for line in facts if line[0] != " "}
