@@ -16,6 +16,7 @@ import torch
 from _side_by_side import report, side_by_side
 from torch import Tensor
 
+from gramtune.objectives.gram import Gram
 from gramtune.pixels import to_float
 from gramtune.sweep.load import load_config
 from gramtune.training.config import TrialConfig
@@ -73,7 +74,8 @@ class PlainStep:
         n = len(f_q)
         d_qq, d_qp, d_pp = (torch.cdist(a, b) ** 2 for a, b in ((f_q, f_q), (f_q, f_p), (f_p, f_p)))
         ratio, mmd = torch.zeros(n), torch.zeros(())
-        bandwidths = self.config.objective.bandwidths  # type: ignore[attr-defined]
+        assert isinstance(self.config.objective, Gram)
+        bandwidths = self.config.objective.bandwidths
         for sigma in bandwidths:
             k_qq, k_qp, k_pp = (torch.exp(-d / (2 * sigma**2)) for d in (d_qq, d_qp, d_pp))
             ratio = ratio + torch.linalg.solve(k_qq + 1e-3 * torch.eye(n), k_qp.sum(dim=1)) / len(bandwidths)

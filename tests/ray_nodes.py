@@ -124,7 +124,7 @@ while True:
     try:
         ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
         break
-    except Exception:
+    except Exception:  # Ray says in many ways that a node is not up yet, a bare Exception among them
         assert time.monotonic() < deadline
         time.sleep(1)
 while sum(node["Alive"] for node in ray.nodes()) < int(sys.argv[2]):

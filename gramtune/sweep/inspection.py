@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import socket
@@ -12,8 +11,8 @@ from typing import NamedTuple
 
 import torch
 
-import gramtune
 from gramtune.sweep.capacity import cores
+from gramtune.sweep.provenance import code_digest
 from gramtune.sweep.versions import package_versions
 
 _MPS = "/tmp/nvidia-mps"
@@ -57,7 +56,7 @@ def inspect(root: str) -> Machine:
         gpus=tuple(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())),
         mps=mps_runs(),
         versions={"python": platform.python_version(), **package_versions()},
-        code=_code(),
+        code=code_digest(),
         data=tuple(_entries(Path(root))),
     )
 
@@ -112,14 +111,6 @@ def _gpus(node: str, machine: Machine, promised: float) -> Finding:
         return Finding(node, "gpu", text, f"start Ray there with --num-gpus={seen}, or nobody will use them")
     shared = "; MPS runs: trials that share a GPU run at the same time" if machine.mps else ""
     return Finding(node, "gpu", f"{seen} ({names}){shared}" if seen else "none")
-
-
-def _code() -> str:
-    root = Path(gramtune.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
 
 
 def _entries(root: Path) -> Iterator[str]:

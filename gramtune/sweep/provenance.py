@@ -38,7 +38,7 @@ def code_digest() -> str:
     digest = hashlib.sha256()
     for path in sorted(here.rglob("*.py")):
         digest.update(f"{path.relative_to(here).as_posix()}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 def _commit(package: Path) -> str | None:

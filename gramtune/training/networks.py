@@ -48,7 +48,7 @@ class Stack:
         slots = _slots(networks[0])
         width = -(-sum(math.prod(shape) for shape in slots.values()) // _ALIGNED) * _ALIGNED
         first = next(networks[0].parameters())
-        self.values = first.new_zeros(len(networks), width, requires_grad=False)
+        self.values = first.new_zeros(len(networks), width)
         self.gradient = torch.zeros_like(self.values)
         for network, row in zip(networks, self.values, strict=True):
             _move(network, row)
@@ -68,15 +68,6 @@ class Stack:
             return self._perceptron(inputs)
         return torch.stack([network(batch) for network, batch in zip(self.networks, inputs.unbind(), strict=True)])
 
-    def differentiate(self, losses: Tensor, *, retain: bool) -> Tensor:
-        """Puts ∂loss_i/∂values_i into row i of `gradient`, for losses [R]; returns the rows' Euclidean norms [R].
-
-        No other parameters get a gradient. `retain`: the graph is needed once more.
-        """
-        torch._foreach_copy_(self._slots, torch.autograd.grad(losses.sum(), self._leaves, retain_graph=retain))
-        norms: Tensor = torch.linalg.vector_norm(self.gradient, dim=1)
-        return norms
-
     def freeze(self, replicate: int, frozen: bool = True) -> None:
         """Whether parameters and batch statistics of this replicate stay as they are from now on."""
         self._frozen = sorted({*self._frozen, replicate} if frozen else {*self._frozen} - {replicate})
@@ -88,7 +79,7 @@ class Stack:
         if not self._frozen:
             yield
             return
-        self.gradient[self._frozen] = 0.0
+        self.gradient[self._frozen] = 0.0  # what is not finite would stay in the optimiser's moments
         before = self.values[self._frozen]
         yield
         self.values[self._frozen] = before
@@ -125,6 +116,19 @@ class Stack:
             else:
                 x = layer(x)
         return x
+
+
+def differentiate(stacks: Sequence[Stack], losses: Tensor, *, retain: bool) -> Tensor:
+    """Puts ∂loss_i/∂values_i into row i of each stack's `gradient`, for losses [R], in one backward pass.
+
+    Returns the Euclidean norms of the rows, all stacks together, [R]. No other parameters get a gradient. `retain`: the
+    graph is needed once more.
+    """
+    leaves = [leaf for stack in stacks for leaf in stack._leaves]
+    slots = [slot for stack in stacks for slot in stack._slots]
+    torch._foreach_copy_(slots, torch.autograd.grad(losses.sum(), leaves, retain_graph=retain))
+    norms: Tensor = torch.stack([torch.linalg.vector_norm(stack.gradient, dim=1) for stack in stacks]).norm(dim=0)
+    return norms
 
 
 def _layers(network: nn.Module) -> list[nn.Module]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gramtune.components import View
 from gramtune.pixels import to_float
 from gramtune.training.config import TrialConfig
-from gramtune.training.networks import Stack, build_networks
+from gramtune.training.networks import Stack, build_networks, differentiate
 from gramtune.training.optimizer import load_rows, row
 from gramtune.training.seeds import stream
 
@@ -209,12 +209,10 @@ class Replicates:
 
         Returns the losses. Replicates of which a loss or a gradient is not finite are frozen before.
         """
-        checked = {}
+        checked = {f"{update.label} loss is": update.losses.detach() for update in updates}
         for update in updates:
-            checked[f"{update.label} loss is"] = update.losses.detach()
-        for update in updates:
-            norms = [stack.differentiate(update.losses, retain=True) for stack in update.stacks]
-            checked[f"gradient norm of the {update.label} is"] = torch.stack(norms).norm(dim=0)
+            norms = differentiate(update.stacks, update.losses, retain=update is not updates[-1])
+            checked[f"gradient norm of the {update.label} is"] = norms
         self._freeze_diverged(checked)
         for update in updates:
             with _changing(update.stacks):
