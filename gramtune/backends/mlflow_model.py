@@ -15,6 +15,7 @@ from gramtune.backends.mlflow_runs import SWEEP_ID, TRIAL_ID, StoredRun, SweepRu
 from gramtune.backends.mlflow_store import RunGone, translated
 from gramtune.sweep.faults import Fault, SpecError
 from gramtune.sweep.state import SweepState, TrialRecord
+from gramtune.sweep.trained import best_replicate
 from gramtune.sweep.trial import newest_checkpoint
 from gramtune.training.config import TrialConfig
 from gramtune.training.generator import load_generator
@@ -52,14 +53,10 @@ def checked_model_name(name: str) -> str:
 
 def best_generator(state: SweepState, folder: Path) -> BestGenerator | None:
     """The best replicate of the best completed trial; None where there is none, or its checkpoint is gone."""
-    best, metric = state.best, state.plan.metric
-    if best is None or best.last is None:
+    best = state.best
+    replicate = best_replicate(best) if best else None
+    if best is None or replicate is None:
         return None
-    sign = 1 if state.plan.config.directions[metric] == "min" else -1
-    scored = [(sign * value, i) for i, value in enumerate(best.last.metrics[metric]) if value is not None]
-    if not scored:
-        return None
-    replicate = min(scored)[1]
     file, place = newest_checkpoint(folder, best, replicate)
     return BestGenerator(best, replicate, file, place) if file else None
 

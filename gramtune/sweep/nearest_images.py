@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gramtune.components import Unavailable
 from gramtune.sweep.state import TrialRecord
+from gramtune.sweep.trained import best_replicate
 from gramtune.sweep.trial import checkpoints, trial_folder
 from gramtune.training.resemblance import Nearest, resemblance
 from gramtune.training.trainer import CheckpointError
@@ -43,7 +44,7 @@ def nearest_images(record: TrialRecord, folder: Path, root: Path, n: int = 10, k
     config = record.trial.config
     if len(config.data.shape) != 3:
         return None
-    replicate = _best_replicate(record)
+    replicate = best_replicate(record) or 0
     for checkpoint in checkpoints(trial_folder(folder, record.trial.name)):
         try:
             found = resemblance(config, checkpoint, root, replicate, n, k)
@@ -52,15 +53,6 @@ def nearest_images(record: TrialRecord, folder: Path, root: Path, n: int = 10, k
         step = int(checkpoint.stem.rsplit("-", 1)[-1])
         return NearestImages(replicate, step, _images(found.samples), _side(found.train), _side(found.held_out))
     return None
-
-
-def _best_replicate(record: TrialRecord) -> int:
-    """By the primary metric in the newest report; of equals the first."""
-    config = record.trial.config
-    values = record.last.metrics.get(config.metric, []) if record.last else []
-    sign = 1 if config.directions[config.metric] == "min" else -1
-    known = [(sign * value, i) for i, value in enumerate(values) if value is not None]
-    return min(known)[1] if known else 0
 
 
 def _side(found: Nearest) -> Neighbours:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from gramtune.sweep.faults import Fault, SpecError, did_you_mean
-from gramtune.sweep.state import SweepState
+from gramtune.sweep.state import SweepState, TrialRecord
 from gramtune.sweep.trial import checkpoints, trial_folder
 from gramtune.training.config import TrialConfig
 from gramtune.training.generator import Generators, load_generators
@@ -25,6 +25,15 @@ class Trained(NamedTuple):
     name: str
     config: TrialConfig
     folder: Path
+
+
+def best_replicate(record: TrialRecord) -> int | None:
+    """By the primary metric in the newest report, of equals the first; None where no replicate has a value."""
+    config = record.trial.config
+    values = record.last.metrics.get(config.metric, []) if record.last else []
+    sign = 1 if config.directions[config.metric] == "min" else -1
+    known = [(sign * value, i) for i, value in enumerate(values) if value is not None]
+    return min(known)[1] if known else None
 
 
 def of_sweep(state: SweepState, folder: Path, wanted: str) -> list[Trained]:
