@@ -24,6 +24,7 @@ from gramtune.sweep.folder import Ask, agreed, existing_plan, refuse, start_fold
 from gramtune.sweep.in_process import InProcessRunner, Runner
 from gramtune.sweep.journal import load_state
 from gramtune.sweep.load import Overrides, load_sweep
+from gramtune.sweep.lock import driving
 from gramtune.sweep.plan import Plan, make_plan
 from gramtune.sweep.results import SWEEP_FILE, read_versions, results_frame, trials_frame, write_sweep
 from gramtune.sweep.spec import Sweep
@@ -94,10 +95,11 @@ def run_sweep(
     with place(address, Path(runs), debug) as capacity:
         grant(plan.sweep.resources, capacity)
         how = _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch)
-        if (folder / SWEEP_FILE).exists():
-            return _go_on(agreed(folder, plan.sweep, ask), plan, folder, how)
-        start_folder(plan, folder)
-        return _run(load_state(folder, plan), folder, how)
+        with driving(folder):
+            if (folder / SWEEP_FILE).exists():
+                return _go_on(agreed(folder, plan.sweep, ask), plan, folder, how)
+            start_folder(plan, folder)
+            return _run(load_state(folder, plan), folder, how)
 
 
 def resume_sweep(
@@ -121,11 +123,11 @@ def resume_sweep(
     other keywords are those of `run_sweep`.
     """
     folder = Path(folder)
-    state = load_state(folder, existing_plan(folder))
     plan = existing_plan(folder, Overrides(replicates=replicates, samples=samples, time_budget=time_budget))
-    refuse(refusals(state, plan.sweep), folder)
     tracker = make_tracker(folder, tracking_uri, register)
-    with place(address, folder.parent, debug) as capacity:
+    with place(address, folder.parent, debug) as capacity, driving(folder):
+        state = load_state(folder, existing_plan(folder))
+        refuse(refusals(state, plan.sweep), folder)
         grant(plan.sweep.resources, capacity)
         return _go_on(state, plan, folder, _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch))
 

@@ -15,8 +15,10 @@ from sweeps import SPACE, write_space
 from gramtune import load_sweep, resume_sweep, run_sweep
 from gramtune.backends.mlflow_store import EXPERIMENT, default_uri
 from gramtune.sweep.conductor import Conductor, NothingNew
+from gramtune.sweep.faults import SpecError
 from gramtune.sweep.journal import load_state
 from gramtune.sweep.load import Overrides
+from gramtune.sweep.lock import driving
 from gramtune.sweep.plan import make_plan
 
 RATES = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "optimizer.learning_rate: {grid: [1e-3, 1e30, 2e-3]}")
@@ -164,6 +166,12 @@ def test_another_sweep_of_that_name_is_refused_and_the_keys_are_named(finished, 
         once(tmp_path, space=SPACE.replace("Does K matter?", "Another question, the same sweep."))
     assert (finished / "results.csv").read_bytes() == table
     assert "batch_size: 16" in (finished / "sweep.yaml").read_text()
+
+
+def test_a_sweep_has_one_driver(finished):
+    with driving(finished), pytest.raises(SpecError, match=rf"process {os.getpid()} on .* is running this sweep"):
+        resume_sweep(finished, debug=True)
+    assert resume_sweep(finished, debug=True).complete  # the lock went with its holder
 
 
 def test_changed_code_packages_and_data_are_said_on_resume(finished):

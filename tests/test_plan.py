@@ -17,8 +17,8 @@ TWO_CORES = Capacity((Node(2),))
 
 
 def plan(folder, space=SPACE, base=BASE, **overrides):
-    path = write_space(folder, space, base)
-    return make_plan(load_sweep(path, Overrides(**overrides)), folder / "data", path)
+    path, options = write_space(folder, space, base), Overrides(**overrides)
+    return make_plan(load_sweep(path, options), folder / "data", path, options)
 
 
 def measured(folder, passes, *settings):
@@ -53,6 +53,39 @@ def test_misfits_are_found_before_anything_starts(tmp_path):
     assert len(caught.value.faults) == 1
     with pytest.raises(SpecError, match="network dcgan needs square images"):
         plan(tmp_path, set=("data={name: ring}",))
+
+
+POINTS = (
+    BASE.replace("{name: digits}", "{name: ring}")
+    .replace("{name: dcgan, noise_dim: 4, width: 4}", "{name: mlp}")
+    .replace("fid_digits", "modes")
+)
+
+
+@pytest.mark.parametrize(
+    ("base", "settings", "place"),
+    [
+        (POINTS.replace("mlp", "dcgan"), (), "base/tiny.yaml:3"),
+        (POINTS, ("network={name: dcgan}",), "--set network"),
+        (POINTS, ("network.name=dcgan",), "--set network.name"),
+        (BASE.replace("[fid_digits]", "[fid_digits, modes]"), (), "base/tiny.yaml:6"),
+        (BASE.replace("name: digits", "name: cifar10"), (), "base/tiny.yaml:1"),
+    ],
+)
+def test_a_misfit_has_the_place_of_what_does_not_fit(base, settings, place, tmp_path, offline):
+    with pytest.raises(SpecError) as caught:
+        plan(tmp_path, base=base, set=settings)
+    wanted = place if place.startswith("--") else str(tmp_path / place)
+    assert wanted in {fault.where for fault in caught.value.faults}, caught.value
+
+
+def test_a_misfit_of_a_varied_value_has_its_line(tmp_path):
+    space = SPACE.replace("  objective.critic_dim: {grid: [1, 4, 16]}", "  network.name: {grid: [mlp, dcgan]}")
+    with pytest.raises(SpecError) as caught:
+        plan(tmp_path, space, POINTS)
+    (fault,) = caught.value.faults
+    assert fault.where == f"{tmp_path / 'axis.yaml'}:5"
+    assert fault.message.startswith("network dcgan needs square images")
 
 
 def test_missing_data_and_weights_are_one_line_each(tmp_path, offline):

@@ -49,8 +49,8 @@ def _checked(trials: list[Trained], metrics: str | None, samples: int) -> list[T
 
     names = metrics.split(",") if metrics is not None else None
     chosen = [t._replace(config=with_metrics(t.config, names)) if names else t for t in trials]
-    if messages := faults_of([trial.config for trial in chosen], data_root()):
-        raise SpecError([Fault("--metrics", message) for message in messages])
+    if misfits := faults_of([trial.config for trial in chosen], data_root()):
+        raise SpecError([Fault("--metrics", message) for _, message in misfits])
     for warning in dict.fromkeys(w for trial in chosen for w in sample_warnings(trial.config, samples)):
         typer.echo(f"warning: {warning}", err=True)
     return chosen

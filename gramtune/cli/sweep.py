@@ -50,8 +50,8 @@ def sweep(
     from gramtune.sweep.plan import make_plan
     from gramtune.sweep.warmup import estimate
 
-    loaded = load_sweep(space, Overrides(base, name, replicates, samples, time_budget, tuple(settings or ())))
-    plan = make_plan(loaded, data_root(), space)
+    overrides = Overrides(base, name, replicates, samples, time_budget, tuple(settings or ()))
+    plan = make_plan(load_sweep(space, overrides), data_root(), space, overrides)
     if dry_run:
         with place(address, runs) as capacity:
             guess = estimate(plan, capacity, data_root())

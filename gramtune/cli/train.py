@@ -26,14 +26,15 @@ def train(
     from gramtune.paths import data_root
     from gramtune.sweep.capacity import claimed, grant, here
     from gramtune.sweep.faults import Fault, SpecError
-    from gramtune.sweep.load import load_config
-    from gramtune.sweep.plan import config_faults
+    from gramtune.sweep.load import config_places, load_config
+    from gramtune.sweep.plan import faults_of
     from gramtune.sweep.spec import Resources
     from gramtune.sweep.trained import CONFIG_FILE
     from gramtune.sweep.trial import TrialRun
 
-    trial = load_config(config, (*(settings or ()), f"training.replicates={replicates}"))
-    faults = [Fault(str(config), message) for message in config_faults(trial, data_root())]
+    given = (*(settings or ()), f"training.replicates={replicates}")
+    trial, where = load_config(config, given), config_places(config, given)
+    faults = [Fault(where(part), message) for part, message in faults_of([trial], data_root())]
     share = grant(Resources(cpu=threads, gpu=int(gpu)), here())
     folder = runs / (name or f"train-{config.stem}")
     described = folder / CONFIG_FILE

@@ -22,7 +22,8 @@ def validate(
     from gramtune.sweep.load import Overrides, load_sweep
     from gramtune.sweep.plan import make_plan
 
-    plan = make_plan(load_sweep(space, Overrides(base=base, set=tuple(settings or ()))), data_root(), space)
+    overrides = Overrides(base=base, set=tuple(settings or ()))
+    plan = make_plan(load_sweep(space, overrides), data_root(), space, overrides)
     for warning in plan.warnings:
         typer.echo(f"warning: {warning}", err=True)
     sweep = plan.sweep

@@ -43,6 +43,7 @@ def write_figures(state: SweepState, folder: Path) -> list[Path]:
     figures |= {_legal(name): figure for name, figure in sample_figures(state, folder).items()}
     written = []
     for name, figure in figures.items():
+        _lay_out(figure)
         for suffix in _METADATA:
             path = target / f"{name}.{suffix}"
             write_atomically(path, _writer(figure, suffix))
@@ -69,6 +70,13 @@ def file_names(keys: Iterable[str]) -> dict[str, str]:
 def _legal(name: str) -> str:
     """A file name that looks like `name`."""
     return re.sub(r"[^A-Za-z0-9.,=_+-]", "_", name).lstrip(".") or "_"
+
+
+def _lay_out(figure: Figure) -> None:
+    """Places everything for good: each format would solve the same constraints again, half of the time it takes."""
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
 
 
 def _writer(figure: Figure, suffix: str) -> Callable[[Path], None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,6 +15,9 @@ from gramtune.sweep.nearest_images import NearestImages, Neighbours
 from gramtune.sweep.state import TrialRecord
 
 _PANEL = 0.62
+"""Inches of an image and the gap after it."""
+_GAP = 8
+"""The gap is this part of an image's width."""
 
 
 def nearest_figure(record: TrialRecord, found: NearestImages, sweep: str) -> Figure:
@@ -23,23 +28,28 @@ def nearest_figure(record: TrialRecord, found: NearestImages, sweep: str) -> Fig
     """
     n, k = len(found.samples), found.train.images.shape[1]
     figure = style.sheet(n * _PANEL + 0.9, (1 + 2 * k) * (_PANEL + 0.15) + 0.9)
-    panels = figure.subplots(1 + 2 * k, n, squeeze=False)
-    for column in range(n):
-        _show(panels[0, column], found.samples[column], "", "sample")
-        for first, side, label in ((1, found.train, "training"), (1 + k, found.held_out, "held-out")):
-            for rank in range(k):
-                text = f"{side.distances[column, rank]:.1f}"
-                _show(panels[first + rank, column], side.images[column, rank], text, label)
-    for row, label in enumerate(["sample", *["training"] * k, *["held-out"] * k]):
-        panels[row, 0].set_ylabel(label, fontsize=style.SMALL - 1)
+    rows = iter(figure.subplots(1 + 2 * k, 1, squeeze=False)[:, 0])
+    _show(next(rows), found.samples, [""] * n, "sample")
+    for side, label in ((found.train, "training"), (found.held_out, "held-out")):
+        for rank in range(k):
+            _show(next(rows), side.images[:, rank], [f"{d:.1f}" for d in side.distances[:, rank]], label)
     style.title(figure, *_title(record, found, sweep))
     return figure
 
 
-def _show(axes: Axes, image: NDArray[np.uint8], text: str, gid: str) -> None:
-    style.picture(axes, image)
-    axes.set_gid(gid)
-    axes.set_xlabel(text, fontsize=style.SMALL - 1, labelpad=1)
+def _show(axes: Axes, images: NDArray[np.uint8], texts: Sequence[str], label: str) -> None:
+    """A row of images side by side, with a text below each; one picture, since axes are slow to draw."""
+    height, width = images.shape[1:3]
+    gap = max(1, width // _GAP)
+    strip = np.full((height, len(images) * (width + gap) - gap, *images.shape[3:]), 255, np.uint8)
+    starts = [i * (width + gap) for i in range(len(images))]
+    for start, image in zip(starts, images, strict=True):
+        strip[:, start : start + width] = image
+    style.picture(axes, strip)
+    axes.set_gid(label)
+    axes.set_ylabel(label, fontsize=style.SMALL - 1)
+    axes.set_xticks([start + (width - 1) / 2 for start in starts], texts, fontsize=style.SMALL - 1)
+    axes.tick_params(length=0, pad=1)
 
 
 def _title(record: TrialRecord, found: NearestImages, sweep: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from gramtune.sweep.faults import Fault, Path, SpecError, clipped, dotted, model_faults
 from gramtune.sweep.mutable import population_faults
-from gramtune.sweep.probe import Origins, config_errors, space_faults
+from gramtune.sweep.probe import Origins, config_errors, legal_domains, space_faults
 from gramtune.sweep.space import assigned
 from gramtune.sweep.spec import Sweep, named
 from gramtune.sweep.yaml_source import Document, parse_value, read_yaml
@@ -41,9 +42,7 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
     document = read_yaml(FilePath(file))
     faults = _shape_faults(document)
     raw = dict(document.data)
-    if overrides.base:
-        raw["base"] = str(_base_file(overrides.base, FilePath(file).parent))
-    faults += _load_base(document, raw, overrides, changed=bool(overrides.base))
+    faults += _load_base(document, raw, overrides)
     if faults:
         raise SpecError(faults)
     if overrides.replicates is not None:
@@ -65,6 +64,31 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
     return sweep
 
 
+def places(file: FilePath, overrides: Overrides = NO_OVERRIDES) -> Callable[[Path], str]:
+    """Tells where a part of a trial's configuration was given: file and line, or option.
+
+    Reads the files again: only a fault needs it. Where they cannot be read (a sweep made in Python), `file` itself.
+    """
+    try:
+        document = read_yaml(file)
+        source = _base_document(document, dict(document.data), overrides)
+    except SpecError:
+        source = None
+    if source is None:
+        return lambda path: str(file)
+    varied: dict[str, str] = {}
+    for key, domain in legal_domains(document.data.get("space")).items():
+        for path in {path: None for case in (domain.cases or {}).values() for path in case} or {key: None}:
+            varied[path] = document.where(("space", key))
+    settings = {key: _option(key) for key in _settings(overrides.set)[0]}
+    return Origins(source, {**settings, **varied}).where
+
+
+def config_places(file: FilePath, settings: tuple[str, ...]) -> Callable[[Path], str]:
+    """`places` of the trial configuration of a base file alone."""
+    return Origins(read_yaml(file), {key: _option(key) for key in _settings(settings)[0]}).where
+
+
 def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialConfig:
     """The trial configuration of a base file with `--set` applied. Raises SpecError with all faults at once."""
     document = read_yaml(FilePath(file))
@@ -83,19 +107,14 @@ def _shape_faults(document: Document) -> list[Fault]:
     return []
 
 
-def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides, *, changed: bool) -> list[Fault]:
+def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) -> list[Fault]:
     """Puts the base inline into `raw`, with overrides, and returns every fault of base and space together."""
     values, faults = _settings(overrides.set)
-    base = raw.get("base")
-    if isinstance(base, dict):
-        source = Document(document.file, base, {p[1:]: n for p, n in document.lines.items() if p[:1] == ("base",)})
-    elif isinstance(base, str):
-        file = FilePath(base) if changed else FilePath(document.file).parent / base
-        try:
-            source = read_yaml(file, "--base" if changed else document.where(("base",)))
-        except SpecError as error:
-            return faults + error.faults
-    else:
+    try:
+        source = _base_document(document, raw, overrides)
+    except SpecError as error:
+        return faults + error.faults
+    if source is None:
         return faults
     if "metric" in values:  # --set metric=… asks for that one alone
         raw.pop("metric", None)
@@ -118,6 +137,19 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides, *,
     if len(metrics) < 2:
         raw.pop("metric", None)
     return faults + space_faults(document, raw, Origins(source, origins))
+
+
+def _base_document(document: Document, raw: Mapping[str, Any], overrides: Overrides) -> Document | None:
+    """The base, inline or from its file; None where `base` is neither, a fault already. Raises SpecError."""
+    folder = FilePath(document.file).parent
+    if overrides.base:
+        return read_yaml(_base_file(overrides.base, folder), "--base")
+    base = raw.get("base")
+    if isinstance(base, str):
+        return read_yaml(folder / base, document.where(("base",)))
+    if isinstance(base, dict):
+        return Document(document.file, base, {p[1:]: n for p, n in document.lines.items() if p[:1] == ("base",)})
+    return None
 
 
 def _entries(value: Any) -> list[Any]:

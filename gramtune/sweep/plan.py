@@ -9,18 +9,26 @@ import random
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
-from gramtune.sweep.faults import Fault, SpecError
+from gramtune.sweep.faults import Fault, Path, SpecError
+from gramtune.sweep.load import NO_OVERRIDES, Overrides, places
 from gramtune.sweep.probe import CORNERS
 from gramtune.sweep.space import Assignment, corner_assignment, grid_assignments
 from gramtune.sweep.spec import Sweep
 from gramtune.training.config import TrialConfig
 from gramtune.training.networks import build_networks
 
-Check = Callable[[], object]
-"""Raises ValueError, whose message is the fault."""
+Check = tuple[Path, Callable[[], object]]
+"""The part of a configuration that is checked, and what raises ValueError, whose message is the fault."""
+
+
+class Misfit(NamedTuple):
+    """What is wrong with a part of a configuration that is legal by itself."""
+
+    part: Path
+    message: str
 
 
 class PlannedTrial(NamedTuple):
@@ -66,14 +74,15 @@ class Plan(NamedTuple):
         return len(self.trials) if self.sweep.search.name == "grid" else self.sweep.search.samples
 
 
-def make_plan(sweep: Sweep, root: Path, source: Path) -> Plan:
-    """The trials of a sweep, checked; `source` is the file to name in a fault.
+def make_plan(sweep: Sweep, root: FilePath, source: FilePath, overrides: Overrides = NO_OVERRIDES) -> Plan:
+    """The trials of a sweep, checked; `source` and `overrides` are what it was loaded from, to tell places in faults.
 
     Raises SpecError if networks, data or feature weights do not fit or are missing.
     """
     sample = sampled(sweep, CORNERS)
-    if messages := faults_of([trial.config for trial in sample], root):
-        raise SpecError([Fault(str(source), message) for message in messages])
+    if misfits := faults_of([trial.config for trial in sample], root):
+        where = places(source, overrides)
+        raise SpecError([Fault(where(part), message) for part, message in misfits])
     warnings = tuple(dict.fromkeys(warning for trial in sample for warning in sample_warnings(trial.config)))
     return recorded_plan(sweep)._replace(warnings=warnings)
 
@@ -119,29 +128,25 @@ def trial_name(assignment: Assignment) -> str:
     return f"{legal[:90]}-{digest[:8]}"
 
 
-def config_faults(config: TrialConfig, root: Path) -> list[str]:
-    """`faults_of` one configuration."""
-    return faults_of([config], root)
-
-
-def faults_of(configs: Sequence[TrialConfig], root: Path) -> list[str]:
+def faults_of(configs: Sequence[TrialConfig], root: FilePath) -> list[Misfit]:
     """What the models cannot see: networks and extractors against shapes, metrics against data, files on disk.
 
     Files are read once, however many configurations need them: a checksum of CIFAR-10 takes a second.
     """
     data = {config.data.model_dump_json(): config.data for config in configs}
-    extractors = {name: extractor for config in configs for name, extractor in config.extractors.items()}
-    files: list[Check] = [partial(dataset.check, root) for dataset in data.values()]
-    files += [partial(extractor.check, root) for extractor in extractors.values()]
+    extractors = {metric.extractor: (i, config) for config in configs for i, metric in enumerate(config.metrics)}
+    files: list[Check] = [(("data",), partial(dataset.check, root)) for dataset in data.values()]
+    files += [(("metrics", i), partial(c.extractors[name].check, root)) for name, (i, c) in extractors.items()]
     return _refusals([*(check for config in configs for check in _shape_checks(config)), *files])
 
 
 def _shape_checks(config: TrialConfig) -> list[Check]:
     shape = config.data.shape
+    metrics = [(("metrics", i), metric) for i, metric in enumerate(config.metrics)]
     return [
-        partial(_try_networks, config),
-        *(partial(extractor.dim, shape) for extractor in config.extractors.values()),
-        *(partial(metric.check, config.data) for metric in config.metrics),
+        (("network",), partial(_try_networks, config)),
+        *((part, partial(config.extractors[metric.extractor].dim, shape)) for part, metric in metrics),
+        *((part, partial(metric.check, config.data)) for part, metric in metrics),
     ]
 
 
@@ -154,14 +159,14 @@ def _try_networks(config: TrialConfig) -> None:
         raise ValueError(f"network {config.network.name} {rule}: {str(error).splitlines()[0]}") from error
 
 
-def _refusals(checks: Iterable[Check]) -> list[str]:
-    messages = []
-    for check in checks:
+def _refusals(checks: Iterable[Check]) -> list[Misfit]:
+    misfits = []
+    for part, check in checks:
         try:
             check()
         except ValueError as error:  # Unavailable is one
-            messages.append(str(error))
-    return messages
+            misfits.append(Misfit(part, str(error)))
+    return misfits
 
 
 def sample_warnings(config: TrialConfig, samples: int | None = None) -> list[str]:

@@ -41,7 +41,7 @@ class Origins(NamedTuple):
 def space_faults(document: Document, raw: Mapping[str, Any], origins: Origins) -> list[Fault]:
     """Faults of the base alone, of each value of each varied key put into it, then of combinations."""
     faults = config_errors(raw["base"], origins)
-    space = _legal_domains(raw.get("space"))
+    space = legal_domains(raw.get("space"))
     broken: set[str] = set()
     for key in space:
         if conditions := _condition_faults(document, key, space, raw["base"]):
@@ -104,7 +104,7 @@ def _paths(key: str, assignment: Assignment, space: Mapping[str, Domain]) -> Ite
     return cases[assignment[key]] if cases else (key,)
 
 
-def _legal_domains(space: Any) -> dict[str, Domain]:
+def legal_domains(space: Any) -> dict[str, Domain]:
     """The domains that are legal by themselves; the others are faults already."""
     domains: dict[str, Domain] = {}
     for key, value in space.items() if isinstance(space, dict) else ():
