@@ -41,11 +41,11 @@ class Sweep:
     def run(self):
         return self.folder / "runs" / "axis"
 
-    def start(self):
+    def start(self, *options):
         what = ["resume", "runs/axis"] if (self.run / "sweep.yaml").exists() else ["sweep", "axis.yaml"]
         name, _, value = self.mark.partition("=")
         self.process = subprocess.Popen(
-            [*COMMAND, *what, *self.together],
+            [*COMMAND, *what, *self.together, *options],
             cwd=self.folder,
             env={**os.environ, name: value},
             stdout=subprocess.PIPE,
@@ -136,6 +136,28 @@ def test_ten_random_kills_leave_the_table_of_an_undisturbed_sweep(space, moments
         pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
     if space == SEARCHED:
         assert {"PRUNED", "COMPLETED"} <= set(pd.read_parquet(sweep.run / "trials.parquet")["status"])
+
+
+@pytest.mark.slow
+def test_kills_while_replicates_are_added_to_a_finished_sweep(tmp_path):
+    write_space(tmp_path, GRID, LONG)
+    for command in (["sweep", "axis.yaml"], ["resume", "undisturbed/axis", "--replicates", "4"]):
+        runs = ["--runs", "undisturbed"] if command[0] == "sweep" else []
+        subprocess.run([*COMMAND, *command, "--debug", *runs], cwd=tmp_path, check=True, capture_output=True)
+    sweep, rng = Sweep(tmp_path, ["--max-concurrent", "1"]), random.Random(1)
+    sweep.start()
+    assert sweep.process.wait(600) == 0
+    begun = sweep.lines()
+    for kill in range(3):
+        sweep.start(*([] if kill else ["--replicates", "4"]))
+        kill_at(sweep, "any", rng)
+    assert begun < sweep.lines()
+    sweep.start()
+    output, _ = sweep.process.communicate(timeout=1200)
+    assert sweep.process.returncode == 0, output
+    for name, columns in (("results", None), ("trials", TOLD)):
+        ours, theirs = (read(tmp_path / runs, name, columns, ["1"]) for runs in ("runs", "undisturbed"))
+        pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
 
 
 def read(runs, name, columns, together):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,12 +18,14 @@ from safetensors.torch import load_file
 from sweeps import BASE, write_space
 from typer.testing import CliRunner
 
-from gramtune.api import run_sweep
+from gramtune.api import resume_sweep, run_sweep
 from gramtune.cli.main import app
+from gramtune.paths import data_root
 from gramtune.sweep.evaluation import lines, store
 from gramtune.sweep.faults import SpecError
 from gramtune.sweep.folder import recorded_state
 from gramtune.sweep.load import load_sweep
+from gramtune.sweep.nearest_images import nearest_images
 from gramtune.sweep.trained import of_sweep
 from gramtune.sweep.trial import checkpoints
 
@@ -229,3 +232,26 @@ def test_few_samples_are_said(finished: Path) -> None:
     result = invoke("evaluate", finished, "--trial", "critic_dim=4", "--samples", 50)
     assert "warning: fid_digits: 50 generated samples for 64 features" in result.stderr
     assert BASE.count("eval_samples: 100") == 1, "which is not the sweep's own number"
+
+
+# replicates that were added later
+
+
+def test_added_replicates_are_sampled_evaluated_and_compared_like_the_first(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "axis", ignore=shutil.ignore_patterns("evaluations.csv")))
+    state = resume_sweep(folder, replicates=4, debug=True, say=lambda _: None).state
+    result = invoke("evaluate", folder, "--trial", "critic_dim=4", "--samples", 100)
+    assert result.exit_code == 0, result.output
+    rows = pd.read_csv(folder / "evaluations.csv").set_index("replicate")
+    recorded = state.records["critic_dim=4"].last.metrics["fid_digits"]
+    assert list(rows["value"]) == pytest.approx(recorded, rel=1e-4)
+    assert list(rows["seed"]) == [0, 1, 2, 3]
+    out = tmp_path / "tensor.safetensors"
+    result = invoke("sample", folder, "--trial", "critic_dim=4", "--replicate", 3, "-n", 9, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "replicate 3, step 6" in result.output
+    assert "legal: 0, 1, 2, 3" in refused("sample", folder, "--replicate", 4, "--out", out)[0]
+    record = state.records["critic_dim=4"]
+    record.add(record.parts[2][6]._replace(metrics={"fid_digits": [9.0, 1.0]}))  # the last added one is the best
+    found = nearest_images(record, folder, data_root(), n=4, k=1)
+    assert (found.replicate, found.step) == (3, 6)

@@ -34,12 +34,12 @@ def sample(
         reason = generators.diverged.get(replicate, "no such replicate")
         legal = f"legal: {', '.join(map(str, generators.networks)) or 'none'}"
         raise SpecError([Fault("--replicate", f"{replicate} of {chosen.name}: {reason}; {legal}")])
-    generator = generators.networks[replicate]
+    generator, step = generators.networks[replicate], generators.steps[replicate]
     device = claim(grant(Resources(), here()))
     samples = draw(chosen.config, generator, n, seed, "sample", device)
-    about = {"trial": chosen.name, "replicate": replicate, "step": generators.step, "seed": seed}
+    about = {"trial": chosen.name, "replicate": replicate, "step": step, "seed": seed}
     try:
         write_samples(samples, out, {key: str(value) for key, value in about.items()})
     except OSError as error:
         raise SpecError([Fault("--out", f"{out} cannot be written: {error.strerror or error}")]) from None
-    typer.echo(f"{n} samples of {chosen.name}, replicate {replicate}, step {generators.step}: {out}")
+    typer.echo(f"{n} samples of {chosen.name}, replicate {replicate}, step {step}: {out}")

@@ -69,7 +69,7 @@ def evaluate(trial: Trained, root: Path, device: torch.device, samples: int, noi
             except ValueError as error:
                 raise SpecError([Fault("--samples", str(error))]) from None
             for metric, value in scores.items():
-                yield Row(trial.name, replicate, seed, generators.step, noise, metric, samples, value)
+                yield Row(trial.name, replicate, seed, generators.steps[replicate], noise, metric, samples, value)
 
 
 def store(rows: Iterable[Row], folder: Path) -> Path:

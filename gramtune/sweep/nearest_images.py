@@ -12,7 +12,7 @@ from torch import Tensor
 from gramtune.components import Unavailable
 from gramtune.sweep.state import TrialRecord
 from gramtune.sweep.trained import best_replicate
-from gramtune.sweep.trial import checkpoints, trial_folder
+from gramtune.sweep.trial import checkpoints, part_folders
 from gramtune.training.resemblance import Nearest, resemblance
 from gramtune.training.trainer import CheckpointError
 
@@ -45,9 +45,12 @@ def nearest_images(record: TrialRecord, folder: Path, root: Path, n: int = 10, k
     if len(config.data.shape) != 3:
         return None
     replicate = best_replicate(record) or 0
-    for checkpoint in checkpoints(trial_folder(folder, record.trial.name)):
+    folders = part_folders(folder, record)
+    first = max(first for first in folders if first <= replicate)
+    part = record.trial.since(first).config
+    for checkpoint in checkpoints(folders[first]):
         try:
-            found = resemblance(config, checkpoint, root, replicate, n, k)
+            found = resemblance(part, checkpoint, root, replicate - first, n, k)
         except (CheckpointError, Unavailable):
             continue
         step = int(checkpoint.stem.rsplit("-", 1)[-1])

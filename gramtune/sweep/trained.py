@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +11,7 @@ from pydantic import ValidationError
 
 from gramtune.sweep.faults import Fault, SpecError, did_you_mean
 from gramtune.sweep.state import SweepState, TrialRecord
-from gramtune.sweep.trial import checkpoints, trial_folder
+from gramtune.sweep.trial import checkpoints, part_folders
 from gramtune.training.config import TrialConfig
 from gramtune.training.generator import Generators, load_generators
 from gramtune.training.trainer import CheckpointError
@@ -20,11 +22,16 @@ BEST, ALL = "best", "all"
 
 
 class Trained(NamedTuple):
-    """A trial and the folder of its checkpoints."""
+    """A trial and the folders of its checkpoints, by the first replicate in them."""
 
     name: str
     config: TrialConfig
-    folder: Path
+    folders: Mapping[int, Path]
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is any checkpoint."""
+        return any(checkpoints(folder) for folder in self.folders.values())
 
 
 def best_replicate(record: TrialRecord) -> int | None:
@@ -42,8 +49,9 @@ def of_sweep(state: SweepState, folder: Path, wanted: str) -> list[Trained]:
     if unknown := [name for name in names if name not in state.records]:
         rule = f"{unknown[0]!r} is no trial of {state.plan.sweep.name}"
         raise SpecError([Fault("--trial", rule + did_you_mean(unknown[0], [BEST, *state.records]))])
-    found = [Trained(name, state.records[name].trial.config, trial_folder(folder, name)) for name in names]
-    if not (usable := [trial for trial in found if checkpoints(trial.folder)]):
+    records = [state.records[name] for name in names]
+    found = [Trained(record.trial.name, record.trial.config, part_folders(folder, record)) for record in records]
+    if not (usable := [trial for trial in found if trial.usable]):
         status = f" ({state.records[names[0]].status})" if len(names) == 1 else ""
         raise SpecError([Fault("--trial", f"{wanted}: no checkpoint under {folder / 'trials'} yet{status}")])
     return usable
@@ -59,18 +67,29 @@ def of_train(folder: Path) -> list[Trained]:
         raise SpecError([Fault(str(file), f"is no configuration of this version of gramtune ({reason})")]) from None
     if not checkpoints(folder):
         raise SpecError([Fault(str(folder), "no checkpoint there yet")])
-    return [Trained(folder.name, config, folder)]
+    return [Trained(folder.name, config, {0: folder})]
 
 
 def load(trial: Trained) -> Generators:
-    """The networks in the newest readable checkpoint. Raises SpecError if there is none."""
+    """The networks in the newest readable checkpoint of each folder. Raises SpecError if one has none that is."""
+    loaded = [found for first, folder in trial.folders.items() if (found := _newest(trial, first, folder))]
+    if not loaded:
+        gone = ", ".join(map(str, trial.folders.values()))
+        raise SpecError([Fault(trial.name, f"no checkpoint in {gone} any more")])
+    networks, steps, diverged = (dict(ChainMap(*parts)) for parts in zip(*reversed(loaded), strict=True))
+    return Generators(networks, steps, diverged)
+
+
+def _newest(trial: Trained, first: int, folder: Path) -> Generators | None:
     faults = []
-    for path in checkpoints(trial.folder):
+    for path in checkpoints(folder):
         try:
-            return load_generators(trial.config, path)
+            return load_generators(trial.config, path, first)
         except CheckpointError as error:  # damaged, or a running trial has just replaced it
             faults.append(Fault(trial.name, str(error)))
-    raise SpecError(faults or [Fault(trial.name, f"no checkpoint in {trial.folder} any more")])
+    if faults:
+        raise SpecError(faults)
+    return None
 
 
 def _best(state: SweepState) -> str:

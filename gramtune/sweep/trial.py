@@ -39,10 +39,16 @@ def run_folder(sweep_folder: Path, trial: PlannedTrial) -> Path:
 
 def newest_checkpoint(sweep_folder: Path, record: TrialRecord, replicate: int) -> tuple[Path | None, int]:
     """The newest checkpoint that holds a replicate, None if it is gone, and the place of the replicate in it."""
-    first = max((first for first in record.parts if first <= replicate), default=0)
-    count = max((report.replicates for report in record.parts.get(first, {}).values()), default=0)
-    folder = _part_folder(trial_folder(sweep_folder, record.trial.name), first, count)
-    return next(iter(checkpoints(folder)), None), replicate - first
+    folders = part_folders(sweep_folder, record)
+    first = max(first for first in folders if first <= replicate)
+    return next(iter(checkpoints(folders[first])), None), replicate - first
+
+
+def part_folders(sweep_folder: Path, record: TrialRecord) -> dict[int, Path]:
+    """The folders of a trial's checkpoints by the first replicate in them: replicates added later have their own."""
+    folder = trial_folder(sweep_folder, record.trial.name)
+    counts = {first: max(report.replicates for report in part.values()) for first, part in record.parts.items()}
+    return {0: folder} | {first: _part_folder(folder, first, count) for first, count in sorted(counts.items())}
 
 
 def _part_folder(folder: Path, first: int, count: int) -> Path:

@@ -20,20 +20,21 @@ _CHUNK = 512
 class Generators(NamedTuple):
     """The generators in a checkpoint, by replicate: on the CPU, in eval mode, [B, noise_dim] → [B, *shape]."""
 
-    step: int
     networks: dict[int, nn.Module]
+    steps: dict[int, int]
+    """Training steps of each."""
     diverged: dict[int, str]
     """Why the others, which are not among `networks`, have diverged."""
 
 
-def load_generators(config: TrialConfig, path: Path) -> Generators:
-    """All of them. Raises CheckpointError if the file is damaged or of another configuration."""
+def load_generators(config: TrialConfig, path: Path, first: int = 0) -> Generators:
+    """All of them, numbered from `first` on. Raises CheckpointError if the file is damaged or of other networks."""
     with reading_checkpoint(path):
         trainer = torch.load(path, map_location="cpu", weights_only=True)["trainer"]
-        states: list[dict[str, Any]] = trainer["replicates"]
-        live = {i: _generator(config, state) for i, state in enumerate(states) if state["diverged"] is None}
-        diverged = {i: state["diverged"] for i, state in enumerate(states) if i not in live}
-        return Generators(trainer["step"], live, diverged)
+        states: dict[int, dict[str, Any]] = dict(enumerate(trainer["replicates"], start=first))
+        live = {i: _generator(config, state) for i, state in states.items() if state["diverged"] is None}
+        diverged = {i: state["diverged"] for i, state in states.items() if i not in live}
+        return Generators(live, dict.fromkeys(live, trainer["step"]), diverged)
 
 
 def load_generator(config: TrialConfig, path: Path, replicate: int) -> nn.Module:
