@@ -1,0 +1,79 @@
+"""Work, not time: operator calls of a step, waits for the device, disk accesses of a result. Time varies, these do not.
+
+The ceilings are what the step takes now, with the pinned torch. A change that needs more has a reason, and raises them.
+"""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from states import begin, report, sweep_state
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gramtune.sweep.conductor import Conductor, NothingNew
+from gramtune.sweep.load import load_config
+from gramtune.training.trainer import Trainer
+
+BASES = Path(__file__).parents[1] / "search_spaces" / "base"
+OTHERS = {
+    "gram": (),
+    "gan": ("objective={name: gan}",),
+    "mmd_net": ("objective={name: mmd_net, bandwidths: [1]}",),
+    "mmd_gan": ("objective={name: mmd_gan, critic_dim: 10, boosted_steps: 0}",),
+}
+CEILINGS = {  # base, objective: calls per step at R = 1, at R = 3
+    ("ring", "gram"): (404, 408),
+    ("ring", "gan"): (258, 266),
+    ("ring", "mmd_net"): (204, 208),
+    ("ring", "mmd_gan"): (2599, 2659),
+    ("digits", "gram"): (405, 557),
+    ("digits", "gan"): (212, 404),
+    ("digits", "mmd_net"): (203, 261),
+    ("digits", "mmd_gan"): (2379, 3659),
+}
+
+
+class Calls(TorchDispatchMode):
+    """Counts the operators that torch is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.of = Counter()
+
+    def __torch_dispatch__(self, operator, types, arguments=(), keywords=None):
+        self.of[operator.overloadpacket._qualified_op_name] += 1
+        return operator(*arguments, **(keywords or {}))
+
+
+def calls(trainer, steps):
+    with Calls() as counted:
+        trainer.advance(steps)
+    return counted.of
+
+
+@pytest.mark.parametrize(("base", "objective"), CEILINGS)
+def test_operator_calls_of_a_step(base, objective, tmp_path):
+    for replicates, ceiling in zip((1, 3), CEILINGS[base, objective], strict=True):
+        settings = (f"training.replicates={replicates}", *OTHERS[objective])
+        trainer = Trainer(load_config(BASES / f"{base}.yaml", settings), tmp_path, torch.device("cpu"))
+        trainer.advance(3)  # the first builds what the others use again
+        one, two = calls(trainer, 1), calls(trainer, 2)
+        step = two - one
+        assert 0.9 * ceiling <= step.total() <= ceiling, "lower the ceiling" if step.total() < ceiling else step
+        updates = {"gram": 1, "gan": 2, "mmd_net": 1, "mmd_gan": 6}[objective]  # of critic and generator
+        assert step["aten::_local_scalar_dense"] == updates  # the host waits once per update: has it diverged?
+
+
+def test_a_result_is_one_append_that_reaches_the_disk(tmp_path, monkeypatch):
+    state = sweep_state(tmp_path, replicates=2)
+    conductor = Conductor(state, tmp_path, NothingNew())
+    name = begin(state, objective__critic_dim=4)
+    done, sync, open_ = Counter(), os.fsync, Path.open
+    monkeypatch.setattr(os, "fsync", lambda file: (done.update(["fsync"]), sync(file)))
+    monkeypatch.setattr(Path, "open", lambda path, *rest, **more: (done.update([path]), open_(path, *rest, **more))[1])
+    for step in range(20):
+        each = report(step, [1.0, 2.0])
+        conductor.reported(name, {**each._asdict(), "status": each.status.value})
+    assert done == {"fsync": 20, tmp_path / "journal.jsonl": 20}
