@@ -231,10 +231,9 @@ def one_line(error: Unavailable, *parts: str) -> None:
 # MNIST
 
 
-@pytest.fixture
-def mnist_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Five training and three test images as the official idx archives, their checksums told to torchvision."""
-    folder = tmp_path / mnist.FOLDER
+def mnist_files(root: Path) -> list[tuple[str, str]]:
+    """Writes five training and three test images as the official idx archives; returns names and checksums."""
+    folder = root / mnist.FOLDER
     folder.mkdir(parents=True)
     rng = np.random.RandomState(0)
     resources = []
@@ -244,7 +243,13 @@ def mnist_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for name, content in ((f"{part}-images-idx3-ubyte.gz", images), (f"{part}-labels-idx1-ubyte.gz", labels)):
             (folder / name).write_bytes(gzip.compress(content))
             resources.append((name, hashlib.md5((folder / name).read_bytes()).hexdigest()))
-    monkeypatch.setattr(MNIST, "resources", resources)
+    return resources
+
+
+@pytest.fixture
+def mnist_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The archives, their checksums told to torchvision."""
+    monkeypatch.setattr(MNIST, "resources", mnist_files(tmp_path))
     return tmp_path
 
 
@@ -273,6 +278,21 @@ def test_damaged_mnist_is_found_before_training(damage: str, mnist_root: Path) -
     with pytest.raises(Unavailable, match="mnist") as caught:
         Mnist().check(mnist_root)
     one_line(caught.value, str(folder), mnist.URL)
+
+
+@pytest.mark.usefixtures("offline")
+def test_official_files_that_may_not_be_read_are_one_line(unprivileged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in cifar_files(unprivileged).items():
+        monkeypatch.setattr(CIFAR10, name, value)
+    monkeypatch.setattr(MNIST, "resources", mnist_files(unprivileged))
+    for data, folder in ((Cifar10(), FOLDER), (Mnist(), mnist.FOLDER)):
+        data.check(unprivileged)
+        for file in (unprivileged / folder).iterdir():
+            file.chmod(0)
+        for attempt in (data.check, data.train):
+            with pytest.raises(Unavailable, match=data.name) as caught:
+                attempt(unprivileged)
+            one_line(caught.value, str(unprivileged))
 
 
 # Image folders

@@ -58,6 +58,6 @@ def _read(root: Path, *, train: bool) -> Tensor:
 
     try:
         images = CIFAR10(root, train=train).data  # uint8 [N, 32, 32, 3]
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
         raise Unavailable(f"data set cifar10 under {root / FOLDER}: {error}") from error
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
