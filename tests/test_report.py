@@ -19,6 +19,7 @@ from gramtune.sweep.state import Status, Summary
 
 K = "objective.critic_dim"
 RATE = "  optimizer.learning_rate: {loguniform: [1e-4, 1e-2]}\n"
+T_AT_2 = 12.7062  # Student's t at one degree of freedom, 97.5 %
 NAN = pytest.approx(math.nan, nan_ok=True)
 
 
@@ -53,10 +54,15 @@ def test_the_axis_shows_means_spreads_and_every_replicate(tmp_path):
     (axes,) = figure.axes
     assert lines(figure, "mean") == [([1, 4, 16], [4.0, 1.5, 8.25])]
     assert lines(figure, "replicates") == [([1, 1, 4, 4, 16, 16], [3.0, 5.0, 1.0, 2.0, 8.0, 8.5])]
-    (band,) = axes.collections
-    corners = {tuple(map(float, corner)) for corner in band.get_paths()[0].vertices}
-    for x, mean, std in ((1, 4.0, 2**0.5), (4, 1.5, 0.5**0.5), (16, 8.25, 0.125**0.5)):
-        assert sorted(y for at, y in corners if at == x) == pytest.approx([mean - std, mean + std])
+    for band, scale in zip(axes.collections, (T_AT_2 / 2**0.5, 1), strict=True):
+        assert band.get_gid() == ("std" if scale == 1 else "interval")
+        corners = {tuple(map(float, corner)) for corner in band.get_paths()[0].vertices}
+        for x, mean, std in ((1, 4.0, 2**0.5), (4, 1.5, 0.5**0.5), (16, 8.25, 0.125**0.5)):
+            ends = sorted(y for at, y in corners if at == x)
+            assert ends == pytest.approx([mean - scale * std, mean + scale * std])
+    low, high = axes.get_ylim()
+    assert low < 1.5 - 0.5**0.5
+    assert 8.5 < high < 10, "an interval at n = 2 hides everything else"
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
     assert ticks(figure) == ["1", "4", "16"]
     assert axes.get_ylabel() == "fid_digits (lower is better)"

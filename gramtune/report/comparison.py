@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from statistics import fmean, stdev
 from typing import NamedTuple
 
-from gramtune.sweep.paired import t_quantile
-from gramtune.sweep.state import Status, SweepState, TrialRecord
+from gramtune.sweep.state import Status, SweepState, TrialRecord, summarise
 
 
 class Difference(NamedTuple):
@@ -40,11 +37,10 @@ def paired_difference(a: TrialRecord, b: TrialRecord, metric: str) -> Difference
     """
     left, right = by_seed(a, metric), by_seed(b, metric)
     differences = [left[seed] - right[seed] for seed in left if seed in right]
-    n = len(differences)
-    if n < 2:
+    found = summarise(differences)
+    if found is None or found.margin is None:
         return None
-    mean, half = fmean(differences), t_quantile(n - 1) * stdev(differences) / math.sqrt(n)
-    return Difference(mean, mean - half, mean + half, n)
+    return Difference(found.mean, found.mean - found.margin, found.mean + found.margin, found.n)
 
 
 def by_seed(record: TrialRecord, metric: str) -> dict[int, float]:

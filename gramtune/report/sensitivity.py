@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from gramtune.report import style
 from gramtune.report.series import Axis, Place, axis_of
-from gramtune.sweep.state import Status, Summary, SweepState, TrialRecord
+from gramtune.sweep.state import Status, SweepState, TrialRecord
 
 _MAX_LINES = 8
 """Combinations of the other varied keys that are drawn as lines; more of them are drawn as dots only."""
@@ -30,7 +30,10 @@ class _Line(NamedTuple):
 
 
 def sensitivity_figure(state: SweepState, key: str) -> Figure:
-    """The primary metric at each trial's end against `key`: mean ± std, every replicate a dot, lost trials on top.
+    """The primary metric at each trial's end against `key`: mean, std, interval, replicates as dots, lost ones on top.
+
+    The dark band, or the bar with caps, is ± std over replicates; the light one, or the long bar, Student's 95 %
+    interval of the mean, which at few replicates is wider. The y axis shows all dots and all of the first.
 
     A logarithmic x axis for a range that is sampled so and for listed numbers that span more than a decade, categories
     for anything but numbers. Further varied keys give a line per combination of their listed values (one per method,
@@ -40,7 +43,7 @@ def sensitivity_figure(state: SweepState, key: str) -> Figure:
     """
     axis = axis_of(state, key)
     lines = _lines(axis)
-    figure, axes = style.column_figure(state)
+    figure, axes = style.column_figure(state, "mean ± std (dark), 95 % interval (light)")
     style.label_x(axes, key)
     if axis.log:
         axes.set_xscale("log")
@@ -51,6 +54,8 @@ def sensitivity_figure(state: SweepState, key: str) -> Figure:
     sampled = state.plan.sweep.space[key].values is None
     _frame(axes, axis.places, categorical=not axis.numeric, sampled=sampled)
     style.scale_y(axes, drawn)
+    if axes.get_yscale() == "linear":
+        _frame_y(axes, drawn, [line for line in lines if with_means], state.plan.metric)
     if not drawn:
         style.say_empty(axes)
     entries = _handles(lines, with_means=with_means) if drawn else []
@@ -94,20 +99,32 @@ def _draw_means(axes: Axes, series: _Line, metric: str) -> None:
     summaries = [r.summary(metric) if r.status == Status.COMPLETED else None for _, r in series.records]
     x = [place.x for place, _ in series.records]
     mean = [s.mean if s else math.nan for s in summaries]
-    std = [_std(s) for s in summaries]
+    margin, std = [_or_nan(s and s.margin) for s in summaries], [_or_nan(s and s.std) for s in summaries]
     look: Mapping[str, Any] = {"color": series.colour, "marker": series.marker, "markersize": 3.5, "gid": "mean"}
     if series.connected:
         axes.plot(x, mean, linewidth=1.2, **look)
-        low, high = ([m + sign * s for m, s in zip(mean, std, strict=True)] for sign in (-1, 1))
-        axes.fill_between(x, low, high, color=series.colour, alpha=0.15, linewidth=0, gid="std")
-    else:
-        drawn = axes.errorbar(x, mean, std, linestyle="none", capsize=2, elinewidth=1, **look)
-        for part in (*drawn.lines[1], *drawn.lines[2]):
-            part.set_gid("std")
+        for gid, spread, alpha in (("interval", margin, 0.08), ("std", std, 0.18)):
+            low, high = ([m + sign * s for m, s in zip(mean, spread, strict=True)] for sign in (-1, 1))
+            axes.fill_between(x, low, high, color=series.colour, alpha=alpha, linewidth=0, gid=gid)
+        return
+    axes.plot(x, mean, linestyle="none", **look)
+    for gid, spread, caps, width in (("interval", margin, 0, 0.5), ("std", std, 2, 1)):
+        bars = axes.errorbar(x, mean, spread, fmt="none", ecolor=series.colour, capsize=caps, elinewidth=width)
+        for part in (*bars.lines[1], *bars.lines[2]):
+            part.set_gid(gid)
 
 
-def _std(summary: Summary | None) -> float:
-    return math.nan if summary is None or summary.std is None else summary.std
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _frame_y(axes: Axes, dots: Sequence[float], lines: Sequence[_Line], metric: str) -> None:
+    """Room for dots and standard deviations; an interval may go on beyond the frame."""
+    summaries = [r.summary(metric) for line in lines for _, r in line.records if r.status == Status.COMPLETED]
+    ends = [s.mean + sign * (s.std or 0.0) for s in summaries if s for sign in (-1, 1)]
+    if known := [*dots, *ends]:
+        margin = 0.05 * ((max(known) - min(known)) or abs(known[0]) or 1.0)
+        axes.set_ylim(min(known) - margin, max(known) + margin)
 
 
 def _final_values(record: TrialRecord, metric: str) -> list[float]:

@@ -36,12 +36,12 @@ _ROW = 0.12
 """Inches of a row of the legend."""
 
 
-def column_figure(state: SweepState) -> tuple[Figure, Axes]:
-    """An empty figure of column width, with what stands behind its values as the title."""
+def column_figure(state: SweepState, shown: str = "mean ± std") -> tuple[Figure, Axes]:
+    """An empty figure of column width; its title tells what is shown, and what stands behind the values."""
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(f"{state.plan.sweep.name}: mean ± std\n{basis_text(state)}", fontsize=SMALL, loc="left")
+    axes.set_title(f"{state.plan.sweep.name}: {shown}\n{basis_text(state)}", fontsize=SMALL, loc="left")
     axes.tick_params(which="both", labelsize=SMALL)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", linewidth=0.4, alpha=0.4)

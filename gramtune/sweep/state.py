@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple, TypeVar
 
 from gramtune.sweep import budget
+from gramtune.sweep.paired import t_quantile
 from gramtune.sweep.plan import Plan, PlannedTrial
 from gramtune.sweep.space import Assignment
 
@@ -76,8 +78,13 @@ class Summary(NamedTuple):
     std: float | None
     n: int
 
+    @property
+    def margin(self) -> float | None:
+        """Half of Student's 95 % interval of the mean over all seeds, t·std/√n; None below two values."""
+        return None if self.std is None else t_quantile(self.n - 1) * self.std / math.sqrt(self.n)
 
-def summarise(values: list[float | None]) -> Summary | None:
+
+def summarise(values: Sequence[float | None]) -> Summary | None:
     """Summary over replicates; None if there is no value at all."""
     known = [value for value in values if value is not None]
     return Summary(fmean(known), stdev(known) if len(known) > 1 else None, len(known)) if known else None
