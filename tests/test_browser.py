@@ -106,6 +106,7 @@ class Page:
     def shoot(self, name: str) -> None:
         if folder := os.environ.get("GRAMTUNE_SCREENSHOTS"):
             time.sleep(2)  # transitions
+            Path(folder).mkdir(parents=True, exist_ok=True)
             self.driver.save_screenshot(str(Path(folder) / f"{name}.png"))
 
 

@@ -22,7 +22,8 @@ def captions(state: SweepState) -> dict[str, str]:
     keys = {
         stem: f"{key} of every trial during training, and of what led to the best one."
         if state.plan.sweep.scheduler.name == "pbt"
-        else f"{metric} against {key}: mean ± standard deviation, every replicate a dot. {_LOST} {basis}"
+        else f"{metric} against {key}: mean ± standard deviation over replicates (dark) and Student's 95 % interval of "
+        f"the mean (light); every replicate a dot. {_LOST} {basis}"
         for key, stem in file_names(state.plan.sweep.space).items()
     }
     return {
