@@ -36,7 +36,8 @@ LAYERS = {
     **dict.fromkeys(LEAVES, Allowed({"stats", *FOUNDATION}, NUMERIC)),
     "data": Allowed({"stats", *FOUNDATION}, {"PIL", *NUMERIC}),  # PIL: anyone's image files
     # pydantic: a trial configuration is a component; safetensors: the script that makes the shipped weights.
-    "training": Allowed(TRAINING, {"torch", "safetensors", *PYDANTIC}),
+    # pynvml: the energy of a GPU.
+    "training": Allowed(TRAINING, {"torch", "safetensors", "pynvml", *PYDANTIC}),
     # torch: devices and sample tensors pass through; PIL, safetensors: sample grids and points.
     "sweep": Allowed({"training", *FOUNDATION}, {"yaml", "numpy", "pandas", "torch", "PIL", "safetensors", *PYDANTIC}),
     # PIL, yaml, sqlalchemy: images, configurations and store errors, as MLflow's own interface takes and raises them.

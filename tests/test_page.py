@@ -11,9 +11,11 @@ from test_report_commands import interrupted
 
 from gramtune.api import rewrite
 from gramtune.backends.optuna_importance import importances
+from gramtune.report.cost import cost_of
 from gramtune.report.page import page
 from gramtune.sweep.folder import recorded_state
 from gramtune.sweep.importance import Importances
+from gramtune.sweep.spec import Resources
 from gramtune.sweep.state import Status
 
 K, RATE = "objective.critic_dim", "optimizer.learning_rate"
@@ -175,3 +177,17 @@ def test_a_key_that_some_trials_lack_is_left_out_of_the_importances(tmp_path):
 def test_the_page_needs_nothing_but_a_state(tmp_path):
     html = page(sweep_state(tmp_path), tmp_path, [], Importances(why="nothing has run"))
     assert "Best: none, because no trial has completed." in Parsed(html).text
+
+
+def test_energy_is_that_of_each_trials_share_of_a_gpu(tmp_path):
+    state = sweep_state(tmp_path)
+    assert cost_of(state).joules is None
+    assert cost_of(state).energy.startswith("not measured")
+    quarter = state.plan.sweep.model_copy(update={"resources": Resources(cpu=1, gpu=0.25)})
+    state.plan = state.plan._replace(sweep=quarter)
+    first, second, _ = state.records
+    for step, joules in ((3, 3.6e6), (6, 7.2e6)):
+        state.reported(first, report(step, [1.0, 2.0])._replace(joules=joules))
+    state.reported(second, report(3, [1.0, 2.0])._replace(joules=3.6e6))
+    assert cost_of(state).joules == 0.25 * (7.2e6 + 3.6e6)
+    assert cost_of(state).energy.startswith("0.75 kWh")

@@ -6,9 +6,11 @@ from PIL import Image
 from scipy.spatial.distance import cdist
 
 from gramtune.components import Objective
+from gramtune.sweep import trial
 from gramtune.sweep.point_samples import point_samples, read_points
 from gramtune.sweep.trial import TrialRun, checkpoints, sample_grids
 from gramtune.training.config import TrialConfig
+from gramtune.training.energy import EnergyMeter
 from gramtune.training.trainer import Trainer
 
 
@@ -144,3 +146,25 @@ def test_a_trial_is_also_evaluated_where_it_is_asked_to(ring_config, tmp_path):
     assert reports[-1]["metrics"] == whole[-1]["metrics"]
     cut = run_for(config, tmp_path / "cut", count=2) + run_for(config, tmp_path / "cut")[1:]
     assert numbers(cut) == numbers(reports)
+
+
+def test_energy_adds_up_over_interruptions_as_the_meter_counts_it(config, tmp_path, monkeypatch):
+    """No GPU here: a stand-in counts ten joules per look. Where nobody counts, there is no number."""
+    assert [r["joules"] for r in run_for(config, tmp_path / "cpu")] == [None, None, None]
+
+    class Meter:
+        def __init__(self, device):
+            self.used = 0.0
+
+        @property
+        def joules(self):
+            self.used += 10.0
+            return self.used
+
+    monkeypatch.setattr(trial, "EnergyMeter", Meter)
+    assert [r["joules"] for r in run_for(config, tmp_path / "gpu", count=2)] == [10.0, 20.0]
+    assert [r["joules"] for r in run_for(config, tmp_path / "gpu")] == [20.0, 30.0]
+
+
+def test_a_meter_without_a_gpu_counts_nothing():
+    assert EnergyMeter(torch.device("cpu")).joules is None

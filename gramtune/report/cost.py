@@ -1,11 +1,10 @@
-"""What a sweep has cost: time, training steps, trials."""
+"""What a sweep has cost: time, energy, training steps, trials."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from gramtune.sweep.state import SweepState, TrialRecord
+from gramtune.sweep.state import SweepState, TrialRecord, added
 
 
 class Cost(NamedTuple):
@@ -19,6 +18,15 @@ class Cost(NamedTuple):
     """Training steps of all replicates together."""
     planned: int
     """The same, had every trial that began gone to its end."""
+    joules: float | None
+    """Of the GPUs, each trial by its share of one; None where no GPU tells."""
+
+    @property
+    def energy(self) -> str:
+        """In words."""
+        if self.joules is None:
+            return "not measured: it ran without a GPU that tells"
+        return f"{self.joules / 3.6e6:.3g} kWh of the GPUs, by their own counters; each trial by its share of one"
 
 
 def cost_of(state: SweepState) -> Cost:
@@ -31,7 +39,13 @@ def cost_of(state: SweepState) -> Cost:
         sum(record.last.seconds for record in begun if record.last),
         sum(taken(record) for record in begun),
         sum(record.trial.config.training.steps * record.trial.config.training.replicates for record in begun),
+        added(*(_share(state) * r.last.joules for r in begun if r.last and r.last.joules is not None)),
     )
+
+
+def _share(state: SweepState) -> float:
+    """Of one GPU: a trial computes on one, however many were set aside."""
+    return min(1.0, state.plan.sweep.resources.gpu)
 
 
 def start(record: TrialRecord) -> float:
@@ -43,9 +57,3 @@ def start(record: TrialRecord) -> float:
 def taken(record: TrialRecord) -> int:
     """Training steps of all replicates of a trial."""
     return record.last.step * record.trial.config.training.replicates if record.last else 0
-
-
-def energy_text(versions: Mapping[str, Any]) -> str:
-    """Energy is not measured; why."""
-    gpus = versions.get("gpus") or []
-    return "not measured" if gpus else "not measured: it ran without a GPU that could tell"

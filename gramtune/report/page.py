@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from gramtune.report.captions import caption, captions
-from gramtune.report.cost import cost_of, energy_text
+from gramtune.report.cost import cost_of
 from gramtune.report.embed import Picture, by_stem, data_uri
 from gramtune.report.figures import CURVES, FRONT, PARALLEL, file_names
 from gramtune.report.labels import (
@@ -117,5 +117,4 @@ def _provenance(folder: Path) -> dict[str, Any]:
         "space_file": space.read_text(encoding="utf-8") if space.is_file() else "",
         "versions": [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in told.items()],
         "packages": ", ".join(f"{name} {version}" for name, version in packages.items() if version),
-        "energy": energy_text(versions),
     }

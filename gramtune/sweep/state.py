@@ -58,6 +58,8 @@ class Report(NamedTuple):
     """Why a replicate has diverged."""
     first: int = 0
     """The replicate that these lists begin with: above 0 where replicates are added to a finished trial."""
+    joules: float | None = None
+    """Energy of the trial's GPU up to here, whoever else used it; None where it does not tell."""
 
     @classmethod
     def from_json(cls, line: Mapping[str, Any]) -> Report:
@@ -69,6 +71,12 @@ class Report(NamedTuple):
     def replicates(self) -> int:
         """How many replicates this speaks of."""
         return max(map(len, (self.diverged, *self.metrics.values())), default=0)
+
+
+def added(*amounts: float | None) -> float | None:
+    """The sum of what is known; None if nothing is."""
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if known else None
 
 
 class Summary(NamedTuple):
@@ -118,6 +126,7 @@ def _join(reports: Sequence[Report], replicates: int) -> Report:
         traces=_rows([(report.first, report.traces) for report in reports], replicates),
         diverged=_rows([(report.first, {"": report.diverged}) for report in reports], replicates)[""],
         seconds=sum(report.seconds for report in reports),
+        joules=added(*(report.joules for report in reports)),
         timestamp=max(report.timestamp for report in reports),
         first=0,
     )

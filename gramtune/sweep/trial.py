@@ -17,8 +17,9 @@ from gramtune.pixels import grid
 from gramtune.sweep.plan import PlannedTrial
 from gramtune.sweep.point_samples import write_points
 from gramtune.sweep.sample_files import to_image
-from gramtune.sweep.state import Status, TrialRecord, divergence
+from gramtune.sweep.state import Status, TrialRecord, added, divergence
 from gramtune.training.config import TrialConfig
+from gramtune.training.energy import EnergyMeter
 from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
 
 _KEPT = 2
@@ -87,11 +88,12 @@ class TrialRun:
 
     def __init__(self, config: TrialConfig, folder: Path, root: Path, device: torch.device, first: int = 0) -> None:
         self._config, self._folder, self._first = config, folder, first
-        self._trainer = Trainer(config, root, device)
+        self._trainer, self._meter = Trainer(config, root, device), EnergyMeter(device)
         self.damaged: list[str] = []
         """What is wrong with newer checkpoints than the one that is used."""
         self._restored = self._restore()
         self._fresh = self._restored is None
+        self._earlier: float | None = (self._restored or {}).get("joules")
 
     def step(self) -> dict[str, Any]:
         """The fields of `Report`, ready for JSON; the status is final when the trial is over.
@@ -120,6 +122,7 @@ class TrialRun:
             "traces": {**traces, **self._trainer.monitor()},
             "samples": self._config.training.eval_samples,
             "seconds": self._trainer.seconds,
+            "joules": added(self._earlier, self._meter.joules),
             "timestamp": int(time.time()),
             "status": status.value,
             "reason": reason,
