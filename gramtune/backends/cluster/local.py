@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gramtune.backends.cluster.jobs import JobsTarget
-from gramtune.backends.cluster.shell import RAY, detached, end, is_open, last_line, run
+from gramtune.backends.cluster.shell import RAY, detached, end, free_port, is_open, last_line, run
 from gramtune.backends.cluster.target import ClusterError, Request, Say
 
 _START = 300.0
@@ -38,7 +38,8 @@ class Local(JobsTarget):
             run([*RAY, "get-auth-token", "--generate"], capture=True)
         say(f"starting a Ray head on this machine, dashboard on port {self._dashboard_port}")
         log = Path(tempfile.gettempdir()) / f"gramtune-ray-{os.getuid()}-{self._port}.log"
-        process = detached(self._start(), log)
+        # The jobs' agent listens on one fixed port, and is silently missing where another Ray of this machine has it.
+        process = detached([*self._start(), f"--dashboard-agent-listen-port={free_port()}"], log)
         deadline = time.monotonic() + _START
         while not is_open(self._dashboard_port):
             if process.poll() is not None:
