@@ -1,5 +1,6 @@
 """A sweep on a cluster through Ray's Jobs API, from a client that comes and goes."""
 
+import asyncio
 import os
 import re
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pandas as pd
 import pytest
@@ -16,6 +17,7 @@ from ray_nodes import wait_until
 from sweeps import write_space
 
 from gramtune import load_sweep, run_sweep
+from gramtune.backends.cluster import jobs
 from gramtune.backends.cluster.jobs import _Printer
 from gramtune.backends.cluster.shell import free_port
 from gramtune.sweep.load import Overrides
@@ -67,6 +69,8 @@ def relay(target):
         def cut(self):
             for pair in self.pairs:
                 for one in pair:
+                    with suppress(OSError):
+                        one.shutdown(socket.SHUT_RDWR)  # closing alone would leave the threads that read waiting
                     one.close()
             self.pairs = ()
 
@@ -163,6 +167,19 @@ def test_a_launched_sweep_outlives_its_client_and_is_stopped_and_gone_on_with(lo
     code, output = gramtune("attach", "local.yaml")
     assert code == 1
     assert output.startswith("local.yaml: no Jobs API at http://127.0.0.1:")
+
+
+def test_a_line_that_is_dead_without_a_word_is_left(monkeypatch, capsys):
+    """As when a laptop changes networks: nobody closes the connection. The state is asked for over a new one."""
+
+    class Silent:
+        async def tail_job_logs(self, job):
+            yield "first\n"
+            await asyncio.sleep(3600)
+
+    monkeypatch.setattr(jobs, "_SILENCE", 0.05)
+    asyncio.run(jobs._tail(Silent(), "job", _Printer()))
+    assert capsys.readouterr().out == "first\n"
 
 
 def test_a_log_that_is_sent_again_is_printed_once(capsys):

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from abc import abstractmethod
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from gramtune.sweep.results import write_sweep
 
 _MARK = "gramtune"
 """Metadata of our jobs: the sweep's name."""
+_SILENCE = 30.0
+"""Seconds without a line of the log, after which the job is asked for its state over a new connection."""
 _AGAIN = 5.0
 """Seconds between attempts to connect again."""
 _NOT_YET = "No available agent"
@@ -154,9 +156,12 @@ class _Printer:
 
 
 async def _tail(client: Any, job: str, printer: _Printer) -> None:
+    """Prints the log to its end, or until nothing has come for a while: a dead line may look like a silent job."""
     printer.begin()
-    async for text in client.tail_job_logs(job):
-        printer(text)
+    log = client.tail_job_logs(job)
+    with suppress(StopAsyncIteration, TimeoutError):
+        while True:
+            printer(await asyncio.wait_for(anext(log), _SILENCE))
 
 
 def _details(client: Any, job: str) -> Any:
