@@ -151,7 +151,7 @@ def test_a_launched_sweep_outlives_its_client_and_is_stopped_and_gone_on_with(lo
     assert client.returncode == 0, output
     assert output.count("connection lost") == 1
     assert output.count("connected again") == 1
-    steps = re.findall(r"^(\S+)  step (\d+)/300 ", output, re.M)
+    steps = re.findall(r"^ *[\d:]+  (\S+)  step (\d+)/300 ", output, re.M)
     assert steps
     assert len(steps) == len(set(steps))  # no line twice, though the log was sent again
 
