@@ -13,6 +13,8 @@ from gramtune.sweep.state import SweepState, TrialRecord, summarise
 
 _LEAST = 10
 """Completed trials below which a forest of regression trees has nothing to learn from."""
+_MOST = 200
+"""Completed trials that are looked at, evenly spaced: with 1,000, fANOVA took more than five minutes."""
 _SEEDS = 5
 
 
@@ -26,7 +28,8 @@ def importances(state: SweepState) -> Importances:
     left_out = tuple(key for key in state.plan.sweep.space if key not in keys)
     if why := _why_not(state, keys):
         return Importances(why=why)
-    study = _study(state, keys)
+    records = records[:: -(-len(records) // _MOST)]
+    study = _study(records, state, keys)
     runs = [
         get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed), params=keys)
         for seed in range(_SEEDS)
@@ -50,12 +53,12 @@ def _why_not(state: SweepState, keys: list[str]) -> str:
     return ""
 
 
-def _study(state: SweepState, keys: list[str]) -> optuna.Study:
-    """The completed trials in memory."""
+def _study(records: list[TrialRecord], state: SweepState, keys: list[str]) -> optuna.Study:
+    """These trials in memory."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study()
     distributions = {key: _distribution(state.plan.sweep.space[key]) for key in keys}
-    for record in state.completed:
+    for record in records:
         params = {key: encoded(record.trial.assignment[key]) for key in keys}
         mean = _mean(record, state.plan.metric)
         study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=mean))
