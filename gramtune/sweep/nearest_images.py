@@ -12,7 +12,7 @@ from torch import Tensor
 from gramtune.components import Unavailable
 from gramtune.sweep.state import TrialRecord
 from gramtune.sweep.trained import best_replicate
-from gramtune.sweep.trial import checkpoints, part_folders
+from gramtune.sweep.trial import checkpoints, part_of
 from gramtune.training.resemblance import Nearest, resemblance
 from gramtune.training.trainer import CheckpointError
 
@@ -45,10 +45,9 @@ def nearest_images(record: TrialRecord, folder: Path, root: Path, n: int = 10, k
     if len(config.data.shape) != 3:
         return None
     replicate = best_replicate(record) or 0
-    folders = part_folders(folder, record)
-    first = max(first for first in folders if first <= replicate)
+    first, place = part_of(folder, record, replicate)
     part = record.trial.since(first).config
-    for checkpoint in checkpoints(folders[first]):
+    for checkpoint in checkpoints(place):
         try:
             found = resemblance(part, checkpoint, root, replicate - first, n, k)
         except (CheckpointError, Unavailable):

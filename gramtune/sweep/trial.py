@@ -40,9 +40,15 @@ def run_folder(sweep_folder: Path, trial: PlannedTrial) -> Path:
 
 def newest_checkpoint(sweep_folder: Path, record: TrialRecord, replicate: int) -> tuple[Path | None, int]:
     """The newest checkpoint that holds a replicate, None if it is gone, and the place of the replicate in it."""
+    first, folder = part_of(sweep_folder, record, replicate)
+    return next(iter(checkpoints(folder)), None), replicate - first
+
+
+def part_of(sweep_folder: Path, record: TrialRecord, replicate: int) -> tuple[int, Path]:
+    """The first replicate of those that were trained together with this one, and the folder of their checkpoints."""
     folders = part_folders(sweep_folder, record)
     first = max(first for first in folders if first <= replicate)
-    return next(iter(checkpoints(folders[first])), None), replicate - first
+    return first, folders[first]
 
 
 def part_folders(sweep_folder: Path, record: TrialRecord) -> dict[int, Path]:
