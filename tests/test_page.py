@@ -10,6 +10,7 @@ from sweeps import SPACE
 from test_report_commands import interrupted
 
 from gramtune.api import rewrite
+from gramtune.backends import optuna_importance
 from gramtune.backends.optuna_importance import importances
 from gramtune.report.cost import cost_of
 from gramtune.report.page import page
@@ -151,6 +152,13 @@ def test_importances_find_the_key_that_matters(tmp_path):
     assert all(share.n == found.seeds and share.std is not None for share in found.shares.values())
     assert found.trials == 54
     assert "fANOVA of fid_digits" in found.evaluator
+
+
+def test_importances_of_many_trials_look_at_some_of_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(optuna_importance, "_MOST", 20)
+    found = importances(recorded_state(joint(tmp_path, 60)))
+    assert found.trials == 18  # every third of 54
+    assert next(iter(found.shares)) == K
 
 
 def test_importances_say_why_there_are_none(tmp_path):
