@@ -122,6 +122,7 @@ class Stubborn:
 
     link = "nowhere"
     remedy = "gramtune sync runs/axis"
+    stored = 0
 
     def __init__(self, failures: int) -> None:
         self.failures, self.synced, self.finished = failures, threading.Event(), threading.Event()
@@ -159,8 +160,24 @@ def test_a_store_that_hangs_at_the_end_is_left(runs: Path) -> None:
     tracker.hold.clear()
     thread = TrackerThread(tracker, SweepState(axis_plan(runs)), said.append, every=0.01)
     assert not thread.close(runs, timeout=0.1)
-    assert said == ["tracking: not finished after 0 s; nothing is lost, finish with: gramtune sync runs/axis"]
+    assert said == ["tracking: nothing was stored for 0 s; nothing is lost, finish with: gramtune sync runs/axis"]
     tracker.hold.set()
+
+
+def test_a_store_that_is_slow_but_goes_on_is_waited_for(runs: Path) -> None:
+    """Thousands of trials may be left to store when the last of them has trained."""
+
+    class Slow(Stubborn):
+        def finish(self, state: SweepState, folder: Path) -> None:
+            for self.stored in range(20):
+                time.sleep(0.05)
+            self.finished.set()
+
+    tracker, said = Slow(failures=0), []
+    thread = TrackerThread(tracker, SweepState(axis_plan(runs)), said.append, every=0.01)
+    assert thread.close(runs, timeout=0.3)
+    assert tracker.finished.is_set()
+    assert said == []
 
 
 @needs_postgres

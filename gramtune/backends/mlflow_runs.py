@@ -80,7 +80,7 @@ class SweepRuns:
 
     def create(self, run_key: str, name: str, started: int, tags: Mapping[str, str]) -> StoredRun:
         """Makes the run of a trial (or of the sweep) that `get` did not find."""
-        tags = {SWEEP_ID: self.sweep_id, TRIAL_ID: run_key, **tags}
+        tags = _storable({SWEEP_ID: self.sweep_id, TRIAL_ID: run_key, **tags})
         with translated(self.uri):
             info = self.client.create_run(self.experiment_id, started, tags, run_name=name).info
         self._runs[run_key] = run = StoredRun(info.run_id, info.start_time, info.status, tags, images={})
@@ -103,8 +103,7 @@ class SweepRuns:
         fresh = self.missing(run, points)
         written = {legal_key(key): str(value) for key, value in (params or {}).items()}
         written = {key: value for key, value in written.items() if key not in run.params}
-        changed = {key: value[:_TAG_LENGTH] for key, value in (tags or {}).items()}
-        changed = {key: value for key, value in changed.items() if run.tags.get(key, "") != value}
+        changed = {key: value for key, value in _storable(tags or {}).items() if run.tags.get(key, "") != value}
         try:
             self._batch(run, fresh, written, changed)
         except Rejected:
@@ -261,6 +260,10 @@ def _stored(run: Any) -> StoredRun:
     steps = {metric.key: metric.step for metric in run.data._metric_objs}
     info = run.info
     return StoredRun(info.run_id, info.start_time, info.status, dict(run.data.tags), dict(run.data.params), steps)
+
+
+def _storable(tags: Mapping[str, str]) -> dict[str, str]:
+    return {key: value[:_TAG_LENGTH] for key, value in tags.items()}
 
 
 def _image_prefix(key: str) -> str:

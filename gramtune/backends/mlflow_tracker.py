@@ -81,6 +81,11 @@ class MlflowTracker:
         self._link = redact(self._uri)
 
     @property
+    def stored(self) -> int:
+        """See `Tracker`."""
+        return len(self._stored)
+
+    @property
     def link(self) -> str:
         """Page of the sweep's trials on a server; for a database its URI, without credentials."""
         return self._link
@@ -202,6 +207,7 @@ class MlflowTracker:
             run = None
         if run is None:
             tags = {"gramtune.kind": "trial", PARENT: parent.run_id, "mlflow.user": parent.tags.get("mlflow.user", "")}
+            tags |= {key: value for key, value in status_tags.items() if value}  # cheaper here than one by one
             run = runs.create(trial.name, run_name(trial), started(record, time.time()), tags)
         if not snapshot.status.final:
             runs.set_status(run, "RUNNING")

@@ -107,12 +107,12 @@ class OptunaProposer:
             self._tell(trial, record)
 
     def _ask(self) -> optuna.Trial:
-        index = len(self._trials)
-        points = self._sweep.search.points
-        if index < len(points) and not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        index, points = len(self._trials), self._sweep.search.points
+        trials = self._study.get_trials(deepcopy=False)  # once: it looks at every trial that there was
+        waiting = next((trial.number for trial in trials if trial.state == TrialState.WAITING), None)
+        if index < len(points) and waiting is None:
             self._study.enqueue_trial({key: encoded(value) for key, value in points[index].items()})
-        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        number = waiting[0].number if waiting else len(self._study.get_trials(deepcopy=False))
+        number = len(trials) if waiting is None else waiting
         self._study.sampler = make_sampler(self._sweep.search, number)
         return self._study.ask()
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from gramtune.backends.quiet_ray import tune
@@ -73,6 +75,16 @@ class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is n
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore."""
+
+
+class LiveTrialsInOrder(FIFOScheduler):  # type: ignore[misc]  # ray is not annotated
+    """Tune's own order, found among the trials that have not ended: Tune's search goes through every one there was."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """The trial that waits longest, before any that is paused; None if there is none."""
+        live = sorted(tune_controller.get_live_trials(), key=lambda trial: trial.trial_id)
+        waiting = [t for status in (Trial.PENDING, Trial.PAUSED) for t in live if t.status == status]
+        return waiting[0] if waiting else None
 
 
 class ConductedStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray is not annotated

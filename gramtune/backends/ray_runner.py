@@ -7,7 +7,14 @@ from functools import partial
 from typing import Any
 
 from gramtune.backends.quiet_ray import quiet, ray, tune
-from gramtune.backends.ray_adapters import Cast, ConductedCallback, ConductedSearcher, ConductedStopper, trial_name
+from gramtune.backends.ray_adapters import (
+    Cast,
+    ConductedCallback,
+    ConductedSearcher,
+    ConductedStopper,
+    LiveTrialsInOrder,
+    trial_name,
+)
 from gramtune.backends.ray_data import put
 from gramtune.backends.ray_trainable import GramTrainable
 from gramtune.components import Unavailable
@@ -49,6 +56,7 @@ class RayRunner:
         return tune.Tuner(
             tune.with_resources(_trainable(conductor), partial(_bundle, share.cpu)),
             tune_config=tune.TuneConfig(
+                scheduler=LiveTrialsInOrder(),
                 search_alg=ConductedSearcher(conductor, cast),
                 num_samples=-1,
                 max_concurrent_trials=at_once(conductor.state.plan.size, share, self._capacity, self._max_concurrent),

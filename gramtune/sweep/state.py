@@ -226,6 +226,8 @@ class SweepState:
         """Of a population: the steps after which trials have inherited from others."""
         self.elapsed = 0.0
         """Wall-clock seconds of earlier runs of the command."""
+        self.taken = 0
+        """Training steps of all trials and replicates together. Counted, not summed: each report asks for it."""
         self._changed = threading.Condition()
         self.version = 0
 
@@ -240,7 +242,9 @@ class SweepState:
         """The trial has evaluated."""
         record = self.records[name]
         with self._changed:
+            before = record.taken
             record.add(report)
+            self.taken += record.taken - before
         status, reason = report.status, report.reason
         if status in _TRAINED and len(record.parts) > 1:
             status, reason = record.outcome
@@ -293,11 +297,6 @@ class SweepState:
             if not kept or losses[-1] < kept[-1][0][-1] or losses == kept[-1][0]:
                 kept.append((losses, record))
         return [record for _, record in kept]
-
-    @property
-    def taken(self) -> int:
-        """Training steps of all trials and replicates together."""
-        return sum(record.taken for record in self.records.values())
 
     @property
     def unfinished(self) -> list[TrialRecord]:

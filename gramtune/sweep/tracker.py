@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +28,10 @@ class Tracker(Protocol):
         """As `sync`; then stores the figures, tables and files of the sweep's folder and closes its runs."""
 
     @property
+    def stored(self) -> int:
+        """Trials that were stored since the tracker looked at its store: where this grows, it does not hang."""
+
+    @property
     def link(self) -> str:
         """Where a person finds the sweep in the store."""
 
@@ -48,16 +53,19 @@ class TrackerThread:
         self._thread.start()
 
     def close(self, folder: Path, timeout: float = 120.0) -> bool:
-        """Stores what is left, within `timeout` seconds; False, and a line that says how to go on, if it cannot."""
+        """Stores what is left; False, and a line on how to go on, if it cannot or hangs for `timeout` seconds."""
         self._folder = folder
         self._stop.set()
         try:
-            self._thread.join(timeout)
+            stored = -1
+            while self._thread.is_alive() and stored != self._tracker.stored:
+                stored = self._tracker.stored
+                self._thread.join(timeout)
         except KeyboardInterrupt:
             self._left("interrupted")
             return False
         if self._thread.is_alive():
-            self._left(f"not finished after {timeout:.0f} s")
+            self._left(f"nothing was stored for {timeout:.0f} s")
         return self._complete
 
     def _run(self) -> None:
@@ -66,9 +74,11 @@ class TrackerThread:
             newest = self._state.wait(version, timeout=0.5)
             if newest == version:
                 continue
+            began = time.monotonic()
             if self._attempt():
                 version = newest
-            self._stop.wait(self._every)
+            # Half of the time at most: it shares the driver's interpreter with Ray and Optuna.
+            self._stop.wait(max(self._every, time.monotonic() - began))
         self._finish()
 
     def _finish(self) -> None:
