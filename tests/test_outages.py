@@ -129,10 +129,11 @@ class Stubborn:
         self.hold = threading.Event()
         self.hold.set()
 
-    def sync(self, state: SweepState) -> None:
+    def sync(self, state: SweepState, rest: Callable[[], None]) -> None:
         if self.failures:
             self.failures -= 1
             raise TrackerUnavailable("down")
+        rest()
         self.synced.set()
 
     def finish(self, state: SweepState, folder: Path) -> None:

@@ -31,7 +31,7 @@ from gramtune.sweep.plan import Plan
 from gramtune.sweep.results import VERSIONS_FILE
 from gramtune.sweep.secrets import redact
 from gramtune.sweep.state import Report, Status, SweepState, TrialRecord
-from gramtune.sweep.tracker import TrackerUnavailable
+from gramtune.sweep.tracker import TrackerUnavailable, never
 from gramtune.sweep.trial import checkpoints, sample_grids, trial_folder
 from gramtune.sweep.versions import versions
 
@@ -107,9 +107,9 @@ class MlflowTracker:
         store = "" if embedded else f" --tracking-uri {redact(self._uri)}"
         return f"gramtune sync {self._named}{store}"
 
-    def sync(self, state: SweepState) -> None:
-        """Stores everything in `state` that is not stored yet. Raises TrackerUnavailable."""
-        self._reliably(lambda: self._sync(state))
+    def sync(self, state: SweepState, rest: Callable[[], None] = never) -> None:
+        """See `Tracker`. Raises TrackerUnavailable."""
+        self._reliably(lambda: self._sync(state, rest))
 
     def finish(self, state: SweepState, folder: Path) -> None:
         """Stores what is left and the files of the sweep's folder, then closes its runs. Raises TrackerUnavailable."""
@@ -140,17 +140,19 @@ class MlflowTracker:
         self._stored.clear()
         self._configured.clear()
 
-    def _sync(self, state: SweepState) -> None:
+    def _sync(self, state: SweepState, rest: Callable[[], None] = never) -> None:
         runs = self._attached(state)
         now = {n: _Snapshot(r.status, r.reason, r.reports) for n, r in state.records.items() if not _growing(r)}
         changed = [name for name, snapshot in now.items() if self._stored.get(name) != snapshot]
         changed = [name for name in changed if not self._is_complete(runs, runs.get(name), now[name])]
         for name in changed:
             self._store_numbers(runs, state.records[name], now[name])
+            rest()
         self._store_summary(runs, state)
         for name in changed:
             self._store_files(runs, state.records[name], now[name])
             self._stored[name] = now[name]
+            rest()
 
     def _finish(self, state: SweepState, folder: Path) -> None:
         self._sync(state)

@@ -15,13 +15,18 @@ class TrackerUnavailable(RuntimeError):
     """The store cannot be reached or written just now; the message is one line. Trying again later may work."""
 
 
+def never() -> None:
+    """Rests no time."""
+
+
 class Tracker(Protocol):
     """A store of results, such as MLflow. Called on the driver only, from one thread."""
 
-    def sync(self, state: SweepState) -> None:
+    def sync(self, state: SweepState, rest: Callable[[], None] = never) -> None:
         """Stores everything in `state` that is not stored yet; calling it again changes nothing.
 
-        Raises TrackerUnavailable; whatever was not stored is stored by a later call.
+        Calls `rest` after each trial, and goes on when that returns. Raises TrackerUnavailable; whatever was not stored
+        is stored by a later call.
         """
 
     def finish(self, state: SweepState, folder: Path) -> None:
@@ -49,6 +54,8 @@ class TrackerThread:
         self._down = False
         self._folder: Path | None = None
         self._complete = False
+        self._worked = 0.0
+        """Processor time of the thread when it last rested."""
         self._thread = threading.Thread(target=self._run, name="tracker", daemon=True)
         self._thread.start()
 
@@ -74,12 +81,16 @@ class TrackerThread:
             newest = self._state.wait(version, timeout=0.5)
             if newest == version:
                 continue
-            began = time.monotonic()
+            self._worked = time.thread_time()
             if self._attempt():
                 version = newest
-            # Half of the time at most: it shares the driver's interpreter with Ray and Optuna.
-            self._stop.wait(max(self._every, time.monotonic() - began))
+            self._stop.wait(self._every)
         self._finish()
+
+    def _rest(self) -> None:
+        """Lets the driver have the interpreter for as long as this thread had it."""
+        self._stop.wait(time.thread_time() - self._worked)
+        self._worked = time.thread_time()
 
     def _finish(self) -> None:
         assert self._folder is not None, "close sets it"
@@ -95,7 +106,7 @@ class TrackerThread:
 
     def _attempt(self) -> bool:
         try:
-            self._tracker.sync(self._state)
+            self._tracker.sync(self._state, self._rest)
         except TrackerUnavailable as error:
             if not self._down:
                 self._say(f"tracking: {error}; training goes on, results are kept and sent later")
