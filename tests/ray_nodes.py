@@ -43,11 +43,13 @@ class Node:
         with self.log.open("w") as file:
             self.process = subprocess.Popen(command, stdout=file, stderr=file, env=env, start_new_session=True)
 
-    def kill(self):
-        """SIGKILL to the whole node at once, as when its machine loses power."""
-        _signal(self.process.pid, signal.SIGSTOP)  # so that nobody sees another one die first
-        _signal(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+    def kill(self, *others):
+        """SIGKILL to the whole node at once, and to other processes on it, as when its machine loses power."""
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # first the one, so that nobody sees another die
+            for process in (self.process, *others):
+                _signal(process.pid, number)
+        for process in (self.process, *others):
+            process.wait()
 
 
 class Cluster:
@@ -96,6 +98,22 @@ class Cluster:
         """A command of gramtune on the head."""
         return self.run(sys.executable, "-m", "gramtune.cli.main", *arguments, **kwargs)
 
+    def background(self, *arguments, log, **kwargs):
+        """The same, not waited for; ended with the cluster, its output in `log`."""
+        command = [*self.on(1), sys.executable, "-m", "gramtune.cli.main", *map(str, arguments)]
+        with Path(log).open("w") as file:
+            process = subprocess.Popen(
+                command, stdout=file, stderr=file, env=self.env, start_new_session=True, **kwargs
+            )
+        self._stack.callback(_kill, process)
+        return process
+
+    def count(self):
+        """Nodes that are up and can run trials."""
+        done = self.run(sys.executable, "-c", COUNT, self.address)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout.partition("count ")[2].split()[0])  # Ray prints what it likes besides
+
     def wait_for(self, n):
         """Until so many nodes are up."""
         done = self.run(sys.executable, "-c", WAIT, self.address, str(n), timeout=300)
@@ -133,8 +151,15 @@ while sum(node["Alive"] for node in ray.nodes()) < int(sys.argv[2]):
 """
 
 
+COUNT = """
+import sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+print("count", sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes()))
+"""
+
+
 @contextmanager
-def ray_cluster(workers, *head_arguments, resources=SMALL, hidden=()):
+def ray_cluster(workers, *head_arguments, resources=SMALL, hidden=(), env=None):
     """A head and so many workers, one CPU each; the last worker does not see the `hidden` folders."""
     with ExitStack() as stack:
         folder = tempfile.mkdtemp(prefix="r", dir="/tmp")  # short: Ray puts unix sockets below it
@@ -142,12 +167,18 @@ def ray_cluster(workers, *head_arguments, resources=SMALL, hidden=()):
         if os.geteuid() != 0 or subprocess.run(["ip", "netns", "list"], capture_output=True, check=False).returncode:
             pytest.skip("network namespaces need root and iproute2")
         cluster = Cluster(stack, folder)
+        cluster.env |= env or {}
         cluster.start(*(head_arguments or ["--include-dashboard=false"]), resources=resources)
         cluster.wait_for(1)
         for number in range(1, workers + 1):
             cluster.start(resources=resources, hidden=hidden if number == workers else ())
             cluster.wait_for(1 + number)
         yield cluster
+
+
+def _kill(process):
+    _signal(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _ip(*arguments):

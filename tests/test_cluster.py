@@ -2,9 +2,50 @@
 
 import json
 
+import pandas as pd
 import pytest
-from ray_nodes import ray_cluster
+import yaml
+from ray_nodes import ray_cluster, wait_until
 from sweeps import SPACE, write_space
+
+from gramtune import load_sweep, run_sweep
+from gramtune.sweep.load import Overrides
+
+SETTINGS = ("training.steps=1000", "training.eval_every=20")
+WORDS = [word for setting in SETTINGS for word in ("--set", setting)]
+
+
+def events(folder):
+    journal = folder / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True) if journal.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def reports(folder):
+    """Steps of each trial in the order in which they were reported, in one list for each time that it began."""
+    begun = {}
+    for event in events(folder):
+        if event.get("status") == "RUNNING" and "step" not in event:
+            begun.setdefault(event["trial"], []).append([])
+        elif "step" in event:
+            begun[event["trial"]][-1].append(event["step"])
+    return begun
+
+
+def all_under_way(folder):
+    begun = reports(folder)
+    return len(begun) == 3 and all(len(steps[-1]) >= 3 for steps in begun.values())
+
+
+def results(folder):
+    frame = pd.read_parquet(folder / "results.parquet")
+    return frame.sort_values(["trial", "replicate", "step", "metric"], ignore_index=True)
+
+
+def assert_undisturbed(folder, space):
+    """The same numbers as in this process, one trial after the other."""
+    plain = run_sweep(load_sweep(space, Overrides(set=SETTINGS)), space.parent / "undisturbed", debug=True)
+    pd.testing.assert_frame_equal(results(folder), results(plain.folder), check_exact=True)
 
 
 @pytest.mark.slow
@@ -40,5 +81,72 @@ def test_what_cannot_work_is_refused_in_one_line_and_nothing_starts(tmp_path):
         done = cluster.gramtune("sweep", "axis.yaml", *at, "--runs", runs, cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
         assert list(runs.iterdir()) == [runs / "axis"] or {p.name for p in runs.iterdir()} == {"axis", ".mlflow"}
-    events = [json.loads(line) for line in (runs / "axis" / "journal.jsonl").read_text().splitlines()]
-    assert sum(event["status"] == "COMPLETED" for event in events) == 3
+    assert sum(event.get("status") == "COMPLETED" for event in events(runs / "axis")) == 3
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_costs_time_and_nothing_else(tmp_path):
+    """Launched through the Jobs API on three nodes, one trial on each; one node is killed with its trial."""
+    space, runs = write_space(tmp_path), tmp_path / "shared"
+    with ray_cluster(2, "--dashboard-host=0.0.0.0") as cluster:
+        (tmp_path / "there.yaml").write_text(f"target: existing\ndashboard: {cluster.dashboard}\n")
+        words = ("launch", "there.yaml", "axis.yaml", *WORDS, "--runs", runs)
+        client = cluster.background(*words, log=tmp_path / "log", cwd=tmp_path)
+        wait_until(lambda: all_under_way(runs / "axis") or client.poll() is not None)
+        cluster.nodes[2].kill()
+        client.wait(600)
+        output = (tmp_path / "log").read_text()
+    assert client.returncode == 0, output
+    assert output.count("it starts again from its newest checkpoint") == 1, output
+    (again,) = [steps for steps in reports(runs / "axis").values() if len(steps) > 1]
+    before, after = again
+    assert 20 < after[0] <= before[-1] + 20, "from its checkpoint, not from the beginning, and no step is left out"
+    assert_undisturbed(runs / "axis", space)
+
+
+@pytest.mark.slow
+def test_a_head_that_dies_costs_what_came_after_the_checkpoints(tmp_path):
+    """The driver dies with it. The sweep goes on on another cluster, from the shared folder alone."""
+    space, runs = write_space(tmp_path), tmp_path / "shared"
+    with ray_cluster(2) as cluster:
+        words = ("sweep", "axis.yaml", *WORDS, "--address", cluster.address, "--runs", runs)
+        driver = cluster.background(*words, log=tmp_path / "log", cwd=tmp_path)
+        wait_until(lambda: all_under_way(runs / "axis") or driver.poll() is not None)
+        assert driver.poll() is None, (tmp_path / "log").read_text()
+        cluster.nodes[0].kill(driver)
+    left = reports(runs / "axis")
+    with ray_cluster(1) as cluster:
+        done = cluster.gramtune("resume", runs / "axis", "--address", cluster.address, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+    for trial, (before, after) in reports(runs / "axis").items():
+        assert before == left[trial][0]
+        assert 20 < after[0] <= before[-1] + 20
+    assert_undisturbed(runs / "axis", space)
+
+
+@pytest.mark.slow
+def test_an_autoscaler_brings_nodes_for_queued_trials_and_takes_them_away(tmp_path):
+    """Ray's own autoscaler with its fake provider; `ray up` leaves the cluster's file in the head's home."""
+    write_space(tmp_path)
+    scaling = {
+        **{"cluster_name": "fake", "max_workers": 2, "idle_timeout_minutes": 0.2, "upscaling_speed": 1.0},
+        "provider": {"type": "fake_multinode", "disable_launch_config_check": True, "disable_node_updaters": True},
+        "available_node_types": {
+            "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            "worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+        },
+        **{"head_node_type": "head", "auth": {}, "setup_commands": []},
+    }
+    (tmp_path / "ray_bootstrap_config.yaml").write_text(yaml.safe_dump(scaling))
+    head = ("--include-dashboard=false", f"--autoscaling-config={tmp_path / 'ray_bootstrap_config.yaml'}")
+    empty = ("--num-cpus=0", "--num-gpus=0", "--object-store-memory=80000000")
+    env = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "HOME": str(tmp_path)}
+    with ray_cluster(0, *head, resources=empty, env=env) as cluster:
+        assert cluster.count() == 0
+        words = ("sweep", "axis.yaml", *WORDS, "--address", cluster.address, "--runs", tmp_path / "runs")
+        driver = cluster.background(*words, log=tmp_path / "log", cwd=tmp_path)
+        wait_until(lambda: cluster.count() == 2 or driver.poll() is not None)
+        driver.wait(600)
+        assert driver.returncode == 0, (tmp_path / "log").read_text()
+        wait_until(lambda: cluster.count() == 0)
+    assert sum(event.get("status") == "COMPLETED" for event in events(tmp_path / "runs" / "axis")) == 3
