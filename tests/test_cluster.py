@@ -130,12 +130,20 @@ def test_an_autoscaler_brings_nodes_for_queued_trials_and_takes_them_away(tmp_pa
     write_space(tmp_path)
     scaling = {
         **{"cluster_name": "fake", "max_workers": 2, "idle_timeout_minutes": 0.2, "upscaling_speed": 1.0},
-        "provider": {"type": "fake_multinode", "disable_launch_config_check": True, "disable_node_updaters": True},
+        "provider": {
+            "type": "fake_multinode",
+            "use_node_id_as_ip": True,
+            "disable_launch_config_check": True,
+            "disable_node_updaters": True,
+        },
         "available_node_types": {
-            "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
             "worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
         },
-        **{"head_node_type": "head", "auth": {}, "setup_commands": []},
+        **{"head_node_type": "ray.head.default", "auth": {}, "file_mounts": {}, "cluster_synced_files": []},
+        **{f"{when}_commands": [] for when in ("initialization", "setup", "head_setup", "worker_setup")},
+        **{f"{role}_start_ray_commands": [] for role in ("head", "worker")},
+        "file_mounts_sync_continuously": False,
     }
     (tmp_path / "ray_bootstrap_config.yaml").write_text(yaml.safe_dump(scaling))
     head = ("--include-dashboard=false", f"--autoscaling-config={tmp_path / 'ray_bootstrap_config.yaml'}")
