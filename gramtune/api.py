@@ -27,7 +27,7 @@ from gramtune.sweep.load import Overrides, load_sweep
 from gramtune.sweep.lock import driving
 from gramtune.sweep.plan import Plan, make_plan
 from gramtune.sweep.results import SWEEP_FILE, read_versions, results_frame, trials_frame, write_sweep
-from gramtune.sweep.spec import Sweep
+from gramtune.sweep.spec import AUTO, Sweep
 from gramtune.sweep.state import SweepState
 from gramtune.sweep.tracker import TrackerThread
 from gramtune.sweep.versions import changed_since, versions
@@ -92,7 +92,8 @@ def run_sweep(
     plan = sweep if isinstance(sweep, Plan) else _planned(sweep)
     folder = Path(runs) / plan.sweep.name
     tracker = make_tracker(folder, tracking_uri, register)
-    with place(address, Path(runs), debug) as capacity:
+    with place(address, Path(runs), say, debug) as capacity:
+        plan = with_gpu(plan, folder, capacity, address, say)
         grant(plan.sweep.resources, capacity)
         how = _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch)
         with driving(folder):
@@ -125,7 +126,7 @@ def resume_sweep(
     folder = Path(folder)
     plan = existing_plan(folder, Overrides(replicates=replicates, samples=samples, time_budget=time_budget))
     tracker = make_tracker(folder, tracking_uri, register)
-    with place(address, folder.parent, debug) as capacity, driving(folder):
+    with place(address, folder.parent, say, debug) as capacity, driving(folder):
         state = load_state(folder, existing_plan(folder))
         refuse(refusals(state, plan.sweep), folder)
         grant(plan.sweep.resources, capacity)
@@ -133,7 +134,7 @@ def resume_sweep(
 
 
 @contextmanager
-def place(address: str | None, runs: Path, debug: bool = False) -> Iterator[Capacity]:
+def place(address: str | None, runs: Path, say: Say, debug: bool = False) -> Iterator[Capacity]:
     """What a sweep can use: this machine, or the running Ray at `address`, joined until the block ends.
 
     Raises SpecError if that cannot be joined, or if `runs` is not one folder for all its nodes.
@@ -145,8 +146,28 @@ def place(address: str | None, runs: Path, debug: bool = False) -> Iterator[Capa
         raise SpecError([Fault("--debug", "runs in this process alone: leave out --address")])
     from gramtune.backends.ray_session import joined
 
-    with joined(address, runs) as capacity:
+    with joined(address, runs, say) as capacity:
         yield capacity
+
+
+def with_gpu(plan: Plan, folder: Path, capacity: Capacity, address: str | None, say: Say) -> Plan:
+    """The plan with a number for `gpu: auto`: that of the sweep in `folder` if there is one, else measured.
+
+    Raises SpecError where there is nothing to measure on, or a trial fails.
+    """
+    if plan.sweep.resources.gpu != AUTO:
+        return plan
+    if (folder / SWEEP_FILE).exists():
+        resources = existing_plan(folder).sweep.resources
+        return plan._replace(sweep=plan.sweep.model_copy(update={"resources": resources}))
+    from gramtune.sweep.gpu_auto import settled
+    from gramtune.sweep.warmup import measure
+
+    if address is None:
+        return settled(plan, capacity, data_root(), measure, say)
+    from gramtune.backends.ray_session import measure_there
+
+    return settled(plan, capacity, data_root(), measure_there, say)
 
 
 def make_tracker(folder: Path, uri: str | None, register: str | None) -> MlflowTracker:

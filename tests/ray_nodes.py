@@ -74,7 +74,7 @@ class Cluster:
         """Starts the next node: the head, then workers, which do not see the `hidden` folders."""
         number = len(self.nodes) + 1
         ip = f"10.99.0.{number}"
-        self._machine(number, ip)
+        self.machine(number, ip)
         role = ["--head", f"--temp-dir={self.folder}"] if number == 1 else [f"--address={self.address}"]
         private = [] if number == 1 else [*PRIVATE, *map(str, (self.folder, *hidden)), "--"]
         command = [*self.on(number), *private, *START, *PORTS, f"--node-ip-address={ip}", *role, *resources, *arguments]
@@ -105,7 +105,7 @@ class Cluster:
             process = subprocess.Popen(
                 command, stdout=file, stderr=file, env=self.env, start_new_session=True, **kwargs
             )
-        self._stack.callback(_kill, process)
+        self._stack.callback(kill_all, process)
         return process
 
     def count(self):
@@ -119,13 +119,14 @@ class Cluster:
         done = self.run(sys.executable, "-c", WAIT, self.address, str(n), timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr + "".join(node.log.read_text() for node in self.nodes)
 
-    def _machine(self, number, ip):
+    def machine(self, number, ip):
         """A namespace with the address, plugged into the switch."""
         self._namespace(str(number))
         name, switch = f"{self._tag}{number}", f"{self._tag}switch"
         _ip("-n", name, "link", "add", "eth0", "type", "veth", "peer", "name", f"port{number}", "netns", switch)
         _ip("-n", name, "address", "add", f"{ip}/24", "dev", "eth0")
         _ip("-n", name, "link", "set", "eth0", "up")
+        _ip("-n", name, "route", "add", "default", "dev", "eth0")  # leads nowhere; Ray takes its address from it
         _ip("-n", switch, "link", "set", f"port{number}", "master", "switch", "up")
 
     def _namespace(self, suffix):
@@ -176,7 +177,8 @@ def ray_cluster(workers, *head_arguments, resources=SMALL, hidden=(), env=None):
         yield cluster
 
 
-def _kill(process):
+def kill_all(process):
+    """The process and everything that it started."""
     _signal(process.pid, signal.SIGKILL)
     process.wait()
 

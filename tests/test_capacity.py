@@ -55,7 +55,7 @@ def test_this_machine():
 
 
 def test_node_types_of_a_cluster_file_count_though_none_is_up():
-    from gramtune.backends.ray_session import node_types
+    from gramtune.backends.ray_session import machines, node_types
 
     config = {
         "max_workers": 8,
@@ -67,4 +67,8 @@ def test_node_types_of_a_cluster_file_count_though_none_is_up():
         },
     }
     assert node_types(config) == (Node(8, 1, 5), Node(16, 0, 8))
+    assert machines(config) == 0
+    assert machines({"provider": {"type": "local", "head_ip": "a", "worker_ips": ["b", "c"]}}) == 3
+    assert machines({}) == 0
+    assert node_types({}) == ()
     assert node_types({"max_workers": 2, "head_node_type": "n", "available_node_types": {"n": {}}}) == ()

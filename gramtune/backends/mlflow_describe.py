@@ -112,7 +112,7 @@ def plan_text(plan: Plan) -> str:
         f"evaluated {training.schedule_text} with {training.eval_samples} samples",
         f"metric: {plan.metric} ({plan.config.directions[plan.metric]}imised)",
         f"search: {sweep.search.name}; pruner: {sweep.pruner.name}",
-        f"resources per trial: {sweep.resources.cpu} CPU, {sweep.resources.gpu:g} GPU",
+        f"resources per trial: {sweep.resources.cpu} CPU, {sweep.resources.gpu} GPU",
         f"resolution: {separable_gap(sweep.replicates):.2f} standard deviations over seeds",
         *(f"warning: {warning}" for warning in plan.warnings),
         *(f"trial: {trial.name}" for trial in plan.trials),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import yaml
 from gramtune.backends.quiet_ray import ray
 from gramtune.sweep.capacity import Capacity, Node
 from gramtune.sweep.faults import Fault, SpecError
+from gramtune.sweep.warmup import Cost, measure
 
 _REACHABLE = 10.0
 """Seconds to connect to the head."""
@@ -22,17 +24,21 @@ _PROBE = 300.0
 """Seconds for a node to start a worker and answer; a cold one imports torch from a network disk."""
 _BOOTSTRAP = "~/ray_bootstrap_config.yaml"
 """Where `ray up` leaves the cluster's file on the head: node types of which no node may be there yet."""
+_JOIN = 600.0
+"""Seconds for the machines of an on-premises cluster to join: a new one installs torch first."""
 _KUBERAY = "RAY_CLUSTER_NAME"
 """Variable that the KubeRay operator sets in its pods; how many more it may start, only Kubernetes knows."""
 
 
 @contextmanager
-def joined(address: str, runs: Path) -> Iterator[Capacity]:
+def joined(address: str, runs: Path, say: Callable[[str], None]) -> Iterator[Capacity]:
     """This process as a driver of the Ray at `address` (`auto`: the one of this machine); what there is to use.
 
-    Raises SpecError if there is none that this process can join, or if `runs` is not the same folder on all its nodes.
+    Waits for machines that `ray up` is still setting up, which `say` tells. Raises SpecError if there is none that this
+    process can join, or if `runs` is not the same folder on all its nodes.
     """
     with connected(address):
+        _await_machines(say)
         _check_shared(runs)
         yield capacity()
 
@@ -62,9 +68,30 @@ def capacity() -> Capacity:
     where = f"the Ray at {ray.get_runtime_context().gcs_address}"
     if _KUBERAY in os.environ:
         return Capacity((), where, local=False)
-    bootstrap = Path(_BOOTSTRAP).expanduser()
-    promised = node_types(yaml.safe_load(bootstrap.read_text(encoding="utf-8"))) if bootstrap.is_file() else ()
+    promised = node_types(_cluster_file())
     return Capacity(promised or tuple(_node(node["Resources"]) for node in alive_nodes()), where, local=False)
+
+
+def _cluster_file() -> dict[str, Any]:
+    """The file of the cluster that `ray up` has made of this machine; empty if it has not."""
+    file = Path(_BOOTSTRAP).expanduser()
+    found: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found
+
+
+def _await_machines(say: Callable[[str], None]) -> None:
+    """Until all machines of an on-premises cluster are up: trials are counted out, and folders checked, on them."""
+    wanted, deadline = machines(_cluster_file()), time.monotonic() + _JOIN
+    if (up := len(alive_nodes())) < wanted:
+        say(f"waiting for {wanted - up} of {wanted} machines to join, at most {_JOIN / 60:g} minutes")
+    while len(alive_nodes()) < wanted and time.monotonic() < deadline:
+        time.sleep(1)
+
+
+def machines(config: dict[str, Any]) -> int:
+    """How many machines of its own a cluster file of Ray's launcher names, the head included; 0 if it rents them."""
+    provider = config.get("provider", {})
+    return 1 + len(provider["worker_ips"]) if "worker_ips" in provider else 0
 
 
 def node_types(config: dict[str, Any]) -> tuple[Node, ...]:
@@ -78,6 +105,13 @@ def node_types(config: dict[str, Any]) -> tuple[Node, ...]:
 
 def _node(resources: dict[str, float]) -> Node:
     return Node(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
+
+
+def measure_there(configs: Any, root: Path, device: str, threads: int, passes: int, copies: int) -> list[Cost]:
+    """`warmup.measure` on a node with a GPU, the whole of which it has; an autoscaler may have to start one."""
+    remote = ray.remote(num_cpus=threads, num_gpus=1, max_retries=0)(measure)
+    costs: list[Cost] = ray.get(remote.remote(configs, root, device, threads, passes, copies))
+    return costs
 
 
 def on_every_node(function: Any, *arguments: Any) -> list[tuple[str, Any]]:

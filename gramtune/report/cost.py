@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gramtune.sweep.spec import AUTO
 from gramtune.sweep.state import SweepState, TrialRecord, added
 
 
@@ -45,7 +46,9 @@ def cost_of(state: SweepState) -> Cost:
 
 def _share(state: SweepState) -> float:
     """Of one GPU: a trial computes on one, however many were set aside."""
-    return min(1.0, state.plan.sweep.resources.gpu)
+    gpu = state.plan.sweep.resources.gpu
+    assert gpu != AUTO, "a sweep that began has a number"
+    return min(1.0, gpu)
 
 
 def start(record: TrialRecord) -> float:

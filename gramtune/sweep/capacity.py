@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from gramtune.sweep.faults import Fault, SpecError
-from gramtune.sweep.spec import Resources
+from gramtune.sweep.spec import AUTO, Resources
 
 
 class Node(NamedTuple):
@@ -56,6 +56,7 @@ def grant(resources: Resources, capacity: Capacity) -> Grant:
 
     Raises SpecError if no node holds one trial: it would wait for ever.
     """
+    assert resources.gpu != AUTO, "settled before"
     share = Grant(resources.cpu, resources.gpu)
     if share.gpu and capacity.local and not any(node.gpu for node in capacity.nodes):
         note = f"no GPU here: gpu: {share.gpu:g} is dropped, each trial runs on {share.cpu} CPU core(s)"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import math
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     BeforeValidator,
     Field,
     NonNegativeInt,
+    PlainValidator,
     PositiveFloat,
     PositiveInt,
     ValidationInfo,
@@ -86,25 +88,28 @@ class Scheduler(Component):
 NO_SCHEDULER = Scheduler(name="none")
 
 
+AUTO: Final = "auto"
+
+
+def _gpu(value: Any) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if value != AUTO and not (number and (0 <= value <= 1 or (value > 1 and value == int(value)))):
+        raise ValueError(f"{value!r} should be a share of a GPU from 0 to 1, a whole number of GPUs, or auto")
+    return value
+
+
 class Resources(Component):
     """What one trial asks for."""
 
     cpu: PositiveInt = 1
     """Cores, and threads that torch may use."""
-    gpu: Annotated[float, Field(ge=0)] = 0
-    """Share of a GPU, or a whole number of them; dropped, and said so, where there is none."""
+    gpu: Annotated[float | Literal["auto"], PlainValidator(_gpu)] = 0
+    """Share of a GPU, or a whole number of them; dropped, and said so, where there is none. `auto`: measured."""
 
     timeout: PositiveFloat | None = None
     """Seconds within which a trial must report again; one that hangs is killed. None: for ever."""
     retries: NonNegativeInt = 1
     """Times that a trial whose process dies goes on from its checkpoint before it is FAILED."""
-
-    @field_validator("gpu")
-    @classmethod
-    def _whole_above_one(cls, gpu: float) -> float:
-        if gpu > 1 and gpu != int(gpu):
-            raise ValueError(f"{gpu} GPUs: above 1 it must be a whole number")
-        return gpu
 
 
 class Budget(Component):

@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import fmean
+from threading import BrokenBarrierError
 from typing import NamedTuple
 
 import torch
@@ -26,6 +28,9 @@ from gramtune.training.trainer import Trainer
 
 _LONGEST = 10.0
 """Seconds after which the steps of one trial are enough to measure by."""
+_PATIENCE = 600.0
+"""Seconds that a copy waits for the others to be ready."""
+_OTHER = "another one that ran at the same time has failed"
 
 
 class Cost(NamedTuple):
@@ -34,9 +39,21 @@ class Cost(NamedTuple):
     seconds: float
     """Scaled up from the steps that were timed."""
     memory: int
-    """Peak resident bytes of its process; on a GPU those that torch allocated there."""
+    """Peak resident bytes of its process; on a GPU those that torch took there."""
     passes: int
     """Updates of a network, or of both at once, that were timed."""
+    room: int = 0
+    """Bytes of the GPU in all; 0 on a CPU."""
+
+
+class _Order(NamedTuple):
+    """What a process is to measure."""
+
+    config: TrialConfig
+    root: Path
+    device: str
+    threads: int
+    passes: int
 
 
 class Estimate(NamedTuple):
@@ -61,7 +78,7 @@ def estimate(plan: Plan, capacity: Capacity, root: Path, passes: int = 20) -> Es
     for trial in plan.trials or sampled(plan.sweep, CORNERS):
         by_objective.setdefault(trial.config.objective.name, []).append(trial.config)
     share = grant(plan.sweep.resources, capacity)
-    chosen = {name: _spread(configs) for name, configs in by_objective.items()}
+    chosen = {name: spread(configs) for name, configs in by_objective.items()}
     device = "cuda" if share.gpu and torch.cuda.is_available() else "cpu"
     costs = measure([config for some in chosen.values() for config in some], root, device, share.cpu, passes)
     left = iter(costs)
@@ -75,12 +92,14 @@ def estimate(plan: Plan, capacity: Capacity, root: Path, passes: int = 20) -> Es
     )
 
 
-def measure(configs: Sequence[TrialConfig], root: Path, device: str, threads: int, passes: int) -> list[Cost]:
-    """The cost of each trial. Not measured here: this process holds memory, and caches, that no worker will have.
+def measure(
+    configs: Sequence[TrialConfig], root: Path, device: str, threads: int, passes: int, copies: int = 1
+) -> list[Cost]:
+    """The cost of each trial, as the mean over so many copies of it that run at the same time.
 
-    Raises SpecError where a trial fails.
+    Not measured here: this process holds memory, and caches, that no worker will have. Raises SpecError if one fails.
     """
-    settings = {"root": str(root), "device": device, "threads": threads, "passes": passes}
+    settings = {"root": str(root), "device": device, "threads": threads, "passes": passes, "copies": copies}
     order = json.dumps({"configs": [config.model_dump(mode="json") for config in configs], **settings})
     done = subprocess.run(
         [sys.executable, "-m", "gramtune.sweep.warmup"], input=order, capture_output=True, text=True, check=False
@@ -91,16 +110,17 @@ def measure(configs: Sequence[TrialConfig], root: Path, device: str, threads: in
     return [Cost(*cost) for cost in json.loads(done.stdout.splitlines()[-1])]
 
 
-def _spread(configs: Sequence[TrialConfig], n: int = 4) -> list[TrialConfig]:
+def spread(configs: Sequence[TrialConfig], n: int = 4) -> list[TrialConfig]:
     """At most n of them at equal distances, the first and the last included."""
     last = len(configs) - 1
     return [configs[i] for i in sorted({round(k * last / (n - 1)) for k in range(n)})]
 
 
-def _cost(config: TrialConfig, root: Path, device: torch.device, passes: int) -> Cost:
+def _cost(config: TrialConfig, root: Path, device: torch.device, passes: int, together: Barrier) -> Cost:
     trainer = Trainer(config, root, device)
     trainer.advance(1)
     trainer.evaluate()  # loads data and features, which later trials of a worker find cached
+    together.wait(_PATIENCE)
     started, first = time.perf_counter(), trainer.step
     taken = 0
     while taken < passes and not trainer.done and time.perf_counter() - started < _LONGEST:
@@ -111,13 +131,10 @@ def _cost(config: TrialConfig, root: Path, device: torch.device, passes: int) ->
     trainer.evaluate()
     per_evaluation = time.perf_counter() - trained
     total = _passes(config, 0, config.training.steps) * per_pass + len(config.training.evaluations) * per_evaluation
-    return Cost(total, _peak(device), taken)
-
-
-def _peak(device: torch.device) -> int:
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        room = torch.cuda.get_device_properties(device).total_memory
+        return Cost(total, torch.cuda.max_memory_reserved(device), taken, room)
+    return Cost(total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, taken)
 
 
 def _passes(config: TrialConfig, start: int, stop: int) -> int:
@@ -126,31 +143,50 @@ def _passes(config: TrialConfig, start: int, stop: int) -> int:
     return sum(1 if objective.joint else 1 + objective.critic_steps(step) for step in range(start, stop))
 
 
-def _answer(connection: Connection, config: TrialConfig, root: Path, device: str, threads: int, passes: int) -> None:
+def _answer(connection: Connection, order: _Order, together: Barrier) -> None:
     """Sends the cost of a trial, or why it has none."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(order.threads)
     try:
-        connection.send(_cost(config, root, torch.device(device), passes))
+        connection.send(_cost(order.config, order.root, torch.device(order.device), order.passes, together))
+    except BrokenBarrierError:
+        connection.send(_OTHER)
     except (OSError, RuntimeError, ValueError, MemoryError) as error:
+        together.abort()
         connection.send(in_words(error))
 
 
+def _copies(order: _Order, copies: int) -> Cost | str:
+    """The mean cost of a trial over copies of it that run at once, or why it has none."""
+    fork = multiprocessing.get_context("fork")  # torch is imported already
+    together, workers = fork.Barrier(copies), []
+    for _ in range(copies):
+        ours, theirs = fork.Pipe(duplex=False)
+        workers.append((fork.Process(target=_answer, args=(theirs, order, together)), ours))
+        workers[-1][0].start()
+        theirs.close()
+    answers: list[Cost | str] = []
+    for worker, ours in workers:
+        try:
+            answers.append(ours.recv())
+        except EOFError:
+            together.abort()  # the others would wait for it
+            answers.append("its process was killed, perhaps for want of memory")
+        worker.join()
+    faults = [answer for answer in answers if isinstance(answer, str)]
+    if faults:
+        return next((fault for fault in faults if fault != _OTHER), _OTHER)
+    costs = [answer for answer in answers if isinstance(answer, Cost)]
+    seconds, memory = fmean(cost.seconds for cost in costs), max(cost.memory for cost in costs)
+    return Cost(seconds, memory, sum(cost.passes for cost in costs), costs[0].room)
+
+
 def _main() -> None:
-    """Reads the order of `measure`, prints the costs: a process per trial, forked where torch is imported already."""
+    """Reads the order of `measure`, prints the costs."""
     order = json.load(sys.stdin)
-    fork = multiprocessing.get_context("fork")
+    same = (Path(order["root"]), order["device"], order["threads"], order["passes"])
     costs = []
     for raw in order["configs"]:
-        ours, theirs = fork.Pipe(duplex=False)
-        rest = (Path(order["root"]), order["device"], order["threads"], order["passes"])
-        worker = fork.Process(target=_answer, args=(theirs, TrialConfig.model_validate(raw), *rest))
-        worker.start()
-        theirs.close()
-        try:
-            answer = ours.recv()
-        except EOFError:
-            answer = "its process was killed, perhaps for want of memory"
-        worker.join()
+        answer = _copies(_Order(TrialConfig.model_validate(raw), *same), order["copies"])
         if isinstance(answer, str):
             sys.exit(answer)
         costs.append(answer)

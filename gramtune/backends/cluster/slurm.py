@@ -38,22 +38,28 @@ cpus="${{SLURM_CPUS_PER_TASK:-${{SLURM_CPUS_ON_NODE:-1}}}}"
 ray_start() {{ srun --ntasks-per-node=1 --export=ALL "${{@:2}}" bash -c "ray start --block --num-cpus=$cpus $1" & }}
 first="--head --node-ip-address=$head --port=$port --include-dashboard=false"
 ray_start "$first" --nodes=1 --nodelist="$SLURMD_NODENAME"
-for _ in $(seq 120); do ray status --address="$head:$port" > /dev/null 2>&1 && break; sleep 1; done
+while ! ray status --address="$head:$port" > /dev/null 2>&1; do
+  kill -0 $! 2> /dev/null || {{ echo "Ray's head has not started"; exit 1; }}
+  sleep 1
+done
 others=$((SLURM_JOB_NUM_NODES - 1))
 if [ "$others" -gt 0 ]; then
   ray_start "--address=$head:$port" --nodes="$others" --exclude="$SLURMD_NODENAME"
 fi
 python -m gramtune.backends.cluster.wait "$head:$port" "$SLURM_JOB_NUM_NODES" || exit 1
+set -m  # without job control, a background process does not hear SIGINT
 if [ -f {sweep_folder}/sweep.yaml ]; then
   {resume} &
 else
   {sweep} &
 fi
 sweep=$!
+set +m
 trap 'kill -INT "$sweep"' INT TERM
 while kill -0 "$sweep" 2> /dev/null; do wait "$sweep"; code=$?; done
-echo "{exit}$code"
 kill $(jobs -p) 2> /dev/null
+wait  # so that what follows is the last line
+echo "{exit}$code"
 exit "$code"
 """
 
