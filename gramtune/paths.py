@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,6 +21,28 @@ class DiskFull(OSError):
 def data_root() -> Path:
     """Folder of data sets and feature weights: $GRAMTUNE_DATA, else ~/.cache/gramtune."""
     return Path(os.environ.get("GRAMTUNE_DATA") or "~/.cache/gramtune").expanduser().absolute()
+
+
+MARK = ".remote"
+"""In a folder of sweeps that is the local copy of one in an object store: the URI of that."""
+
+
+def local_runs(runs: Path | str) -> Path:
+    """Where the sweeps of a folder are worked on: in it, or, of a URI such as s3://bucket/runs, in a folder here."""
+    if "://" not in str(runs):
+        return Path(runs)
+    uri = str(runs).rstrip("/")
+    scratch = Path(os.environ.get("GRAMTUNE_SCRATCH") or "~/.cache/gramtune-runs").expanduser().absolute()
+    folder = scratch / hashlib.sha256(uri.encode()).hexdigest()[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / MARK).exists():
+        write_atomically(folder / MARK, lambda temporary: temporary.write_text(uri, encoding="utf-8"))
+    return folder
+
+
+def remote_runs(runs: Path) -> str | None:
+    """The URI of which `local_runs` made this folder; None if it is one of its own."""
+    return (runs / MARK).read_text(encoding="utf-8") if (runs / MARK).is_file() else None
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

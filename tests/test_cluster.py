@@ -105,6 +105,23 @@ def test_a_node_that_dies_costs_time_and_nothing_else(tmp_path):
 
 
 @pytest.mark.slow
+def test_nodes_that_share_no_folder_meet_in_a_store(tmp_path):
+    """Each has a scratch folder of its own. The store is pyarrow's, of a URI; S3 is in test_mirror.py."""
+    space, scratch, store = write_space(tmp_path), tmp_path / "scratch", tmp_path / "store"
+    scratch.mkdir()
+    with ray_cluster(1, hidden=[scratch], env={"GRAMTUNE_SCRATCH": str(scratch)}) as cluster:
+        words = ("sweep", "axis.yaml", *WORDS, "--address", cluster.address, "--runs", f"file://{store}")
+        done = cluster.gramtune(*words, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        refused = cluster.gramtune(*words[:-1], f"file://{tmp_path}/axis.yaml", cwd=tmp_path)
+        assert (refused.returncode, refused.stdout) == (2, ""), refused.stdout + refused.stderr
+        (line,) = refused.stderr.splitlines()
+        assert "cannot be read or written" in line
+    assert not [path for path in store.iterdir() if path.name.startswith(".shared")]
+    assert_undisturbed(store / "axis", space)
+
+
+@pytest.mark.slow
 def test_a_head_that_dies_costs_what_came_after_the_checkpoints(tmp_path):
     """The driver dies with it. The sweep goes on on another cluster, from the shared folder alone."""
     space, runs = write_space(tmp_path), tmp_path / "shared"

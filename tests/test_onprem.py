@@ -53,8 +53,9 @@ def machines(folder):
 
 def names(process):
     """Of the processes below this one."""
-    files = [Path(f"/proc/{pid}/comm") for pid in descendants(process.pid)]
-    return [file.read_text().strip() for file in files if file.exists()]
+    files = [Path(f"/proc/{pid}/stat") for pid in descendants(process.pid)]
+    stats = [file.read_text() for file in files if file.exists()]
+    return [text.partition("(")[2].rpartition(")")[0] for text in stats if ") Z" not in text]
 
 
 def onprem(folder, key):
@@ -91,7 +92,8 @@ def test_machines_over_ssh_run_a_sweep_and_are_left_without_ray(tmp_path):
         assert all("raylet" in names for names in running())
         code, output = on_client("gramtune.cli.main", "down", file)
         assert code == 0, output
-        assert not any({"raylet", "gcs_server"} & set(names) for names in running())
+        assert not {"raylet", "gcs_server"} & set(running()[0])
+        wait_until(lambda: "raylet" not in running()[1])  # a worker notices by itself, within a minute or two
         code, output = on_client("gramtune.cli.main", "attach", file)
         assert code == 1, output
     assert_undisturbed(tmp_path / "shared" / "runs" / "axis", space)

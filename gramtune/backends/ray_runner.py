@@ -18,11 +18,12 @@ from gramtune.backends.ray_adapters import (
 from gramtune.backends.ray_data import put
 from gramtune.backends.ray_trainable import GramTrainable
 from gramtune.components import Unavailable
-from gramtune.paths import data_root
+from gramtune.paths import data_root, remote_runs
 from gramtune.sweep.capacity import Capacity, Grant, at_once, grant, here
 from gramtune.sweep.conductor import Conductor
 from gramtune.sweep.datasets import datasets
 from gramtune.sweep.faults import Fault, SpecError
+from gramtune.sweep.mirror import mirror_of
 
 _STARTS = 3
 
@@ -52,7 +53,7 @@ class RayRunner:
                     ray.shutdown()
 
     def _tuner(self, conductor: Conductor, share: Grant) -> Any:
-        cast = Cast(share.gpu)
+        cast, mirror = Cast(share.gpu), mirror_of(conductor.folder)
         return tune.Tuner(
             tune.with_resources(_trainable(conductor), partial(_bundle, share.cpu)),
             tune_config=tune.TuneConfig(
@@ -66,7 +67,7 @@ class RayRunner:
             ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=str(conductor.folder.absolute()),
+                storage_path=mirror.uri if mirror else str(conductor.folder.absolute()),
                 verbose=0,
                 stop=ConductedStopper(conductor, cast, self._say),
                 callbacks=[ConductedCallback(conductor, cast, self._say)],
@@ -97,9 +98,11 @@ def _bundle(cpu: int, config: dict[str, Any]) -> Any:
 
 def _trainable(conductor: Conductor) -> Any:
     sweep = conductor.state.plan.sweep.model_dump(mode="json", exclude_none=True)
-    folder = str(conductor.folder.absolute())
+    runs = conductor.folder.absolute().parent
     try:
         data = put(datasets(conductor.state), data_root())
     except Unavailable as error:  # the files have changed since they were checked
         raise SpecError([Fault("data", str(error))]) from None
-    return tune.with_parameters(GramTrainable, sweep=sweep, folder=folder, root=str(data_root()), data=data)
+    return tune.with_parameters(
+        GramTrainable, sweep=sweep, runs=remote_runs(runs) or str(runs), root=str(data_root()), data=data
+    )

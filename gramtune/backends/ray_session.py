@@ -14,8 +14,10 @@ from typing import Any
 import yaml
 
 from gramtune.backends.quiet_ray import ray
+from gramtune.paths import remote_runs
 from gramtune.sweep.capacity import Capacity, Node
 from gramtune.sweep.faults import Fault, SpecError
+from gramtune.sweep.mirror import Mirror, StoreLost
 from gramtune.sweep.warmup import Cost, measure
 
 _REACHABLE = 10.0
@@ -154,6 +156,8 @@ def not_shared(runs: Path) -> list[tuple[str, str]]:
     A file of the driver must be readable on the node, and one of the node by the driver. Raises SpecError if the driver
     itself cannot write there.
     """
+    if uri := remote_runs(runs):
+        return _not_reached(uri)
     try:
         runs.mkdir(parents=True, exist_ok=True)
         probe = runs.absolute() / f".shared-{uuid.uuid4().hex}"
@@ -168,6 +172,36 @@ def not_shared(runs: Path) -> list[tuple[str, str]]:
         for path in probe.iterdir():
             path.unlink()
         probe.rmdir()
+
+
+def _not_reached(uri: str) -> list[tuple[str, str]]:
+    """The same for an object store: what the driver writes is read on each node, and the other way round."""
+    token = uuid.uuid4().hex
+    probe = f".shared-{token}"
+    try:
+        mirror = Mirror(uri, Path(probe))
+        mirror.write("driver", token)
+        answers = on_every_node(_leave_object, uri, probe)
+        read = [(node, mirror.read(answer) if isinstance(answer, str) else answer) for node, answer in answers]
+        mirror.clear()
+    except StoreLost as error:
+        raise SpecError([Fault("--runs", str(error))]) from None
+    return [(node, "" if text == token else f"{uri} is not the driver's ({_why(text)})") for node, text in read]
+
+
+def _leave_object(uri: str, probe: str) -> str | StoreLost:
+    """On a node: writes what the driver has written once more, under a name that it returns; or why it cannot."""
+    name = uuid.uuid4().hex
+    try:
+        mirror = Mirror(uri, Path(probe))
+        mirror.write(name, mirror.read("driver"))
+    except StoreLost as error:
+        return error
+    return name
+
+
+def _why(answer: Any) -> str:
+    return _last_line(answer) if isinstance(answer, Exception) else "another object is there"
 
 
 def _check_shared(runs: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from ray import tune
 
 from gramtune.backends.ray_data import Refs, borrow
+from gramtune.paths import local_runs
 from gramtune.sweep.attempt import Attempt
 from gramtune.sweep.gpu_shares import memory_cap
 from gramtune.sweep.plan import PlannedTrial
@@ -32,12 +33,14 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
     readable one in its folder.
     """
 
-    def setup(self, config: dict[str, Any], sweep: dict[str, Any], folder: str, root: str, data: Refs) -> None:
-        """Called once per actor; the keywords come through `tune.with_parameters`."""
+    def setup(self, config: dict[str, Any], sweep: dict[str, Any], runs: str, root: str, data: Refs) -> None:
+        """Called once per actor; the keywords come through `tune.with_parameters`. `runs`: a folder, or a URI."""
         self._sweep = Sweep.model_validate(sweep)
-        self._folder, self._root, self._data = Path(folder), Path(root), data
+        self._folder, self._root, self._data = local_runs(runs) / self._sweep.name, Path(root), data
+        if "://" in runs:
+            self._folder.mkdir(exist_ok=True)
         if not self._folder.is_dir():  # a node that came after the sweep had checked all others
-            raise FileNotFoundError(f"{folder} is not there on {socket.gethostname()}: all nodes must share it")
+            raise FileNotFoundError(f"{self._folder} is not there on {socket.gethostname()}: all nodes must share it")
         torch.set_num_threads(self._sweep.resources.cpu)
         self.reset_config(config)
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from gramtune.cli.options import Folder
+
 
 class Format(StrEnum):
     """What other tools read."""
@@ -21,7 +23,7 @@ _SUFFIXES = {Format.PARQUET: "parquet", Format.CSV: "csv", Format.LATEX: "tex"}
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(help="The sweep's folder, for example runs/critic-dim.")],
+    folder: Folder,
     format: Annotated[
         Format, typer.Option(help="parquet, csv: every value, tidy; latex: mean ± std per configuration, booktabs.")
     ] = Format.CSV,

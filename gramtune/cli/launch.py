@@ -45,14 +45,15 @@ def launch(
 def _request(space: Path, words: list[str], resume: bool) -> Request:
     """The sweep as `gramtune sweep SPACE WORDS…` would run it. Raises SpecError, or click's UsageError."""
     from gramtune.backends.cluster.target import Request
+    from gramtune.paths import remote_runs
     from gramtune.sweep.faults import Fault, SpecError
     from gramtune.sweep.load import Overrides, load_sweep
 
     given = _given(space, words)
     local = [name for name in _LOCAL if name in given]
     faults = [Fault(f"--{name}", "is not for launch: the sweep runs on the cluster") for name in local]
-    runs = str(given["runs"]) if "runs" in given else None
-    if runs and not Path(runs).is_absolute():
+    runs = (remote_runs(given["runs"]) or str(given["runs"])) if "runs" in given else None
+    if runs and "://" not in runs and not Path(runs).is_absolute():
         faults.append(Fault("--runs", f"{runs} should be an absolute path, of a folder that the cluster's nodes share"))
     if faults:
         raise SpecError(faults)

@@ -7,7 +7,33 @@ from typing import Annotated
 
 import typer
 
-Runs = Annotated[Path, typer.Option("--runs", envvar="GRAMTUNE_RUNS", help="Folder of all sweeps.")]
+
+def _local_runs(text: str) -> Path:
+    from gramtune.paths import local_runs
+
+    return local_runs(text)
+
+
+def _local_sweep(text: str) -> Path:
+    from gramtune.api import local_sweep
+
+    return local_sweep(text)
+
+
+Runs = Annotated[
+    Path,
+    typer.Option(
+        "--runs",
+        envvar="GRAMTUNE_RUNS",
+        parser=_local_runs,
+        metavar="PATH",
+        help="Folder of all sweeps, or s3://…, gs://…",
+    ),
+]
+Folder = Annotated[
+    Path,
+    typer.Argument(parser=_local_sweep, metavar="FOLDER", help="The sweep's folder, for example runs/critic-dim."),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a field of the base: --set training.steps=2000. Repeatable."),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from gramtune.cli.options import Folder
 
 if TYPE_CHECKING:
     from gramtune.sweep.replay import Recording, Replay
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def replay(
-    folder: Annotated[Path, typer.Argument(help="The sweep's folder, for example runs/critic-dim.")],
+    folder: Folder,
     pruner: Annotated[
         str | None, typer.Option(help="none, asha, hyperband or median [default: a comparison of all].")
     ] = None,

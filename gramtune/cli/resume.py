@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from gramtune.cli.options import (
     Address,
     Debug,
+    Folder,
     MaxConcurrent,
     Register,
     Replicates,
@@ -20,7 +18,7 @@ from gramtune.cli.options import (
 
 
 def resume(
-    folder: Annotated[Path, typer.Argument(help="The sweep's folder, for example runs/critic-dim.")],
+    folder: Folder,
     replicates: Replicates = None,
     samples: Samples = None,
     time_budget: TimeBudget = None,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from gramtune.cli.options import Register, TrackingUri
+from gramtune.cli.options import Folder, Register, TrackingUri
 
 
 def sync(
-    folder: Annotated[Path, typer.Argument(help="The sweep's folder, for example runs/critic-dim.")],
+    folder: Folder,
     tracking_uri: TrackingUri = None,
     register: Register = None,
 ) -> None:

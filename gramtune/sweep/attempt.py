@@ -11,6 +11,7 @@ import torch
 
 from gramtune.components import Unavailable
 from gramtune.paths import DiskFull, watching_space
+from gramtune.sweep.mirror import Mirror, mirror_of
 from gramtune.sweep.plan import PlannedTrial
 from gramtune.sweep.trial import TrialRun, run_folder, trial_folder
 
@@ -25,6 +26,7 @@ class Attempt:
     def __init__(self, trial: PlannedTrial, sweep_folder: Path, root: Path, device: torch.device) -> None:
         self._trial, self._sweep_folder, self._root, self._device = trial, sweep_folder, root, device
         self._run: TrialRun | None = None
+        self._mirror: Mirror | None = None
 
     def step(self) -> dict[str, Any]:
         """The trial's name and its next report, with `damaged` checkpoints that had to be passed over the first time.
@@ -44,11 +46,18 @@ class Attempt:
 
     def _report(self) -> dict[str, Any]:
         damaged: list[str] = []
+        below = f"trials/{self._trial.name}"
         if self._run is None:
+            self._mirror = mirror_of(self._sweep_folder)
+            if self._mirror:
+                self._mirror.pull(below)
             folder = run_folder(self._sweep_folder, self._trial)
             self._run = TrialRun(self._trial.config, folder, self._root, self._device, self._trial.first)
             damaged = self._run.damaged
-        return {**self._run.step(), "damaged": damaged}
+        report = self._run.step()
+        if self._mirror:
+            self._mirror.push(below)
+        return {**report, "damaged": damaged}
 
     def _given_up(self, reason: str, text: str) -> dict[str, Any]:
         folder = trial_folder(self._sweep_folder, self._trial.name)
@@ -56,6 +65,8 @@ class Attempt:
             with watching_space(self._sweep_folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / ERROR).write_text(text, encoding="utf-8")
+                if self._mirror:
+                    self._mirror.push(f"trials/{self._trial.name}")
         except DiskFull as error:
             return {"halt": str(error)}
         return {"failed": reason}

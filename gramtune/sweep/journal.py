@@ -13,22 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from gramtune.paths import watching_space
+from gramtune.sweep.mirror import JOURNAL, mirror_of
 from gramtune.sweep.plan import Plan, PlannedTrial, planned
 from gramtune.sweep.state import Inheritance, Report, Status, SweepState
 
-FILE = "journal.jsonl"
+FILE = JOURNAL
 
 
 class Journal:
     """Appends events to the journal of a sweep's folder, and to the state, in this order."""
 
     def __init__(self, folder: Path, state: SweepState) -> None:
-        self._path, self._state = folder / FILE, state
+        self._path, self._state, self._mirror = folder / FILE, state, mirror_of(folder)
         mend(self._path)
 
     def opened(self, changed: Sequence[str]) -> None:
         """The command runs, for the first time or again, with code and packages that have changed so since."""
         self._append({"driver": os.getpid(), "changed": changed})
+        if self._mirror:
+            self._mirror.store_journal()
 
     def started(self, trial: PlannedTrial) -> None:
         """The trial has begun, or begun again after a failure or an interruption."""
@@ -59,6 +62,8 @@ class Journal:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        if self._mirror:
+            self._mirror.append(text)
 
 
 def load_state(folder: Path, plan: Plan) -> SweepState:

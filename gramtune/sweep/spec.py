@@ -95,7 +95,7 @@ def _gpu(value: Any) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if value != AUTO and not (number and (0 <= value <= 1 or (value > 1 and value == int(value)))):
         raise ValueError(f"{value!r} should be a share of a GPU from 0 to 1, a whole number of GPUs, or auto")
-    return value
+    return value if value == AUTO else float(value)
 
 
 class Resources(Component):
