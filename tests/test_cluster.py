@@ -42,9 +42,9 @@ def results(folder):
     return frame.sort_values(["trial", "replicate", "step", "metric"], ignore_index=True)
 
 
-def assert_undisturbed(folder, space):
+def assert_undisturbed(folder, space, settings=SETTINGS):
     """The same numbers as in this process, one trial after the other."""
-    plain = run_sweep(load_sweep(space, Overrides(set=SETTINGS)), space.parent / "undisturbed", debug=True)
+    plain = run_sweep(load_sweep(space, Overrides(set=settings)), space.parent / "undisturbed", debug=True)
     pd.testing.assert_frame_equal(results(folder), results(plain.folder), check_exact=True)
 
 

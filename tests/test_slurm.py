@@ -12,8 +12,10 @@ import pytest
 from ray_nodes import wait_until
 from slurm_stand_in import write_commands
 from sweeps import write_space
-from test_cluster import WORDS, assert_undisturbed, events, reports
+from test_cluster import assert_undisturbed, events, reports
 
+SETTINGS = ("training.steps=500", "training.eval_every=20")
+WORDS = [word for setting in SETTINGS for word in ("--set", setting)]
 ROOT = Path(__file__).parent.parent
 
 
@@ -61,4 +63,4 @@ def test_a_batch_job_is_stopped_and_submitted_again_and_ends_with_the_sweep(slur
     code, output = slurm("launch", "slurm.yaml", "axis.yaml", *WORDS, "--resume")
     assert code == 0, output
     assert sum(event.get("status") == "COMPLETED" for event in events(folder)) == 3
-    assert_undisturbed(folder, space)
+    assert_undisturbed(folder, space, SETTINGS)

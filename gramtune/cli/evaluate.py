@@ -7,13 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gramtune.cli.options import local_sweep
+
 if TYPE_CHECKING:
     from gramtune.sweep.evaluation import Line
     from gramtune.sweep.trained import Trained
 
 
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="A sweep's folder, for example runs/critic-dim, or one of train.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            parser=local_sweep,
+            metavar="FOLDER",
+            help="A sweep's folder, for example runs/critic-dim, or one of train.",
+        ),
+    ],
     trial: Annotated[str, typer.Option(help="Name of a trial, best, or all that have a checkpoint.")] = "best",
     samples: Annotated[int, typer.Option(min=2, help="Generated samples per value.")] = 10_000,
     metrics: Annotated[str | None, typer.Option(help="Names, separated by commas [default: the sweep's own].")] = None,

@@ -14,7 +14,8 @@ def _local_runs(text: str) -> Path:
     return local_runs(text)
 
 
-def _local_sweep(text: str) -> Path:
+def local_sweep(text: str) -> Path:
+    """A sweep's folder, or a local copy of what an object store holds. Raises SpecError if that cannot be read."""
     from gramtune.api import local_sweep
 
     return local_sweep(text)
@@ -32,7 +33,7 @@ Runs = Annotated[
 ]
 Folder = Annotated[
     Path,
-    typer.Argument(parser=_local_sweep, metavar="FOLDER", help="The sweep's folder, for example runs/critic-dim."),
+    typer.Argument(parser=local_sweep, metavar="FOLDER", help="The sweep's folder, for example runs/critic-dim."),
 ]
 Settings = Annotated[
     list[str] | None,

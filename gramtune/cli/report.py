@@ -7,9 +7,18 @@ from typing import Annotated
 
 import typer
 
+from gramtune.cli.options import local_sweep
+
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="The sweep's folder, for example runs/critic-dim; or several.")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            parser=local_sweep,
+            metavar="FOLDER...",
+            help="The sweep's folder, for example runs/critic-dim; or several.",
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Page of a comparison of several sweeps.")] = Path(
         "comparison.html"
     ),
