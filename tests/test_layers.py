@@ -38,8 +38,10 @@ LAYERS = {
     # pydantic: a trial configuration is a component; safetensors: the script that makes the shipped weights.
     # pynvml: the energy of a GPU.
     "training": Allowed(TRAINING, {"torch", "safetensors", "pynvml", *PYDANTIC}),
-    # torch: devices and sample tensors pass through; PIL, safetensors: sample grids and points.
-    "sweep": Allowed({"training", *FOUNDATION}, {"yaml", "numpy", "pandas", "torch", "PIL", "safetensors", *PYDANTIC}),
+    # torch: devices and sample tensors pass through; PIL, safetensors: sample grids and points. pyarrow: object stores.
+    "sweep": Allowed(
+        {"training", *FOUNDATION}, {"yaml", "numpy", "pandas", "pyarrow", "torch", "PIL", "safetensors", *PYDANTIC}
+    ),
     # PIL, yaml, sqlalchemy: images, configurations and store errors, as MLflow's own interface takes and raises them.
     # aiohttp, click, jsonschema: what Ray's clients raise.
     "backends": Allowed(
