@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from gramtune.paths import DiskFull, data_root, local_runs
+from gramtune.paths import DiskFull, data_root
 from gramtune.sweep.again import changes, left_as_they_are, refusals
 from gramtune.sweep.capacity import Capacity, grant, here
 from gramtune.sweep.conductor import Conductor, NothingNew, Proposer
@@ -25,12 +25,21 @@ from gramtune.sweep.in_process import InProcessRunner, Runner
 from gramtune.sweep.journal import load_state
 from gramtune.sweep.load import Overrides, load_sweep
 from gramtune.sweep.lock import driving
-from gramtune.sweep.mirror import Mirror, StoreLost, mirror_of
+from gramtune.sweep.mirror import mirror_of
+from gramtune.sweep.mirrored import (
+    MirroredTracker,
+    check_mirrored,
+    fetch_trials,
+    local_sweep,
+    store_first,
+    store_tables,
+)
 from gramtune.sweep.plan import Plan, make_plan
 from gramtune.sweep.results import SWEEP_FILE, read_versions, results_frame, trials_frame, write_sweep
+from gramtune.sweep.secrets import redact
 from gramtune.sweep.spec import AUTO, Sweep
 from gramtune.sweep.state import SweepState
-from gramtune.sweep.tracker import TrackerThread, TrackerUnavailable, never
+from gramtune.sweep.tracker import TrackerThread
 from gramtune.sweep.versions import changed_since, versions
 
 if TYPE_CHECKING:
@@ -92,7 +101,7 @@ def run_sweep(
     """
     plan = sweep if isinstance(sweep, Plan) else _planned(sweep)
     folder = local_sweep(f"{runs}/{plan.sweep.name}")
-    _check_mirrored(plan.sweep, folder)
+    check_mirrored(plan.sweep, folder)
     tracker = make_tracker(folder, tracking_uri, register)
     with place(address, folder.parent, say, debug) as capacity:
         plan = with_gpu(plan, folder, capacity, address, say)
@@ -172,57 +181,6 @@ def with_gpu(plan: Plan, folder: Path, capacity: Capacity, address: str | None, 
     return settled(plan, capacity, data_root(), measure_there, say)
 
 
-def local_sweep(folder: Path | str) -> Path:
-    """Where a sweep is worked on: its folder, or, of a URI, a folder here that holds what the object store does.
-
-    Raises SpecError if the store cannot be read.
-    """
-    runs, _, name = str(folder).rstrip("/").rpartition("/")
-    local = local_runs(runs) / name if "://" in runs else Path(folder)
-    try:
-        if mirror := mirror_of(local):
-            mirror.pull()
-    except StoreLost as error:
-        raise SpecError([Fault("--runs", str(error))]) from None
-    return local
-
-
-def _check_mirrored(sweep: Sweep, folder: Path) -> None:
-    """Raises SpecError for what cannot be done in an object store."""
-    if mirror_of(folder) and sweep.scheduler.name == "pbt":
-        rule = "the trials of a population take over each other's files: needs a folder that all nodes share"
-        raise SpecError([Fault("--runs", f"{rule}, not an object store")])
-
-
-class _Mirrored:
-    """A tracker of a sweep in an object store: fetches the trials' files before it stores them in turn."""
-
-    def __init__(self, tracker: MlflowTracker, mirror: Mirror) -> None:
-        self._tracker, self._mirror = tracker, mirror
-        self.link, self.remedy = tracker.link, tracker.remedy
-
-    @property
-    def stored(self) -> int:
-        """See `Tracker`."""
-        return self._tracker.stored
-
-    def sync(self, state: SweepState, rest: Callable[[], None] = never) -> None:
-        """See `Tracker`."""
-        self._pull()
-        self._tracker.sync(state, rest)
-
-    def finish(self, state: SweepState, folder: Path) -> None:
-        """See `Tracker`."""
-        self._pull()
-        self._tracker.finish(state, folder)
-
-    def _pull(self) -> None:
-        try:
-            self._mirror.pull("trials")
-        except StoreLost as error:
-            raise TrackerUnavailable(str(error)) from error
-
-
 def make_tracker(folder: Path, uri: str | None, register: str | None) -> MlflowTracker:
     """A tracker for the sweep in `folder`, on the store asked for, else on the embedded one beside the folder.
 
@@ -258,35 +216,28 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     plan, say = state.plan, how.say
     for warning in plan.warnings:
         say(f"warning: {warning}")
-    say(f"{plan.sweep.name}: {plan.size} trials × {plan.sweep.replicates} replicates → {folder}")
     mirror = mirror_of(folder)
+    where = redact(mirror.uri) if mirror else folder
+    say(f"{plan.sweep.name}: {plan.size} trials × {plan.sweep.replicates} replicates → {where}")
     if mirror:
-        mirror.push(without=("trials",))
-    thread = TrackerThread(_Mirrored(how.tracker, mirror) if mirror else how.tracker, state, say)
+        store_first(mirror)
+    thread = TrackerThread(MirroredTracker(how.tracker, mirror) if mirror else how.tracker, state, say)
     with how.watch(state):
         conductor = Conductor(state, folder, _proposer(state, folder), changed)
         how.runner.run(conductor)
     if mirror:
-        _in_store(conductor, lambda: mirror.pull("trials"))
+        fetch_trials(mirror, conductor)
     _report(conductor, say)
     if mirror:
-        _in_store(conductor, lambda: mirror.push(without=("trials",)))
+        store_tables(mirror, conductor)
     if thread.close(folder):
         say(f"MLflow: {how.tracker.link}{how.tracker.hint}")
     complete = conductor.exhausted and not state.unfinished
     if conductor.halted:
-        say(f"{conductor.halted}; mend that, then go on with: gramtune resume {folder}")
+        say(f"{conductor.halted}; mend that, then go on with: gramtune resume {where}")
     elif not complete:
-        say(f"interrupted with {len(state.unfinished)} trial(s) unfinished; go on with: gramtune resume {folder}")
+        say(f"interrupted with {len(state.unfinished)} trial(s) unfinished; go on with: gramtune resume {where}")
     return Result(folder, state, complete, conductor.halted)
-
-
-def _in_store(conductor: Conductor, act: Callable[[], None]) -> None:
-    """Copies to or from an object store; one that does not answer halts the conductor."""
-    try:
-        act()
-    except StoreLost as error:
-        conductor.halt(str(error))
 
 
 def rewrite(state: SweepState, folder: Path) -> str:

@@ -95,7 +95,9 @@ def test_the_same_under_ray_and_on_the_command_line(tmp_path, machine, store):
     space = write_space(tmp_path)
     done = CliRunner().invoke(app, ["sweep", str(space), "--runs", uri])
     assert done.exit_code == 0, done.output
-    assert (files / "axis" / "report.html").exists()
+    for name in ("report.html", "results.csv", "trials.csv", "sweep.yaml", "summary.txt"):
+        assert (files / "axis" / name).exists(), name
+    assert f"→ {uri}/axis" in done.output
     machine("second")
     done = CliRunner().invoke(app, ["resume", f"{uri}/axis", "--replicates", "3", "--debug"])
     assert done.exit_code == 0, done.output

@@ -16,9 +16,9 @@ def _local_runs(text: str) -> Path:
 
 def local_sweep(text: str) -> Path:
     """A sweep's folder, or a local copy of what an object store holds. Raises SpecError if that cannot be read."""
-    from gramtune.api import local_sweep
+    from gramtune.sweep import mirrored
 
-    return local_sweep(text)
+    return mirrored.local_sweep(text)
 
 
 Runs = Annotated[

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pyarrow import fs
 
 from gramtune.paths import MARK, DiskFull, write_atomically
+from gramtune.sweep.secrets import redact
 
 JOURNAL = "journal.jsonl"
 _EVENTS = "journal.d"
@@ -151,8 +152,8 @@ class Mirror:
         except StoreLost:
             raise
         except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid, of a URI that it cannot read, is a ValueError
-            first = next(iter(str(error).splitlines()), type(error).__name__)
-            where = urlunsplit(urlsplit(self.uri)._replace(query=""))
+            first = redact(next(iter(str(error).splitlines()), type(error).__name__), self.uri)
+            where = redact(urlunsplit(urlsplit(self.uri)._replace(query="")))
             raise StoreLost(f"{where} cannot be read or written: {first[:200]}") from error
 
 
