@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from gramtune.paths import DiskFull, data_root
+from gramtune.paths import DiskFull, data_root, local_runs
 from gramtune.sweep.again import changes, left_as_they_are, refusals
 from gramtune.sweep.capacity import Capacity, grant, here
 from gramtune.sweep.conductor import Conductor, NothingNew, Proposer
@@ -30,6 +30,7 @@ from gramtune.sweep.mirrored import (
     MirroredTracker,
     check_mirrored,
     fetch_trials,
+    fetched,
     local_sweep,
     store_first,
     store_tables,
@@ -100,7 +101,7 @@ def run_sweep(
     gets lines for the user; `watch` wraps the run, with its live state.
     """
     plan = sweep if isinstance(sweep, Plan) else _planned(sweep)
-    folder = local_sweep(f"{runs}/{plan.sweep.name}")
+    folder = fetched(local_runs(runs) / plan.sweep.name)
     check_mirrored(plan.sweep, folder)
     tracker = make_tracker(folder, tracking_uri, register)
     with place(address, folder.parent, say, debug) as capacity:

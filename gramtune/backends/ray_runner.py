@@ -98,11 +98,10 @@ def _bundle(cpu: int, config: dict[str, Any]) -> Any:
 
 def _trainable(conductor: Conductor) -> Any:
     sweep = conductor.state.plan.sweep.model_dump(mode="json", exclude_none=True)
-    runs = conductor.folder.absolute().parent
+    folder = conductor.folder.absolute()
+    places = {"folder": str(folder), "remote": remote_runs(folder.parent), "root": str(data_root())}
     try:
         data = put(datasets(conductor.state), data_root())
     except Unavailable as error:  # the files have changed since they were checked
         raise SpecError([Fault("data", str(error))]) from None
-    return tune.with_parameters(
-        GramTrainable, sweep=sweep, runs=remote_runs(runs) or str(runs), root=str(data_root()), data=data
-    )
+    return tune.with_parameters(GramTrainable, sweep=sweep, data=data, **places)

@@ -33,11 +33,17 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
     readable one in its folder.
     """
 
-    def setup(self, config: dict[str, Any], sweep: dict[str, Any], runs: str, root: str, data: Refs) -> None:
-        """Called once per actor; the keywords come through `tune.with_parameters`. `runs`: a folder, or a URI."""
+    def setup(
+        self, config: dict[str, Any], sweep: dict[str, Any], folder: str, remote: str | None, root: str, data: Refs
+    ) -> None:
+        """Called once per actor; the keywords come through `tune.with_parameters`.
+
+        `remote`: the URI of all sweeps, of which `folder` is the driver's copy.
+        """
         self._sweep = Sweep.model_validate(sweep)
-        self._folder, self._root, self._data = local_runs(runs) / self._sweep.name, Path(root), data
-        if "://" in runs:
+        self._folder, self._root, self._data = Path(folder), Path(root), data
+        if remote:
+            self._folder = local_runs(remote) / self._folder.name
             self._folder.mkdir(exist_ok=True)
         if not self._folder.is_dir():  # a node that came after the sweep had checked all others
             raise FileNotFoundError(f"{self._folder} is not there on {socket.gethostname()}: all nodes must share it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from gramtune.paths import local_runs
 from gramtune.sweep.conductor import Conductor
@@ -22,14 +23,21 @@ def local_sweep(folder: Path | str) -> Path:
 
     Raises SpecError if the store cannot be read.
     """
-    runs, _, name = str(folder).rstrip("/").rpartition("/")
-    local = local_runs(runs) / name if "://" in runs else Path(folder)
+    if "://" not in str(folder):
+        return fetched(Path(folder))
+    parts = urlsplit(str(folder))
+    path, _, name = parts.path.rstrip("/").rpartition("/")
+    return fetched(local_runs(urlunsplit(parts._replace(path=path))) / name)
+
+
+def fetched(folder: Path) -> Path:
+    """The folder; where it is a copy of one in an object store, with all that is there. Raises SpecError."""
     try:
-        if mirror := mirror_of(local):
+        if mirror := mirror_of(folder):
             mirror.pull()
     except StoreLost as error:
         raise SpecError([Fault("--runs", str(error))]) from None
-    return local
+    return folder
 
 
 def check_mirrored(sweep: Sweep, folder: Path) -> None:
