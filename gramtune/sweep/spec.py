@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -89,11 +88,13 @@ NO_SCHEDULER = Scheduler(name="none")
 
 
 AUTO: Final = "auto"
+_GPUS = 1_000_000
+"""More than any node has; neither infinity nor a number that no float can hold."""
 
 
 def _gpu(value: Any) -> Any:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if value != AUTO and not (number and (0 <= value <= 1 or (value > 1 and value == int(value)))):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value != AUTO and not (number and (0 <= value <= 1 or (1 < value < _GPUS and value == int(value)))):
         raise ValueError(f"{value!r} should be a share of a GPU from 0 to 1, a whole number of GPUs, or auto")
     return value if value == AUTO else float(value)
 
@@ -103,7 +104,7 @@ class Resources(Component):
 
     cpu: PositiveInt = 1
     """Cores, and threads that torch may use."""
-    gpu: Annotated[float | Literal["auto"], PlainValidator(_gpu)] = 0
+    gpu: Annotated[float | Literal["auto"], PlainValidator(_gpu)] = 0.0
     """Share of a GPU, or a whole number of them; dropped, and said so, where there is none. `auto`: measured."""
 
     timeout: PositiveFloat | None = None
