@@ -421,9 +421,9 @@ def test_a_server_that_hangs_and_is_killed_in_the_middle(
         storing = threading.Thread(target=lambda: errors.append(unavailable(tracker, state)))
         storing.start()
         client = MlflowClient(tracking_uri=uri)
-        wait_until(lambda: len(client.search_runs(["1"])) >= 4, seconds=30)
+        wait_until(lambda: len(client.search_runs(["1"])) >= 4, seconds=120)
         os.killpg(process.pid, signal.SIGKILL)
-        storing.join(30)
+        storing.join(120)
         assert len(errors) == 1
     statuses = [run.info.status for run in stored(uri)[1].values()]
     assert statuses.count("FINISHED") < len(plan.trials), "killed too late to test anything"
