@@ -46,6 +46,7 @@ def slurm(tmp_path):
         gramtune("down", "slurm.yaml")
 
 
+@pytest.mark.slow
 def test_a_batch_job_is_stopped_and_submitted_again_and_ends_with_the_sweep(slurm, tmp_path):
     space, folder = write_space(tmp_path), tmp_path / "shared" / "runs" / "axis"
     client = slurm("launch", "slurm.yaml", "axis.yaml", *WORDS, background=True)
