@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gramtune.cli.options import local_sweep
+from gramtune.cli.options import TrainedFolder
 
 if TYPE_CHECKING:
     from gramtune.sweep.evaluation import Line
@@ -15,14 +14,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            parser=local_sweep,
-            metavar="FOLDER",
-            help="A sweep's folder, for example runs/critic-dim, or one of train.",
-        ),
-    ],
+    folder: TrainedFolder,
     trial: Annotated[str, typer.Option(help="Name of a trial, best, or all that have a checkpoint.")] = "best",
     samples: Annotated[int, typer.Option(min=2, help="Generated samples per value.")] = 10_000,
     metrics: Annotated[str | None, typer.Option(help="Names, separated by commas [default: the sweep's own].")] = None,

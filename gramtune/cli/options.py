@@ -35,6 +35,12 @@ Folder = Annotated[
     Path,
     typer.Argument(parser=local_sweep, metavar="FOLDER", help="The sweep's folder, for example runs/critic-dim."),
 ]
+TrainedFolder = Annotated[
+    Path,
+    typer.Argument(
+        parser=local_sweep, metavar="FOLDER", help="A sweep's folder, for example runs/critic-dim, or one of train."
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a field of the base: --set training.steps=2000. Repeatable."),

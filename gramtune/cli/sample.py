@@ -7,18 +7,11 @@ from typing import Annotated
 
 import typer
 
-from gramtune.cli.options import local_sweep
+from gramtune.cli.options import TrainedFolder
 
 
 def sample(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            parser=local_sweep,
-            metavar="FOLDER",
-            help="A sweep's folder, for example runs/critic-dim, or one of train.",
-        ),
-    ],
+    folder: TrainedFolder,
     trial: Annotated[str, typer.Option(help="Name of a trial, or best.")] = "best",
     replicate: Annotated[int, typer.Option(min=0, help="Which of its initialisations.")] = 0,
     n: Annotated[int, typer.Option("-n", min=1, help="Samples.")] = 64,
