@@ -13,7 +13,7 @@ import pytest
 import ssh_machines
 from ray_nodes import Cluster, descendants, kill_all, wait_until
 from sweeps import write_space
-from test_cluster import WORDS, assert_undisturbed
+from test_cluster import WORDS, all_under_way, assert_undisturbed, events
 
 ROOT = Path(__file__).parent.parent
 HEAD, WORKER, CLIENT = "10.99.0.1", "10.99.0.2", "10.99.0.3"
@@ -59,7 +59,7 @@ def names(process):
 
 
 def onprem(folder, key):
-    """cluster/onprem.yaml with its owner's values."""
+    """cluster/onprem.yaml with its owner's values, and two processors in each machine: three trials need both."""
     owner = {
         "YOUR_HEAD_HOST": HEAD,
         "YOUR_WORKER_HOST": WORKER,
@@ -67,10 +67,15 @@ def onprem(folder, key):
         "YOUR_SSH_PRIVATE_KEY_FILE": str(key),
         "YOUR_SHARED_FOLDER": str(folder / "shared"),
     }
-    text = (ROOT / "cluster" / "onprem.yaml").read_text()
+    text = (ROOT / "cluster" / "onprem.yaml").read_text().replace("ray start ", "ray start --num-cpus=2 ")
     file = folder / "onprem.yaml"
     file.write_text(re.sub(r"YOUR_[A-Z_]*[A-Z]", lambda match: owner[match[0]], text))
     return file
+
+
+def finished(folder):
+    """Names of trials that are through."""
+    return [event["trial"] for event in events(folder) if event.get("status") == "COMPLETED"]
 
 
 @pytest.mark.slow
@@ -84,7 +89,8 @@ def test_machines_over_ssh_run_a_sweep_and_are_left_without_ray(tmp_path):
         file = onprem(tmp_path, key)
         code, output = on_client("gramtune.cli.main", "launch", file, space, *WORDS, "--detach")
         assert code == 0, output
-        wait_until(lambda: all("ray::GramTraina" in names for names in running()), 400)
+        wait_until(lambda: all_under_way(tmp_path / "shared" / "runs" / "axis"), 400)
+        assert not finished(tmp_path / "shared" / "runs" / "axis")
         code, output = on_client("gramtune.cli.main", "attach", file)
         assert code == 0, output
         assert "waiting for 1 of 2 machines" in output
@@ -92,7 +98,7 @@ def test_machines_over_ssh_run_a_sweep_and_are_left_without_ray(tmp_path):
         assert all("raylet" in names for names in running())
         code, output = on_client("gramtune.cli.main", "down", file)
         assert code == 0, output
-        assert not {"raylet", "gcs_server"} & set(running()[0])
+        assert not {"raylet", "gcs_server"} & set(running()[0]), output
         wait_until(lambda: "raylet" not in running()[1])  # a worker notices by itself, within a minute or two
         code, output = on_client("gramtune.cli.main", "attach", file)
         assert code == 1, output
