@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -33,119 +33,125 @@ def mmd2_and_ratios(f_q: Tensor, f_p: Tensor, bandwidths: Sequence[float], ridge
     return mmd, ratios
 
 
-class _Grams(NamedTuple):
-    """What both losses are made of: centred features and their kernel matrices, and the weights 1/σ².
+class _Points(NamedTuple):
+    """N generated points x and M data points y.
 
-    All from float64 distances: from float32 ones K_qq + εI loses its definiteness, and K_qp 1 its digits, for features
-    of norm 30 and more. Matrices that only gradients are made of have the precision of the features. Features lie
-    transposed for the sake of small K: on a CPU [10, 200]·[200, 200] takes a quarter of the time of its transpose.
+    Distances are float64: from float32 ones K_qq + εI loses its definiteness, K_qp 1 its digits for features of norm 30
+    and more, and MMD² its own for those of a clamped critic. Only what gradients alone are made of has the precision of
+    the features. Features lie transposed for the sake of small K: on a CPU [10, 200]·[200, 200] takes a quarter of the
+    time of its transpose.
     """
 
-    x: Tensor  # [..., K, N], generated
-    y: Tensor  # [..., K, M], data
-    qq: Tensor  # [..., S, N, N]
-    qp: Tensor  # [..., S, N, M]
-    pp: Tensor  # [..., S, M, M]
-    precisions: Tensor  # [S]
+    z1: Tensor  # [..., K + 1, N + M], x, then y, and a row of ones
+    q: Tensor  # [..., N, N + M], −c‖x_i − z_j‖²/2 with the c = 1/σ² of the widest kernel
+    pp: Tensor  # [..., M, M], −c‖y_i − y_j‖²/2
 
-    def mmd2_gradients(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
-        """With h = mean_s k/σ², over generated f_j and data f_l,
 
-        ∂MMD²/∂f_i = 2/N² Σ_j h_ij (f_j − f_i) − 2/(NM) Σ_l h_il (f_l − f_i) for a generated f_i; data likewise.
-        """
-        n, m = self.qp.shape[-2:]
-        weights = self.precisions / len(self.precisions)
-        h_qq, h_qp, h_pp = (_weighted_sum(weights, gram) for gram in (self.qq, self.qp, self.pp))
-        to_pq, to_qp = _pulls(h_qp, self.x, self.y)
+def _points(f_q: Tensor, f_p: Tensor, bandwidths: tuple[float, ...]) -> _Points:
+    """Of generated [..., N, K] and data features [..., M, K]."""
+    n, c = f_q.shape[-2], 1 / max(bandwidths) ** 2
+    z = torch.cat((f_q, f_p), dim=-2).mT.double()
+    z = z - z[..., n:].mean(dim=-1, keepdim=True)  # distances do not notice, and cancel less
+    norms = z.square().sum(dim=-2, keepdim=True)
+    ones = torch.ones_like(norms)
+    left = torch.cat((z * c, norms * (-c / 2), ones * (-c / 2)), dim=-2)
+    right = torch.cat((z, ones, norms), dim=-2)
+    q, pp = _product(left[..., :n].mT, right), _product(left[..., n:].mT, right[..., n:])
+    return _Points(right[..., :-1, :], q, pp)
+
+
+class _Mixture(NamedTuple):
+    """What the gradient of MMD² is made of: h = mean_s k_s/σ_s²."""
+
+    z1: Tensor  # [..., K + 1, N + M], as in `_Points`
+    q: Tensor  # [..., N, N + M]
+    pp: Tensor  # [..., M, M]
+
+    def gradients(self, upstream: Tensor) -> tuple[Tensor, Tensor]:
+        """∂MMD²/∂f_i = 2 s_i Σ_j h_ij s_j (f_j − f_i), with s = 1/N for a generated, −1/M for a data point."""
+        n, m = self.q.shape[-2], self.pp.shape[-1]
+        x1, y1 = self.z1[..., :n] / n, self.z1[..., n:] / -m
+        by_x = _product(torch.cat((x1, y1), dim=-1), self.q.mT)
+        by_y = _product(x1, self.q[..., n:]) + _product(y1, self.pp)
         scale = 2 * upstream[..., None, None]
-        grad_q = (_pull(h_qq, self.x) / n - to_pq / m) * (scale / n)
-        grad_p = (_pull(h_pp, self.y) / m - to_qp / n) * (scale / m)
-        return grad_q.mT, grad_p.mT
+        grad_x = _relative(by_x, self.z1[..., :n]) * (scale / n)
+        return grad_x.mT, (_relative(by_y, self.z1[..., n:]) * (scale / -m)).mT
 
-    def ratio_gradients(self, ratios: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+
+def _mixed(exponents: Tensor, bandwidths: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """mean_s k_s and h = mean_s k_s/σ_s² from the exponents of the widest kernel, which are lost: [..., N, M] each."""
+    if len(bandwidths) == 1:
+        mean = exponents.exp_()
+        return mean, mean / bandwidths[0] ** 2
+    mean, weighted = torch.zeros_like(exponents), torch.zeros_like(exponents)
+    for sigma, gram in _kernels(exponents, bandwidths):
+        mean.add_(gram, alpha=1 / len(bandwidths))
+        weighted.add_(gram, alpha=1 / (len(bandwidths) * sigma**2))
+    return mean, weighted
+
+
+def _kernels(exponents: Tensor, bandwidths: tuple[float, ...]) -> Iterator[tuple[float, Tensor]]:
+    """σ and kernel, [..., N, M], from the widest to the narrowest; each may lie where the one before it lay.
+
+    All of them at once would leave the cache. A kernel of half the bandwidth of another is its fourth power: two
+    products take a fifth of the time of an exponential. In the paper's mixture, σ = 1, 2, 4, 8, 16, one serves all.
+    """
+    widest, previous, gram = max(bandwidths), None, exponents
+    for sigma in sorted(bandwidths, reverse=True):
+        if previous is None:
+            gram = exponents.exp()
+        elif previous == 2 * sigma:
+            gram.square_().square_()
+        elif previous != sigma:
+            gram = (exponents * (widest / sigma) ** 2).exp_()
+        previous = sigma
+        yield sigma, gram
+
+
+class _Ratios(NamedTuple):
+    """What the gradient of the density ratios is made of."""
+
+    z1: Tensor  # [..., K + 1, N + M], as in `_Points`
+    q: Tensor  # [..., S, N, N + M], kernels of x with all: K_qq and K_qp
+    ratios: Tensor  # [..., S, N]
+    precisions: Tensor  # [S], 1/σ²
+
+    def gradients(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """With A = K_qq + εI, r = A⁻¹b, b = (N/M) K_qp 1, g = ∂L/∂r and v = A⁻¹g, both [..., S, N]:
 
-        ∂L/∂K_qp = (N/M) v 1ᵀ,  ∂L/∂K_qq = −v rᵀ,  and for any weights W = ∂L/∂K
-        ∂L/∂f_i = Σ_j (W_ij + W_ji) k_ij (f_j − f_i) / σ².
+        ∂L/∂K_qp = (N/M) v 1ᵀ and ∂L/∂K_qq = −v rᵀ. So with a = (−r, N/M) and v = (v, 0) over both sets
+        ∂L/∂f_i = Σ_j (v_i a_j + a_i v_j) k_ij (f_j − f_i) / σ².
         """
-        n, m = self.qp.shape[-2:]
-        v = v * self.precisions.unsqueeze(-1)
-        outer = torch.stack((v, ratios), dim=-1) @ torch.stack((ratios, v), dim=-2)
-        h_qq = _over_bandwidths(outer.mul_(self.qq))
-        h_qp = _over_bandwidths(self.qp * v.unsqueeze(-1))
-        to_pq, to_qp = _pulls(h_qp, self.x, self.y)
-        return (to_pq * (n / m) - _pull(h_qq, self.x)).mT, (to_qp * (n / m)).mT
+        n, m = self.q.shape[-2], self.q.shape[-1] - self.q.shape[-2]
+        z1, v = self.z1.unsqueeze(-3), (v * self.precisions.unsqueeze(-1)).unsqueeze(-2)
+        a = torch.nn.functional.pad(-self.ratios, (0, m), value=n / m).unsqueeze(-2)
+        of_a, of_v = (z1 * a) @ self.q.mT, (z1[..., :n] * v) @ self.q
+        x, y = z1[..., :n], z1[..., n:]
+        grad_x = v * _relative(of_a, x) + a[..., :n] * _relative(of_v[..., :n], x)
+        return _over_bandwidths(grad_x).mT, _over_bandwidths(_relative(of_v[..., n:], y)).mT * (n / m)
 
 
-class _Values(NamedTuple):
-    """What the forward pass alone needs, in float64."""
-
-    mmd2: Tensor  # [...]
-    qq: Tensor  # [..., S, N, N]
-    qp_sums: Tensor  # K_qp 1, [..., S, N]
-
-
-def _grams(f_q: Tensor, f_p: Tensor, bandwidths: tuple[float, ...]) -> tuple[_Grams, _Values]:
-    """Of generated [..., N, K] and data features [..., M, K]; distances do not notice the centring, and cancel less."""
-    y = f_p.mT.double()
-    centre = y.mean(dim=-1, keepdim=True)
-    x, y = f_q.mT.double() - centre, y - centre
-    precisions = y.new_tensor([1 / sigma**2 for sigma in bandwidths])
-    left_x, right_x, left_y, right_y = *_sides(x), *_sides(y)
-    qq, qp, pp = (
-        _kernel(left, right, bandwidths) for left, right in ((left_x, right_x), (left_x, right_y), (left_y, right_y))
-    )
-    rounded = (tensor.to(f_q.dtype) for tensor in (x, y, qq, qp, pp, precisions))
-    return _Grams(*rounded), _Values(mmd2(qq, qp, pp).mean(dim=-1), qq, qp.sum(dim=-1))
+def _stacked(exponents: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
+    """All kernels, in the order of their bandwidths: [..., N, M] → [..., S, N, M]. The exponents are lost."""
+    if len(bandwidths) == 1:
+        return exponents.exp_().unsqueeze(-3)
+    kernels = {sigma: gram.clone() for sigma, gram in _kernels(exponents, bandwidths)}
+    return torch.stack([kernels[sigma] for sigma in bandwidths], dim=-3)
 
 
-def _sides(a: Tensor) -> tuple[Tensor, Tensor]:
-    """[a, ‖a‖², 1] and [−2a, 1, ‖a‖²], [..., K + 2, N]: leftᵀ·right is all squared distances in one product."""
-    norms = a.square().sum(dim=-2, keepdim=True)
-    ones = torch.ones_like(norms)
-    return torch.cat((a, norms, ones), dim=-2), torch.cat((a * -2, ones, norms), dim=-2)
+def _over_bandwidths(parts: Tensor) -> Tensor:
+    """Σ_s: [..., S, K, N] → [..., K, N]; a sum of one would be a copy."""
+    return parts.squeeze(-3) if parts.shape[-3] == 1 else parts.sum(dim=-3)
 
 
-def _kernel(left: Tensor, right: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
-    """exp(−‖a_i − b_j‖² / 2σ²) of the `_sides` of two sets: [..., S, N, M].
-
-    A kernel of half the bandwidth of another is its fourth power: two products take a fifth of the time of an
-    exponential. In the paper's mixture, σ = 1, 2, 4, 8, 16, one exponential serves all five.
-    """
-    squared = left.mT @ right
-    grams = squared.new_empty((*squared.shape[:-2], len(bandwidths), *squared.shape[-2:]))
-    done: dict[float, Tensor] = {}
-    for i, sigma in sorted(enumerate(bandwidths), key=lambda pair: -pair[1]):
-        gram = grams.select(-3, i)
-        if (wider := done.get(2 * sigma)) is None:
-            torch.mul(squared, -0.5 / sigma**2, out=gram).exp_()
-        else:
-            torch.square(wider, out=gram).square_()
-        done[sigma] = gram
-    return grams
+def _relative(sums: Tensor, z1: Tensor) -> Tensor:
+    """Σ_j w_ij (z_j − z_i) from Σ_j w_ij z_j and, in the last row, Σ_j w_ij: [..., K + 1, N] → [..., K, N]."""
+    return sums[..., :-1, :] - z1[..., :-1, :] * sums[..., -1:, :]
 
 
-def _weighted_sum(weights: Tensor, grams: Tensor) -> Tensor:
-    """Σ_s w_s k_s: [S], [..., S, N, M] → [..., N, M]."""
-    if len(weights) == 1:
-        return grams.squeeze(-3) * weights
-    total: Tensor = (weights @ grams.flatten(-2)).unflatten(-1, grams.shape[-2:])
-    return total
-
-
-def _over_bandwidths(weights: Tensor) -> Tensor:
-    """Σ_s: [..., S, N, M] → [..., N, M]; a sum of one would be a copy."""
-    return weights.squeeze(-3) if weights.shape[-3] == 1 else weights.sum(dim=-3)
-
-
-def _pull(h: Tensor, points: Tensor) -> Tensor:
-    """Σ_j h_ij (f_j − f_i) for a symmetric h: [..., N, N], [..., K, N] → [..., K, N]."""
-    return points @ h - points * h.sum(dim=-1).unsqueeze(-2)
-
-
-def _pulls(h: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Σ_l h_il (y_l − x_i), [..., K, N], and Σ_i h_il (x_i − y_l), [..., K, M], for weights [..., N, M]."""
-    return y @ h.mT - x * h.sum(dim=-1).unsqueeze(-2), x @ h - y * h.sum(dim=-2).unsqueeze(-2)
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b for equal leading dimensions, without the six views that `@` makes of three dimensions."""
+    return torch.bmm(a, b) if a.dim() == 3 else a @ b
 
 
 class _MixtureMmd2(torch.autograd.Function):
@@ -153,13 +159,15 @@ class _MixtureMmd2(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, f_q: Tensor, f_p: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
-        grams, values = _grams(f_q, f_p, bandwidths)
-        ctx.save_for_backward(*grams)
-        return values.mmd2.to(f_q.dtype)
+        points = _points(f_q, f_p, bandwidths)
+        (mean_q, h_q), (mean_pp, h_pp) = _mixed(points.q, bandwidths), _mixed(points.pp, bandwidths)
+        ctx.save_for_backward(*(tensor.to(f_q.dtype) for tensor in (points.z1, h_q, h_pp)))
+        n = f_q.shape[-2]
+        return mmd2(mean_q[..., :n], mean_q[..., n:], mean_pp).to(f_q.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        return *_Grams(*ctx.saved_tensors).mmd2_gradients(grads[0]), None
+        return *_Mixture(*ctx.saved_tensors).gradients(grads[0]), None
 
 
 class _Mmd2AndRatios(torch.autograd.Function):
@@ -169,28 +177,40 @@ class _Mmd2AndRatios(torch.autograd.Function):
     def forward(
         ctx: Any, f_q: Tensor, f_p: Tensor, bandwidths: tuple[float, ...], ridge: float
     ) -> tuple[Tensor, Tensor]:
-        grams, values = _grams(f_q, f_p, bandwidths)
-        factor, info = _factorise(values.qq, ridge)
-        ratios = factor.solve(values.qp_sums * (f_q.shape[-2] / f_p.shape[-2]))
-        ratios = ratios.masked_fill((info != 0).unsqueeze(-1), torch.nan).to(f_q.dtype)
+        n, m, points = f_q.shape[-2], f_p.shape[-2], _points(f_q, f_p, bandwidths)
+        kernels, (mean_pp, h_pp) = _stacked(points.q, bandwidths), _mixed(points.pp, bandwidths)
+        factor, info = _factorise(kernels[..., :n], ridge)
+        ratios = factor.solve(kernels[..., n:].sum(dim=-1) * (n / m))
+        ratios = ratios.masked_fill((info != 0).unsqueeze(-1), torch.nan)
+        precisions = kernels.new_tensor([1 / sigma**2 for sigma in bandwidths])
+        h_q = _weighted_sum(precisions / len(bandwidths), kernels)
+        saved = (points.z1, h_q, h_pp, kernels, ratios, precisions)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*grams, ratios, *factor)
-        return values.mmd2.to(f_q.dtype), ratios
+        ctx.save_for_backward(*(tensor.to(f_q.dtype) for tensor in saved), *factor)
+        squared = mmd2(kernels[..., :n], kernels[..., n:], mean_pp.unsqueeze(-3)).mean(dim=-1)
+        return squared.to(f_q.dtype), ratios.to(f_q.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, None]:
-        fields = len(_Grams._fields)
-        grams, ratios = _Grams(*ctx.saved_tensors[:fields]), ctx.saved_tensors[fields]
+        z1, h_q, h_pp, kernels, ratios, precisions, *factor = ctx.saved_tensors
         of_mmd, of_ratios = grads
         parts = []
         if of_mmd is not None:
-            parts.append(grams.mmd2_gradients(of_mmd))
+            parts.append(_Mixture(z1, h_q, h_pp).gradients(of_mmd))
         if of_ratios is not None:
-            v = _Factor(*ctx.saved_tensors[fields + 1 :]).solve(of_ratios.double())
-            parts.append(grams.ratio_gradients(ratios, v.to(ratios.dtype)))
+            v = _Factor(*factor).solve(of_ratios.double()).to(z1.dtype)
+            parts.append(_Ratios(z1, kernels, ratios, precisions).gradients(v))
         if len(parts) == 2:
             return parts[0][0] + parts[1][0], parts[0][1] + parts[1][1], None, None
         return *(parts[0] if parts else (None, None)), None, None
+
+
+def _weighted_sum(weights: Tensor, grams: Tensor) -> Tensor:
+    """Σ_s w_s k_s: [S], [..., S, N, M] → [..., N, M]."""
+    if len(weights) == 1:
+        return grams.squeeze(-3) * weights
+    total: Tensor = (weights @ grams.flatten(-2)).unflatten(-1, grams.shape[-2:])
+    return total
 
 
 class _Factor(NamedTuple):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 
 from gramtune.components import Shape
 from gramtune.training.config import TrialConfig
+from gramtune.training.perceptron import Perceptrons, is_perceptron
 
-_POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid)
 _ALIGNED = 64
 """Parameters per replicate are padded to a multiple of this, so that a vectorised update rounds each one alike whatever
 replicates lie beside it."""
@@ -37,8 +38,8 @@ def build_networks(config: TrialConfig, shape: Shape) -> dict[str, nn.Module]:
 class Stack:
     """R networks of one architecture, applied to R batches at once: [R, B, *in] → [R, B, *out].
 
-    Multilayer perceptrons take one batched product per layer. All others run one after the other: on a CPU grouped
-    convolutions are faster for the smallest networks only. Either way `values` [R, P] holds every parameter
+    Multilayer perceptrons take one batched product per layer (`Perceptrons`). All others run one after the other: on a
+    CPU grouped convolutions are faster for the smallest networks only. Either way `values` [R, P] holds every parameter
     and `gradient` [R, P] what `differentiate` found, so that one optimiser steps them all.
     """
 
@@ -52,21 +53,19 @@ class Stack:
         self.gradient = torch.zeros_like(self.values)
         for network, row in zip(networks, self.values, strict=True):
             _move(network, row)
-        self._batched = _is_perceptron(networks[0])
-        if self._batched:
-            self._leaves = [view.detach().requires_grad_() for view in _views(self.values, slots)]
-            self._slots = _views(self.gradient, slots)
-        else:
-            self._leaves = [parameter for network in networks for parameter in network.parameters()]
-            self._slots = [view for row in self.gradient for view in _views(row, slots)]
+        layers, views = _layers(networks[0]), partial(_views, slots=slots)
+        self._perceptrons = Perceptrons(layers, self.values, self.gradient, views) if is_perceptron(layers) else None
+        self.leaves = [self._perceptrons.leaf] if self._perceptrons else [p for n in networks for p in n.parameters()]
+        """What autograd differentiates by."""
+        self._slots = [] if self._perceptrons else [view for row in self.gradient for view in views(row)]
         self.parameter = nn.Parameter(self.values)
         self.parameter.grad = self.gradient
 
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """See the class."""
-        if self._batched:
-            return self._perceptron(inputs)
-        return torch.stack([network(batch) for network, batch in zip(self.networks, inputs.unbind(), strict=True)])
+    def __call__(self, *batches: Tensor) -> tuple[Tensor, ...]:
+        """See the class; no batch changes what comes of another, in BatchNorm either."""
+        if self._perceptrons is not None:
+            return self._perceptrons(*batches)
+        return tuple(self._one_by_one(batch) for batch in batches)
 
     def freeze(self, replicate: int, frozen: bool = True) -> None:
         """Whether parameters and batch statistics of this replicate stay as they are from now on."""
@@ -103,19 +102,17 @@ class Stack:
         """Strict inverse of `state_dict`. Raises RuntimeError for another architecture."""
         self.networks[replicate].load_state_dict(state)
 
-    def _perceptron(self, x: Tensor) -> Tensor:
-        leaves = iter(self._leaves)
-        for layer in _layers(self.networks[0]):
-            if isinstance(layer, nn.Linear):
-                weight = next(leaves).mT
-                x = torch.baddbmm(next(leaves).unsqueeze(1), x, weight) if layer.bias is not None else x @ weight
-            elif isinstance(layer, nn.Flatten):
-                x = x.flatten(2)
-            elif isinstance(layer, nn.Unflatten):
-                x = x.unflatten(2, layer.unflattened_size)
-            else:
-                x = layer(x)
-        return x
+    def sought(self) -> AbstractContextManager[None]:
+        """For a backward pass by these `leaves`; what consists of torch's own nodes, autograd knows by itself."""
+        return nullcontext() if self._perceptrons is None else self._perceptrons.sought()
+
+    def take(self, found: Sequence[Tensor]) -> None:
+        """Lays what autograd found for the `leaves` into `gradient`, where that of perceptrons lies already."""
+        if self._slots:
+            torch._foreach_copy_(self._slots, list(found))
+
+    def _one_by_one(self, inputs: Tensor) -> Tensor:
+        return torch.stack([network(batch) for network, batch in zip(self.networks, inputs.unbind(), strict=True)])
 
 
 def differentiate(stacks: Sequence[Stack], losses: Tensor, *, retain: bool) -> Tensor:
@@ -124,11 +121,16 @@ def differentiate(stacks: Sequence[Stack], losses: Tensor, *, retain: bool) -> T
     Returns the Euclidean norms of the rows, all stacks together, [R]. No other parameters get a gradient. `retain`: the
     graph is needed once more.
     """
-    leaves = [leaf for stack in stacks for leaf in stack._leaves]
-    slots = [slot for stack in stacks for slot in stack._slots]
-    torch._foreach_copy_(slots, torch.autograd.grad(losses.sum(), leaves, retain_graph=retain))
-    norms: Tensor = torch.stack([torch.linalg.vector_norm(stack.gradient, dim=1) for stack in stacks]).norm(dim=0)
-    return norms
+    leaves = [leaf for stack in stacks for leaf in stack.leaves]
+    with ExitStack() as contexts:
+        for stack in stacks:
+            contexts.enter_context(stack.sought())
+        found = torch.autograd.grad(losses.sum(), leaves, retain_graph=retain)
+    for stack in stacks:
+        stack.take(found[: len(stack.leaves)])
+        found = found[len(stack.leaves) :]
+    norms: list[Tensor] = [torch.linalg.vector_norm(stack.gradient, dim=1) for stack in stacks]
+    return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)
 
 
 def _layers(network: nn.Module) -> list[nn.Module]:
@@ -138,15 +140,6 @@ def _layers(network: nn.Module) -> list[nn.Module]:
     return [network]
 
 
-def _is_perceptron(network: nn.Module) -> bool:
-    return all(
-        isinstance(layer, (nn.Linear, *_POINTWISE))
-        or (isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) == (1, -1))
-        or (isinstance(layer, nn.Unflatten) and layer.dim == 1)
-        for layer in _layers(network)
-    )
-
-
 def _slots(network: nn.Module) -> dict[str, torch.Size]:
     """Name and shape of each parameter, in the order in which they lie in a row."""
     return {name: parameter.shape for name, parameter in network.named_parameters()}
@@ -154,9 +147,9 @@ def _slots(network: nn.Module) -> dict[str, torch.Size]:
 
 def _views(values: Tensor, slots: dict[str, torch.Size]) -> list[Tensor]:
     """Views of [..., P] with the shapes of the parameters, [..., *shape]."""
-    ends = torch.tensor([math.prod(shape) for shape in slots.values()]).cumsum(0).tolist()
-    parts = values.tensor_split(ends, dim=-1)[: len(slots)]
-    return [part.unflatten(-1, shape) for part, shape in zip(parts, slots.values(), strict=True)]
+    sizes = [math.prod(shape) for shape in slots.values()]
+    parts = values.split([*sizes, values.shape[-1] - sum(sizes)], dim=-1)
+    return [part.unflatten(-1, shape) for part, shape in zip(parts, slots.values(), strict=False)]
 
 
 def _move(network: nn.Module, row: Tensor) -> None:

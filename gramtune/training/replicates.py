@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gramtune.components import View
+from gramtune.components import Losses, View
 from gramtune.pixels import to_float
 from gramtune.training.config import TrialConfig
 from gramtune.training.networks import Stack, build_networks, differentiate
@@ -84,7 +85,7 @@ class Replicates:
         noise = torch.stack([self._config.network.noise(n, rng) for rng in streams])
         generator = self._stacks["generator"]
         with generator.evaluating(), torch.inference_mode():
-            return torch.cat([generator(part) for part in noise.split(chunk, dim=1)], dim=1)
+            return torch.cat([generator(part)[0] for part in noise.split(chunk, dim=1)], dim=1)
 
     def views(self, n: int, purpose: str) -> tuple[View, View]:
         """n data and n generated samples of each replicate as its critic sees them; no part of the training.
@@ -98,8 +99,8 @@ class Replicates:
             for stack in self._stacks.values():
                 contexts.enter_context(stack.evaluating())
             contexts.enter_context(torch.inference_mode())
-            fake = self._stacks["generator"](noise)
-            return self._view(to_float(self._train[torch.stack(index)])), self._view(fake)
+            (fake,) = self._stacks["generator"](noise)
+            return self._views(to_float(self._train[torch.stack(index)]), fake)
 
     def state_dict(self, i: int) -> dict[str, Any]:
         """Everything of replicate i that `load_state_dict` needs to go on as if nothing had happened."""
@@ -161,7 +162,7 @@ class Replicates:
 
     def _joint_step(self) -> dict[str, Tensor]:
         """Algorithm 1: one forward pass, both gradients, then θ and γ together."""
-        losses = self._config.objective.losses(self._view(self._real()), self._view(self._fake()))
+        losses = self._losses(self._real(), self._fake())
         updates = [self._update("critic", losses.critic)] if losses.critic is not None else []
         return self._apply([*updates, self._update("generator", losses.generator)]) | _detached(losses.traces)
 
@@ -169,12 +170,12 @@ class Replicates:
         self._clamp_critic()
         with torch.no_grad():
             fake = self._fake()
-        losses = self._config.objective.losses(self._view(self._real()), self._view(fake))
+        losses = self._losses(self._real(), fake)
         assert losses.critic is not None, "an objective without critic takes joint steps"
         return self._apply([self._update("critic", losses.critic)]) | _detached(losses.traces)
 
     def _generator_step(self) -> dict[str, Tensor]:
-        losses = self._config.objective.losses(self._view(self._real()), self._view(self._fake()))
+        losses = self._losses(self._real(), self._fake())
         return self._apply([self._update("generator", losses.generator)])
 
     def _update(self, label: str, losses: Tensor) -> _Update:
@@ -188,15 +189,21 @@ class Replicates:
     def _fake(self) -> Tensor:
         size = self._config.training.batch_size
         noise = [self._config.network.noise(size, rngs["noise"]) for rngs in self._streams]
-        return self._stacks["generator"](torch.stack(noise))
+        return self._stacks["generator"](torch.stack(noise))[0]
 
-    def _view(self, samples: Tensor) -> View:
+    def _losses(self, real: Tensor, fake: Tensor) -> Losses:
+        return self._config.objective.losses(*self._views(real, fake))
+
+    def _views(self, real: Tensor, fake: Tensor) -> tuple[View, View]:
         """Data and generated samples pass through the critic separately: separate batch statistics."""
+        flat = real.flatten(2), fake.flatten(2)
         if "critic" not in self._stacks:
-            return View(samples.flatten(2))
-        features = self._stacks["critic"](samples)
-        decoded = self._stacks["decoder"](features).flatten(2) if "decoder" in self._stacks else None
-        return View(samples.flatten(2), features, decoded)
+            return View(flat[0]), View(flat[1])
+        features = self._stacks["critic"](real, fake)
+        if "decoder" not in self._stacks:
+            return View(flat[0], features[0]), View(flat[1], features[1])
+        decoded = [reconstruction.flatten(2) for reconstruction in self._stacks["decoder"](*features)]
+        return View(flat[0], features[0], decoded[0]), View(flat[1], features[1], decoded[1])
 
     @torch.no_grad()
     def _clamp_critic(self) -> None:
@@ -221,9 +228,9 @@ class Replicates:
 
     def _freeze_diverged(self, checked: dict[str, Tensor]) -> None:
         values = torch.stack(list(checked.values()))
-        if (finite := values.isfinite()).all():
+        if math.isfinite(values.sum().item()):  # one call where all is well; a sum that overflows is looked into
             return
-        for i, column in enumerate(finite.T.tolist()):
+        for i, column in enumerate(values.isfinite().T.tolist()):
             if not all(column) and self.diverged[i] is None:
                 k = column.index(False)
                 self.end(i, f"{list(checked)[k]} {values[k, i].item()} at step {self.generator_steps[i] + 1}")

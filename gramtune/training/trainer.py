@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gramtune.paths import write_atomically
 from gramtune.pixels import to_uint8
+from gramtune.training.allocator import keep_freed_memory
 from gramtune.training.config import TrialConfig
 from gramtune.training.evaluator import Evaluator
 from gramtune.training.replicates import Replicates
@@ -32,6 +33,7 @@ class Trainer:
     """Trains, evaluates, saves and restores one trial. Same configuration, same numbers."""
 
     def __init__(self, config: TrialConfig, root: Path, device: torch.device) -> None:
+        keep_freed_memory()
         self.config = config
         self.step = 0
         self.seconds = 0.0  # spent in advance and evaluate

@@ -1,0 +1,92 @@
+"""The batched perceptrons against the same networks run by torch, one after the other."""
+
+import pytest
+import torch
+from torch import nn
+
+from gramtune.training.networks import Stack, differentiate
+from gramtune.training.perceptron import is_perceptron
+
+R, B = 3, 5
+CHAINS = {
+    "as the ring's": lambda: [nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 2)],
+    "without biases": lambda: [nn.Linear(4, 6, bias=False), nn.LeakyReLU(0.2), nn.Linear(6, 2, bias=False)],
+    "pointwise at both ends": lambda: [nn.Tanh(), nn.Linear(4, 6), nn.Sigmoid(), nn.Linear(6, 4), nn.LeakyReLU(0.0)],
+    "images to images": lambda: [nn.Flatten(), nn.Linear(4, 8), nn.Unflatten(1, (2, 2, 2)), nn.Tanh()],
+    "pointwise before the flattening": lambda: [nn.ReLU(), nn.Flatten(), nn.Linear(4, 3)],
+    "no pointwise layer": lambda: [nn.Linear(4, 2)],
+    "pointwise twice": lambda: [nn.Linear(4, 6), nn.Tanh(), nn.ReLU(), nn.Linear(6, 2)],
+}
+
+
+def networks(chain):
+    torch.manual_seed(0)
+    return [nn.Sequential(*CHAINS[chain]()).double() for _ in range(R)]
+
+
+def batches(chain, count=2):
+    shape = (1, 2, 2) if "mages" in chain or "flattening" in chain else (4,)
+    rng = torch.Generator().manual_seed(1)
+    sizes = (B, B + 2)[:count]
+    return [torch.randn(R, size, *shape, dtype=torch.float64, generator=rng).requires_grad_() for size in sizes]
+
+
+def loss(outputs):
+    """[R], not linear, and different for each batch."""
+    return sum((i + out).square().flatten(1).mean(dim=1) for i, out in enumerate(outputs, start=1))
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_outputs_and_gradients_are_those_of_the_networks(chain):
+    plain, stack = networks(chain), Stack(networks(chain))
+    theirs, mine = batches(chain), batches(chain)
+    expected = [torch.stack([net(x) for net, x in zip(plain, batch, strict=True)]) for batch in theirs]
+    outputs = stack(*mine)
+    torch.testing.assert_close(outputs, tuple(expected), rtol=1e-12, atol=1e-12)
+
+    of_inputs = torch.autograd.grad(loss(outputs).sum(), mine, retain_graph=True)
+    wanted = torch.autograd.grad(loss(expected).sum(), [*theirs, *(p for net in plain for p in net.parameters())])
+    torch.testing.assert_close(of_inputs, wanted[:2], rtol=1e-12, atol=1e-12)
+    assert not stack.gradient.any()  # that pass was not for the parameters
+
+    norms = differentiate([stack], loss(outputs), retain=False)
+    for i, (net, start) in enumerate(zip(plain, range(2, len(wanted), len(list(plain[0].parameters()))), strict=True)):
+        flat = torch.cat([g.flatten() for g in wanted[start : start + len(list(net.parameters()))]])
+        torch.testing.assert_close(stack.gradient[i, : len(flat)], flat, rtol=1e-12, atol=1e-12)
+        assert not stack.gradient[i, len(flat) :].any()
+        assert norms[i].item() == pytest.approx(flat.norm().item(), rel=1e-12)
+
+
+def test_only_what_is_trained_is_differentiated():
+    """The second batch comes from something that is trained, the first does not: its gradient is not asked for."""
+    data, generated = batches("as the ring's")
+    stack, data = Stack(networks("as the ring's")), data.detach()
+    outputs = stack(data, generated)
+    (got,) = torch.autograd.grad(loss(outputs).sum(), [generated])
+    alone = generated.detach().requires_grad_()
+    (expected,) = torch.autograd.grad((2 + stack(alone)[0]).square().flatten(1).mean(dim=1).sum(), [alone])
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+    assert data.grad is None
+
+
+def test_applied_twice_in_one_graph_is_refused():
+    """Each pass writes its gradient into its place; two would have to be added."""
+    stack = Stack(networks("as the ring's"))
+    first, second = (stack(batch)[0] for batch in batches("as the ring's"))
+    with pytest.raises(RuntimeError, match="once per graph"):
+        differentiate([stack], loss([first, second]), retain=False)
+
+
+def test_a_loss_without_the_networks_is_refused():
+    """As torch does: a gradient of zero would look as if it had been trained."""
+    stack = Stack(networks("as the ring's"))
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        differentiate([stack], torch.ones(R, dtype=torch.float64), retain=False)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Conv2d(1, 1, 1), nn.BatchNorm1d(4), nn.LeakyReLU(-0.1), nn.Flatten(0), nn.Unflatten(2, (1, 2)), nn.GELU()],
+)
+def test_what_is_none_is_left_to_torch(layer):
+    assert not is_perceptron([nn.Linear(4, 4), layer])
