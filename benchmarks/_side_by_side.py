@@ -2,23 +2,69 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
+from multiprocessing.connection import Connection
 from statistics import median, quantiles
 
 
 def side_by_side(peers: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3) -> dict[str, list[float]]:
     """Seconds of processor time of each call, by peer: on a busy machine waiting for a core does not count."""
-    for run in peers.values():
+    return _in_turn({name: partial(_seconds, run) for name, run in peers.items()}, rounds, warm_up)
+
+
+def apart(
+    makers: Mapping[str, Callable[[], Callable[[], object]]], rounds: int, warm_up: int = 3
+) -> dict[str, list[float]]:
+    """As `side_by_side`, but each peer is made and run in a process of its own: one's allocator is not another's."""
+    children = {name: _Child(make) for name, make in makers.items()}
+    try:
+        return _in_turn({name: child.seconds for name, child in children.items()}, rounds, warm_up)
+    finally:
+        for child in children.values():
+            child.process.kill()
+
+
+def _in_turn(clocks: Mapping[str, Callable[[], float]], rounds: int, warm_up: int) -> dict[str, list[float]]:
+    for clock in clocks.values():
         for _ in range(warm_up):
-            run()
-    seconds: dict[str, list[float]] = {name: [] for name in peers}
+            clock()
+    times: dict[str, list[float]] = {name: [] for name in clocks}
     for _ in range(rounds):
-        for name, run in peers.items():
-            started = time.process_time()
-            run()
-            seconds[name].append(time.process_time() - started)
-    return seconds
+        for name, clock in clocks.items():
+            times[name].append(clock())
+    return times
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    started = time.process_time()
+    run()
+    return time.process_time() - started
+
+
+class _Child:
+    """Runs a peer whenever it is asked; answers with the seconds of processor time."""
+
+    def __init__(self, make: Callable[[], Callable[[], object]]) -> None:
+        context = multiprocessing.get_context("fork")
+        self._ours, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(make, theirs), daemon=True)
+        self.process.start()
+
+    def seconds(self) -> float:
+        """Of one call."""
+        self._ours.send(None)
+        seconds: float = self._ours.recv()
+        return seconds
+
+
+def _serve(make: Callable[[], Callable[[], object]], ends: Connection) -> None:
+    run = make()
+    while True:
+        ends.recv()
+        ends.send(_seconds(run))
 
 
 def report(title: str, seconds: Mapping[str, list[float]], per_call: int = 1) -> None:

@@ -3,22 +3,26 @@
     python benchmarks/gram_step.py [rounds]
 
 The plain step: three pairwise `cdist`², a loop over bandwidths with `solve`, two full backward passes with
-`retain_graph`, one Adam per network without `foreach`. Both start from the same weights and see the same batches; that
+`retain_graph`, one Adam per network without `foreach`. Each peer has a process of its own, since gramtune changes the
+allocator's settings. Both start from the same weights and see the same batches; that
 their losses agree is asserted before anything is timed.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
-from _side_by_side import report, side_by_side
+from _side_by_side import apart, report
 from torch import Tensor
 
 from gramtune.objectives.gram import Gram
 from gramtune.pixels import to_float
 from gramtune.sweep.load import load_config
+from gramtune.training.allocator import keep_freed_memory
 from gramtune.training.config import TrialConfig
 from gramtune.training.networks import build_networks
 from gramtune.training.replicates import Replicates
@@ -104,17 +108,24 @@ def main(rounds: int) -> None:
     for title, (base, settings) in SETTINGS.items():
         config = load_config(f"search_spaces/base/{base}.yaml", settings)
         train = samples(config)
-        ours, plain = Replicates(config, [0], train, CPU), PlainStep(config, train, 0)
-        check_equal(ours, plain)
-        times = side_by_side(
-            {
-                "plain step": lambda plain=plain: [plain() for _ in range(_STEPS)],
-                "gramtune": lambda ours=ours: ours.advance(_STEPS),
-            },
-            rounds,
-            warm_up=1,
-        )
-        report(title, times, _STEPS)
+        check_equal(Replicates(config, [0], train, CPU), PlainStep(config, train, 0))
+
+        def plainly(config: TrialConfig = config, train: Tensor = train) -> Callable[[], object]:
+            plain = PlainStep(config, train, 0)
+            return lambda: [plain() for _ in range(_STEPS)]
+
+        def as_a_trial(config: TrialConfig = config, train: Tensor = train, keep: bool = True) -> Callable[[], object]:
+            if keep:
+                keep_freed_memory()  # as `Trainer` does
+            replicates = Replicates(config, [0], train, CPU)
+            return lambda: replicates.advance(_STEPS)
+
+        peers = {
+            "plain step": plainly,
+            "gramtune": as_a_trial,
+            "gramtune, glibc as it comes": partial(as_a_trial, keep=False),
+        }
+        report(title, apart(peers, rounds), _STEPS)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from _side_by_side import report, side_by_side
 from gram_step import CPU, samples
 
 from gramtune.sweep.load import load_config
+from gramtune.training.allocator import keep_freed_memory
 from gramtune.training.replicates import Replicates
 
 SETTINGS = {
@@ -25,6 +26,7 @@ _STEPS = 10
 
 def main(rounds: int) -> None:
     torch.set_num_threads(1)
+    keep_freed_memory()  # as `Trainer` does
     for title, (base, settings) in SETTINGS.items():
         config = load_config(f"search_spaces/base/{base}.yaml", settings)
         train = samples(config)
