@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -45,7 +45,7 @@ def frechet_distance(real: Moments, fake: Tensor) -> float:
     mean, rows = _centred(fake)
     products = _cross_products(rows, real.factor)
     root_trace = torch.linalg.eigvalsh(products).clamp_min(0).sqrt().sum()
-    traces = real.factor.square().sum() + rows.square().sum()
+    traces = torch.linalg.vector_norm(real.factor) ** 2 + torch.linalg.vector_norm(rows) ** 2
     return float((real.mean - mean).square().sum() + traces - 2 * root_trace)
 
 
@@ -53,9 +53,9 @@ def _centred(features: Tensor) -> tuple[Tensor, Tensor]:
     """float64 mean [d], and A [N, d] with AᵀA the unbiased covariance. Raises ValueError for N < 2."""
     if len(features) < 2:
         raise ValueError(f"a covariance needs at least 2 samples, got {len(features)}")
-    features = features.double()
-    mean = features.mean(dim=0)
-    return mean, (features - mean) / math.sqrt(len(features) - 1)
+    rows = features.to(torch.float64, copy=True)
+    mean = rows.mean(dim=0)
+    return mean, rows.sub_(mean).div_(math.sqrt(len(rows) - 1))
 
 
 def _eigen_factor(covariance: Tensor) -> Tensor:
@@ -70,7 +70,10 @@ def _cross_products(rows: Tensor, factor: Tensor) -> Tensor:
     """Lᵀ Aᵀ A L [r, r] or A L Lᵀ Aᵀ [N, N]; where N > d, by way of Aᵀ A [d, d]."""
     n, (d, r) = len(rows), factor.shape
     if n > d:
-        return _symmetric_product(factor, _symmetric_product(rows, rows) @ factor)
+        covariance = _symmetric_product(rows, rows)
+        if d == r and torch.equal(factor, factor.tril()):
+            return _between_triangles(factor, covariance)
+        return _symmetric_product(factor, covariance @ factor)
     both = rows @ factor
     both = both.mT if n <= r else both
     return _symmetric_product(both, both)
@@ -80,12 +83,29 @@ def _symmetric_product(left: Tensor, right: Tensor) -> Tensor:
     """leftᵀ right [d, d], which must be symmetric, for both [N, d]: its upper triangle of tiles is computed alone."""
     d = right.shape[1]
     product = right.new_empty(d, d)
-    for start in range(0, d, _TILE):
-        stop = min(start + _TILE, d)
-        upper = left[:, start:stop].mT @ right[:, start:]
-        product[start:stop, start:] = upper
-        product[stop:, start:stop] = upper[:, stop - start :].mT
+    for start, stop in _tiles(d):
+        _fill(product, start, stop, left[:, start:stop].mT @ right[:, start:])
     return product
+
+
+def _between_triangles(lower: Tensor, symmetric: Tensor) -> Tensor:
+    """Lᵀ S L [d, d] for a lower triangle L: of all products those alone that meet no tile of zeros, a third of them."""
+    d = len(lower)
+    right = torch.cat([symmetric[:, start:] @ lower[start:, start:stop] for start, stop in _tiles(d)], dim=1)
+    product = right.new_empty(d, d)
+    for start, stop in _tiles(d):
+        _fill(product, start, stop, lower[start:, start:stop].mT @ right[start:, start:])
+    return product
+
+
+def _tiles(d: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(start + _TILE, d)) for start in range(0, d, _TILE))
+
+
+def _fill(symmetric: Tensor, start: int, stop: int, upper: Tensor) -> None:
+    """Rows `start` to `stop` from the diagonal on, and the columns that are their mirror."""
+    symmetric[start:stop, start:] = upper
+    symmetric[stop:, start:stop] = upper[:, stop - start :].mT
 
 
 class Frechet(Metric):
