@@ -12,7 +12,7 @@ from torch import Tensor
 from gramtune.components import Dataset, Direction, Metric
 from gramtune.registry import register
 
-_TILE = 256
+_TILE, _ROWS = 256, 2048
 
 
 class Moments(NamedTuple):
@@ -28,10 +28,10 @@ def moments(features: Tensor) -> Moments:
     With N ≤ d the centred features are a factor themselves. Otherwise it is Cholesky's, without a jitter: where Σ is
     singular (a feature that is never active) Cholesky refuses, and the factor is U√Λ of the eigenvalues that are not 0.
     """
-    mean, rows = _centred(features)
-    if len(rows) <= rows.shape[1]:
-        return Moments(mean, rows.mT.contiguous())
-    covariance = _symmetric_product(rows, rows)
+    mean = _mean(features)
+    if len(features) <= features.shape[1]:
+        return Moments(mean, _centred(features, mean).mT.contiguous())
+    covariance = _covariance(features, mean)
     factor, refused = torch.linalg.cholesky_ex(covariance)
     return Moments(mean, _eigen_factor(covariance) if refused else factor)
 
@@ -42,20 +42,41 @@ def frechet_distance(real: Moments, fake: Tensor) -> float:
     With Σ_p = L Lᵀ and Σ_q = Aᵀ A the eigenvalues of Σ_p Σ_q are those of Lᵀ Aᵀ A L, and of A L Lᵀ Aᵀ: symmetric both;
     Tr(Σ_p Σ_q)^½ = Σ_i √λ_i, taken from whichever is smaller, [r, r] or [N, N].
     """
-    mean, rows = _centred(fake)
-    products = _cross_products(rows, real.factor)
+    mean, factor = _mean(fake), real.factor
+    if len(fake) > fake.shape[1]:
+        covariance = _covariance(fake, mean)
+        products, trace = _between(factor, covariance), covariance.diagonal().sum()
+    else:
+        rows = _centred(fake, mean)
+        both = rows @ factor if len(rows) > factor.shape[1] else (rows @ factor).mT
+        products, trace = _symmetric_product(both, both), rows.square().sum()
     root_trace = torch.linalg.eigvalsh(products).clamp_min(0).sqrt().sum()
-    traces = torch.linalg.vector_norm(real.factor) ** 2 + torch.linalg.vector_norm(rows) ** 2
+    traces = trace + torch.linalg.vector_norm(factor).square()
     return float((real.mean - mean).square().sum() + traces - 2 * root_trace)
 
 
-def _centred(features: Tensor) -> tuple[Tensor, Tensor]:
-    """float64 mean [d], and A [N, d] with AᵀA the unbiased covariance. Raises ValueError for N < 2."""
+def _mean(features: Tensor) -> Tensor:
+    """float64 mean [d]. Raises ValueError for N < 2, which have no covariance."""
     if len(features) < 2:
         raise ValueError(f"a covariance needs at least 2 samples, got {len(features)}")
-    rows = features.to(torch.float64, copy=True)
-    mean = rows.mean(dim=0)
-    return mean, rows.sub_(mean).div_(math.sqrt(len(rows) - 1))
+    return features.mean(dim=0, dtype=torch.float64)
+
+
+def _centred(features: Tensor, mean: Tensor) -> Tensor:
+    """A [N, d] with AᵀA the unbiased covariance, in float64."""
+    return features.to(torch.float64, copy=True).sub_(mean).div_(math.sqrt(len(features) - 1))
+
+
+def _covariance(features: Tensor, mean: Tensor) -> Tensor:
+    """The unbiased covariance [d, d] of features [N, d], a part of the rows and half of the products at a time."""
+    covariance, scale = mean.new_zeros(len(mean), len(mean)), 1 / (len(features) - 1)
+    for part in features.split(_ROWS):
+        rows = part.to(torch.float64, copy=True).sub_(mean)
+        for start, stop in _tiles(len(mean)):
+            covariance[start:stop, start:].addmm_(rows[:, start:stop].mT, rows[:, start:], alpha=scale)
+    for start, stop in _tiles(len(mean)):
+        covariance[stop:, start:stop] = covariance[start:stop, stop:].mT
+    return covariance
 
 
 def _eigen_factor(covariance: Tensor) -> Tensor:
@@ -66,17 +87,16 @@ def _eigen_factor(covariance: Tensor) -> Tensor:
     return factor
 
 
-def _cross_products(rows: Tensor, factor: Tensor) -> Tensor:
-    """Lᵀ Aᵀ A L [r, r] or A L Lᵀ Aᵀ [N, N]; where N > d, by way of Aᵀ A [d, d]."""
-    n, (d, r) = len(rows), factor.shape
-    if n > d:
-        covariance = _symmetric_product(rows, rows)
-        if d == r and torch.equal(factor, factor.tril()):
-            return _between_triangles(factor, covariance)
+def _between(factor: Tensor, covariance: Tensor) -> Tensor:
+    """Lᵀ Σ L [r, r]. Where L [d, d] is a lower triangle, a third of the products meet no tile of zeros: those alone."""
+    d, r = factor.shape
+    if d != r or not torch.equal(factor, factor.tril()):
         return _symmetric_product(factor, covariance @ factor)
-    both = rows @ factor
-    both = both.mT if n <= r else both
-    return _symmetric_product(both, both)
+    right = torch.cat([covariance[:, start:] @ factor[start:, start:stop] for start, stop in _tiles(d)], dim=1)
+    product = right.new_empty(d, d)
+    for start, stop in _tiles(d):
+        _fill(product, start, stop, factor[start:, start:stop].mT @ right[start:, start:])
+    return product
 
 
 def _symmetric_product(left: Tensor, right: Tensor) -> Tensor:
@@ -85,16 +105,6 @@ def _symmetric_product(left: Tensor, right: Tensor) -> Tensor:
     product = right.new_empty(d, d)
     for start, stop in _tiles(d):
         _fill(product, start, stop, left[:, start:stop].mT @ right[:, start:])
-    return product
-
-
-def _between_triangles(lower: Tensor, symmetric: Tensor) -> Tensor:
-    """Lᵀ S L [d, d] for a lower triangle L: of all products those alone that meet no tile of zeros, a third of them."""
-    d = len(lower)
-    right = torch.cat([symmetric[:, start:] @ lower[start:, start:stop] for start, stop in _tiles(d)], dim=1)
-    product = right.new_empty(d, d)
-    for start, stop in _tiles(d):
-        _fill(product, start, stop, lower[start:, start:stop].mT @ right[start:, start:])
     return product
 
 
