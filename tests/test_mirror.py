@@ -103,8 +103,10 @@ def test_the_same_under_ray_and_on_the_command_line(tmp_path, machine, store):
     assert done.exit_code == 0, done.output
     assert set(results(files / "axis")["replicate"]) == {0, 1, 2}
     machine("third")
-    done = CliRunner().invoke(app, ["export", f"{uri}/axis", "--format", "csv"])
+    exported = tmp_path / "exported.csv"
+    done = CliRunner().invoke(app, ["export", f"{uri}/axis", "--format", "csv", "--output", str(exported)])
     assert done.exit_code == 0, done.output
+    assert exported.stat().st_size
 
 
 def test_a_store_that_is_lost_halts_the_sweep_and_nothing_is_lost(tmp_path, machine, store):
