@@ -14,8 +14,8 @@ from gramtune.stats.estimators import mmd2
 def mixture_mmd2(f_q: Tensor, f_p: Tensor, bandwidths: Sequence[float]) -> Tensor:
     """MMD² (eq. 2, mean over the S bandwidths σ): [..., N, K] and [..., M, K] features → [...].
 
-    Equal to `mmd2` on the Gram matrices of `gaussian_grams`, but computed in float64: features of a clamped critic are
-    so near each other that float32 leaves MMD² no digits. Several times as fast as through autograd.
+    Equal to `mmd2` of the Gram matrices, but computed in float64: features of a clamped critic are so near each other
+    that float32 leaves MMD² no digits. Several times as fast as through autograd.
     """
     mmd: Tensor = _MixtureMmd2.apply(f_q, f_p, tuple(bandwidths))
     return mmd
@@ -24,9 +24,9 @@ def mixture_mmd2(f_q: Tensor, f_p: Tensor, bandwidths: Sequence[float]) -> Tenso
 def mmd2_and_ratios(f_q: Tensor, f_p: Tensor, bandwidths: Sequence[float], ridge: float) -> tuple[Tensor, Tensor]:
     """MMD² (eq. 10, mean over the S bandwidths σ) and the density ratios r̂ of each σ at the generated points (eq. 8).
 
-    [..., N, K] generated and [..., M, K] data features → [...] and [..., S, N]. Equal to `mmd2` and `density_ratio`
-    on the Gram matrices of `gaussian_grams`, but the backward pass reuses these matrices and the factor of
-    K_qq + εI instead of differentiating through them. Ratios are NaN where the matrix cannot be factorised: for ε > 0
+    [..., N, K] generated and [..., M, K] data features → [...] and [..., S, N]. Equal to autograd through Gram matrices
+    and a solver, but the backward pass reuses the matrices and the factor of K_qq + εI instead of differentiating
+    through them. Ratios are NaN where the matrix cannot be factorised: for ε > 0
     where rounding leaves it not positive definite (Cholesky), for ε = 0 only where it is exactly singular (LU).
     """
     mmd, ratios = _Mmd2AndRatios.apply(f_q, f_p, tuple(bandwidths), ridge)
