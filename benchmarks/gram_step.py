@@ -1,6 +1,6 @@
 """One GRAM step against the straightforward PyTorch step of the authors' public code, on one core, in one run.
 
-    python benchmarks/gram_step.py [rounds]
+    python benchmarks/gram_step.py [rounds] [cpu | cuda]
 
 The plain step: three pairwise `cdist`², a loop over bandwidths with `solve`, two full backward passes with
 `retain_graph`, one Adam per network without `foreach`. Each peer has a process of its own, since gramtune changes the
@@ -11,12 +11,13 @@ their losses agree is asserted before anything is timed.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 import torch
-from _side_by_side import apart, report
+from _side_by_side import apart, report, side_by_side
 from torch import Tensor
 
 from gramtune.objectives.gram import Gram
@@ -36,29 +37,31 @@ SETTINGS = {
     ),
     "DCGAN 32×32, batch 64, K = 128, five bandwidths": ("cifar10", ("metrics=[fid]",)),
 }
-_STEPS = 5
+_STEPS, _STEPS_ON_GPU = 5, 100
 
 
 class PlainStep:
     """The authors' step with the objective's default fields: PD + λΣr̂, mean over bandwidths, √MMD²."""
 
     def __init__(self, config: TrialConfig, train: Tensor, seed: int) -> None:
-        self.config, self.train = config, train
+        self.config, self.train, self.device = config, train, train.device
         self.networks = build_networks(config, config.data.shape)
         for label, network in self.networks.items():
             network.to_empty(device="cpu")
             config.network.initialise(network, stream(seed, f"initialise {label}"))
+            network.to(self.device)
         rate, betas = config.optimizer.learning_rate, (0.5, 0.999)
         self.optimizers = {
             label: torch.optim.Adam(network.parameters(), lr=rate, betas=betas, foreach=False, fused=False)
             for label, network in self.networks.items()
         }
-        self.batches, self.noise = stream(seed, "batches"), stream(seed, "noise")
+        self.batches, self.noise = (stream(seed, purpose, self.device) for purpose in ("batches", "noise"))
 
-    def __call__(self) -> tuple[float, float]:
+    def __call__(self) -> tuple[Tensor, Tensor]:
         """Losses of critic and generator before the step."""
         size = self.config.training.batch_size
-        real = to_float(self.train[torch.randint(len(self.train), (size,), generator=self.batches)])
+        index = torch.randint(len(self.train), (size,), generator=self.batches, device=self.device)
+        real = to_float(self.train[index])
         fake = self.networks["generator"](self.config.network.noise(size, self.noise))
         f_p, f_q = self.networks["critic"](real), self.networks["critic"](fake)
         critic, generator = self._losses(f_q, f_p)
@@ -72,17 +75,17 @@ class PlainStep:
             for parameter, gradient in zip(self.networks[label].parameters(), gradients[label], strict=True):
                 parameter.grad = gradient
             optimizer.step()
-        return critic.item(), generator.item()
+        return critic.detach(), generator.detach()
 
     def _losses(self, f_q: Tensor, f_p: Tensor) -> tuple[Tensor, Tensor]:
         n = len(f_q)
         d_qq, d_qp, d_pp = (torch.cdist(a, b) ** 2 for a, b in ((f_q, f_q), (f_q, f_p), (f_p, f_p)))
-        ratio, mmd = torch.zeros(n), torch.zeros(())
+        ratio, mmd, ridge = f_q.new_zeros(n), f_q.new_zeros(()), 1e-3 * torch.eye(n, device=self.device)
         assert isinstance(self.config.objective, Gram)
         bandwidths = self.config.objective.bandwidths
         for sigma in bandwidths:
             k_qq, k_qp, k_pp = (torch.exp(-d / (2 * sigma**2)) for d in (d_qq, d_qp, d_pp))
-            ratio = ratio + torch.linalg.solve(k_qq + 1e-3 * torch.eye(n), k_qp.sum(dim=1)) / len(bandwidths)
+            ratio = ratio + torch.linalg.solve(k_qq + ridge, k_qp.sum(dim=1)) / len(bandwidths)
             mmd = mmd + (k_qq.mean() - 2 * k_qp.mean() + k_pp.mean()) / len(bandwidths)
         return -(((ratio - 1) ** 2).mean() + ratio.sum()), torch.sqrt(torch.clamp(mmd, min=1e-12))
 
@@ -98,12 +101,41 @@ def check_equal(ours: Replicates, plain: PlainStep) -> None:
     """The first steps have the same losses: nothing is compared with something else."""
     for _ in range(3):
         (traces,), (critic, generator) = ours.advance(1), plain()
-        expected = torch.tensor([critic, generator])
+        expected = torch.stack([critic, generator]).cpu()
         mine = torch.tensor([traces["loss/critic"], traces["loss/generator"]])
         torch.testing.assert_close(mine, expected, rtol=5e-3, atol=1e-3)
 
 
-def main(rounds: int) -> None:
+def on_gpu(rounds: int) -> None:
+    """Both in one process: a GPU has one allocator, torch's own."""
+    gpu = torch.device("cuda")
+    print(torch.cuda.get_device_name())
+    for title, (base, settings) in SETTINGS.items():
+        config = load_config(f"search_spaces/base/{base}.yaml", settings)
+        train = samples(config).to(gpu)
+        check_equal(Replicates(config, [0], train, gpu), PlainStep(config, train, 0))
+        plain, ours = PlainStep(config, train, 0), Replicates(config, [0], train, gpu)
+        peers = {
+            "plain step": lambda plain=plain: [plain() for _ in range(_STEPS_ON_GPU)],
+            "gramtune": lambda ours=ours: ours.advance(_STEPS_ON_GPU),
+        }
+        report(title, side_by_side(synchronised(peers), rounds, clock=time.perf_counter), _STEPS_ON_GPU)
+
+
+def synchronised(peers: Mapping[str, Callable[[], object]]) -> dict[str, Callable[[], object]]:
+    """Each of them waits for the GPU at its end."""
+
+    def waited(run: Callable[[], object]) -> None:
+        run()
+        torch.cuda.synchronize()
+
+    return {name: partial(waited, run) for name, run in peers.items()}
+
+
+def main(rounds: int, device: str) -> None:
+    if device == "cuda":
+        on_gpu(rounds)
+        return
     torch.set_num_threads(1)
     for title, (base, settings) in SETTINGS.items():
         config = load_config(f"search_spaces/base/{base}.yaml", settings)
@@ -129,4 +161,4 @@ def main(rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20, sys.argv[2] if len(sys.argv) > 2 else "cpu")

@@ -72,7 +72,8 @@ class Objective(Component, ABC):
     def losses(self, real: View, fake: View) -> Losses:
         """The losses of minibatches of N generated (`fake`) and M data (`real`) samples, [R] each.
 
-        Replicate i's values depend on its own samples alone.
+        Replicate i's values depend on its own samples alone, and nothing but the two views decides what is computed:
+        on a GPU the calls of one step are recorded and repeated (`Graphs`), and this function is not called again.
         """
 
     def monitor(self, real: View, fake: View) -> Mapping[str, Tensor]:

@@ -17,8 +17,8 @@ KINDS: list[tuple[type[Optimizer], dict[str, Any], dict[str, Any]]] = [
 
 
 def parameters() -> list[nn.Parameter]:
-    """Two matrices, as of two networks, of two replicates."""
-    return [nn.Parameter(torch.tensor([[1.0], [-2.0]])), nn.Parameter(torch.tensor([[3.0, 0.5], [0.1, 4.0]]))]
+    """The rows of two networks, of two replicates each."""
+    return [nn.Parameter(torch.tensor(row)) for row in ([1.0], [-2.0], [3.0, 0.5], [0.1, 4.0])]
 
 
 def step(optimizer: torch.optim.Optimizer, values: list[nn.Parameter], times: int = 1) -> None:
@@ -91,7 +91,7 @@ def test_a_restore_brings_moments_but_not_the_old_hyperparameters(
     assert witness.param_groups[0]["lr"] == 0.02
 
     new = cls(learning_rate=0.5, **fields).for_generator(values)
-    load_rows(new, [row(old, i) for i in range(len(values[0]))])
+    load_rows(new, [row(old, i, 2) for i in range(2)])
     assert {"lr": 0.5, **settings}.items() <= new.param_groups[0].items()
     for parameter in values:
         assert old.state[parameter], "nothing to restore"
@@ -101,20 +101,18 @@ def test_a_restore_brings_moments_but_not_the_old_hyperparameters(
 
 def test_a_state_of_other_parameters_is_refused() -> None:
     old = Adam(learning_rate=0.1).for_generator(parameters())
-    with pytest.raises(ValueError, match="has 2 parameter matrices, this one 1"):
-        load_rows(Adam(learning_rate=0.1).for_generator(parameters()[:1]), [row(old, 0)])
+    with pytest.raises(ValueError, match="steps 2 networks, this one 1"):
+        load_rows(Adam(learning_rate=0.1).for_generator(parameters()[:2]), [row(old, i, 2) for i in range(2)])
 
 
-def test_a_replicate_that_never_stepped_gets_zeros() -> None:
+def test_a_replicate_that_never_stepped_starts_from_zeros() -> None:
     """It has diverged at once; the others have moments, which are theirs alone."""
     values = parameters()
     old = Adam(learning_rate=0.1).for_generator(values)
     step(old, values, times=2)
-    rows = [row(old, i) for i in range(len(values[0]))]
-    rows[0] = [{} for _ in values]
+    assert row(Adam(learning_rate=0.1).for_generator(parameters()), 0, 2) == [{}, {}]
     new = Adam(learning_rate=0.1).for_generator(values)
-    load_rows(new, rows)
-    for parameter in values:
-        assert not new.state[parameter]["exp_avg"][0].any()
-        assert torch.equal(new.state[parameter]["exp_avg"][1:], old.state[parameter]["exp_avg"][1:])
-        assert new.state[parameter]["step"] == 2
+    load_rows(new, [[{}, {}], row(old, 1, 2)])
+    assert [new.state[value].get("step") for value in values] == [None, 2, None, 2]
+    step(new, values)
+    assert [int(new.state[value]["step"]) for value in values] == [1, 3, 1, 3]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gramtune.stats.estimators import mmd2
+from gramtune.stats.triangular import inverse_of_lower
 
 
 def mixture_mmd2(f_q: Tensor, f_p: Tensor, bandwidths: Sequence[float]) -> Tensor:
@@ -182,7 +184,7 @@ class _Mmd2AndRatios(torch.autograd.Function):
         factor, info = _factorise(kernels[..., :n], ridge)
         ratios = factor.solve(kernels[..., n:].sum(dim=-1) * (n / m))
         ratios = ratios.masked_fill((info != 0).unsqueeze(-1), torch.nan)
-        precisions = kernels.new_tensor([1 / sigma**2 for sigma in bandwidths])
+        precisions = _precisions(bandwidths, kernels.dtype, kernels.device)
         h_q = _weighted_sum(precisions / len(bandwidths), kernels)
         saved = (points.z1, h_q, h_pp, kernels, ratios, precisions)
         ctx.set_materialize_grads(False)
@@ -205,6 +207,12 @@ class _Mmd2AndRatios(torch.autograd.Function):
         return *(parts[0] if parts else (None, None)), None, None
 
 
+@lru_cache(64)
+def _precisions(bandwidths: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """1/σ², [S]; kept, as the way to a GPU is long and closed to CUDA graphs."""
+    return torch.tensor([1 / sigma**2 for sigma in bandwidths], dtype=dtype, device=device)
+
+
 def _weighted_sum(weights: Tensor, grams: Tensor) -> Tensor:
     """Σ_s w_s k_s: [S], [..., S, N, M] → [..., N, M]."""
     if len(weights) == 1:
@@ -214,7 +222,7 @@ def _weighted_sum(weights: Tensor, grams: Tensor) -> Tensor:
 
 
 class _Factor(NamedTuple):
-    """A Cholesky factor, or an LU factor with its pivots, of symmetric matrices [..., S, N, N]."""
+    """Of symmetric matrices [..., S, N, N]: Cholesky's factor, on a GPU its inverse; or LU, with its pivots."""
 
     triangles: Tensor
     pivots: Tensor | None
@@ -222,6 +230,8 @@ class _Factor(NamedTuple):
     def solve(self, rhs: Tensor) -> Tensor:
         """A⁻¹ rhs: [..., S, N] → [..., S, N]."""
         if self.pivots is None:
+            if rhs.is_cuda:
+                return (self.triangles.mT @ (self.triangles @ rhs.unsqueeze(-1))).squeeze(-1)
             return torch.cholesky_solve(rhs.unsqueeze(-1), self.triangles).squeeze(-1)
         solution: Tensor = torch.linalg.lu_solve(self.triangles, self.pivots, rhs.unsqueeze(-1))
         return solution.squeeze(-1)
@@ -239,4 +249,4 @@ def _factorise(k_qq: Tensor, ridge: float) -> tuple[_Factor, Tensor]:
     ridged = k_qq.clone()
     ridged.diagonal(dim1=-2, dim2=-1).add_(ridge)
     triangles, info = torch.linalg.cholesky_ex(ridged)
-    return _Factor(triangles, None), info
+    return _Factor(inverse_of_lower(triangles) if triangles.is_cuda else triangles, None), info

@@ -24,10 +24,13 @@ from gramtune.sweep.faults import Fault, SpecError
 from gramtune.sweep.plan import Plan, sampled
 from gramtune.sweep.probe import CORNERS
 from gramtune.training.config import TrialConfig
+from gramtune.training.graphs import RUNS_BEFORE
 from gramtune.training.trainer import Trainer
 
 _LONGEST = 10.0
 """Seconds after which the steps of one trial are enough to measure by."""
+_SHORTEST_ON_GPU = 1.0
+"""Seconds of steps below which several trials at once do not meet on a GPU."""
 _PATIENCE = 600.0
 """Seconds that a copy waits for the others to be ready."""
 _OTHER = "another one that ran at the same time has failed"
@@ -117,21 +120,26 @@ def spread(configs: Sequence[TrialConfig], n: int = 4) -> list[TrialConfig]:
 
 
 def _cost(config: TrialConfig, root: Path, device: torch.device, passes: int, together: Barrier) -> Cost:
-    trainer = Trainer(config, root, device)
-    trainer.advance(1)
+    on_gpu = device.type == "cuda"
+    shortest, trainer = (_SHORTEST_ON_GPU if on_gpu else 0.0), Trainer(config, root, device)
+    trainer.advance(RUNS_BEFORE + 1 if on_gpu else 1)
     trainer.evaluate()  # loads data and features, which later trials of a worker find cached
     together.wait(_PATIENCE)
     started, first = time.perf_counter(), trainer.step
-    taken = 0
-    while taken < passes and not trainer.done and time.perf_counter() - started < _LONGEST:
-        trainer.advance(1)
-        taken = _passes(config, first, trainer.step)
+    taken, steps, elapsed = 0, 1, 0.0
+    while (taken < passes or elapsed < shortest) and not trainer.done and elapsed < _LONGEST:
+        trainer.advance(min(steps, config.training.steps - trainer.step))
+        taken, steps = (
+            _passes(config, first, trainer.step),
+            2 * steps,
+        )  # at the end of each `advance` a GPU is waited for
+        elapsed = time.perf_counter() - started
     trained = time.perf_counter()
     per_pass = (trained - started) / max(1, taken)
     trainer.evaluate()
     per_evaluation = time.perf_counter() - trained
     total = _passes(config, 0, config.training.steps) * per_pass + len(config.training.evaluations) * per_evaluation
-    if device.type == "cuda":
+    if on_gpu:
         room = torch.cuda.get_device_properties(device).total_memory
         return Cost(total, torch.cuda.max_memory_reserved(device), taken, room)
     return Cost(total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, taken)

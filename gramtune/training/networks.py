@@ -45,11 +45,11 @@ class Stack:
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         self.networks = list(networks)
-        self._frozen: list[int] = []
         slots = _slots(networks[0])
         width = -(-sum(math.prod(shape) for shape in slots.values()) // _ALIGNED) * _ALIGNED
         first = next(networks[0].parameters())
         self.values = first.new_zeros(len(networks), width)
+        self._frozen = torch.zeros(0, dtype=torch.long, device=first.device)
         self.gradient = torch.zeros_like(self.values)
         for network, row in zip(networks, self.values, strict=True):
             _move(network, row)
@@ -58,8 +58,11 @@ class Stack:
         self.leaves = [self._perceptrons.leaf] if self._perceptrons else [p for n in networks for p in n.parameters()]
         """What autograd differentiates by."""
         self._slots = [] if self._perceptrons else [view for row in self.gradient for view in views(row)]
-        self.parameter = nn.Parameter(self.values)
-        self.parameter.grad = self.gradient
+        self.rows = [nn.Parameter(row) for row in self.values]
+        """What an optimiser steps: the parameters of each network. On a GPU it works on all rows at once, but through
+        one long row with few threads."""
+        for parameter, found in zip(self.rows, self.gradient, strict=True):
+            parameter.grad = found
 
     def __call__(self, *batches: Tensor) -> tuple[Tensor, ...]:
         """See the class; no batch changes what comes of another, in BatchNorm either."""
@@ -69,30 +72,32 @@ class Stack:
 
     def freeze(self, replicate: int, frozen: bool = True) -> None:
         """Whether parameters and batch statistics of this replicate stay as they are from now on."""
-        self._frozen = sorted({*self._frozen, replicate} if frozen else {*self._frozen} - {replicate})
+        rows = {*self._frozen.tolist(), replicate} if frozen else {*self._frozen.tolist()} - {replicate}
+        self._frozen = self._frozen.new_tensor(sorted(rows))
         self.networks[replicate].train(not frozen)
 
     @contextmanager
     def changing(self) -> Iterator[None]:
         """Around everything that writes to `values`: frozen rows stay as they are."""
-        if not self._frozen:
+        if not len(self._frozen):
             yield
             return
-        self.gradient[self._frozen] = 0.0  # what is not finite would stay in the optimiser's moments
-        before = self.values[self._frozen]
+        self.gradient.index_fill_(0, self._frozen, 0.0)  # what is not finite would stay in the optimiser's moments
+        before = self.values.index_select(0, self._frozen)
         yield
-        self.values[self._frozen] = before
+        self.values.index_copy_(0, self._frozen, before)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """BatchNorm uses its running averages, and leaves them alone."""
+        were = [network.training for network in self.networks]
         for network in self.networks:
             network.eval()
         try:
             yield
         finally:
-            for i, network in enumerate(self.networks):
-                network.train(i not in self._frozen)
+            for network, was in zip(self.networks, were, strict=True):
+                network.train(was)
 
     def state_dict(self, replicate: int) -> dict[str, Tensor]:
         """Parameters and buffers of one replicate under the names that its module gives them."""

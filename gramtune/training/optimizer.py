@@ -45,7 +45,9 @@ class Adam(Optimizer):
 
     def build(self, parameters: Iterable[torch.nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
         """Fused: one kernel for all parameters, on CPU and GPU."""
-        return torch.optim.Adam(parameters, lr=learning_rate, betas=(self.beta1, self.beta2), fused=True)
+        on_gpu, parameters = _on_gpu(parameters)
+        betas = (self.beta1, self.beta2)
+        return torch.optim.Adam(parameters, lr=learning_rate, betas=betas, fused=True, capturable=on_gpu)
 
 
 class RMSprop(Optimizer):
@@ -56,37 +58,34 @@ class RMSprop(Optimizer):
 
     def build(self, parameters: Iterable[torch.nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
         """One kernel for all parameters."""
-        return torch.optim.RMSprop(parameters, lr=learning_rate, alpha=self.alpha, foreach=True)
+        on_gpu, parameters = _on_gpu(parameters)
+        return torch.optim.RMSprop(parameters, lr=learning_rate, alpha=self.alpha, foreach=True, capturable=on_gpu)
+
+
+def _on_gpu(parameters: Iterable[torch.nn.Parameter]) -> tuple[bool, list[torch.nn.Parameter]]:
+    """Whether a CUDA graph may be made of their update, for which the optimiser counts its steps on the GPU."""
+    parameters = list(parameters)
+    return any(parameter.is_cuda for parameter in parameters), parameters
 
 
 Row = list[dict[str, Tensor]]
-"""What an optimiser remembers of one replicate, for each of the matrices [R, P] that it steps."""
+"""What an optimiser remembers of one replicate, for each of the networks [R, P] that it steps."""
 
 
-def row(optimizer: torch.optim.Optimizer, i: int) -> Row:
+def row(optimizer: torch.optim.Optimizer, i: int, replicates: int) -> Row:
     """Moments and step counts of replicate i; empty before the first step."""
-    parameters = optimizer.param_groups[0]["params"]
-    return [
-        {name: (value[i] if value.dim() else value).clone() for name, value in optimizer.state[parameter].items()}
-        for parameter in parameters
-    ]
+    parameters = optimizer.param_groups[0]["params"][i::replicates]
+    return [{name: value.clone() for name, value in optimizer.state[parameter].items()} for parameter in parameters]
 
 
 def load_rows(optimizer: torch.optim.Optimizer, rows: Sequence[Row]) -> None:
     """Restores the moments and step counts of all replicates, but keeps the hyperparameters of `optimizer`.
 
-    A restored learning rate would be the old one, and a changed one would never reach the model. A replicate without
-    a state, because it diverged before the first step, gets zeros. Raises ValueError for another number of matrices.
+    A restored learning rate would be the old one, and a changed one would never reach the model.
+    Raises ValueError for another number of networks.
     """
-    count = len(optimizer.param_groups[0]["params"])
-    if any(len(each) != count for each in rows):
-        raise ValueError(f"the checkpoint's optimiser has {len(rows[0])} parameter matrices, this one {count}")
-    stacked = {i: _stacked([each[i] for each in rows]) for i in range(count)}
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": {i: state for i, state in stacked.items() if state}, "param_groups": groups})
-
-
-def _stacked(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    known = max(states, key=len)
-    columns = {name: [state.get(name, torch.zeros_like(like)) for state in states] for name, like in known.items()}
-    return {name: torch.stack(column) if known[name].dim() else max(column) for name, column in columns.items()}
+    count, r = len(optimizer.param_groups[0]["params"]), len(rows)
+    if any(len(each) * r != count for each in rows):
+        raise ValueError(f"the checkpoint's optimiser steps {len(rows[0])} networks, this one {count // r}")
+    state = {k * r + i: each[k] for i, each in enumerate(rows) for k in range(len(each)) if each[k]}
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

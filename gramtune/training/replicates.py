@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -13,11 +13,19 @@ from torch import Tensor, nn
 from gramtune.components import Losses, View
 from gramtune.pixels import to_float
 from gramtune.training.config import TrialConfig
+from gramtune.training.graphs import Graphs, Traces
 from gramtune.training.networks import Stack, build_networks, differentiate
 from gramtune.training.optimizer import load_rows, row
 from gramtune.training.seeds import stream
+from gramtune.training.sums import Sums
 
 _STREAMS = ("batches", "noise")
+_UNWATCHED = 500
+"""Steps on a GPU after which is looked whether all of them were finite."""
+
+
+_Run = Callable[[str, Callable[[], Traces]], Traces]
+"""Runs a step that has a name."""
 
 
 class _Update(NamedTuple):
@@ -46,9 +54,13 @@ class Replicates:
         self._stacks = self._initialised()
         adversaries = [stack for label, stack in self._stacks.items() if label != "generator"]
         self._moved = {"generator": [self._stacks["generator"]]} | ({"critic": adversaries} if adversaries else {})
+        rows = {label: [row for stack in moved for row in stack.rows] for label, moved in self._moved.items()}
         build = {"generator": config.optimizer.for_generator, "critic": config.optimizer.for_critic}
-        self._optimizers = {label: build[label]([s.parameter for s in moved]) for label, moved in self._moved.items()}
+        self._optimizers = {label: build[label](rows[label]) for label in rows}
         self._streams = [{purpose: stream(seed, purpose, device) for purpose in _STREAMS} for seed in self.seeds]
+        self._graphs = Graphs([rng for own in self._streams for rng in own.values()]) if device.type == "cuda" else None
+        self._live = torch.ones(len(self), dtype=torch.bool, device=device)
+        self._watching, self._sum_of_checked = True, torch.zeros((), device=device)
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -65,15 +77,12 @@ class Replicates:
         while the critic may have been clamped and have taken earlier steps of the same generator step. The traces are
         those of the generator steps that were completed, so never NaN.
         """
-        before, sums = tuple(self.generator_steps), _Sums()
-        for _ in range(steps):
-            if all(self.diverged):
-                break
-            traces = self._step()
-            live = [i for i, reason in enumerate(self.diverged) if reason is None]
-            sums.add(traces, live)
-            for i in live:
-                self.generator_steps[i] += 1
+        before, sums, left = tuple(self.generator_steps), Sums(), steps
+        while left and not all(self.diverged):
+            taken = left if self._graphs is None else min(left, _UNWATCHED)
+            if self._graphs is None or not self._advance_unwatched(taken, sums):
+                self._advance_watched(taken, sums)
+            left -= taken
         return sums.means([now - then for now, then in zip(self.generator_steps, before, strict=True)])
 
     def sample(self, n: int, purpose: str = "evaluate", chunk: int = 512) -> Tensor:
@@ -109,7 +118,7 @@ class Replicates:
             "generator_steps": self.generator_steps[i],
             "diverged": self.diverged[i],
             "networks": {label: stack.state_dict(i) for label, stack in self._stacks.items()},
-            "optimizers": {label: row(optimizer, i) for label, optimizer in self._optimizers.items()},
+            "optimizers": {label: row(optimizer, i, len(self)) for label, optimizer in self._optimizers.items()},
             "streams": {purpose: rng.get_state() for purpose, rng in self._streams[i].items()},
         }
 
@@ -128,8 +137,11 @@ class Replicates:
     def end(self, i: int, reason: str | None) -> None:
         """Replicate i has diverged and changes no more; None: it has not."""
         self.diverged[i] = reason
+        self._live[i] = reason is None
         for stack in self._stacks.values():
             stack.freeze(i, reason is not None)
+        if self._graphs is not None:
+            self._graphs.forget()
 
     def _load(self, i: int, state: Mapping[str, Any]) -> None:
         if state["networks"].keys() != self._stacks.keys():
@@ -151,14 +163,47 @@ class Replicates:
                 stacks.setdefault(label, []).append(network.to(self._device))
         return {label: Stack(networks) for label, networks in stacks.items()}
 
-    def _step(self) -> dict[str, Tensor]:
+    def _advance_watched(self, steps: int, sums: Sums) -> None:
+        """Looks at the losses and gradients of each step before anything moves."""
+        for _ in range(steps):
+            if all(self.diverged):
+                return
+            self._count(self._step(lambda _, step: step()), sums)
+
+    def _advance_unwatched(self, steps: int, sums: Sums) -> bool:
+        """Replays CUDA graphs, and looks once at the end, since the CPU would have to wait: whether all was finite.
+
+        Where it was not, nothing has happened.
+        """
+        assert self._graphs is not None
+        before, sums_before = [self.state_dict(i) for i in range(len(self))], sums.copy()
+        self._sum_of_checked.zero_()
+        self._watching = False
+        try:
+            for _ in range(steps):
+                self._count(self._step(self._graphs.run), sums)
+        finally:
+            self._watching = True
+        if math.isfinite(self._sum_of_checked.item()):
+            return True
+        self.load_state_dict(before)
+        sums.load(sums_before)
+        return False
+
+    def _count(self, traces: Traces, sums: Sums) -> None:
+        live = [i for i, reason in enumerate(self.diverged) if reason is None]
+        sums.add(traces, live)
+        for i in live:
+            self.generator_steps[i] += 1
+
+    def _step(self, run: _Run) -> dict[str, Tensor]:
         """One generator step, with the critic steps that belong to it: losses and traces, [R] each."""
         if self._config.objective.joint:
-            return self._joint_step()
+            return run("joint", self._joint_step)
         traces: dict[str, Tensor] = {}
         for _ in range(self._config.objective.critic_steps(max(self.generator_steps))):
-            traces |= self._critic_step()
-        return traces | self._generator_step()
+            traces |= run("critic", self._critic_step)
+        return traces | run("generator", self._generator_step)
 
     def _joint_step(self) -> dict[str, Tensor]:
         """Algorithm 1: one forward pass, both gradients, then θ and γ together."""
@@ -228,38 +273,15 @@ class Replicates:
 
     def _freeze_diverged(self, checked: dict[str, Tensor]) -> None:
         values = torch.stack(list(checked.values()))
+        if not self._watching:
+            self._sum_of_checked += values.where(self._live, 0).sum()
+            return
         if math.isfinite(values.sum().item()):  # one call where all is well; a sum that overflows is looked into
             return
         for i, column in enumerate(values.isfinite().T.tolist()):
             if not all(column) and self.diverged[i] is None:
                 k = column.index(False)
                 self.end(i, f"{list(checked)[k]} {values[k, i].item()} at step {self.generator_steps[i] + 1}")
-
-
-class _Sums:
-    """Sums over steps of the losses and traces of each replicate; those that have diverged are not looked at."""
-
-    def __init__(self) -> None:
-        self._keys: tuple[str, ...] = ()
-        self._sums: Tensor | None = None
-
-    def add(self, traces: Mapping[str, Tensor], live: Sequence[int]) -> None:
-        """One step of the live replicates."""
-        self._keys, values = tuple(traces), torch.stack(list(traces.values()))
-        if self._sums is None:
-            self._sums = torch.zeros_like(values)
-        if len(live) == values.shape[1]:
-            self._sums += values
-        else:
-            self._sums[:, live] += values[:, live]
-
-    def means(self, taken: Sequence[int]) -> list[dict[str, float]]:
-        """By replicate; empty for one that has taken no step."""
-        columns = self._sums.T.tolist() if self._sums is not None else [[]] * len(taken)
-        return [
-            {key: total / steps for key, total in zip(self._keys, column, strict=True)} if steps else {}
-            for column, steps in zip(columns, taken, strict=True)
-        ]
 
 
 @contextmanager

@@ -1,0 +1,42 @@
+"""What training reports of many steps: means over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+
+class Sums:
+    """Sums over steps of the losses and traces of each replicate; those that have diverged are not looked at."""
+
+    def __init__(self) -> None:
+        self._keys: tuple[str, ...] = ()
+        self._sums: Tensor | None = None
+
+    def add(self, traces: Mapping[str, Tensor], live: Sequence[int]) -> None:
+        """One step of the live replicates."""
+        self._keys, values = tuple(traces), torch.stack(list(traces.values()))
+        if self._sums is None:
+            self._sums = torch.zeros_like(values)
+        if len(live) == values.shape[1]:
+            self._sums += values
+        else:
+            self._sums[:, live] += values[:, live]
+
+    def copy(self) -> Tensor | None:
+        """What `load` takes to go back to this point."""
+        return self._sums.clone() if self._sums is not None else None
+
+    def load(self, copy: Tensor | None) -> None:
+        """Inverse of `copy`."""
+        self._sums = copy
+
+    def means(self, taken: Sequence[int]) -> list[dict[str, float]]:
+        """By replicate; empty for one that has taken no step."""
+        columns = self._sums.T.tolist() if self._sums is not None else [[]] * len(taken)
+        return [
+            {key: total / steps for key, total in zip(self._keys, column, strict=True)} if steps else {}
+            for column, steps in zip(columns, taken, strict=True)
+        ]
