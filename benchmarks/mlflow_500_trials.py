@@ -95,7 +95,7 @@ def browse(uri: str, folder: Path) -> None:
     sweep_id = client.search_runs([experiment], max_results=1)[0].data.tags[SWEEP_ID]
     with running_server(uri) as (base, _):
         page = runs_url(base, experiment, view_key(sweep_id))
-        show(base, page, "list of trials", "return document.body.innerText.includes('matching runs')")
+        show(base, page, "list of trials", "return /[1-9][0-9,]* matching run/.test(document.body.innerText)")
         charts = "return document.querySelectorAll('.js-plotly-plot .trace, .parcoords svg').length > 2"
         show(base, f"{page}&compareRunsMode=CHART", "charts", charts)
 

@@ -243,8 +243,12 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
 
 def rewrite(state: SweepState, folder: Path) -> str:
     """Writes tables, figures, summary and page anew; returns a line that says what is where. Raises DiskFull."""
-    from gramtune.backends.optuna_importance import importances
     from gramtune.report.write import write_report
+    from gramtune.sweep.importance import Importances, unknown
+
+    if why := unknown(state):
+        return write_report(state, folder, Importances(why=why))
+    from gramtune.backends.optuna_importance import importances  # whose import takes longer than the figures
 
     return write_report(state, folder, importances(state))
 

@@ -15,7 +15,7 @@ from gramtune.backends.optuna_importance import importances
 from gramtune.report.cost import cost_of
 from gramtune.report.page import page
 from gramtune.sweep.folder import recorded_state
-from gramtune.sweep.importance import Importances
+from gramtune.sweep.importance import Importances, unknown
 from gramtune.sweep.spec import Resources
 from gramtune.sweep.state import Status
 
@@ -162,8 +162,8 @@ def test_importances_of_many_trials_look_at_some_of_them(tmp_path, monkeypatch):
 
 
 def test_importances_say_why_there_are_none(tmp_path):
-    assert importances(recorded_state(joint(tmp_path, 5))).why == "5 completed trials are too few; 10 are needed"
-    assert importances(sweep_state(tmp_path)).why == "one varied key explains everything"
+    assert unknown(recorded_state(joint(tmp_path, 5))) == "5 completed trials are too few; 10 are needed"
+    assert unknown(sweep_state(tmp_path)) == "one varied key explains everything"
 
 
 def test_a_key_that_some_trials_lack_is_left_out_of_the_importances(tmp_path):

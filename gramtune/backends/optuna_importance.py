@@ -7,12 +7,10 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 from gramtune.backends.optuna_search import distribution, encoded
-from gramtune.sweep.importance import Importances
+from gramtune.sweep.importance import Importances, complete_keys, final_mean
 from gramtune.sweep.space import Domain
 from gramtune.sweep.state import SweepState, TrialRecord, summarise
 
-_LEAST = 10
-"""Completed trials below which a forest of regression trees has nothing to learn from."""
 _MOST = 200
 """Completed trials that are looked at, evenly spaced: with 1,000, fANOVA took more than five minutes."""
 _SEEDS = 5
@@ -21,13 +19,11 @@ _SEEDS = 5
 def importances(state: SweepState) -> Importances:
     """fANOVA (Hutter et al. 2014) over the completed trials, with the spread over seeds of its random forest.
 
-    Keys that some completed trial lacks are left out: the evaluator needs every value of every trial.
+    Keys that some completed trial lacks are left out: the evaluator needs every value of every trial. Only where
+    `unknown` has nothing to say.
     """
-    metric, records = state.plan.metric, state.completed
-    keys = [key for key in state.plan.sweep.space if all(key in record.trial.assignment for record in records)]
+    metric, records, keys = state.plan.metric, state.completed, complete_keys(state)
     left_out = tuple(key for key in state.plan.sweep.space if key not in keys)
-    if why := _why_not(state, keys):
-        return Importances(why=why)
     records = records[:: -(-len(records) // _MOST)]
     study = _study(records, state, keys)
     runs = [
@@ -39,20 +35,6 @@ def importances(state: SweepState) -> Importances:
     return Importances(ordered, f"Optuna {optuna.__version__}, fANOVA of {metric}", len(records), _SEEDS, left_out)
 
 
-def _why_not(state: SweepState, keys: list[str]) -> str:
-    if state.plan.sweep.scheduler.name == "pbt":
-        return "a population's values change during training"
-    if len(state.plan.sweep.space) < 2:
-        return "one varied key explains everything"
-    if len(state.completed) < _LEAST:
-        return f"{len(state.completed)} completed trials are too few; {_LEAST} are needed"
-    if len(keys) < 2:
-        return "fewer than two keys have a value in every completed trial"
-    if len({_mean(record, state.plan.metric) for record in state.completed}) < 2:
-        return "all completed trials have the same value"
-    return ""
-
-
 def _study(records: list[TrialRecord], state: SweepState, keys: list[str]) -> optuna.Study:
     """These trials in memory."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -60,7 +42,7 @@ def _study(records: list[TrialRecord], state: SweepState, keys: list[str]) -> op
     distributions = {key: _distribution(state.plan.sweep.space[key]) for key in keys}
     for record in records:
         params = {key: encoded(record.trial.assignment[key]) for key in keys}
-        mean = _mean(record, state.plan.metric)
+        mean = final_mean(record, state.plan.metric)
         study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=mean))
     return study
 
@@ -71,9 +53,3 @@ def _distribution(domain: Domain) -> BaseDistribution:
     if values and len(values) > 1 and all(type(value) in (int, float) for value in values):
         return FloatDistribution(float(min(values)), float(max(values)))
     return distribution(domain)
-
-
-def _mean(record: TrialRecord, metric: str) -> float:
-    summary = record.summary(metric)
-    assert summary is not None, "a completed trial has a value"
-    return summary.mean

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 CONTEXT = 1 << 30
-"""Bytes that each process needs on a GPU for CUDA and its libraries, outside of what torch allocates and can be held to.
+"""Bytes that each process needs on a GPU for CUDA and its libraries, beside what torch allocates and can be held to.
 
 On an H200 a process on the ring takes 1.1 GiB, of which torch knows 0.2.
 """
