@@ -23,8 +23,8 @@ from gramtune.cli.ui import ui
 from gramtune.cli.validate import validate
 
 _OBJECTS = 100_000
-"""New objects after which garbage is looked for. Torch, Ray and MLflow are a million when they are imported, and stay: with
-Python's 700 a fifth of the time that importing them takes goes into looking through them."""
+"""New objects after which garbage is looked for. Torch, Ray and MLflow are a million when they are imported, and stay:
+with Python's 700 a fifth of the time that importing them takes goes into looking through them."""
 
 app = typer.Typer(
     help="Hyperparameter sweeps for GRAM-nets and the models they are compared with.",
