@@ -1,6 +1,6 @@
 """What a trial costs beside its training: a thousand trivial trials through Ray, Optuna, the journal and MLflow.
 
-    python benchmarks/overhead.py --samples 1000 --out /tmp/overhead
+    python benchmarks/overhead.py --samples 1000 --out /tmp/overhead [--sweep-only]
 
 Prints wall-clock and the driver's processor seconds per trial over the sweep, the driver's memory, MLflow's time, and
 how far each is from a straight line. Processor seconds can be compared on a machine that does other things meanwhile.
@@ -100,6 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--sweep-only", action="store_true", help="neither resume it nor store it again")
     options = parser.parse_args()
     options.out.mkdir(parents=True)
     watch = Watch()
@@ -120,17 +121,23 @@ def main() -> None:
     print(straightness("time", "s", n, seconds))
     print(straightness("processor time of the driver", "s", n, processor))
     print(straightness("driver memory", "MB", n, megabytes), f"; {megabytes[0]:.0f} to {megabytes[-1]:.0f} MB")
+    (options.out / "samples.json").write_text(json.dumps(ran))
+    if not options.sweep_only:
+        afterwards(result.folder, options)
+
+
+def afterwards(folder: Path, options: argparse.Namespace) -> None:
+    """What the finished sweep costs to go through once more, and to store elsewhere."""
     started = time.process_time()
-    resume_sweep(result.folder, say=lambda line: None, debug=True)
+    resume_sweep(folder, say=lambda line: None, debug=True)
     print(f"resume of the finished sweep, tables and figures included: {time.process_time() - started:.1f} processor s")
     counts = [options.samples * k // 4 for k in (1, 2, 3, 4)]
-    stored = mlflow_seconds(result.folder, options.out, counts)
+    stored = mlflow_seconds(folder, options.out, counts)
     print(
         "MLflow, a new SQLite store, processor time: "
         + ", ".join(f"{c} trials {s:.1f} s" for c, s in zip(counts, stored, strict=True))
     )
     print(straightness("MLflow", "s", np.array(counts, dtype=float), np.array(stored)))
-    (options.out / "samples.json").write_text(json.dumps(ran))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import pytest
 import torch
@@ -17,6 +17,7 @@ from gramtune.objectives.gram import Gram
 from gramtune.registry import classes
 from gramtune.training.config import TrialConfig
 from gramtune.training.evaluator import Evaluator, extract
+from gramtune.training.graphs import Graphs, Traces
 from gramtune.training.seeds import stream
 from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
 
@@ -462,6 +463,47 @@ def test_an_overflow_is_found_before_the_optimiser_moves(ring_config: Settings) 
     assert (trained.replicates.diverged[0] or "").endswith(" at step 1")
     assert parameters(trained, 0) == frozen
     assert trained.replicates.diverged[1] is None
+
+
+class Launched:
+    """Stands where CUDA graphs are on a GPU: steps run one after the other, and nobody looks at any of them."""
+
+    def run(self, label: str, step: Callable[[], Traces]) -> Traces:
+        return step()
+
+    def forget(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_that_nobody_looks_at_end_where_looking_would_have_ended_them(name: str, fitting: Fitting) -> None:
+    """As on a GPU: one look after many steps, which are taken again where it finds something."""
+    config = fitting(name)
+    assert config is not None
+    looked_at, launched = trainer(config), trainer(config)
+    launched.replicates._graphs = cast(Graphs, Launched())
+    assert launched.advance(5) == looked_at.advance(5)
+    for trained in (looked_at, launched):
+        blow_up(trained, 1)
+    for steps in (3, 4):
+        assert launched.advance(steps) == looked_at.advance(steps)
+    assert looked_at.replicates.diverged[0] is None
+    assert looked_at.replicates.diverged[1] is not None
+    assert launched.replicates.diverged == looked_at.replicates.diverged
+    assert parameters(launched, 0) == parameters(looked_at, 0)
+    assert parameters(launched, 1) == parameters(looked_at, 1)
+
+
+def test_what_was_summed_before_a_divergence_is_kept(ring_config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps of a portion are taken again, those of earlier portions are not."""
+    monkeypatch.setattr("gramtune.training.replicates._UNWATCHED", 2)
+    optimizer = {"name": "adam", "learning_rate": 1e4}  # one replicate of the two diverges, after three steps
+    fast = ring_config | {"objective": {"name": "gan"}, "optimizer": optimizer}
+    looked_at, launched = trainer(fast), trainer(fast)
+    launched.replicates._graphs = cast(Graphs, Launched())
+    assert launched.advance(60) == looked_at.advance(60)
+    assert launched.replicates.generator_steps == looked_at.replicates.generator_steps
+    assert any(2 < steps < 60 for steps in looked_at.replicates.generator_steps)
 
 
 @pytest.mark.parametrize("name", NAMES)
