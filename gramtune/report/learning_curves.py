@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -32,7 +33,18 @@ def learning_curves(state: SweepState) -> Figure:
     figure, axes = style.column_figure(state)
     style.label_x(axes, "training steps")
     colours = _Colours(state)
-    drawn = [value for record in state.records.values() for value in _draw(axes, record, state.plan.metric, colours)]
+    curves = [curve for record in state.records.values() if (curve := _curve(record, state.plan.metric, colours))]
+    # One artist for all bands: each `fill_between` would go through all that is drawn already.
+    bands = PolyCollection(
+        [curve.band for curve in curves],
+        facecolors=[curve.look["color"] for curve in curves],
+        alpha=0.12,
+        linewidths=0,
+    )
+    axes.add_collection(bands)
+    for curve in curves:
+        _draw(axes, curve)
+    drawn = [mean for curve in curves for mean in curve.means]
     style.scale_y(axes, drawn)
     if not drawn:
         style.say_empty(axes)
@@ -93,20 +105,32 @@ class _Colours:
         ]
 
 
-def _draw(axes: Axes, record: TrialRecord, metric: str, colours: _Colours) -> list[float]:
-    """Draws one trial; returns its means, for the scale."""
-    points = _points(record, metric)
-    if not points:
-        return []
-    look = colours.look(record)
+class _Curve(NamedTuple):
+    """One trial, ready to be drawn."""
+
+    record: TrialRecord
+    look: dict[str, Any]
+    steps: list[int]
+    means: list[float]
+    band: list[tuple[float, float]]
+    """Corners of mean ± std: along its lower edge and back along the upper one."""
+
+
+def _curve(record: TrialRecord, metric: str, colours: _Colours) -> _Curve | None:
+    """None for a trial without a value."""
+    if not (points := _points(record, metric)):
+        return None
+    low = [(float(step), summary.mean - (summary.std or 0.0)) for step, summary in points]
+    high = [(float(step), summary.mean + (summary.std or 0.0)) for step, summary in points]
     steps, means = [step for step, _ in points], [summary.mean for _, summary in points]
-    axes.plot(steps, means, marker=".", markersize=3, linewidth=1.1, gid=record.trial.name, **look)
-    spread = [summary.std or 0.0 for _, summary in points]
-    low, high = ([m + sign * s for m, s in zip(means, spread, strict=True)] for sign in (-1, 1))
-    axes.fill_between(steps, low, high, color=look["color"], alpha=0.12, linewidth=0)
-    if record.status in style.LOST:
-        style.mark_end(axes, record.status, steps[-1], means[-1], look["color"])
-    return means
+    return _Curve(record, colours.look(record), steps, means, low + high[::-1])
+
+
+def _draw(axes: Axes, curve: _Curve) -> None:
+    name, status = curve.record.trial.name, curve.record.status
+    axes.plot(curve.steps, curve.means, marker=".", markersize=3, linewidth=1.1, gid=name, **curve.look)
+    if status in style.LOST:
+        style.mark_end(axes, status, curve.steps[-1], curve.means[-1], curve.look["color"])
 
 
 def _points(record: TrialRecord, metric: str) -> list[tuple[int, Summary]]:

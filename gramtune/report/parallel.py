@@ -78,8 +78,7 @@ def _draw_axis(axes: Axes, x: int, axis: Axis) -> None:
 
 
 def _scaled(axis: Axis, x: float) -> float:
-    xs = [place.x for place in axis.places]
-    low, high = min(xs), max(xs)
+    low, high = axis.ends
     if low == high:
         return 0.5
     if axis.log:

@@ -42,6 +42,8 @@ class Axis(NamedTuple):
     log: bool
     """On a logarithmic scale: a range that is sampled so, and listed numbers that span more than a decade."""
     series: tuple[Series, ...]
+    ends: tuple[float, float]
+    """The lowest and the highest place."""
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -70,7 +72,8 @@ def axis_of(state: SweepState, key: str) -> Axis:
         label = "" if len(groups) == 1 else _label(records[0].trial.assignment, listed)
         alone = all(record.trial.assignment.keys() <= {key, *listed} for record in records)
         series.append(Series(label, sorted(placed, key=lambda pair: pair[0].x), alone))
-    return Axis(places, numbers, log, tuple(series))
+    xs = [place.x for place in places.values()] or [0.0]
+    return Axis(places, numbers, log, tuple(series), (min(xs), max(xs)))
 
 
 def _listed(state: SweepState, key: str) -> list[str]:
