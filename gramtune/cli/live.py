@@ -27,6 +27,10 @@ _COLOURS = {
     Status.FAILED: "red",
 }
 
+_Parts = dict[int, dict[int, Report]]
+_PAUSE = 0.2
+"""Seconds between two looks at all trials: fast ones report a hundred times per second."""
+
 
 @contextmanager
 def watching(state: SweepState, console: Console) -> Iterator[None]:
@@ -115,10 +119,22 @@ class Lines:
     def __init__(self, state: SweepState) -> None:
         self.state = state
         self._told = {name: (record.status, _reported(record)) for name, record in state.records.items()}
+        self._seen: dict[str, tuple[Status, _Parts]] = {}
 
     def new(self) -> list[str]:
         """A line per evaluation and per change of status since the last call; an end is told with its evaluation."""
-        return [line for record in self.state.records.values() for line in self._of(record)]
+        return [
+            line for record in self.state.records.values() if self._has_changed(record) for line in self._of(record)
+        ]
+
+    def _has_changed(self, record: TrialRecord) -> bool:
+        """Since it was looked at; a report replaces `parts`. For thousands of trials that is all there is time for."""
+        name, status, parts = record.trial.name, record.status, record.parts
+        seen = self._seen.get(name)
+        if seen is not None and seen[0] is status and seen[1] is parts:
+            return False
+        self._seen[name] = status, parts
+        return True
 
     def _of(self, record: TrialRecord) -> list[str]:
         told, known = self._told.get(record.trial.name, (Status.PENDING, set[tuple[int, int]]()))
@@ -156,3 +172,4 @@ def _print_lines(lines: Lines, console: Console, stop: threading.Event, started:
             console.print(f"{elapsed:>7}  {line}", highlight=False, markup=False, emoji=False, soft_wrap=True)
         if last_round:
             return
+        stop.wait(_PAUSE)
