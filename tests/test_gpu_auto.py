@@ -61,7 +61,7 @@ def test_the_neediest_shape_decides_and_a_learning_rate_is_no_shape(tmp_path):
 
     def measured(configs, root, device, threads, passes, copies):
         (config,) = configs
-        return [Cost(1.0, config.objective.critic_dim * GIB, passes, 40 * GIB)]
+        return [Cost(1.0, config.objective.critic_dim * GIB, passes, 41 * GIB)]
 
     assert settled(plan, A_GPU, data_root(), measured, print).sweep.resources.gpu == 1 / 2
 
