@@ -49,8 +49,6 @@ def main() -> None:
             raise
         print(error, file=sys.stderr)
         sys.exit(2)
-    finally:
-        gc.freeze()  # or the interpreter, on its way out, looks for garbage in all of them once more, for 3 s
 
 
 def _is_bad_input(error: ValueError) -> bool:
