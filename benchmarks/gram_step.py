@@ -1,4 +1,4 @@
-"""One GRAM step against the straightforward PyTorch step of the authors' public code, on one core, in one run.
+"""One GRAM step against the straightforward PyTorch step of the authors' public code, on one core or a GPU, in one run.
 
     python benchmarks/gram_step.py [rounds] [cpu | cuda]
 

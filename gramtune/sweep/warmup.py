@@ -129,11 +129,8 @@ def _cost(config: TrialConfig, root: Path, device: torch.device, passes: int, to
     taken, steps, elapsed = 0, 1, 0.0
     while (taken < passes or elapsed < shortest) and not trainer.done and elapsed < _LONGEST:
         trainer.advance(min(steps, config.training.steps - trainer.step))
-        taken, steps = (
-            _passes(config, first, trainer.step),
-            2 * steps,
-        )  # at the end of each `advance` a GPU is waited for
-        elapsed = time.perf_counter() - started
+        taken, elapsed = _passes(config, first, trainer.step), time.perf_counter() - started
+        steps *= 2  # each `advance` waits for the GPU, which is no part of a step
     trained = time.perf_counter()
     per_pass = (trained - started) / max(1, taken)
     trainer.evaluate()

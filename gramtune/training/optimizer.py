@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -24,14 +24,14 @@ class Optimizer(Component, ABC):
     """The critic's learning rate where it differs."""
 
     @abstractmethod
-    def build(self, parameters: Iterable[torch.nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+    def build(self, parameters: Sequence[torch.nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
         """The torch optimiser over `parameters`."""
 
-    def for_generator(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    def for_generator(self, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser that steps γ."""
         return self.build(parameters, self.learning_rate)
 
-    def for_critic(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    def for_critic(self, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser that steps θ."""
         return self.build(parameters, self.critic_learning_rate or self.learning_rate)
 
@@ -43,11 +43,10 @@ class Adam(Optimizer):
     beta1: Decay = 0.5
     beta2: Decay = 0.999
 
-    def build(self, parameters: Iterable[torch.nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+    def build(self, parameters: Sequence[torch.nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
         """Fused: one kernel for all parameters, on CPU and GPU."""
-        on_gpu, parameters = _on_gpu(parameters)
-        betas = (self.beta1, self.beta2)
-        return torch.optim.Adam(parameters, lr=learning_rate, betas=betas, fused=True, capturable=on_gpu)
+        betas, capturable = (self.beta1, self.beta2), _capturable(parameters)
+        return torch.optim.Adam(parameters, lr=learning_rate, betas=betas, fused=True, capturable=capturable)
 
 
 class RMSprop(Optimizer):
@@ -56,20 +55,19 @@ class RMSprop(Optimizer):
     name: Literal["rmsprop"] = "rmsprop"
     alpha: Decay = 0.99
 
-    def build(self, parameters: Iterable[torch.nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+    def build(self, parameters: Sequence[torch.nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
         """One kernel for all parameters."""
-        on_gpu, parameters = _on_gpu(parameters)
-        return torch.optim.RMSprop(parameters, lr=learning_rate, alpha=self.alpha, foreach=True, capturable=on_gpu)
+        capturable = _capturable(parameters)
+        return torch.optim.RMSprop(parameters, lr=learning_rate, alpha=self.alpha, foreach=True, capturable=capturable)
 
 
-def _on_gpu(parameters: Iterable[torch.nn.Parameter]) -> tuple[bool, list[torch.nn.Parameter]]:
+def _capturable(parameters: Sequence[torch.nn.Parameter]) -> bool:
     """Whether a CUDA graph may be made of their update, for which the optimiser counts its steps on the GPU."""
-    parameters = list(parameters)
-    return any(parameter.is_cuda for parameter in parameters), parameters
+    return parameters[0].is_cuda
 
 
 Row = list[dict[str, Tensor]]
-"""What an optimiser remembers of one replicate, for each of the networks [R, P] that it steps."""
+"""What an optimiser remembers of one replicate, for each of its networks that it steps: moments [P], step counts []."""
 
 
 def row(optimizer: torch.optim.Optimizer, i: int, replicates: int) -> Row:

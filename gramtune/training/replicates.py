@@ -23,7 +23,6 @@ _STREAMS = ("batches", "noise")
 _UNWATCHED = 500
 """Steps on a GPU after which is looked whether all of them were finite."""
 
-
 _Run = Callable[[str, Callable[[], Traces]], Traces]
 """Runs a step that has a name."""
 
