@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from optuna.storages import JournalStorage
 from states import begin, report, sweep_state
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gramtune.backends.optuna_search import OptunaProposer
 from gramtune.sweep.conductor import Conductor, NothingNew
 from gramtune.sweep.load import load_config
 from gramtune.training.trainer import Trainer
@@ -101,3 +103,15 @@ def test_a_result_is_one_append_that_reaches_the_disk(tmp_path, monkeypatch):
         each = report(step, [1.0, 2.0])
         conductor.reported(name, {**each._asdict(), "status": each.status.value})
     assert done == {"fsync": 20, tmp_path / "journal.jsonl": 20}
+
+
+def test_a_proposal_looks_at_no_trial_that_there_was(tmp_path, monkeypatch):
+    looks, look = [], JournalStorage.get_all_trials
+    monkeypatch.setattr(JournalStorage, "get_all_trials", lambda self, *a, **k: looks.append(1) or look(self, *a, **k))
+    state = sweep_state(tmp_path, "  objective.critic_dim: {int: [1, 512]}\n", sampled=True)
+    proposer = OptunaProposer(state, tmp_path)
+    assert proposer.propose()
+    assert looks  # once: an earlier driver might have left something
+    looks.clear()
+    assert all(proposer.propose() for _ in range(4))
+    assert not looks

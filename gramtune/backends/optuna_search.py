@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from optuna.samplers import (
 )
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
 from gramtune.sweep.journal import mend
@@ -53,6 +53,32 @@ _SAMPLERS: dict[str, Callable[[Search, int], BaseSampler]] = {
 }
 
 
+class _Storage(JournalStorage):
+    """A study's file to which only this process adds trials, so that it knows whether one waits to be asked for.
+
+    Optuna looks at every trial that there was, at each `ask`: with 10,000 of them that takes longer than all else.
+    """
+
+    _may_wait = True
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """As JournalStorage does."""
+        self._may_wait |= template_trial is not None and template_trial.state == TrialState.WAITING
+        return super().create_new_trial(study_id, template_trial)
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """As JournalStorage does, but at once where trials are asked for that wait, and there can be none."""
+        only_waiting = states == (TrialState.WAITING,)
+        if only_waiting and not self._may_wait:
+            return []
+        found = super().get_all_trials(study_id, deepcopy, states)
+        if only_waiting:
+            self._may_wait = bool(found)
+        return found
+
+
 class OptunaProposer:
     """The Proposer of a sweep that samples.
 
@@ -67,7 +93,7 @@ class OptunaProposer:
         directions = [state.plan.config.directions[metric] for metric in state.plan.metrics]
         _free(folder / FILE)
         self._study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(folder / FILE))),
+            storage=_Storage(JournalFileBackend(str(folder / FILE))),
             study_name=self._sweep.name,
             directions=[{"min": "minimize", "max": "maximize"}[direction] for direction in directions],
             load_if_exists=True,
@@ -108,13 +134,11 @@ class OptunaProposer:
 
     def _ask(self) -> optuna.Trial:
         index, points = len(self._trials), self._sweep.search.points
-        trials = self._study.get_trials(deepcopy=False)  # once: it looks at every trial that there was
-        waiting = next((trial.number for trial in trials if trial.state == TrialState.WAITING), None)
-        if index < len(points) and waiting is None:
+        if index < len(points) and not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             self._study.enqueue_trial({key: encoded(value) for key, value in points[index].items()})
-        number = len(trials) if waiting is None else waiting
-        self._study.sampler = make_sampler(self._sweep.search, number)
-        return self._study.ask()
+        trial = self._study.ask()
+        self._study.sampler = make_sampler(self._sweep.search, trial.number)
+        return trial
 
     def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         assignment: dict[str, Any] = {}

@@ -18,6 +18,7 @@ for _name, _value in {
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the journal holds every result
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # the journal holds the sweep's state, and costs the driver less
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }.items():
