@@ -43,6 +43,8 @@ class StoredRun:
     """What the store is known to hold of one run."""
 
     run_id: str
+    artifacts: str
+    """Where its files go."""
     started: int  # milliseconds
     status: str
     tags: dict[str, str]
@@ -83,7 +85,9 @@ class SweepRuns:
         tags = _storable({SWEEP_ID: self.sweep_id, TRIAL_ID: run_key, **tags})
         with translated(self.uri):
             info = self.client.create_run(self.experiment_id, started, tags, run_name=name).info
-        self._runs[run_key] = run = StoredRun(info.run_id, info.start_time, info.status, tags, images={})
+        self._runs[run_key] = run = StoredRun(
+            info.run_id, info.artifact_uri, info.start_time, info.status, tags, images={}
+        )
         return run
 
     def delete(self, run_key: str) -> None:
@@ -142,12 +146,17 @@ class SweepRuns:
         run.images[step] = size
 
     def log_file(self, run: StoredRun, file: Path, folder: str | None = None, name: str | None = None) -> None:
-        """Stores a file among the run's artifacts, in place of one of the same name. Raises OSError if it is gone."""
+        """Stores a file among the run's artifacts, in place of one of the same name. Raises OSError if it is gone.
+
+        Not by the client, which asks the store once per run where its files go: that costs more than storing them.
+        """
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
         try:
             with tempfile.TemporaryDirectory() as staging, translated(self.uri):
                 named = Path(staging) / (name or file.name)
                 named.symlink_to(file.resolve(strict=True))
-                self.client.log_artifact(run.run_id, str(named), folder)
+                get_artifact_repository(run.artifacts, tracking_uri=self.uri).log_artifact(str(named), folder)
         except Rejected:
             self.reject(run, file.name)
 
@@ -259,7 +268,8 @@ def _stored(run: Any) -> StoredRun:
     # The only place where MLflow says at which step the last value was; `data.metrics` has the values alone.
     steps = {metric.key: metric.step for metric in run.data._metric_objs}
     info = run.info
-    return StoredRun(info.run_id, info.start_time, info.status, dict(run.data.tags), dict(run.data.params), steps)
+    tags, params = dict(run.data.tags), dict(run.data.params)
+    return StoredRun(info.run_id, info.artifact_uri, info.start_time, info.status, tags, params, steps)
 
 
 def _storable(tags: Mapping[str, str]) -> dict[str, str]:

@@ -256,9 +256,8 @@ def _outgrown(run: StoredRun, tags: Mapping[str, str]) -> bool:
 
 def _store_checkpoint(runs: SweepRuns, run: StoredRun, folder: Path) -> None:
     newest = next(iter(checkpoints(folder)), None)
-    if newest and run.tags.get("gramtune.checkpoint") != newest.name:
+    if newest:
         runs.log_file(run, newest, "checkpoint", "trainer.pt")
-        runs.log(run, tags={"gramtune.checkpoint": newest.name})
 
 
 def _sweep_id(folder: Path) -> str:
