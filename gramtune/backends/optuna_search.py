@@ -28,9 +28,10 @@ from pydantic import ValidationError
 
 from gramtune.sweep.journal import mend
 from gramtune.sweep.plan import PlannedTrial, planned
+from gramtune.sweep.reports import Report, Status, summarise
 from gramtune.sweep.space import Domain
 from gramtune.sweep.spec import Search
-from gramtune.sweep.state import Report, Status, SweepState, TrialRecord, summarise
+from gramtune.sweep.state import SweepState, TrialRecord
 
 FILE = "study.journal"
 """Open it with `optuna-dashboard`, or `optuna.load_study` on its JournalStorage; the study has the sweep's name."""
@@ -53,7 +54,7 @@ _SAMPLERS: dict[str, Callable[[Search, int], BaseSampler]] = {
 }
 
 
-class _Storage(JournalStorage):
+class _Storage(JournalStorage):  # type: ignore[misc]  # mypy does not follow optuna
     """A study's file to which only this process adds trials, so that it knows whether one waits to be asked for.
 
     Optuna looks at every trial that there was, at each `ask`: with 10,000 of them that takes longer than all else.
@@ -64,7 +65,8 @@ class _Storage(JournalStorage):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """As JournalStorage does."""
         self._may_wait |= template_trial is not None and template_trial.state == TrialState.WAITING
-        return super().create_new_trial(study_id, template_trial)
+        number: int = super().create_new_trial(study_id, template_trial)
+        return number
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -73,7 +75,7 @@ class _Storage(JournalStorage):
         only_waiting = states == (TrialState.WAITING,)
         if only_waiting and not self._may_wait:
             return []
-        found = super().get_all_trials(study_id, deepcopy, states)
+        found: list[FrozenTrial] = super().get_all_trials(study_id, deepcopy, states)
         if only_waiting:
             self._may_wait = bool(found)
         return found
