@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from gramtune.sweep.pruning import Rungs
 from gramtune.sweep.replay import wilson
+from gramtune.sweep.reports import Report, Status
 from gramtune.sweep.spec import Pruner
-from gramtune.sweep.state import Report, Status
 
 STEPS, EVERY, PERSISTENCE = 1600, 100, 0.9
 METRIC = "m"

@@ -36,8 +36,8 @@ from gramtune.sweep.journal import load_state
 from gramtune.sweep.load import Overrides, load_sweep
 from gramtune.sweep.paired import t_quantile
 from gramtune.sweep.plan import make_plan
+from gramtune.sweep.reports import Status
 from gramtune.sweep.spec import NO_PRUNER, Budget, Pruner, Search, Sweep
-from gramtune.sweep.state import Status
 from gramtune.training.config import TrialConfig
 from gramtune.training.trainer import Trainer
 

@@ -24,7 +24,8 @@ from gramtune.backends.mlflow_tracker import MlflowTracker
 from gramtune.backends.mlflow_view import view_key
 from gramtune.sweep.load import Overrides, load_sweep
 from gramtune.sweep.plan import make_plan
-from gramtune.sweep.state import Report, Status, SweepState
+from gramtune.sweep.reports import Report, Status
+from gramtune.sweep.state import SweepState
 from gramtune.sweep.trial import trial_folder
 
 SPACE = """\

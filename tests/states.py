@@ -7,8 +7,9 @@ from sweeps import BASE, SPACE, write_space
 from gramtune.sweep.journal import Journal
 from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import make_plan, planned
+from gramtune.sweep.reports import Report, Status
 from gramtune.sweep.results import write_sweep, write_versions
-from gramtune.sweep.state import Report, Status, SweepState
+from gramtune.sweep.state import SweepState
 
 METHODS = """\
   method:

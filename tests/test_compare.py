@@ -11,7 +11,7 @@ from test_report_commands import gramtune as gramtune
 from gramtune.report.comparable import named
 from gramtune.report.overlay import common_keys, overlay_figure
 from gramtune.sweep.folder import recorded_state
-from gramtune.sweep.state import Status
+from gramtune.sweep.reports import Status
 
 K = "objective.critic_dim"
 

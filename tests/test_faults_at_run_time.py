@@ -16,7 +16,7 @@ from gramtune.sweep.conductor import Conductor, NothingNew
 from gramtune.sweep.in_process import InProcessRunner
 from gramtune.sweep.journal import load_state
 from gramtune.sweep.plan import make_plan
-from gramtune.sweep.state import Status
+from gramtune.sweep.reports import Status
 from gramtune.sweep.trial import checkpoints, trial_folder
 
 SIZES = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "training.batch_size: {grid: [8, 1000000000000, 16]}")

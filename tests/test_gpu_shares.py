@@ -12,7 +12,7 @@ from gramtune.sweep.gpu_shares import CONTEXT, GpuShares, memory_cap
 from gramtune.sweep.journal import load_state
 from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import make_plan
-from gramtune.sweep.state import Status
+from gramtune.sweep.reports import Status
 
 GIB = 1 << 30
 

@@ -6,7 +6,8 @@ from sweeps import write_space
 from gramtune.sweep.journal import FILE, Journal, load_state
 from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import make_plan
-from gramtune.sweep.state import Status, SweepState
+from gramtune.sweep.reports import Status
+from gramtune.sweep.state import SweepState
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from gramtune.cli.text import duration, spread
 from gramtune.sweep.capacity import Capacity, Node
 from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import make_plan
-from gramtune.sweep.state import Status, Summary
+from gramtune.sweep.reports import Status, Summary
 from gramtune.sweep.warmup import Estimate
 
 K = "objective.critic_dim"

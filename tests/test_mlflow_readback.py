@@ -25,7 +25,7 @@ from gramtune.backends.mlflow_model import MODEL, NotExportable, checked_model_n
 from gramtune.backends.mlflow_store import default_uri
 from gramtune.backends.mlflow_tracker import MlflowTracker
 from gramtune.sweep.faults import SpecError
-from gramtune.sweep.state import Status
+from gramtune.sweep.reports import Status
 from gramtune.sweep.trial import checkpoints, trial_folder
 from gramtune.training.generator import load_generator
 from gramtune.training.trainer import CheckpointError

@@ -36,8 +36,9 @@ from gramtune.backends.mlflow_view import newest_view
 from gramtune.sweep.faults import SpecError
 from gramtune.sweep.load import Overrides, load_sweep
 from gramtune.sweep.plan import Plan, make_plan
+from gramtune.sweep.reports import Report, Status
 from gramtune.sweep.secrets import redact
-from gramtune.sweep.state import Report, Status, SweepState
+from gramtune.sweep.state import SweepState
 from gramtune.sweep.tracker import TrackerUnavailable
 from gramtune.sweep.trial import trial_folder
 

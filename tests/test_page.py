@@ -16,8 +16,8 @@ from gramtune.report.cost import cost_of
 from gramtune.report.page import page
 from gramtune.sweep.folder import recorded_state
 from gramtune.sweep.importance import Importances, unknown
+from gramtune.sweep.reports import Status
 from gramtune.sweep.spec import Resources
-from gramtune.sweep.state import Status
 
 K, RATE = "objective.critic_dim", "optimizer.learning_rate"
 LOADS = {"src", "srcset", "href", "xlink:href", "data", "action", "formaction", "poster", "background", "manifest"}

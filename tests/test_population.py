@@ -18,9 +18,9 @@ from gramtune.sweep.journal import load_state
 from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import make_plan
 from gramtune.sweep.population import lineage
+from gramtune.sweep.reports import Status
 from gramtune.sweep.results import lineage_frame, results_frame, trials_frame
 from gramtune.sweep.space import Domain
-from gramtune.sweep.state import Status
 
 RING = """\
 data: {name: ring, n_train: 300, n_held_out: 200}

@@ -10,8 +10,8 @@ from gramtune.sweep.faults import SpecError
 from gramtune.sweep.load import load_sweep
 from gramtune.sweep.paired import t_quantile
 from gramtune.sweep.pruning import Rungs, _worse
+from gramtune.sweep.reports import Report, Status
 from gramtune.sweep.spec import Pruner
-from gramtune.sweep.state import Report, Status
 
 
 def report(step, values, status=Status.RUNNING):

@@ -14,7 +14,8 @@ from gramtune.sweep.in_process import InProcessRunner
 from gramtune.sweep.journal import load_state
 from gramtune.sweep.load import Overrides, load_sweep
 from gramtune.sweep.plan import make_plan
-from gramtune.sweep.state import Status, SweepState
+from gramtune.sweep.reports import Status
+from gramtune.sweep.state import SweepState
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from gramtune.sweep.journal import Journal, load_state
 from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import make_plan
 from gramtune.sweep.replay import Recording, panel, recording, replay, wilson
+from gramtune.sweep.reports import Status
 from gramtune.sweep.results import write_sweep
 from gramtune.sweep.spec import NO_PRUNER, Pruner
-from gramtune.sweep.state import Status, SweepState
+from gramtune.sweep.state import SweepState
 
 STEPS = 4
 ASHA = Pruner(name="asha", reduction_factor=2)  # rungs after 1 and 2 of 4 steps

@@ -15,7 +15,7 @@ from gramtune.report.labels import number, spread_text, value_text
 from gramtune.report.learning_curves import learning_curves
 from gramtune.report.sensitivity import sensitivity_figure
 from gramtune.report.tables import summary_lines
-from gramtune.sweep.state import Status, Summary
+from gramtune.sweep.reports import Status, Summary
 
 K = "objective.critic_dim"
 RATE = "  optimizer.learning_rate: {loguniform: [1e-4, 1e-2]}\n"

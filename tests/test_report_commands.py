@@ -12,8 +12,8 @@ from gramtune.cli.main import main
 from gramtune.report.latex import latex_table
 from gramtune.sweep.folder import recorded_state
 from gramtune.sweep.journal import FILE
+from gramtune.sweep.reports import Status
 from gramtune.sweep.results import results_frame
-from gramtune.sweep.state import Status
 
 K = "objective.critic_dim"
 

@@ -15,8 +15,8 @@ from sweeps import SPACE, write_space
 
 import gramtune
 from gramtune.sweep.load import Overrides, load_sweep
+from gramtune.sweep.reports import Status
 from gramtune.sweep.results import results_frame, trials_frame, write_sweep, write_tables, write_versions
-from gramtune.sweep.state import Status
 from gramtune.sweep.versions import versions
 
 HOSTILE = """\

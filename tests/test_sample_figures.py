@@ -16,7 +16,7 @@ from gramtune.report.recorded import one_per_method, spread
 from gramtune.report.sample_figures import sample_figures
 from gramtune.sweep.nearest_images import nearest_images
 from gramtune.sweep.point_samples import write_points
-from gramtune.sweep.state import Status
+from gramtune.sweep.reports import Status
 from gramtune.sweep.trial import TrialRun, checkpoints, read_strip, sample_grids, trial_folder
 from gramtune.training.trainer import Trainer
 

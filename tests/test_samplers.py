@@ -15,7 +15,7 @@ from gramtune.sweep.in_process import InProcessRunner
 from gramtune.sweep.journal import load_state
 from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import make_plan
-from gramtune.sweep.state import Status
+from gramtune.sweep.reports import Status
 
 RING = """\
 data: {name: ring, n_train: 200, n_held_out: 100}

@@ -8,7 +8,7 @@ from states import METHODS, begin, complete, report, sweep_state
 
 from gramtune.report.robustness import robustness
 from gramtune.report.score import Curve, sensitivity
-from gramtune.sweep.state import Status
+from gramtune.sweep.reports import Status
 
 K = "objective.critic_dim"
 

@@ -13,7 +13,7 @@ from gramtune.sweep.in_process import InProcessRunner
 from gramtune.sweep.journal import load_state
 from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import make_plan
-from gramtune.sweep.state import Status
+from gramtune.sweep.reports import Status
 
 SAMPLED = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "\n  ".join([
     "objective.critic_dim: {logint: [1, 64]}",

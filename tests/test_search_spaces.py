@@ -11,7 +11,7 @@ from gramtune.sweep.in_process import InProcessRunner
 from gramtune.sweep.journal import load_state
 from gramtune.sweep.load import Overrides, load_config, load_sweep
 from gramtune.sweep.plan import make_plan
-from gramtune.sweep.state import Status
+from gramtune.sweep.reports import Status
 
 FOLDER = Path(__file__).parent.parent / "search_spaces"
 SPACES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

@@ -23,7 +23,8 @@ from gramtune.sweep.datasets import MOST, datasets
 from gramtune.sweep.faults import SpecError
 from gramtune.sweep.load import load_sweep
 from gramtune.sweep.plan import make_plan
-from gramtune.sweep.state import Status, SweepState
+from gramtune.sweep.reports import Status
+from gramtune.sweep.state import SweepState
 from gramtune.training import evaluator, samples
 from gramtune.training.config import TrialConfig
 from gramtune.training.samples import Samples, lend, training_samples

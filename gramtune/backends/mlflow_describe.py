@@ -12,7 +12,8 @@ from typing import Any
 
 from gramtune.backends.mlflow_runs import Point
 from gramtune.sweep.plan import Plan, PlannedTrial, separable_gap
-from gramtune.sweep.state import Report, Status, Summary, SweepState, TrialRecord, summarise
+from gramtune.sweep.reports import Report, Status, Summary, summarise
+from gramtune.sweep.state import SweepState, TrialRecord
 
 _SYMBOLS = {
     "objective.critic_dim": "K",

@@ -28,9 +28,10 @@ from gramtune.backends.mlflow_store import Rejected, RunGone, checked_uri, defau
 from gramtune.backends.mlflow_view import IMAGES, store_view, view_key
 from gramtune.paths import write_atomically
 from gramtune.sweep.plan import Plan
+from gramtune.sweep.reports import Report, Status
 from gramtune.sweep.results import VERSIONS_FILE
 from gramtune.sweep.secrets import redact
-from gramtune.sweep.state import Report, Status, SweepState, TrialRecord
+from gramtune.sweep.state import SweepState, TrialRecord
 from gramtune.sweep.tracker import TrackerUnavailable, never
 from gramtune.sweep.trial import checkpoints, sample_grids, trial_folder
 from gramtune.sweep.versions import versions

@@ -8,8 +8,9 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 from gramtune.backends.optuna_search import distribution, encoded
 from gramtune.sweep.importance import Importances, complete_keys, final_mean
+from gramtune.sweep.reports import summarise
 from gramtune.sweep.space import Domain
-from gramtune.sweep.state import SweepState, TrialRecord, summarise
+from gramtune.sweep.state import SweepState, TrialRecord
 
 _MOST = 200
 """Completed trials that are looked at, evenly spaced: with 1,000, fANOVA took more than five minutes."""

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from gramtune.api import Result, Say, Watch
 from gramtune.cli.live import watching
-from gramtune.sweep.state import Status
+from gramtune.sweep.reports import Status
 
 
 class Start(Protocol):

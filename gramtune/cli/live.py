@@ -15,7 +15,8 @@ from rich.text import Text
 
 from gramtune.cli.text import duration, spread
 from gramtune.report.labels import leaves, value_text
-from gramtune.sweep.state import Report, Status, SweepState, TrialRecord, summarise
+from gramtune.sweep.reports import Report, Status, summarise
+from gramtune.sweep.state import SweepState, TrialRecord
 
 _COLOURS = {
     Status.PENDING: "dim",

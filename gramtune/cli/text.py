@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gramtune.report.labels import duration, spread_text
-from gramtune.sweep.state import Summary
+from gramtune.sweep.reports import Summary
 
 __all__ = ["duration", "size", "spread"]
 

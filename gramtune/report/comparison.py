@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gramtune.sweep.state import Status, SweepState, TrialRecord, summarise
+from gramtune.sweep.reports import Status, summarise
+from gramtune.sweep.state import SweepState, TrialRecord
 
 
 class Difference(NamedTuple):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gramtune.sweep.reports import added
 from gramtune.sweep.spec import AUTO
-from gramtune.sweep.state import SweepState, TrialRecord, added
+from gramtune.sweep.state import SweepState, TrialRecord
 
 
 class Cost(NamedTuple):

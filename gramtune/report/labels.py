@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gramtune.sweep.state import Status, Summary, SweepState
+from gramtune.sweep.reports import Status, Summary
+from gramtune.sweep.state import SweepState
 
 MINUS = "−"
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 from gramtune.report.labels import MINUS, basis_text, direction_text, leaves, spread_text, value_text
-from gramtune.sweep.state import Status, SweepState, TrialRecord
+from gramtune.sweep.reports import Status
+from gramtune.sweep.state import SweepState, TrialRecord
 
 _SPECIAL = str.maketrans(
     {character: rf"\{character}" for character in "&%$#_{}"}

@@ -14,7 +14,8 @@ from matplotlib.lines import Line2D
 
 from gramtune.report import style
 from gramtune.report.labels import assignment_text, identity, value_text
-from gramtune.sweep.state import Summary, SweepState, TrialRecord, summarise
+from gramtune.sweep.reports import Summary, summarise
+from gramtune.sweep.state import SweepState, TrialRecord
 
 _MAX_NAMED = 12
 """Trials that the legend names; beyond, a colour bar tells the value of the key."""

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from gramtune.report import style
 from gramtune.report.comparable import Told
 from gramtune.report.series import Series, axis_of
-from gramtune.sweep.state import Status
+from gramtune.sweep.reports import Status
 
 _MAX_LINES = len(style.OKABE_ITO)
 

@@ -26,8 +26,9 @@ from gramtune.report.sample_figures import PREFIX
 from gramtune.report.score_text import score_cells
 from gramtune.report.tables import best_lines, heading, trial_rows
 from gramtune.sweep.importance import Importances
+from gramtune.sweep.reports import Status
 from gramtune.sweep.results import SWEEP_FILE, VERSIONS_FILE
-from gramtune.sweep.state import Status, SweepState
+from gramtune.sweep.state import SweepState
 
 FILE = "report.html"
 

@@ -8,7 +8,8 @@ from gramtune.report.cost import start, taken
 from gramtune.report.labels import assignment_text, number
 from gramtune.sweep.faults import SpecError
 from gramtune.sweep.replay import Replay, checked_pruner, panel, recording, replay
-from gramtune.sweep.state import Status, SweepState
+from gramtune.sweep.reports import Status
+from gramtune.sweep.state import SweepState
 
 _ORDERS, _WORKERS, _MOST = 50, 4, 200
 """Random orders of arrival, trials at once, and trials beyond which the replay is left to its own command."""

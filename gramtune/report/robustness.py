@@ -11,7 +11,8 @@ from gramtune.report.comparison import by_seed
 from gramtune.report.labels import count
 from gramtune.report.score import Curve, Estimate, Score, sensitivity
 from gramtune.report.series import Axis, Series, axis_of
-from gramtune.sweep.state import Status, SweepState
+from gramtune.sweep.reports import Status
+from gramtune.sweep.state import SweepState
 
 TOLERANCES = (0.10, 0.25)
 DRAWS = 2000

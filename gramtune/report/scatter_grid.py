@@ -12,7 +12,8 @@ from gramtune.report import style
 from gramtune.report.labels import count, leaves, number, value_text
 from gramtune.report.plane import frame, in_plane, outside, plane_text, scatter
 from gramtune.sweep.point_samples import PointSamples
-from gramtune.sweep.state import Status, SweepState, TrialRecord
+from gramtune.sweep.reports import Status
+from gramtune.sweep.state import SweepState, TrialRecord
 
 MAX_PANELS = 96
 """More are too small to see anything in."""

@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 
 from gramtune.report import style
 from gramtune.report.series import Axis, Place, axis_of
-from gramtune.sweep.state import Status, SweepState, TrialRecord
+from gramtune.sweep.reports import Status
+from gramtune.sweep.state import SweepState, TrialRecord
 
 _MAX_LINES = 8
 """Combinations of the other varied keys that are drawn as lines; more of them are drawn as dots only."""

@@ -20,7 +20,8 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, StrMethod
 from numpy.typing import NDArray
 
 from gramtune.report.labels import basis_text, direction_text
-from gramtune.sweep.state import Status, SweepState
+from gramtune.sweep.reports import Status
+from gramtune.sweep.state import SweepState
 
 WIDTH, HEIGHT = 3.4, 2.8
 """Inches: one column of a two-column paper."""

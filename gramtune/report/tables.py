@@ -20,7 +20,8 @@ from gramtune.report.labels import (
 )
 from gramtune.sweep.paired import t_quantile
 from gramtune.sweep.population import lineage
-from gramtune.sweep.state import Status, SweepState, TrialRecord
+from gramtune.sweep.reports import Status
+from gramtune.sweep.state import SweepState, TrialRecord
 
 _ROWS = 24
 """Trials in the table; of a longer sweep the best and where to find the others."""

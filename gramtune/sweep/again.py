@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from gramtune.sweep.reports import Status
 from gramtune.sweep.spec import Sweep
-from gramtune.sweep.state import Status, SweepState
+from gramtune.sweep.state import SweepState
 
 _GROWING = ("replicates", "search.samples", "budget.seconds", "budget.steps")
 _WITHOUT_EFFECT = ("name", "about", "base.training.replicates")  # the last is `replicates` over again

@@ -14,8 +14,9 @@ from gramtune.sweep.journal import Journal
 from gramtune.sweep.plan import PlannedTrial
 from gramtune.sweep.population import Population
 from gramtune.sweep.pruning import Rungs
+from gramtune.sweep.reports import Report, Status
 from gramtune.sweep.secrets import redact
-from gramtune.sweep.state import Report, Status, SweepState, TrialRecord
+from gramtune.sweep.state import SweepState, TrialRecord
 
 
 class Proposer(Protocol):

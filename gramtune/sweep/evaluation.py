@@ -14,8 +14,8 @@ from gramtune.components import Metric
 from gramtune.paths import write_atomically
 from gramtune.registry import classes, create
 from gramtune.sweep.faults import Fault, SpecError, did_you_mean
+from gramtune.sweep.reports import Summary, summarise
 from gramtune.sweep.results import csv_writer
-from gramtune.sweep.state import Summary, summarise
 from gramtune.sweep.trained import Trained, load
 from gramtune.training.config import TrialConfig
 from gramtune.training.evaluator import Evaluator

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gramtune.sweep.state import Summary, SweepState, TrialRecord
+from gramtune.sweep.reports import Summary
+from gramtune.sweep.state import SweepState, TrialRecord
 
 _LEAST = 10
 """Completed trials below which a forest of regression trees has nothing to learn from."""

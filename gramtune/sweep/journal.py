@@ -15,7 +15,8 @@ from typing import Any
 from gramtune.paths import watching_space
 from gramtune.sweep.mirror import JOURNAL, mirror_of
 from gramtune.sweep.plan import Plan, PlannedTrial, planned
-from gramtune.sweep.state import Inheritance, Report, Status, SweepState
+from gramtune.sweep.reports import Report, Status
+from gramtune.sweep.state import Inheritance, SweepState
 
 FILE = JOURNAL
 

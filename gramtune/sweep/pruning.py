@@ -12,8 +12,9 @@ from statistics import fmean, median
 
 from gramtune.components import Direction
 from gramtune.sweep.paired import t_quantile
+from gramtune.sweep.reports import Report, Status
 from gramtune.sweep.spec import Pruner
-from gramtune.sweep.state import Report, Status, SweepState
+from gramtune.sweep.state import SweepState
 
 Scores = Sequence[float | None]
 """One value per replicate, turned so that less is better; None where it has diverged. Equal positions, equal seeds."""

@@ -19,8 +19,9 @@ from pydantic import ValidationError
 from gramtune.components import Direction
 from gramtune.sweep.faults import Fault, Path, SpecError, model_faults
 from gramtune.sweep.pruning import Rungs
+from gramtune.sweep.reports import Report, Status
 from gramtune.sweep.spec import NO_PRUNER, Pruner
-from gramtune.sweep.state import Report, Status, SweepState, TrialRecord
+from gramtune.sweep.state import SweepState, TrialRecord
 
 _Z = 1.959964
 """97.5 % quantile of the normal distribution."""

@@ -16,8 +16,9 @@ from gramtune.paths import watching_space, write_atomically
 from gramtune.pixels import grid
 from gramtune.sweep.plan import PlannedTrial
 from gramtune.sweep.point_samples import write_points
+from gramtune.sweep.reports import Status, added, divergence
 from gramtune.sweep.sample_files import to_image
-from gramtune.sweep.state import Status, TrialRecord, added, divergence
+from gramtune.sweep.state import TrialRecord
 from gramtune.training.config import TrialConfig
 from gramtune.training.energy import EnergyMeter
 from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
