@@ -43,6 +43,34 @@ def test_help_imports_nothing_heavy():
     assert not HEAVY & loaded
 
 
+ENDING = """
+import atexit, sys, threading
+from gramtune.cli import main
+class Kept:
+    def __del__(self): print("taken apart")
+main.kept, sys.argv = Kept(), ["gramtune", "validate", "nowhere.yaml"]
+atexit.register(print, "atexit")
+threading.Thread(target=lambda: (threading.main_thread().join(), print("worked")), daemon=DAEMON).start()
+main.script()
+"""
+
+
+def test_a_command_ends_without_taking_python_apart_but_leaves_nothing_undone():
+    def ended(daemon):
+        code = ENDING.replace("DAEMON", str(daemon))
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    quick, slow = ended(True), ended(False)
+    assert (quick.returncode, quick.stdout.split("\n")) == (2, ["atexit", ""])
+    assert (slow.returncode, slow.stdout.split("\n")) == (2, ["worked", "atexit", "taken apart", ""])
+    assert "nowhere.yaml" in quick.stderr
+    assert quick.stderr == slow.stderr
+    closed = subprocess.run(
+        [*COMMAND, "--help"], stdout=None, close_fds=True, check=False, preexec_fn=lambda: os.close(1)
+    )
+    assert closed.returncode == 0
+
+
 def test_bad_input_is_one_line_per_fault_and_exit_code_2(tmp_path):
     path = write_space(tmp_path, SPACE.replace("[1, 4, 16]", "[0, 1]").replace("replicates", "replicas"))
     for command in (["validate"], ["sweep"], ["sweep", "--debug"], ["sweep", "--dry-run"]):
