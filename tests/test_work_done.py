@@ -13,12 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 from optuna.storages import JournalStorage
-from states import begin, report, sweep_state
+from sqlalchemy import Engine, event
+from states import begin, complete, report, sweep_state
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gramtune.backends.mlflow_tracker import MlflowTracker
 from gramtune.backends.optuna_search import OptunaProposer
 from gramtune.sweep.conductor import Conductor, NothingNew
 from gramtune.sweep.load import load_config
+from gramtune.sweep.reports import Status
 from gramtune.training.trainer import Trainer
 
 BASES = Path(__file__).parents[1] / "search_spaces" / "base"
@@ -115,3 +118,34 @@ def test_a_proposal_looks_at_no_trial_that_there_was(tmp_path, monkeypatch):
     looks.clear()
     assert all(proposer.propose() for _ in range(4))
     assert not looks
+
+
+def test_database_calls_of_a_trial_and_of_a_result(tmp_path, request):
+    statements = []
+
+    def note(*call):
+        statements.append(call[2])
+
+    event.listen(Engine, "before_cursor_execute", note)
+    request.addfinalizer(lambda: event.remove(Engine, "before_cursor_execute", note))
+
+    def calls():
+        statements.clear()
+        tracker.sync(state)
+        return len(statements)
+
+    state = sweep_state(tmp_path, replicates=2)
+    tracker = MlflowTracker(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
+    first, second, third = ({"objective__critic_dim": k} for k in (1, 4, 16))
+    complete(state, begin(state, **first), [4.0, 5.0])
+    calls()
+    assert calls() == 0  # without news
+    name, took = begin(state, **second), {"begins": calls()}
+    state.reported(name, report(0, [1.0, 2.0]))
+    took["first result"] = calls()
+    state.reported(name, report(3, [1.0, 2.0]))
+    took["result"] = calls()
+    state.reported(begin(state, **third), report(0, [1.0, 2.0]))
+    state.reported(name, report(6, [1.0, 2.0], Status.COMPLETED))
+    took["end of one, another begins with a result"] = calls()
+    assert took == {"begins": 39, "first result": 17, "result": 18, "end of one, another begins with a result": 72}
