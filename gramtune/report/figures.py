@@ -73,10 +73,14 @@ def _legal(name: str) -> str:
 
 
 def _lay_out(figure: Figure) -> None:
-    """Places everything for good: each format would solve the same constraints again, half of the time it takes."""
+    """Places everything for good: each format would solve the same constraints again, half of the time it takes.
+
+    None leaves no engine; "none" would leave one that does nothing, for whose sake matplotlib draws everything twice.
+    """
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)
-        figure.set_layout_engine("none")
+        with matplotlib.rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
+            figure.set_layout_engine(None)
 
 
 def _writer(figure: Figure, suffix: str) -> Callable[[Path], None]:
