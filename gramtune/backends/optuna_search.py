@@ -57,7 +57,7 @@ _SAMPLERS: dict[str, Callable[[Search, int], BaseSampler]] = {
 class _Storage(JournalStorage):  # type: ignore[misc]  # mypy does not follow optuna
     """A study's file to which only this process adds trials, so that it knows whether one waits to be asked for.
 
-    Optuna looks at every trial that there was, at each `ask`: with 10,000 of them that takes longer than all else.
+    Optuna looks at every trial that there was, at each `ask`: of the driver's time per trial that is a growing part.
     """
 
     _may_wait = True
@@ -65,8 +65,8 @@ class _Storage(JournalStorage):  # type: ignore[misc]  # mypy does not follow op
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """As JournalStorage does."""
         self._may_wait |= template_trial is not None and template_trial.state == TrialState.WAITING
-        number: int = super().create_new_trial(study_id, template_trial)
-        return number
+        trial_id: int = super().create_new_trial(study_id, template_trial)
+        return trial_id
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None

@@ -43,7 +43,7 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 
 
 def script() -> None:
-    """The command: `main`, but at its end the process ends."""
+    """Entry point of the command: `main`, and then the end of the process, without Python's own."""
     try:
         main()
     except SystemExit as end:
