@@ -11,7 +11,7 @@ R, B = 3, 5
 CHAINS = {
     "as the ring's": lambda: [nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 2)],
     "without biases": lambda: [nn.Linear(4, 6, bias=False), nn.LeakyReLU(0.2), nn.Linear(6, 2, bias=False)],
-    "pointwise at both ends": lambda: [nn.Tanh(), nn.Linear(4, 6), nn.Sigmoid(), nn.Linear(6, 4), nn.LeakyReLU(0.0)],
+    "pointwise at both ends": lambda: [nn.Tanh(), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4), nn.LeakyReLU(0.0)],
     "images to images": lambda: [nn.Flatten(), nn.Linear(4, 8), nn.Unflatten(1, (2, 2, 2)), nn.Tanh()],
     "pointwise before the flattening": lambda: [nn.ReLU(), nn.Flatten(), nn.Linear(4, 3)],
     "no pointwise layer": lambda: [nn.Linear(4, 2)],

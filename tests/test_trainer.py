@@ -560,3 +560,15 @@ def test_a_diverged_replicate_can_still_be_shown(digits_config: Settings) -> Non
     preview = trained.preview(2)
     assert preview is not None
     assert preview.shape == (4, 1, 8, 8)
+
+
+@pytest.mark.parametrize("name", ["gan", "gram"])
+def test_a_replicate_equals_a_solo_run_where_a_layer_has_one_unit(name: str, ring_config: Settings) -> None:
+    """MKL rounds a batched product with a dimension of size 1 differently for one replicate and for several."""
+    ring_config["objective"] = {"name": name} | ({"critic_dim": 1, "bandwidths": [1.0]} if name == "gram" else {})
+    ring_config["network"] |= {"noise_dim": 1, "hidden": [1, 12], "critic_hidden": [12, 1]}
+    config = TrialConfig.model_validate(ring_config)
+    together, _ = trained_alone(config, 0, 3)
+    for seed in range(3):
+        alone, _ = trained_alone(config, seed, 1)
+        assert_same(alone.replicates.state_dict(0), together.replicates.state_dict(seed))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from torch.nn import functional as F
+from torch import Tensor
 
 from gramtune.components import CriticSpec, Losses, Objective, View
 from gramtune.registry import register
@@ -31,7 +31,15 @@ class Gan(Objective):
         assert fake.features is not None
         on_real, on_fake = real.features.squeeze(-1), fake.features.squeeze(-1)
         return Losses(
-            critic=F.softplus(-on_real).mean(dim=-1) + F.softplus(on_fake).mean(dim=-1),
-            generator=F.softplus(-on_fake).mean(dim=-1),
+            critic=_softplus(-on_real).mean(dim=-1) + _softplus(on_fake).mean(dim=-1),
+            generator=_softplus(-on_fake).mean(dim=-1),
             traces={"logit_real": on_real.mean(dim=-1), "logit_fake": on_fake.mean(dim=-1)},
         )
+
+
+def _softplus(x: Tensor) -> Tensor:
+    """log(1 + eˣ), elementwise, as max(x, 0) + log1p(e^−|x|).
+
+    torch's own softplus rounds an element by its place in memory, so a replicate would depend on those beside it.
+    """
+    return x.relu() + x.abs().neg().exp().log1p()

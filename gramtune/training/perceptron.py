@@ -15,9 +15,10 @@ _DERIVATIVES: dict[type[nn.Module], Callable[[Tensor, Tensor, Any], Tensor]] = {
     nn.ReLU: lambda g, out, _: _aten.threshold_backward(g, out, 0),
     nn.LeakyReLU: lambda g, out, layer: _aten.leaky_relu_backward(g, out, layer.negative_slope, True),
     nn.Tanh: lambda g, out, _: _aten.tanh_backward(g, out),
-    nn.Sigmoid: lambda g, out, _: _aten.sigmoid_backward(g, out),
 }
-"""∂L/∂input of a pointwise layer from ∂L/∂output and its output."""
+"""∂L/∂input of a pointwise layer from ∂L/∂output and its output.
+
+Sigmoid is missing: torch rounds an element by its place in memory, so a replicate would depend on those beside it."""
 
 
 def is_perceptron(layers: Sequence[nn.Module]) -> bool:
@@ -110,7 +111,7 @@ class Perceptrons:
                 self._find(linear, grad, kept.pop())
                 if i == 0 and not of_inputs:
                     return None
-                grad = torch.bmm(grad, linear.weight)
+                grad = _product(grad, linear.weight)
             elif derivative := _DERIVATIVES.get(type(layer)):
                 out = kept.pop()
                 grad = derivative(grad if grad.shape == out.shape else grad.reshape(out.shape), out, layer)
@@ -118,7 +119,7 @@ class Perceptrons:
 
     def _find(self, linear: _Linear, grad: Tensor, x: Tensor) -> None:
         if self._sought:
-            torch.bmm(grad.mT, x, out=linear.weight_gradient)
+            _product_into(linear.weight_gradient, grad.mT, x)
             if linear.bias_gradient is not None:
                 torch.sum(grad, dim=1, out=linear.bias_gradient)
 
@@ -135,8 +136,41 @@ def _linear(layer: nn.Module, parameters: Iterator[Tensor], gradients: Iterator[
 
 def _apply(linear: _Linear, x: Tensor) -> Tensor:
     if linear.bias is None:
-        return torch.bmm(x, linear.transposed)
+        return _product(x, linear.transposed)
+    if _is_thin(x, linear.transposed):
+        return _thin_product(x, linear.transposed).add_(linear.bias)
     return torch.baddbmm(linear.bias, x, linear.transposed)
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """left @ right for each replicate. The rounding does not depend on the number of replicates."""
+    return _thin_product(left, right) if _is_thin(left, right) else torch.bmm(left, right)
+
+
+def _product_into(out: Tensor, left: Tensor, right: Tensor) -> None:
+    """Writes `_product` into `out`."""
+    if _is_thin(left, right):
+        out.copy_(_thin_product(left, right))
+    else:
+        torch.bmm(left, right, out=out)
+
+
+def _is_thin(left: Tensor, right: Tensor) -> bool:
+    """Whether a dimension of the product is 1: MKL then rounds one pair of matrices and several pairs differently."""
+    return 1 in left.shape[1:] or right.shape[2] == 1
+
+
+def _thin_product(left: Tensor, right: Tensor) -> Tensor:
+    """left [R, n, k] @ right [R, k, m], where n, k or m is 1.
+
+    k = 1: each element is one product, rounded once. Otherwise the vector is doubled, so that n and m are at least 2.
+    """
+    n, k, m = (*left.shape[1:], right.shape[2])
+    if k == 1:
+        return left * right
+    left = left.expand(-1, 2, -1) if n == 1 else left
+    right = right.expand(-1, -1, 2) if m == 1 else right
+    return torch.bmm(left, right)[:, :n, :m].contiguous()
 
 
 class _Chain(torch.autograd.Function):
