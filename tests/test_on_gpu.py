@@ -99,7 +99,7 @@ def test_a_replicate_on_a_gpu_is_about_its_solo_run(name: str, network: str, fit
             assert value == pytest.approx(together[key][i], rel=2e-2, abs=1e-3), key
 
 
-@pytest.mark.parametrize("change", [{"preset": "flow"}, {"preset": "julia"}, {"bandwidths": [1.0, 2.0, 4.0]}])
+@pytest.mark.parametrize("change", [{"preset": "flow"}, {"preset": "submission"}, {"bandwidths": [1.0, 2.0, 4.0]}])
 def test_variants_of_gram_in_graphs(change: dict[str, Any], fitting: Fitting) -> None:
     config = fitting("gram")
     assert config is not None
