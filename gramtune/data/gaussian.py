@@ -38,6 +38,10 @@ class Gaussian(Dataset):
         """A single mode."""
         return Mixture(torch.full((1, self.dim), self.mean), self.std)
 
+    def train_size(self, root: Path) -> int:
+        """n_train, without drawing a point."""
+        return self.n_train
+
     def train(self, root: Path) -> Tensor:
         """float32 [n_train, dim]."""
         return self._draw(self.n_train, seed=0)
