@@ -130,6 +130,16 @@ def test_ring_in_space_is_the_flat_ring_with_noise_all_around() -> None:
     assert offsets.std(dim=0).tolist() == pytest.approx([0.05] * 3, rel=0.05)
 
 
+def test_the_submission_s_ring_is_the_same_1_000_points_each_time() -> None:
+    """Radius 2 and standard deviation 0.2; the held-out points are others."""
+    ring = Ring(radius=2.0, std=0.2, n_train=1000)
+    points = ring.train(Path("unused"))
+    assert points.shape == (1000, 2)
+    assert torch.equal(points, Ring(radius=2.0, std=0.2, n_train=1000, n_held_out=5).train(Path("unused")))
+    distance = torch.cdist(points.double(), ring.centres().double()).amin(dim=1)
+    assert distance.square().mean().sqrt().item() == pytest.approx(0.2 * 2**0.5, rel=0.05)
+
+
 def test_two_dimensional_ring_is_as_it_was() -> None:
     """Published numbers depend on these points."""
     assert digest(Ring(n_train=50).train(Path("unused"))) == "7063cdd54344349d"
