@@ -531,6 +531,28 @@ def test_mmd_gan_trains_its_critic_as_often_as_the_authors_code() -> None:
     assert [plain.critic_steps(step) for step in steps] == [5] * len(steps)
 
 
+def test_julia_gram_s_mmd_gan_on_the_ring_is_a_configuration(ring_config: dict[str, Any]) -> None:
+    """Five critic steps before every generator step, without a boost; Adam, and a clamp of 0.1."""
+    settings = {
+        "objective": {
+            "name": "mmd_gan",
+            "critic_dim": 10,
+            "bandwidths": [1.0],
+            "weight_clamp": 0.1,
+            "critic_iterations": 5,
+            "boosted_steps": 0,
+            "boost_every": None,
+        },
+        "optimizer": {"name": "adam", "learning_rate": 5e-5},
+    }
+    config = TrialConfig.model_validate(ring_config | settings)
+    assert [config.objective.critic_steps(step) for step in (0, 24, 25, 500)] == [5] * 4
+    trained = replicate(config)
+    trained.advance(2)
+    assert trained.diverged == [None]
+    assert all(p.abs().max() < 0.1 + 1e-3 for p in trained.network("critic", 0).parameters())
+
+
 class CountingMmdGan(MmdGan):
     """Counts its evaluations: one per critic step and one per generator step."""
 
