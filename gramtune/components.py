@@ -146,6 +146,10 @@ class Dataset(Component, ABC):
         """What the points were drawn from, where that is a known mixture; None for everything else."""
         return None
 
+    def train_size(self, root: Path) -> int:
+        """Number of training samples. Raises Unavailable as `train` does."""
+        return len(self.train(root))
+
     @abstractmethod
     def train(self, root: Path) -> Tensor:
         """The training set; files are looked for under `root`."""

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 from torch import Tensor
 from torchvision.datasets import CIFAR10, MNIST
 from torchvision.datasets import CelebA as CelebAFiles
@@ -86,6 +87,9 @@ def test_digits_use_the_whole_grey_scale() -> None:
     assert (train.min().item(), train.max().item(), len(train.unique())) == (0, 255, 17)
 
 
+COVARIANCE = {"covariance": [[2, 1], [1, 2]]}
+
+
 def test_ring_parts_share_no_point() -> None:
     ring = Ring(n_train=500, n_held_out=300)
     train, held_out = (
@@ -111,7 +115,10 @@ def test_ring_is_an_equal_mixture_with_the_stated_spread() -> None:
     ("dataset", "changed"),
     [
         (Ring, {"dim": 3, "modes": 9, "radius": 2.0, "std": 0.02, "n_train": 51, "n_held_out": 52}),
-        (Gaussian, {"dim": 3, "mean": 1.0, "std": 0.02, "n_train": 51, "n_held_out": 52}),
+        (
+            Gaussian,
+            {"dim": 3, "mean": 1.0, "std": 0.02, "n_train": 51, "n_held_out": 52, **COVARIANCE},
+        ),
     ],
 )
 def test_fingerprint_names_every_field(dataset: type[Dataset], changed: dict[str, Any]) -> None:
@@ -130,6 +137,16 @@ def test_ring_in_space_is_the_flat_ring_with_noise_all_around() -> None:
     assert offsets.std(dim=0).tolist() == pytest.approx([0.05] * 3, rel=0.05)
 
 
+def test_the_submission_s_ring_is_the_same_1_000_points_each_time() -> None:
+    """Radius 2 and standard deviation 0.2; the held-out points are others."""
+    ring = Ring(radius=2.0, std=0.2, n_train=1000)
+    points = ring.train(Path("unused"))
+    assert points.shape == (1000, 2)
+    assert torch.equal(points, Ring(radius=2.0, std=0.2, n_train=1000, n_held_out=5).train(Path("unused")))
+    distance = torch.cdist(points.double(), ring.centres().double()).amin(dim=1)
+    assert distance.square().mean().sqrt().item() == pytest.approx(0.2 * 2**0.5, rel=0.05)
+
+
 def test_two_dimensional_ring_is_as_it_was() -> None:
     """Published numbers depend on these points."""
     assert digest(Ring(n_train=50).train(Path("unused"))) == "7063cdd54344349d"
@@ -140,8 +157,34 @@ def test_gaussian_has_the_stated_moments() -> None:
     points = data.train(Path("unused"))
     assert points.mean(dim=0).tolist() == pytest.approx([-2] * 3, abs=0.02)
     torch.testing.assert_close(points.T.cov(), 0.25 * torch.eye(3), atol=0.01, rtol=0)
-    assert data.mixture().centres.tolist() == [[-2, -2, -2]]
+    mixture = data.mixture()
+    assert mixture is not None
+    assert mixture.centres.tolist() == [[-2, -2, -2]]
     assert not set(map(tuple, points.tolist())) & set(map(tuple, data.held_out(Path("unused")).tolist()))
+
+
+def test_gaussian_has_the_stated_covariance() -> None:
+    """That of the submission's code."""
+    covariance = [[0.25, 0.25], [0.25, 1.0]]
+    data = Gaussian.model_validate({"covariance": covariance, "n_train": 20_000})
+    torch.testing.assert_close(data.train(Path("unused")).T.cov(), torch.tensor(covariance), atol=0.03, rtol=0)
+    assert data.mixture() is None
+    isotropic = Gaussian.model_validate({"covariance": [[0.25, 0], [0, 0.25]]})
+    torch.testing.assert_close(isotropic.train(Path("unused")), Gaussian(std=0.5).train(Path("unused")))
+
+
+@pytest.mark.parametrize(
+    ("covariance", "rule"),
+    [
+        ([[1, 0]], "2 rows of 2"),
+        ([[1, 0], [0, 1, 0]], "2 rows of 2"),
+        ([[1, 2], [2, 1]], "positive definite"),
+        ([[1, 0.5], [0.25, 1]], "symmetric"),
+    ],
+)
+def test_a_covariance_that_is_none_is_refused(covariance: list[list[float]], rule: str) -> None:
+    with pytest.raises(ValidationError, match=rule):
+        Gaussian.model_validate({"covariance": covariance})
 
 
 def test_ring_does_not_use_the_global_generator() -> None:

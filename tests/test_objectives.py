@@ -85,8 +85,9 @@ def plain_gram(objective: Gram, fake: Tensor, real: Tensor) -> Losses:
     ratio = sum(ratios) if objective.ratio_reduction == "sum" else sum(ratios) / len(ratios)
     divergence = ((ratio - 1) ** 2).sum() / n if objective.divergence == "pearson" else ratio.sum() / n
     positive = ratio.sum() / (1 if objective.positivity_reduction == "sum" else n)
-    mmd = sum(mmds) / len(mmds)
-    return Losses(-(divergence + objective.positivity * positive), mmd**0.5 if objective.sqrt_mmd else mmd, {})
+    mmd = sum(mmds) / (1 if objective.mmd_reduction == "sum" else len(mmds))
+    generator = (mmd + objective.sqrt_offset) ** 0.5 if objective.sqrt_mmd else mmd
+    return Losses(-(divergence + objective.positivity * positive), generator, {})
 
 
 SWITCHES: list[dict[str, Any]] = [
@@ -103,6 +104,11 @@ SWITCHES: list[dict[str, Any]] = [
     {"positivity_reduction": "mean"},
     {"ratio_reduction": "sum"},
     {"sqrt_mmd": False},
+    {"mmd_reduction": "sum"},
+    {"mmd_reduction": "sum", "sqrt_mmd": False},
+    {"sqrt_offset": 1e-6},
+    {"sqrt_offset": 0.5, "mmd_reduction": "sum"},
+    {"preset": "submission"},
     {"preset": "flow"},
     {"preset": "torch"},
     {"bandwidth_unit": "variance", "divergence": "mean_ratio", "ratio_reduction": "sum", "sqrt_mmd": False},
@@ -210,7 +216,9 @@ def test_gram_by_hand_on_three_points() -> None:
     assert losses.traces["ratio_mean"].item() == pytest.approx(float(sum(ratio) / 3), abs=1e-12)
 
 
-@pytest.mark.parametrize("fields", [{}, {"sqrt_mmd": False, "divergence": "mean_ratio"}], ids=str)
+@pytest.mark.parametrize(
+    "fields", [{}, {"sqrt_mmd": False, "divergence": "mean_ratio"}, {"preset": "submission"}], ids=str
+)
 def test_gram_gradients_equal_finite_differences(fields: dict[str, Any]) -> None:
     objective = gram(ridge=1e-2, **fields)
 
@@ -260,8 +268,35 @@ def test_presets_are_the_authors_codes(
         "positivity_reduction": "sum",
         "ratio_reduction": ratio,
         "sqrt_mmd": True,
+        "mmd_reduction": "mean",
+        "sqrt_offset": 0.0,
     }
     assert Gram.model_validate_json(objective.model_dump_json()) == objective
+
+
+def test_the_submission_s_preset_differs_from_the_paper_s_in_three_terms_and_the_kernels() -> None:
+    paper, submission = (
+        Gram.model_validate({"preset": preset, "critic_dim": 10}).model_dump() for preset in ("paper", "submission")
+    )
+    assert {key: value for key, value in submission.items() if value != paper[key]} == {
+        "preset": "submission",
+        "bandwidths": (0.1, 1, 10, 100),
+        "positivity_reduction": "mean",
+        "mmd_reduction": "sum",
+        "sqrt_offset": 1e-6,
+    }
+
+
+def test_the_constant_under_the_root_bounds_its_slope() -> None:
+    """Witness: at MMD² of 1e-9 the slope of the plain root is 30 times as large as that of √(MMD² + 1e-6)."""
+    fake, real = points(50, 2).requires_grad_(), points(50, 2) + 5e-5
+    plain, bounded = (gram(sqrt_offset=c).losses(features(real), features(fake)) for c in (0.0, 1e-6))
+    squared = plain.traces["mmd2"].item()
+    assert 1e-10 < squared < 1e-8
+    ((steep,), (flat,)) = (gradients(losses.generator, [fake]) for losses in (plain, bounded))
+    torch.testing.assert_close(flat, steep * math.sqrt(squared / (squared + 1e-6)))
+    coincident = gram(sqrt_offset=1e-6).losses(features(real), features(real)).generator
+    assert coincident.item() == pytest.approx(1e-3, rel=1e-6)
 
 
 def test_a_preset_sets_every_field_but_the_critic_s_dimension() -> None:
@@ -494,6 +529,28 @@ def test_mmd_gan_trains_its_critic_as_often_as_the_authors_code() -> None:
     assert [mmd_gan().critic_steps(step) for step in steps] == [100, 100, 100, 5, 5, 5, 100, 5, 100]
     plain = mmd_gan(boosted_steps=0, boost_every=None)
     assert [plain.critic_steps(step) for step in steps] == [5] * len(steps)
+
+
+def test_julia_gram_s_mmd_gan_on_the_ring_is_a_configuration(ring_config: dict[str, Any]) -> None:
+    """Five critic steps before every generator step, without a boost; Adam, and a clamp of 0.1."""
+    settings = {
+        "objective": {
+            "name": "mmd_gan",
+            "critic_dim": 10,
+            "bandwidths": [1.0],
+            "weight_clamp": 0.1,
+            "critic_iterations": 5,
+            "boosted_steps": 0,
+            "boost_every": None,
+        },
+        "optimizer": {"name": "adam", "learning_rate": 5e-5},
+    }
+    config = TrialConfig.model_validate(ring_config | settings)
+    assert [config.objective.critic_steps(step) for step in (0, 24, 25, 500)] == [5] * 4
+    trained = replicate(config)
+    trained.advance(2)
+    assert trained.diverged == [None]
+    assert all(p.abs().max() < 0.1 + 1e-3 for p in trained.network("critic", 0).parameters())
 
 
 class CountingMmdGan(MmdGan):

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from gramtune.components import Losses, Objective, View
+from gramtune.data.ring import Ring
 from gramtune.objectives.gram import Gram
 from gramtune.registry import classes
 from gramtune.stats.ratio_matching import mmd2_and_ratios
@@ -99,7 +100,7 @@ def test_a_replicate_on_a_gpu_is_about_its_solo_run(name: str, network: str, fit
             assert value == pytest.approx(together[key][i], rel=2e-2, abs=1e-3), key
 
 
-@pytest.mark.parametrize("change", [{"preset": "flow"}, {"preset": "julia"}, {"bandwidths": [1.0, 2.0, 4.0]}])
+@pytest.mark.parametrize("change", [{"preset": "flow"}, {"preset": "submission"}, {"bandwidths": [1.0, 2.0, 4.0]}])
 def test_variants_of_gram_in_graphs(change: dict[str, Any], fitting: Fitting) -> None:
     config = fitting("gram")
     assert config is not None
@@ -108,6 +109,24 @@ def test_variants_of_gram_in_graphs(change: dict[str, Any], fitting: Fitting) ->
     plain, ours = trainer(config, graphs=False), trainer(config)
     assert ours.advance(12) == plain.advance(12)
     assert state(ours) == state(plain)
+
+
+@pytest.mark.parametrize("name", ["gram", "mmd_gan"])
+def test_epochs_in_graphs_are_the_plain_epochs(name: str, fitting: Fitting) -> None:
+    """Batches of 200 of 500 points: an epoch ends within a batch, and after recording too."""
+    config = fitting(name, "mlp")
+    assert config is not None
+    training = config.training.model_copy(update={"sampling": "epochs", "batch_size": 200})
+    config = config.model_copy(update={"training": training, "data": Ring(n_train=500, n_held_out=300)})
+    plain, ours = trainer(config, graphs=False), trainer(config)
+    assert ours.advance(9) == plain.advance(9)
+    saved = copy.deepcopy(ours.state_dict())
+    assert ours.advance(7) == plain.advance(7)
+    assert state(ours) == state(plain)
+    resumed = trainer(config)
+    resumed.load_state_dict(saved)
+    resumed.advance(7)
+    assert state(resumed) == state(ours)
 
 
 @pytest.mark.parametrize("name", NAMES)

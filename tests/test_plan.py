@@ -79,6 +79,27 @@ def test_a_misfit_has_the_place_of_what_does_not_fit(base, settings, place, tmp_
     assert wanted in {fault.where for fault in caught.value.faults}, caught.value
 
 
+def test_a_batch_that_is_larger_than_an_epoch_is_found_before_anything_starts(tmp_path):
+    small = ("data={name: ring, n_train: 100}", "network={name: mlp}", "metrics=[modes]", "metric=modes")
+    assert plan(tmp_path, set=(*small, "training.batch_size=101")).size
+    assert plan(tmp_path, set=(*small, "training.batch_size=100", "training.sampling=epochs")).size
+    with pytest.raises(SpecError) as caught:
+        plan(tmp_path, set=(*small, "training.batch_size=101", "training.sampling=epochs"))
+    (fault,) = caught.value.faults
+    assert str(fault) == (
+        "--set training.batch_size: training.batch_size = 101 should be at most the 100 training samples where "
+        "training.sampling is epochs"
+    )
+    with pytest.raises(SpecError, match=r"training.sampling = 'epoch' is not legal"):
+        plan(tmp_path, set=(*small, "training.sampling=epoch"))
+
+
+def test_missing_files_are_not_said_again_because_of_epochs(tmp_path, offline):
+    with pytest.raises(SpecError) as caught:
+        plan(tmp_path, set=("data={name: cifar10}", "training.sampling=epochs"))
+    assert not any("training" in fault.message for fault in caught.value.faults)
+
+
 def test_a_misfit_of_a_varied_value_has_its_line(tmp_path):
     space = SPACE.replace("  objective.critic_dim: {grid: [1, 4, 16]}", "  network.name: {grid: [mlp, dcgan]}")
     with pytest.raises(SpecError) as caught:

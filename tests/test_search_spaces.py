@@ -69,7 +69,7 @@ def covering(trials):
 
 def test_every_file_is_known_here():
     assert list(TRIALS) == SPACES
-    assert BASES == ["celeba", "cifar10", "digits", "image_folder", "mnist", "ring"]
+    assert BASES == ["celeba", "cifar10", "digits", "image_folder", "mnist", "ring", "ring_submission"]
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -154,6 +154,28 @@ def test_the_ring_has_the_settings_of_figure_1():
     assert (config.optimizer.learning_rate, config.optimizer.beta1, config.training.batch_size) == (1e-3, 0.5, 200)
     assert set(config.directions) == {"modes", "high_quality", "sliced_wasserstein"}
     assert config.metric == "sliced_wasserstein"
+
+
+def test_the_submission_s_ring_has_the_settings_of_its_code():
+    config = base("ring_submission")
+    data, objective, training = config.data, config.objective, config.training
+    assert (data.name, data.dim, data.modes, data.radius, data.std, data.n_train) == ("ring", 2, 8, 2, 0.2, 1000)
+    assert (objective.preset, objective.critic_dim, objective.bandwidths) == ("submission", 10, (1,))
+    assert (objective.positivity_reduction, objective.mmd_reduction, objective.sqrt_offset) == ("mean", "sum", 1e-6)
+    assert (config.network.noise_dim, config.network.prior) == (20, "normal")
+    assert (config.network.hidden, config.network.critic_hidden) == ((100, 100), (100, 100))
+    optimizer = config.optimizer
+    assert (optimizer.name, optimizer.learning_rate) == ("adam", 1e-3)
+    assert (optimizer.beta1, optimizer.beta2) == (0.5, 0.999)
+    assert (training.sampling, training.batch_size, training.steps) == ("epochs", 200, 10_000)
+    assert training.steps * training.batch_size == 2000 * data.n_train
+    assert base("ring").training.sampling == "with_replacement"
+
+
+def test_a_sweep_of_the_ring_runs_on_the_submission_s():
+    path = FOLDER / "ring_projection.yaml"
+    plan = make_plan(load_sweep(path, Overrides(base="ring_submission")), FOLDER, path)
+    assert {trial.config.training.sampling for trial in plan.trials} == {"epochs"}
 
 
 def test_ring_stability_has_the_settings_of_appendix_a1():

@@ -47,6 +47,10 @@ class Ring(Dataset):
         """The centres and their common spread."""
         return Mixture(self.centres(), self.std)
 
+    def train_size(self, root: Path) -> int:
+        """n_train, without drawing a point."""
+        return self.n_train
+
     def train(self, root: Path) -> Tensor:
         """float32 [n_train, dim]."""
         return self._draw(self.n_train, seed=0)

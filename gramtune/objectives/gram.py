@@ -22,19 +22,28 @@ _PAPER: dict[str, Any] = {
     "positivity_reduction": "sum",
     "ratio_reduction": "mean",
     "sqrt_mmd": True,
+    "mmd_reduction": "mean",
+    "sqrt_offset": 0.0,
 }
 _MAX_RATIO_DIM = 10
 _ON_IMAGES = (1.0, 10.0, 100.0, 1000.0)
+_SUBMISSION: dict[str, Any] = {
+    "bandwidths": (0.1, 1.0, 10.0, 100.0),
+    "positivity_reduction": "mean",
+    "mmd_reduction": "sum",
+    "sqrt_offset": 1e-6,
+}
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": _PAPER,
+    "submission": _PAPER | _SUBMISSION,
     "julia": _PAPER | {"bandwidths": _ON_IMAGES},
     "flow": _PAPER | {"bandwidth_unit": "variance", "ridge": 0.0, "divergence": "mean_ratio", "positivity": 0.0},
     "torch": _PAPER | {"bandwidths": _ON_IMAGES, "ratio_reduction": "sum"},
 }
-"""Values of all fields but K, by preset: the paper's text (section 4) and its authors' three codes.
+"""Values of all fields but K, by preset: the paper's text (section 4) and its authors' four codes (docs/objectives.md).
 
-Bandwidths are those for CIFAR-10. JuliaGRAM has 1 on the ring and 0.1, 1, 10, 100 on MNIST, GRAMTorch 0.1, 1, 10, 100
-on MNIST.
+Bandwidths are those for CIFAR-10; the submission's code, which has no CIFAR-10, gives those for MNIST. That code and
+JuliaGRAM have 1 on the ring, JuliaGRAM and GRAMTorch 0.1, 1, 10, 100 on MNIST.
 """
 
 
@@ -43,19 +52,19 @@ class Gram(Objective):
     """The critic f: R^D → R^K keeps density ratios, the generator minimises MMD in the critic's space.
 
     Critic, maximised over θ (eq. 9):   divergence(r̂) + λ·reduce(r̂),  r̂ = (K_qq + εI)⁻¹ K_qp 1 (eq. 8)
-    Generator, minimised over γ (eq. 10): MMD², or its square root, as all three of the authors' codes do.
-    The defaults are the paper's text; the fields are the points in which the three official codes differ, and
+    Generator, minimised over γ (eq. 10): MMD², or √(MMD² + c), as all of the authors' codes do (c > 0 in one of them).
+    The defaults are the paper's text; the fields are the points in which the official codes differ, and
     `preset` sets all of them at once, except those that are given beside it.
     """
 
     name: Literal["gram"] = "gram"
-    preset: Literal["paper", "julia", "flow", "torch"] | None = None
-    """Where the fields that are not given come from: the paper's text, JuliaGRAM, GRAMFlow or GRAMTorch (`PRESETS`).
-    All fields hold, and record, what is really used."""
+    preset: Literal["paper", "submission", "julia", "flow", "torch"] | None = None
+    """Where the fields that are not given come from: the paper's text, the submission's code (GRAM.jl), JuliaGRAM,
+    GRAMFlow or GRAMTorch (`PRESETS`). All fields hold, and record, what is really used."""
     critic_dim: PositiveInt
     """K, dimension of the space that the critic projects to."""
     bandwidths: Annotated[tuple[PositiveFloat, ...], Field(min_length=1, strict=False)]
-    """σ of each Gaussian kernel of the mixture; the mixture is their mean."""
+    """σ of each Gaussian kernel of the mixture, which `ratio_reduction` and `mmd_reduction` combine."""
     bandwidth_unit: Literal["std", "variance"] = "std"
     """`std`: exp(−d²/2σ²); `variance`: exp(−d²/2σ), as in GRAMFlow."""
     ridge: Annotated[float, Field(ge=0)] = 1e-3
@@ -65,11 +74,16 @@ class Gram(Objective):
     positivity: Annotated[float, Field(ge=0)] = 1.0
     """λ of the positivity term."""
     positivity_reduction: Literal["sum", "mean"] = "sum"
-    """`sum` is eq. 9, which grows with the batch size; `mean` does not."""
+    """`sum` is eq. 9, which grows with the batch size; `mean`, the submission's code, does not."""
     ratio_reduction: Literal["mean", "sum"] = "mean"
     """How the ratios of several bandwidths are combined; GRAMTorch sums."""
     sqrt_mmd: bool = True
-    """Minimise √MMD² instead of MMD²."""
+    """Minimise √(MMD² + c) instead of MMD²."""
+    mmd_reduction: Literal["mean", "sum"] = "mean"
+    """How the MMD² of several bandwidths are combined; the submission's code sums."""
+    sqrt_offset: Annotated[float, Field(ge=0)] = 0.0
+    """c, the constant under the root: 1e-6 in the submission's code; no effect where `sqrt_mmd` is off. It bounds the
+    slope of the root by 1/(2√c). With c = 0, MMD² is clipped at 1e-12 instead."""
 
     @model_validator(mode="before")
     @classmethod
@@ -88,11 +102,13 @@ class Gram(Objective):
         assert real.features is not None
         assert fake.features is not None
         squared_mmd, ratios = mmd2_and_ratios(fake.features, real.features, self._sigmas(), self.ridge)
+        if self.mmd_reduction == "sum":
+            squared_mmd = squared_mmd * len(self.bandwidths)
         ratio = self._ratio(ratios)
         pd = pearson_divergence(ratio)
         return Losses(
             critic=-(self._divergence(ratio, pd) + self.positivity * self._reduce(ratio)),
-            generator=root(squared_mmd) if self.sqrt_mmd else squared_mmd,
+            generator=root(squared_mmd + self.sqrt_offset) if self.sqrt_mmd else squared_mmd,
             traces={"mmd2": squared_mmd, "pearson_divergence": pd, "ratio_mean": ratio.mean(dim=-1)},
         )
 

@@ -12,11 +12,13 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
+from gramtune.components import Unavailable
 from gramtune.sweep.faults import Fault, Path, SpecError
 from gramtune.sweep.load import NO_OVERRIDES, Overrides, places
 from gramtune.sweep.probe import CORNERS
 from gramtune.sweep.space import Assignment, corner_assignment, grid_assignments
 from gramtune.sweep.spec import Sweep
+from gramtune.training.batches import check_epochs
 from gramtune.training.config import TrialConfig
 from gramtune.training.networks import build_networks
 
@@ -135,8 +137,10 @@ def faults_of(configs: Sequence[TrialConfig], root: FilePath) -> list[Misfit]:
     """
     data = {config.data.model_dump_json(): config.data for config in configs}
     extractors = {metric.extractor: (i, config) for config in configs for i, metric in enumerate(config.metrics)}
+    epochs = {(c.data.model_dump_json(), c.training.batch_size): c for c in configs if c.training.sampling == "epochs"}
     files: list[Check] = [(("data",), partial(dataset.check, root)) for dataset in data.values()]
     files += [(("metrics", i), partial(c.extractors[name].check, root)) for name, (i, c) in extractors.items()]
+    files += [(("training", "batch_size"), partial(_try_epochs, config, root)) for config in epochs.values()]
     return _refusals([*(check for config in configs for check in _shape_checks(config)), *files])
 
 
@@ -157,6 +161,15 @@ def _try_networks(config: TrialConfig) -> None:
     except (RuntimeError, TypeError, OverflowError) as error:
         rule = "has a layer that is larger than torch can address"
         raise ValueError(f"network {config.network.name} {rule}: {str(error).splitlines()[0]}") from error
+
+
+def _try_epochs(config: TrialConfig, root: FilePath) -> None:
+    """Raises ValueError if a minibatch is larger than the training set; missing files are a fault of their own."""
+    try:
+        n = config.data.train_size(root)
+    except Unavailable:
+        return
+    check_epochs(config.training.batch_size, n)
 
 
 def _refusals(checks: Iterable[Check]) -> list[Misfit]:

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, Valida
 
 from gramtune.components import Component, Dataset, Direction, FeatureExtractor, Metric, Network, Objective
 from gramtune.registry import create, union
+from gramtune.training.batches import Sampling
 from gramtune.training.optimizer import Adam, Optimizer, RMSprop
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ class Training(Component):
 
     batch_size: PositiveInt
     """B: data samples, and as many generated ones, per step."""
+    sampling: Sampling = "with_replacement"
+    """How minibatches are drawn: independently, or from shuffled epochs (`epochs`), where B is at most the size of the
+    training set and the last minibatch of an epoch is filled up from the next one."""
     steps: PositiveInt
     """Generator steps."""
     eval_every: PositiveInt

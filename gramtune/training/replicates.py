@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gramtune.components import Losses, View
 from gramtune.pixels import to_float
+from gramtune.training.batches import BATCHES
 from gramtune.training.config import TrialConfig
 from gramtune.training.graphs import Graphs, Traces
 from gramtune.training.networks import Stack, build_networks, differentiate
@@ -37,7 +38,7 @@ class _Update(NamedTuple):
 
 
 class Replicates:
-    """R initialisations of one configuration. Raises ValueError if the shapes do not fit.
+    """R initialisations of one configuration. Raises ValueError if the shapes, or batch and epoch, do not fit.
 
     Each replicate has its own seed, batches and noise; nothing of one depends on the others: bit for bit on a CPU,
     and a replicate that diverges is frozen while the others go on.
@@ -57,6 +58,8 @@ class Replicates:
         build = {"generator": config.optimizer.for_generator, "critic": config.optimizer.for_critic}
         self._optimizers = {label: build[label](rows[label]) for label in rows}
         self._streams = [{purpose: stream(seed, purpose, device) for purpose in _STREAMS} for seed in self.seeds]
+        drawing, size = BATCHES[config.training.sampling], config.training.batch_size
+        self._batches = drawing(len(train), size, [own["batches"] for own in self._streams])
         self._graphs = Graphs([rng for own in self._streams for rng in own.values()]) if device.type == "cuda" else None
         self._live = torch.ones(len(self), dtype=torch.bool, device=device)
         self._watching, self._sum_of_checked = True, torch.zeros((), device=device)
@@ -119,6 +122,7 @@ class Replicates:
             "networks": {label: stack.state_dict(i) for label, stack in self._stacks.items()},
             "optimizers": {label: row(optimizer, i, len(self)) for label, optimizer in self._optimizers.items()},
             "streams": {purpose: rng.get_state() for purpose, rng in self._streams[i].items()},
+            "batches": self._batches.state_dict(i),
         }
 
     def load_state_dict(self, states: Sequence[Mapping[str, Any]]) -> None:
@@ -151,6 +155,7 @@ class Replicates:
             stack.load_state_dict(i, state["networks"][label])
         for purpose, rng in self._streams[i].items():
             rng.set_state(state["streams"][purpose].cpu())
+        self._batches.load_state_dict(i, state.get("batches", {}))  # absent in checkpoints of earlier versions
         self.end(i, state["diverged"])
 
     def _initialised(self) -> dict[str, Stack]:
@@ -198,11 +203,15 @@ class Replicates:
     def _step(self, run: _Run) -> dict[str, Tensor]:
         """One generator step, with the critic steps that belong to it: losses and traces, [R] each."""
         if self._config.objective.joint:
-            return run("joint", self._joint_step)
+            return self._on_new_batch(run, "joint", self._joint_step)
         traces: dict[str, Tensor] = {}
         for _ in range(self._config.objective.critic_steps(max(self.generator_steps))):
-            traces |= run("critic", self._critic_step)
-        return traces | run("generator", self._generator_step)
+            traces |= self._on_new_batch(run, "critic", self._critic_step)
+        return traces | self._on_new_batch(run, "generator", self._generator_step)
+
+    def _on_new_batch(self, run: _Run, label: str, step: Callable[[], Traces]) -> Traces:
+        self._batches.prepare()
+        return run(label, step)
 
     def _joint_step(self) -> dict[str, Tensor]:
         """Algorithm 1: one forward pass, both gradients, then θ and γ together."""
@@ -226,9 +235,7 @@ class Replicates:
         return _Update(label, losses, self._moved[label], self._optimizers[label])
 
     def _real(self) -> Tensor:
-        n, size = len(self._train), (self._config.training.batch_size,)
-        index = [torch.randint(n, size, generator=rngs["batches"], device=self._device) for rngs in self._streams]
-        return to_float(self._train[torch.stack(index)])
+        return to_float(self._train[self._batches.indices()])
 
     def _fake(self) -> Tensor:
         size = self._config.training.batch_size

@@ -1,0 +1,123 @@
+"""Which training samples a minibatch consists of: drawn with replacement, or from shuffled epochs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+Sampling = Literal["with_replacement", "epochs"]
+
+
+def check_epochs(batch_size: int, n: int) -> None:
+    """Raises ValueError where a minibatch is larger than an epoch of n samples."""
+    if batch_size > n:
+        rule = f"at most the {n} training samples where training.sampling is epochs"
+        raise ValueError(f"training.batch_size = {batch_size} should be {rule}")
+
+
+class Batches(ABC):
+    """Indices of the minibatches of R replicates, B of n samples each; replicate i draws from stream i alone."""
+
+    def __init__(self, n: int, size: int, streams: Sequence[torch.Generator]) -> None:
+        self._n, self._size, self._streams = n, size, streams
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Call this before each step, on the CPU's side: a step may be a recorded graph, which decides nothing."""
+
+    @abstractmethod
+    def indices(self) -> Tensor:
+        """The minibatches of one step, [R, B]. Call this within the step, once."""
+
+    @abstractmethod
+    def state_dict(self, i: int) -> dict[str, Any]:
+        """What `load_state_dict` needs beside the state of stream i."""
+
+    @abstractmethod
+    def load_state_dict(self, i: int, state: Mapping[str, Any]) -> None:
+        """Inverse of `state_dict`; restore stream i first. Raises ValueError for the state of another sampling."""
+
+
+class WithReplacement(Batches):
+    """Independent draws: a step draws them itself, so a CUDA graph holds them."""
+
+    def prepare(self) -> None:
+        """No-op."""
+
+    def indices(self) -> Tensor:
+        """Uniform on 0 … n − 1: [R, B]."""
+        draws = [torch.randint(self._n, (self._size,), generator=rng, device=rng.device) for rng in self._streams]
+        return torch.stack(draws)
+
+    def state_dict(self, i: int) -> dict[str, Any]:
+        """Empty."""
+        return {}
+
+    def load_state_dict(self, i: int, state: Mapping[str, Any]) -> None:
+        """No-op."""
+        if state:
+            raise ValueError("the checkpoint is of training.sampling = epochs, this configuration has with_replacement")
+
+
+class Epochs(Batches):
+    """Shuffled epochs without replacement: one permutation of the n samples after another, cut into minibatches of B.
+
+    No sample is dropped. The last minibatch of an epoch takes what it lacks from the beginning of the next epoch, so it
+    may hold a sample twice; with n a multiple of B it never does. Raises ValueError for B > n.
+    """
+
+    def __init__(self, n: int, size: int, streams: Sequence[torch.Generator]) -> None:
+        check_epochs(size, n)
+        super().__init__(n, size, streams)
+        device = streams[0].device
+        self._next = torch.empty(len(streams), size, dtype=torch.long, device=device)  # a graph needs a fixed address
+        self._began = [rng.get_state() for rng in streams]
+        self._orders = [self._shuffled(i) for i in range(len(streams))]
+        self._positions = [0] * len(streams)
+
+    def prepare(self) -> None:
+        """Draws the minibatches of the next step."""
+        torch.stack([self._draw(i) for i in range(len(self._streams))], out=self._next)
+
+    def indices(self) -> Tensor:
+        """Those that `prepare` has drawn: [R, B], overwritten by its next call."""
+        return self._next
+
+    def state_dict(self, i: int) -> dict[str, Any]:
+        """The stream as it was before the current epoch's permutation, and how much of the epoch is used."""
+        return {"began": self._began[i].clone(), "position": self._positions[i]}
+
+    def load_state_dict(self, i: int, state: Mapping[str, Any]) -> None:
+        """Draws the permutation of that epoch once more."""
+        if not state:
+            raise ValueError("the checkpoint is of training.sampling = with_replacement, this configuration has epochs")
+        self._streams[i].set_state(state["began"].cpu())
+        self._begin(i)
+        self._positions[i] = state["position"]
+
+    def _draw(self, i: int) -> Tensor:
+        """The next B indices of replicate i."""
+        order, start = self._orders[i], self._positions[i]
+        missing = start + self._size - self._n
+        if missing <= 0:
+            self._positions[i] = start + self._size
+            return order[start : start + self._size]
+        self._begin(i)
+        self._positions[i] = missing
+        return torch.cat((order[start:], self._orders[i][:missing]))
+
+    def _begin(self, i: int) -> None:
+        self._began[i] = self._streams[i].get_state()
+        self._orders[i] = self._shuffled(i)
+
+    def _shuffled(self, i: int) -> Tensor:
+        rng = self._streams[i]
+        return torch.randperm(self._n, generator=rng, device=rng.device)
+
+
+BATCHES: dict[Sampling, type[Batches]] = {"with_replacement": WithReplacement, "epochs": Epochs}
+"""By the value of `training.sampling`."""
