@@ -203,7 +203,8 @@ def test_energy_is_that_of_each_trials_share_of_a_gpu(tmp_path):
 
 def test_nothing_is_cut_where_the_page_is_printed(tmp_path):
     """Long tables scroll on a screen; on paper their end was missing."""
-    html = page(sweep_state(tmp_path), tmp_path, [], unknown("none"))
+    state = sweep_state(tmp_path)
+    html = page(state, tmp_path, [], Importances(why="none"))
     screen, _, printed = html.partition("@media print")
     assert ".tall { max-height" in screen
     assert ".tall" in printed
