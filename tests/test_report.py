@@ -528,3 +528,13 @@ def test_values_in_words(value, text):
 def test_numbers_have_a_true_minus_sign():
     assert number(-3.14159, 1) == "−3.1"
     assert number(-1234567.0, 0) == "−1234567"
+
+
+def test_names_that_become_one_file_name_keep_their_figures(tmp_path, monkeypatch):
+    """Two methods, GRAM α and GRAM β, had one file, and the figure of the first was lost."""
+    state = grid(tmp_path)
+    figure = learning_curves(state)
+    drawn = {"samples_training-GRAM α": figure, "samples_training-GRAM β": figure}
+    monkeypatch.setattr("gramtune.report.figures.sample_figures", lambda state, folder: drawn)
+    names = {path.stem for path in write_figures(state, tmp_path)}
+    assert {"samples_training-GRAM__", "samples_training-GRAM___2"} <= names
