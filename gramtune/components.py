@@ -200,6 +200,11 @@ class Metric(Component, ABC):
         """Samples below which the value is ill-defined for features of dimension `dim`, and what is wrong then."""
         return 2, "one sample is no distribution"
 
+    @property
+    def least(self) -> tuple[int, int]:
+        """Generated and held-out samples below which there is no value at all. A sweep with fewer is refused."""
+        return 1, int(self.needs_real)
+
     def check(self, data: Dataset) -> None:
         """Raises ValueError, before anything starts, if the value is not defined for that data set."""
         return

@@ -12,7 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from states import sweep_state
 from sweeps import BASE, SPACE, write_space
+
+from gramtune.api import Result
+from gramtune.cli.execute import execute
+from gramtune.sweep.reports import Status
 
 HEAVY = {"torch", "ray", "mlflow", "optuna", "pandas", "numpy", "matplotlib", "sklearn", "torchvision"}
 COMMAND = [sys.executable, "-m", "gramtune.cli.main"]
@@ -225,3 +230,15 @@ def test_a_full_disk_is_said_and_loses_nothing(runner, tiny_disk, tmp_path):
     resumed = gramtune("resume", tiny_disk / "axis", *arguments, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     pd.testing.assert_frame_equal(results(tiny_disk), undisturbed(tmp_path), check_exact=True)
+
+
+@pytest.mark.parametrize(("statuses", "code"), [("DD", 1), ("DF", 1), ("DC", 0), ("CF", 1), ("PC", 0), ("DP", 0)])
+def test_a_sweep_without_any_result_is_not_exit_code_0(statuses, code, tmp_path, capsys):
+    """All trials diverged, and the command ended with 0, as if there were something to go on with."""
+    letters = {"D": Status.DIVERGED, "F": Status.FAILED, "C": Status.COMPLETED, "P": Status.PRUNED}
+    state = sweep_state(tmp_path, "  objective.critic_dim: {grid: [1, 4]}\n")
+    for name, letter in zip(state.records, statuses, strict=True):
+        state.ended(name, letters[letter])
+    assert execute(lambda say, watch: Result(tmp_path, state, True, "")) == code
+    said = capsys.readouterr().out.replace("\n", "")
+    assert ("No trial has a result: all 2 DIVERGED or FAILED" in said) == (set(statuses) <= set("DF"))

@@ -199,3 +199,13 @@ def test_energy_is_that_of_each_trials_share_of_a_gpu(tmp_path):
     state.reported(second, report(3, [1.0, 2.0])._replace(joules=3.6e6))
     assert cost_of(state).joules == 0.25 * (7.2e6 + 3.6e6)
     assert cost_of(state).energy.startswith("0.75 kWh")
+
+
+def test_nothing_is_cut_where_the_page_is_printed(tmp_path):
+    """Long tables scroll on a screen; on paper their end was missing."""
+    state = sweep_state(tmp_path)
+    html = page(state, tmp_path, [], Importances(why="none"))
+    screen, _, printed = html.partition("@media print")
+    assert ".tall { max-height" in screen
+    assert ".tall" in printed
+    assert "max-height: none" in printed

@@ -6,6 +6,7 @@ from sweeps import BASE, SPACE, write_space
 
 from gramtune.cli.plan_text import plan_lines
 from gramtune.data.cifar10 import Cifar10
+from gramtune.data.digits import Digits
 from gramtune.sweep.capacity import Capacity, Node, here
 from gramtune.sweep.faults import SpecError
 from gramtune.sweep.load import Overrides, load_sweep
@@ -121,6 +122,46 @@ def test_too_few_samples_for_the_features_are_said(tmp_path):
     assert plan(tmp_path).warnings == ()
     (warning,) = plan(tmp_path, set=("training.eval_samples=64",)).warnings
     assert "64 generated samples for 64 features" in warning
+
+
+@pytest.mark.parametrize(
+    ("metrics", "samples", "needed"),
+    [
+        ("fid_digits", 1, "fid_digits needs 2"),
+        ("kid_digits", 1, "kid_digits needs 2"),
+        ("{name: precision_recall_digits, neighbours: 7}", 7, "precision_recall_digits needs 8"),
+    ],
+)
+def test_a_metric_without_a_value_is_refused_before_the_start(metrics, samples, needed, tmp_path):
+    """A warning was all: the Fréchet distance then failed in every trial, and KID diverged with exit code 0."""
+    metric = {"{": "precision_digits"}.get(metrics[0], metrics)
+    base = BASE.replace("metrics: [fid_digits]", f"metrics: [{metrics}]").replace("metric: fid", f"metric: {metric} #")
+    with pytest.raises(SpecError) as caught:
+        plan(tmp_path, base=base.replace("eval_samples: 100", f"eval_samples: {samples}"))
+    (fault,) = caught.value.faults
+    assert fault.where == f"{tmp_path / 'base' / 'tiny.yaml'}:5"
+    assert fault.message == f"training.eval_samples is {samples}: metric {needed} or more generated samples"
+
+
+def test_too_few_samples_are_found_in_every_trial_of_a_grid(tmp_path):
+    """Of a long grid 64 trials alone are tried on networks; the numbers of samples are compared in all of them."""
+    values = ", ".join(map(str, [*range(100, 200), 1, *range(200, 300)]))
+    space = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", f"training.eval_samples: {{grid: [{values}]}}")
+    with pytest.raises(SpecError, match=r"axis.yaml:5: training.eval_samples is 1: metric fid_digits"):
+        plan(tmp_path, space)
+
+
+@pytest.mark.parametrize(("k", "n", "fault"), [(1, 1, "fid_digits needs 2"), (3, 3, "precision_recall_digits needs 4")])
+def test_too_few_held_out_samples_for_a_metric_are_refused(k, n, fault, tmp_path, monkeypatch):
+    monkeypatch.setattr(Digits, "held_out", lambda self, root: torch.zeros(n, 1, 8, 8, dtype=torch.uint8))
+    extra = f"{{name: precision_recall_digits, neighbours: {k}}}"
+    base = BASE.replace("metrics: [fid_digits]", f"metrics: [fid_digits, {extra}]")
+    with pytest.raises(SpecError) as caught:
+        plan(tmp_path, base=base)
+    (found,) = caught.value.faults
+    assert found.where == f"{tmp_path / 'base' / 'tiny.yaml'}:1"
+    assert found.message.startswith(f"data set digits holds out {n} samples: metric ")
+    assert fault in found.message
 
 
 def test_the_order_of_trials_is_that_of_the_file(tmp_path):

@@ -14,7 +14,7 @@ from gramtune.report.figures import write_figures
 from gramtune.report.labels import number, spread_text, value_text
 from gramtune.report.learning_curves import learning_curves
 from gramtune.report.sensitivity import sensitivity_figure
-from gramtune.report.tables import summary_lines
+from gramtune.report.tables import summary_lines, trial_tables
 from gramtune.sweep.reports import Status, Summary
 
 K = "objective.critic_dim"
@@ -448,10 +448,40 @@ def test_reasons_are_said_and_words_stay_whole(tmp_path):
     assert path in text
 
 
-def test_different_sample_counts_are_said(tmp_path):
+def test_different_sample_counts_are_not_ranked_against_each_other(tmp_path):
+    """A caveat below the best was all; the best itself was named across 100 and 2,000 samples."""
     state = grid(tmp_path)
     state.reported("critic_dim=1", report(3, [3.0, 5.0], Status.COMPLETED, samples=2000))
-    assert "  Values rest on 100 to 2,000 generated samples." in summary_lines(state)
+    complete(state, "critic_dim=4", [1.0, 2.0])
+    lines = summary_lines(state)
+    assert state.best is None
+    assert "2,000 generated samples:" in lines
+    assert "100 generated samples:" in lines
+    assert any(line.startswith("Best of all: none") for line in lines)
+    assert not any(line.endswith("  best") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("domain", "name"),
+    [("data.radius: {grid: [0.5, 1.0]}", "data.radius = 0.5"), ("training.steps: {grid: [6, 9]}", "6 steps")],
+)
+def test_trials_on_different_data_or_lengths_have_a_best_each(domain, name, tmp_path):
+    base = BASE.replace("{name: digits}", "{name: ring}").replace("fid_digits", "sliced_wasserstein")
+    base = base.replace("name: dcgan, noise_dim: 4, width: 4", "name: mlp")
+    state = sweep_state(tmp_path, f"  {domain}\n", base=base)
+    for i, trial in enumerate(state.records):
+        state.reported(trial, report(6, [1.0 + i, 2.0 + i], Status.COMPLETED, metric="sliced_wasserstein"))
+    lines = summary_lines(state)
+    assert state.best is None
+    assert f"{name}:" in lines
+    assert sum(line.startswith("Best with ") for line in lines) == 2
+    assert next(heading for heading, _ in trial_tables(state)) == name
+
+
+def test_the_trials_of_the_page_are_sorted_by_the_primary_metric(tmp_path):
+    ((heading, rows),) = trial_tables(grid(tmp_path))
+    assert heading == ""
+    assert [row[0] for row in rows[1:]] == ["4", "1", "16"]
 
 
 def test_a_key_that_a_trial_lacks_is_a_dash(tmp_path):
@@ -498,3 +528,13 @@ def test_values_in_words(value, text):
 def test_numbers_have_a_true_minus_sign():
     assert number(-3.14159, 1) == "−3.1"
     assert number(-1234567.0, 0) == "−1234567"
+
+
+def test_names_that_become_one_file_name_keep_their_figures(tmp_path, monkeypatch):
+    """Two methods, GRAM α and GRAM β, had one file, and the figure of the first was lost."""
+    state = grid(tmp_path)
+    figure = learning_curves(state)
+    drawn = {"samples_training-GRAM α": figure, "samples_training-GRAM β": figure}
+    monkeypatch.setattr("gramtune.report.figures.sample_figures", lambda state, folder: drawn)
+    names = {path.stem for path in write_figures(state, tmp_path)}
+    assert {"samples_training-GRAM__", "samples_training-GRAM___2"} <= names

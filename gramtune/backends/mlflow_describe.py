@@ -149,6 +149,8 @@ def started(record: TrialRecord, now: float) -> int:
 
 def _best_line(state: SweepState) -> str:
     best, metric = state.best, state.plan.metric
+    if not state.comparable:
+        return "No best of all: values on different data, metrics, samples or lengths are not comparable."
     if len(state.plan.metrics) == 2 and state.front:
         return f"**Pareto front** of {' and '.join(state.plan.metrics)}: " + "; ".join(
             record.trial.name for record in state.front

@@ -11,6 +11,7 @@ from gramtune.cli.options import TrainedFolder
 if TYPE_CHECKING:
     from gramtune.sweep.evaluation import Line
     from gramtune.sweep.trained import Trained
+    from gramtune.training.config import TrialConfig
 
 
 def evaluate(
@@ -50,11 +51,17 @@ def _checked(trials: list[Trained], metrics: str | None, samples: int) -> list[T
 
     names = metrics.split(",") if metrics is not None else None
     chosen = [t._replace(config=with_metrics(t.config, names)) if names else t for t in trials]
-    if misfits := faults_of([trial.config for trial in chosen], data_root()):
+    if misfits := faults_of([_judged(trial.config, samples) for trial in chosen], data_root()):
         raise SpecError([Fault("--metrics", message) for _, message in misfits])
     for warning in dict.fromkeys(w for trial in chosen for w in sample_warnings(trial.config, samples)):
         typer.echo(f"warning: {warning}", err=True)
     return chosen
+
+
+def _judged(config: TrialConfig, samples: int) -> TrialConfig:
+    """The configuration with the number of samples that was asked for in place of the sweep's own."""
+    training = config.training.model_copy(update={"eval_samples": samples})
+    return config.model_copy(update={"training": training})
 
 
 def _text(line: Line, samples: int, noise_seeds: int) -> str:

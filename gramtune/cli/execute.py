@@ -33,7 +33,10 @@ def ask(question: str) -> bool:
 
 
 def execute(start: Start) -> int:
-    """Runs, with the live view; returns the exit code: 0 all fine, 1 something failed, 130 interrupted."""
+    """Runs, with the live view; returns the exit code.
+
+    0: all fine; 1: a trial failed, or all of them failed or diverged; 130: interrupted.
+    """
     console = Console()
 
     def say(line: str) -> None:
@@ -44,4 +47,8 @@ def execute(start: Start) -> int:
         return 1
     if not result.complete:
         return 130
-    return 1 if any(record.status == Status.FAILED for record in result.state.records.values()) else 0
+    statuses = [record.status for record in result.state.records.values()]
+    if statuses and all(status in (Status.DIVERGED, Status.FAILED) for status in statuses):
+        say(f"No trial has a result: all {len(statuses)} DIVERGED or FAILED, see {result.folder}/trials.csv")
+        return 1
+    return 1 if Status.FAILED in statuses else 0

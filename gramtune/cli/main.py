@@ -53,7 +53,7 @@ def script() -> None:
 
 
 def main() -> None:
-    """Runs a command. Exit code 0: all fine; 1: some trials failed; 2: bad input, nothing started; 130: interrupted."""
+    """Runs a command. Exit code 0: all fine; 1: a trial failed, or all diverged; 2: bad input; 130: interrupted."""
     gc.set_threshold(_OBJECTS)
     try:
         app()

@@ -19,6 +19,8 @@ from gramtune.paths import write_atomically
 
 Parts = tuple[Tensor, Tensor]
 """The training and the held-out images, each uint8 [N, C, S, S]."""
+_NAMED = 20
+"""Unreadable files that a message names, at most."""
 CACHE = "decoded"
 """Folder of decoded data sets under the data root; safe to delete."""
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -42,10 +44,10 @@ def decode(folder: Path, names: Sequence[str], size: int, channels: int) -> Tens
     with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes without Python's lock
         list(pool.map(fill, range(len(names))))
     if faults:
-        first = min(faults)
+        named = ", ".join(f"{name} ({why})" for name, why in sorted(faults.items())[:_NAMED])
+        more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
         raise Unavailable(
-            f"{len(faults)} of {len(names)} images under {folder} cannot be read, the first is {first} "
-            f"({faults[first]}): replace or remove them"
+            f"{len(faults)} of {len(names)} images under {folder} cannot be read: {named}{more}; replace or remove them"
         )
     return images
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,7 +24,8 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 class ImageFolder(Dataset):
     """Every image below a folder, resized and centre-cropped, split by a hash of its name.
 
-    Files with another suffix and hidden ones are ignored. The images are decoded once and kept under the data root.
+    Files with another suffix, hidden files and hidden folders are ignored; links to folders are followed. The images
+    are decoded once and kept under the data root.
     """
 
     name: Literal["image_folder"] = "image_folder"
@@ -70,11 +72,8 @@ class ImageFolder(Dataset):
         folder = self._folder(root)
         if not folder.is_dir():
             raise Unavailable(f"data set image_folder: {folder} is not a folder")
-        found = (Path(parent, file) for parent, _, files in os.walk(folder, onerror=_refuse) for file in files)
         names = sorted(
-            file.relative_to(folder).as_posix()
-            for file in found
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+            file.relative_to(folder).as_posix() for file in _files(folder) if file.suffix.lower() in SUFFIXES
         )
         held_out = sum(map(self.is_held_out, names))
         if min(held_out, len(names) - held_out) < 2:
@@ -102,6 +101,24 @@ class ImageFolder(Dataset):
         images = decode(self._folder(root), names, self.size, self.shape[0])
         held_out = torch.tensor([self.is_held_out(name) for name in names])
         return images[~held_out], images[held_out]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files below a folder, links to folders followed; hidden files and folders are left out.
+
+    A folder that is one of those above it, reached by a link, is not entered again.
+    """
+    above: dict[str, frozenset[tuple[int, int]]] = {}
+    for parent, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        status = os.stat(parent)
+        own = (status.st_dev, status.st_ino)
+        before = above.get(os.path.dirname(parent), frozenset()) if parent != str(folder) else frozenset()
+        if own in before:
+            folders.clear()
+            continue
+        above[parent] = before | {own}
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent, file) for file in files if not file.startswith("."))
 
 
 def _refuse(error: OSError) -> None:

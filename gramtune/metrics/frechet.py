@@ -126,6 +126,11 @@ class Frechet(Metric):
         """One key, the metric's own name; less is better."""
         return {self.name: "min"}
 
+    @property
+    def least(self) -> tuple[int, int]:
+        """Two each: one sample has no covariance."""
+        return 2, 2
+
     def min_samples(self, data: Dataset, dim: int) -> tuple[int, str]:
         """d + 1."""
         return dim + 1, "the covariance is singular and the value is biased upwards"

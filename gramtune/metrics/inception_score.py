@@ -30,6 +30,11 @@ class InceptionScore(Metric):
         """More is better; of the spread, less."""
         return {"inception_score": "max", "inception_score_std": "min"}
 
+    @property
+    def least(self) -> tuple[int, int]:
+        """One generated sample per split; no held-out ones."""
+        return self.splits, 0
+
     def min_samples(self, data: Dataset, dim: int) -> tuple[int, str]:
         """As many as there are classes. The literature uses 50,000."""
         return max(dim, self.splits), "the value is far too small"

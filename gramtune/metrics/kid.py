@@ -80,6 +80,11 @@ class KernelDistance(Metric):
         """The value under the metric's own name and its standard error under `…_se`; less is better."""
         return {self.name: "min", f"{self.name}_se": "min"}
 
+    @property
+    def least(self) -> tuple[int, int]:
+        """Two each: the estimator averages over pairs of different samples."""
+        return 2, 2
+
     def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:
         """Held-out features [M, d] and their kernel's sums."""
         return {"features": real, **gram_sums(real.double())._asdict()}

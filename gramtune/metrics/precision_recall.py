@@ -40,6 +40,11 @@ class PrecisionRecall(Metric):
         """More is better."""
         return {f"precision{self.suffix}": "max", f"recall{self.suffix}": "max"}
 
+    @property
+    def least(self) -> tuple[int, int]:
+        """k + 1 each: every sample needs a k-th neighbour in its own set."""
+        return self.neighbours + 1, self.neighbours + 1
+
     def min_samples(self, data: Dataset, dim: int) -> tuple[int, str]:
         """k + 1."""
         return self.neighbours + 1, f"there is no {self.neighbours}-th neighbour"

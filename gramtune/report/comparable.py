@@ -1,4 +1,4 @@
-"""Which sweeps may be compared: same metric, same features, same number of samples, same data."""
+"""Which sweeps may be compared: same metric, same features, same number of samples, same length, same data."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ def _facts(sweep: Told) -> dict[str, str]:
         "metric": f"{state.plan.metric} ({state.plan.config.directions[state.plan.metric]}imised)",
         "features": ", ".join(f"{name} {extractors.get(name, '')}".strip() for name in sorted(needed)),
         "samples per value": ", ".join(f"{count:,}" for count in samples),
+        "training steps": ", ".join(f"{count:,}" for count in sorted({c.training.steps for c in configs})),
         "data": ", ".join(recorded.get("data", sorted({config.data.name for config in configs}))),
     }
 

@@ -57,9 +57,13 @@ def _rows(sweeps: Sequence[Told]) -> list[list[str]]:
         best = next(iter(ranked(sweep.state)), None)
         summary = best.summary(sweep.state.plan.metric) if best else None
         counts = ", ".join(f"{n} {status}" for status, n in status_counts(sweep.state).items())
-        choice = assignment_text(best.trial.assignment) if best else "none completed"
+        choice = assignment_text(best.trial.assignment) if best else _no_best(sweep)
         rows.append([sweep.name, spread_text(summary), str(summary.n if summary else 0), counts, choice])
     return rows
+
+
+def _no_best(sweep: Told) -> str:
+    return "none completed" if sweep.state.comparable else "none: its trials are not comparable with each other"
 
 
 def _verdicts(sweeps: Sequence[Told]) -> list[str]:
@@ -68,7 +72,7 @@ def _verdicts(sweeps: Sequence[Told]) -> list[str]:
     lines = []
     for other in others:
         ours, theirs = (next(iter(ranked(sweep.state)), None) for sweep in (first, other))
-        said = "nothing to compare: no trial has completed"
+        said = f"nothing to compare: {_no_best(first if ours is None else other)}"
         if ours and theirs:
             said = verdict(paired_difference(theirs, ours, first.state.plan.metric))
         lines.append(f"best of {other.name} minus best of {first.name}: {said}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gramtune.sweep.reports import Status, summarise
@@ -22,11 +23,17 @@ class Difference(NamedTuple):
         return self.low > 0 or self.high < 0
 
 
-def ranked(state: SweepState) -> list[TrialRecord]:
-    """Completed trials by their mean of the primary metric, the best first; no other status is ranked."""
+def ranked(state: SweepState, group: Sequence[TrialRecord] | None = None) -> list[TrialRecord]:
+    """Completed trials by their mean of the primary metric, the best first; no other status is ranked.
+
+    Of one group of comparable trials, or of all; empty where these are not comparable.
+    """
+    if group is None and not state.comparable:
+        return []
+    records = state.records.values() if group is None else group
     metric = state.plan.metric
     sign = 1 if state.plan.config.directions[metric] == "min" else -1
-    means = [(s.mean, r) for r in state.records.values() if r.status == Status.COMPLETED and (s := r.summary(metric))]
+    means = [(s.mean, r) for r in records if r.status == Status.COMPLETED and (s := r.summary(metric))]
     return [record for _, record in sorted(means, key=lambda pair: sign * pair[0])]
 
 

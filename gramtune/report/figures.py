@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
+from itertools import count
 from pathlib import Path
 
 import matplotlib
@@ -40,7 +41,8 @@ def write_figures(state: SweepState, folder: Path) -> list[Path]:
         figures[FRONT] = front_figure(state)
     if _joint(state.plan.sweep):
         figures[PARALLEL] = parallel_figure(state)
-    figures |= {_legal(name): figure for name, figure in sample_figures(state, folder).items()}
+    for name, figure in sample_figures(state, folder).items():
+        figures[_free(_legal(name), figures)] = figure
     written = []
     for name, figure in figures.items():
         _lay_out(figure)
@@ -65,6 +67,12 @@ def file_names(keys: Iterable[str]) -> dict[str, str]:
             stem = f"_{stem}" if stem.startswith(PREFIX) else f"{stem}_"
         names[key] = stem
     return names
+
+
+def _free(stem: str, taken: Container[str]) -> str:
+    """`stem`, or with a number where another name became the same one."""
+    numbered = (f"{stem}_{number}" for number in count(2))
+    return stem if stem not in taken else next(name for name in numbered if name not in taken)
 
 
 def _legal(name: str) -> str:

@@ -24,7 +24,7 @@ from gramtune.report.pruning_audit import audit
 from gramtune.report.robustness import DRAWS, TOLERANCES, robustness
 from gramtune.report.sample_figures import PREFIX
 from gramtune.report.score_text import score_cells
-from gramtune.report.tables import best_lines, heading, trial_rows
+from gramtune.report.tables import best_lines, heading, trial_tables
 from gramtune.sweep.importance import Importances
 from gramtune.sweep.reports import Status
 from gramtune.sweep.results import SWEEP_FILE, VERSIONS_FILE
@@ -52,7 +52,7 @@ def page(state: SweepState, folder: Path, figures: Sequence[Path], importances: 
         draws=DRAWS,
         worse="above" if state.plan.config.directions[state.plan.metric] == "min" else "below",
         importances=importances,
-        trials=trial_rows(state, list(state.records.values())),
+        tables=trial_tables(state),
         audit=audit(state),
         faults=_faults(state),
         cost=cost_of(state),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gramtune.report.comparison import Difference, paired_difference, ranked
 from gramtune.report.labels import (
@@ -21,7 +21,7 @@ from gramtune.report.labels import (
 from gramtune.sweep.paired import t_quantile
 from gramtune.sweep.population import lineage
 from gramtune.sweep.reports import Status
-from gramtune.sweep.state import SweepState, TrialRecord
+from gramtune.sweep.state import Basis, SweepState, TrialRecord
 
 _ROWS = 24
 """Trials in the table; of a longer sweep the best and where to find the others."""
@@ -56,12 +56,50 @@ def heading(state: SweepState) -> list[str]:
 
 
 def _table(state: SweepState) -> list[str]:
-    ranking = ranked(state) if len(state.plan.metrics) == 1 else state.front
-    shown = list(state.records.values())
+    """One table, or one per group where trials are not comparable."""
+    groups = state.groups
+    if state.comparable:
+        return _one_table(state, list(state.records.values()))
+    tables = [[f"{group_text(basis, groups)}:", *_one_table(state, group)] for basis, group in groups.items()]
+    return [line for table in tables for line in ("", *table)][1:]
+
+
+def group_text(basis: Basis, groups: Iterable[Basis]) -> str:
+    """What tells a group of comparable trials from the others: `data.radius = 0.5, 1,500 steps`."""
+    groups = list(groups)
+    data, metrics = [g.data.model_dump(mode="json") for g in groups], [g.metrics for g in groups]
+    own = basis.data.model_dump(mode="json")
+    parts = [f"data.{key} = {value_text(own[key])}" for key in own if any(d.get(key) != own[key] for d in data)]
+    if len(set(metrics)) > 1:
+        parts.append(", ".join(metric.model_dump_json() for metric in basis.metrics))
+    if len({g.samples for g in groups}) > 1:
+        parts.append(f"{basis.samples:,} generated samples")
+    if len({g.steps for g in groups}) > 1:
+        parts.append(f"{basis.steps:,} steps")
+    return ", ".join(parts)
+
+
+def trial_tables(state: SweepState) -> list[tuple[str, list[list[str]]]]:
+    """The tables of all trials, the best first; one per group, under its name, where trials are not comparable."""
+    groups = {"": list(state.records.values())}
+    if not state.comparable:
+        groups = {group_text(basis, state.groups): group for basis, group in state.groups.items()}
+    tables = []
+    for name, group in groups.items():
+        first = ranked(state, group)
+        known = {record.trial.name for record in first}
+        others = [record for record in group if record.trial.name not in known]
+        tables.append((name, trial_rows(state, [*first, *others])))
+    return tables
+
+
+def _one_table(state: SweepState, shown: list[TrialRecord]) -> list[str]:
+    ranking = ranked(state, shown) if len(state.plan.metrics) == 1 else state.front
+    total = len(shown)
     if len(shown) > _ROWS:
         first = {record.trial.name for record in ranking}
         shown = [*ranking, *(record for record in shown if record.trial.name not in first)][:_ROWS]
-    hidden = len(state.records) - len(shown)
+    hidden = total - len(shown)
     return aligned(trial_rows(state, shown)) + (
         [f"… and {count(hidden, 'more trial')}: see trials.csv"] if hidden else []
     )
@@ -114,6 +152,8 @@ def _wrapped(lines: list[str]) -> list[str]:
 
 def best_lines(state: SweepState) -> list[str]:
     """The best trial, or the front of two metrics, and what the data can tell apart; deeper lines are indented."""
+    if not state.comparable:
+        return _by_group(state)
     ranking = ranked(state)
     if not ranking:
         return ["Best: none, because no trial has completed."]
@@ -126,6 +166,18 @@ def best_lines(state: SweepState) -> list[str]:
         f"  {state.plan.metric} {spread_text(summary)}, n = {count(summary.n, 'replicate')}",
         *_comparisons(state, ranking),
     ]
+
+
+def _by_group(state: SweepState) -> list[str]:
+    """The best of each group of comparable trials, and that there is no best of all."""
+    groups = state.groups
+    lines = ["Best of all: none, because values on different data, metrics, samples or lengths are not comparable."]
+    for basis, group in groups.items():
+        if (ranking := ranked(state, group)) and len(state.plan.metrics) == 1:
+            summary = ranking[0].summary(state.plan.metric)
+            best = f"{assignment_text(ranking[0].assignment)}: {state.plan.metric} {spread_text(summary)}"
+            lines += [f"Best with {group_text(basis, groups)}: {best}", *_comparisons(state, ranking)]
+    return lines
 
 
 def _how(state: SweepState, best: TrialRecord) -> list[str]:
@@ -163,7 +215,7 @@ def _comparisons(state: SweepState, ranking: list[TrialRecord]) -> list[str]:
         line
         for (role, rival), difference in zip(rivals.items(), differences, strict=True)
         for line in (
-            f"  against the {role}, {assignment_text(rival.trial.assignment)}:",
+            f"  against the {role}, {assignment_text(rival.assignment)}:",
             f"    {verdict(difference)}",
         )
     ]
@@ -189,11 +241,6 @@ def _caveats(state: SweepState, ranking: list[TrialRecord], n: int) -> list[str]
             f"  The intervals are Student's t over {n} seeds{few}.",
             f"  They ignore that these were picked out of {len(ranking)}: confirm with fresh seeds "
             "(--set training.seed=…).",
-        ]
-    if len(samples := {record.last.samples for record in ranking if record.last}) > 1:
-        lines += [
-            f"  Values rest on {min(samples):,} to {max(samples):,} generated samples.",
-            "  A metric that is biased in their number, as Fréchet distances are, cannot be compared across them.",
         ]
     return lines
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
-from gramtune.components import Unavailable
+from gramtune.components import Dataset, Metric, Unavailable
 from gramtune.sweep.faults import Fault, Path, SpecError
 from gramtune.sweep.load import NO_OVERRIDES, Overrides, places
 from gramtune.sweep.probe import CORNERS
@@ -81,12 +81,15 @@ def make_plan(sweep: Sweep, root: FilePath, source: FilePath, overrides: Overrid
 
     Raises SpecError if networks, data or feature weights do not fit or are missing.
     """
-    sample = sampled(sweep, CORNERS)
-    if misfits := faults_of([trial.config for trial in sample], root):
+    sample, plan = sampled(sweep, CORNERS), recorded_plan(sweep)
+    misfits = faults_of([trial.config for trial in sample], root)
+    # Unlike networks, numbers of samples are quick to check: in every trial of a grid.
+    misfits += _refusals(check for trial in plan.trials for check in _count_checks(trial.config))
+    if misfits := list(dict.fromkeys(misfits)):
         where = places(source, overrides)
         raise SpecError([Fault(where(part), message) for part, message in misfits])
     warnings = tuple(dict.fromkeys(warning for trial in sample for warning in sample_warnings(trial.config)))
-    return recorded_plan(sweep)._replace(warnings=warnings)
+    return plan._replace(warnings=warnings)
 
 
 def recorded_plan(sweep: Sweep) -> Plan:
@@ -138,10 +141,12 @@ def faults_of(configs: Sequence[TrialConfig], root: FilePath) -> list[Misfit]:
     data = {config.data.model_dump_json(): config.data for config in configs}
     extractors = {metric.extractor: (i, config) for config in configs for i, metric in enumerate(config.metrics)}
     epochs = {(c.data.model_dump_json(), c.training.batch_size): c for c in configs if c.training.sampling == "epochs"}
-    files: list[Check] = [(("data",), partial(dataset.check, root)) for dataset in data.values()]
+    needing = {key: [m for c in configs if c.data == dataset for m in c.metrics] for key, dataset in data.items()}
+    files: list[Check] = [(("data",), partial(_try_data, data[key], needing[key], root)) for key in data]
     files += [(("metrics", i), partial(c.extractors[name].check, root)) for name, (i, c) in extractors.items()]
     files += [(("training", "batch_size"), partial(_try_epochs, config, root)) for config in epochs.values()]
-    return _refusals([*(check for config in configs for check in _shape_checks(config)), *files])
+    own = [check for config in configs for check in (*_shape_checks(config), *_count_checks(config))]
+    return list(dict.fromkeys(_refusals([*own, *files])))
 
 
 def _shape_checks(config: TrialConfig) -> list[Check]:
@@ -152,6 +157,27 @@ def _shape_checks(config: TrialConfig) -> list[Check]:
         *((part, partial(config.extractors[metric.extractor].dim, shape)) for part, metric in metrics),
         *((part, partial(metric.check, config.data)) for part, metric in metrics),
     ]
+
+
+def _count_checks(config: TrialConfig) -> list[Check]:
+    return [(("training", "eval_samples"), partial(_try_generated, m, config)) for m in config.metrics]
+
+
+def _try_generated(metric: Metric, config: TrialConfig) -> None:
+    """Raises ValueError if there are too few generated samples for the metric to have a value."""
+    needed, samples = metric.least[0], config.training.eval_samples
+    if samples < needed:
+        rule = f"metric {metric.name} needs {needed} or more generated samples"
+        raise ValueError(f"training.eval_samples is {samples}: {rule}")
+
+
+def _try_data(dataset: Dataset, metrics: Sequence[Metric], root: FilePath) -> None:
+    """Raises ValueError if files are missing, or too few samples are held out for a metric to have a value."""
+    dataset.check(root)
+    needed = {m.name: m.least[1] for m in sorted(metrics, key=lambda metric: metric.least[1])}
+    held_out = len(dataset.held_out(root)) if any(needed.values()) else 0
+    if lacking := [f"{name} needs {least} or more" for name, least in needed.items() if held_out < least]:
+        raise ValueError(f"data set {dataset.name} holds out {held_out} samples: metric {', '.join(lacking)}")
 
 
 def _try_networks(config: TrialConfig) -> None:

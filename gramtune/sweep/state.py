@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from gramtune.components import Dataset, Metric
 from gramtune.sweep import budget
 from gramtune.sweep.plan import Plan, PlannedTrial
 from gramtune.sweep.reports import Report, Status, Summary, divergence, joined, summarise
@@ -21,6 +22,16 @@ class Inheritance(NamedTuple):
     step: int
     parent: str
     assignment: Assignment
+
+
+class Basis(NamedTuple):
+    """What a value rests on. Only values on an equal basis are ranked against each other."""
+
+    data: Dataset
+    metrics: tuple[Metric, ...]
+    """Those that compute what is optimised."""
+    samples: int
+    steps: int
 
 
 @dataclass
@@ -164,15 +175,46 @@ class SweepState:
         """The trials that may win; no other status can."""
         return [record for record in self.records.values() if record.status == Status.COMPLETED]
 
+    def basis(self, record: TrialRecord) -> Basis:
+        """Data, metrics, samples and length behind the values of a trial."""
+        config, last = record.trial.config, record.last
+        metrics = tuple(m for m in config.metrics if not m.directions.keys().isdisjoint(self.plan.metrics))
+        return Basis(
+            config.data, metrics, last.samples if last else config.training.eval_samples, config.training.steps
+        )
+
+    @property
+    def groups(self) -> dict[Basis, list[TrialRecord]]:
+        """The trials by what their values rest on, in the order of the trials."""
+        found: dict[Basis, list[TrialRecord]] = {}
+        for record in self.records.values():
+            found.setdefault(self.basis(record), []).append(record)
+        return found
+
+    @property
+    def comparable(self) -> bool:
+        """Whether all completed trials are ranked against each other."""
+        return len({self.basis(record) for record in self.completed}) < 2
+
     @property
     def best(self) -> TrialRecord | None:
-        """The completed trial with the best mean of the primary metric; None where two are optimised: see `front`."""
+        """The completed trial with the best mean of the primary metric.
+
+        None where two metrics are optimised, see `front`, and where the trials are not `comparable`.
+        """
+        if not self.comparable:
+            return None
         scored = [(losses[0], r) for r in self.completed if (losses := self._losses(r))]
         return min(scored, key=lambda pair: pair[0])[1] if scored and len(self.plan.metrics) == 1 else None
 
     @property
     def front(self) -> list[TrialRecord]:
-        """The Pareto front: completed trials that no other matches in all metrics and beats in one, by the first."""
+        """The Pareto front: completed trials that no other matches in all metrics and beats in one, by the first.
+
+        Empty where the trials are not `comparable`.
+        """
+        if not self.comparable:
+            return []
         scored = [(losses, r) for r in self.completed if (losses := self._losses(r))]
         kept: list[tuple[tuple[float, ...], TrialRecord]] = []
         for losses, record in sorted(scored, key=lambda pair: pair[0]):

@@ -97,4 +97,6 @@ def _best(state: SweepState) -> str:
         return state.best.trial.name
     several = len(state.plan.metrics) > 1
     reason = "two metrics have no single best" if several else "no trial is completed yet"
+    if not state.comparable:
+        reason = "trials on different data, samples or lengths have no common best"
     raise SpecError([Fault("--trial best", f"{reason}; name one of {', '.join(state.records)}")])
