@@ -29,7 +29,7 @@ from pydantic import ValidationError
 from gramtune.sweep.journal import mend
 from gramtune.sweep.plan import PlannedTrial, planned
 from gramtune.sweep.reports import Report, Status, summarise
-from gramtune.sweep.space import Domain
+from gramtune.sweep.space import Domain, fitting
 from gramtune.sweep.spec import Search
 from gramtune.sweep.state import SweepState, TrialRecord
 
@@ -106,6 +106,9 @@ class OptunaProposer:
         self._orphans: list[optuna.Trial] = []
         self._recall()
         self._catch_up()
+        asked = (t.user_attrs.get("point", -1) for t in self._study.get_trials(deepcopy=False))
+        self._next_point = max(len(self._trials), 1 + max(asked, default=-1))
+        """Index of the next of `search.points`: a point that gave no new trial is not asked for again."""
 
     def propose(self) -> PlannedTrial | None:
         """A configuration that the sweep does not have yet; None when there are enough, or none is left to find."""
@@ -135,9 +138,11 @@ class OptunaProposer:
             self._tell(trial, record)
 
     def _ask(self) -> optuna.Trial:
-        index, points = len(self._trials), self._sweep.search.points
-        if index < len(points) and not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            self._study.enqueue_trial({key: encoded(value) for key, value in points[index].items()})
+        points, space = self._sweep.search.points, self._sweep.space
+        if self._next_point < len(points):
+            point = {key: encoded(fitting(space[key], value)) for key, value in points[self._next_point].items()}
+            self._study.enqueue_trial(point, user_attrs={"point": self._next_point})
+            self._next_point += 1
         trial = self._study.ask()
         self._study.sampler = make_sampler(self._sweep.search, trial.number)
         return trial

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from gramtune.sweep.faults import Fault, Path, SpecError
 from gramtune.sweep.load import NO_OVERRIDES, Overrides, places
+from gramtune.sweep.points import point_faults
 from gramtune.sweep.probe import CORNERS
 from gramtune.sweep.space import Assignment, corner_assignment, grid_assignments
 from gramtune.sweep.spec import Sweep
@@ -79,6 +80,8 @@ def make_plan(sweep: Sweep, root: FilePath, source: FilePath, overrides: Overrid
 
     Raises SpecError if networks, data or feature weights do not fit or are missing.
     """
+    if faults := list(point_faults(sweep, lambda path: str(source))):  # a sweep made in Python
+        raise SpecError(faults)
     sample = sampled(sweep, CORNERS)
     if misfits := faults_of([trial.config for trial in sample], root):
         where = places(source, overrides)
