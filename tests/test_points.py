@@ -30,7 +30,7 @@ SAMPLED = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "\n  ".join(
 )  # fmt: skip
 def test_a_point_is_checked_as_any_value(points, message, tmp_path):
     path = write_space(tmp_path, SAMPLED + f"search: {{name: tpe, samples: 3, points: [{points}]}}\n")
-    with pytest.raises(SpecError, match=f"axis.yaml:11: search.points.*{message}"):
+    with pytest.raises(SpecError, match=f"axis.yaml:10: search.points.*{message}"):
         load_sweep(path)
 
 
