@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from gramtune.paths import DiskFull, data_root, local_runs
+from gramtune.sweep import budget
 from gramtune.sweep.again import changes, left_as_they_are, refusals
 from gramtune.sweep.capacity import Capacity, grant, here
 from gramtune.sweep.conductor import Conductor, NothingNew, Proposer
@@ -36,8 +37,10 @@ from gramtune.sweep.mirrored import (
     store_tables,
 )
 from gramtune.sweep.plan import Plan, make_plan
+from gramtune.sweep.reports import Status
 from gramtune.sweep.results import SWEEP_FILE, read_versions, results_frame, trials_frame, write_sweep
 from gramtune.sweep.secrets import redact
+from gramtune.sweep.space import size_of
 from gramtune.sweep.spec import AUTO, Sweep
 from gramtune.sweep.state import SweepState
 from gramtune.sweep.tracker import TrackerThread
@@ -234,11 +237,29 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     if thread.close(folder):
         say(f"MLflow: {how.tracker.link}{how.tracker.hint}")
     complete = conductor.exhausted and not state.unfinished
+    missing, whole = _shortfall(state) if complete else ("", True)
+    if missing:
+        say(missing)
+    if not whole:
+        return Result(folder, state, False, missing)
     if conductor.halted:
         say(f"{conductor.halted}; mend that, then go on with: gramtune resume {where}")
     elif not complete:
         say(f"interrupted with {len(state.unfinished)} trial(s) unfinished; go on with: gramtune resume {where}")
     return Result(folder, state, complete, conductor.halted)
+
+
+def _shortfall(state: SweepState) -> tuple[str, bool]:
+    """Why a complete sweep has fewer trials than it asked for, in a line, and whether that is all that it can have."""
+    sweep, have = state.plan.sweep, len(state.records)
+    stopped = any(record.status == Status.STOPPED for record in state.records.values())
+    spent = budget.reached(sweep.budget, state.elapsed, state.taken)
+    if sweep.search.name == "grid" or have >= sweep.search.samples or stopped or spent or sweep.budget.seconds:
+        return "", True
+    size = size_of(sweep.space, sweep.inline_base, sweep.search.samples)
+    if size is not None and have >= size:
+        return f"note: the space holds {size} configurations, and all are tried; samples = {sweep.search.samples}", True
+    return f"error: the search found no further configuration after {have} of {sweep.search.samples} trials", False
 
 
 def rewrite(state: SweepState, folder: Path) -> str:

@@ -44,7 +44,7 @@ pruner: {min_steps: 40}
 resources: {cpu: 1, retries: 0}
 """
 EXPECTED = ["COMPLETED", "PRUNED", "DIVERGED", "FAILED"]
-OPTUNA = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]
+OPTUNA = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE, TrialState.FAIL]  # diverged: with a penalty
 MLFLOW = ["FINISHED", "FINISHED", "FINISHED", "FAILED"]
 
 

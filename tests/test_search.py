@@ -1,5 +1,7 @@
 """Optuna behind a sweep: what is proposed, what the study is told, and that a resumed search goes on unharmed."""
 
+import math
+
 import optuna
 import pytest
 from optuna.storages import JournalStorage
@@ -97,11 +99,13 @@ def test_pruned_and_diverged_trials_are_told_as_what_they_are(tmp_path):
     statuses = [r.status for r in state.records.values()]
     assert statuses[:3] == [Status.COMPLETED, Status.PRUNED, Status.DIVERGED]
     stored = {t.user_attrs["trial"]: t for t in study(tmp_path / "pruned").trials if "trial" in t.user_attrs}
-    told = {Status.COMPLETED: TrialState.COMPLETE, Status.PRUNED: TrialState.PRUNED, Status.DIVERGED: TrialState.FAIL}
+    told = dict.fromkeys(Status, TrialState.COMPLETE) | {Status.PRUNED: TrialState.PRUNED}
     for name, record in state.records.items():
         assert stored[name].state == told[record.status]
         assert stored[name].user_attrs["status"] == record.status
         assert stored[name].user_attrs["reason"] == record.reason
+    worst = max(r.summary("fid_digits").mean for r in state.records.values() if r.status == Status.COMPLETED)
+    assert all(stored[n].value > worst for n, r in state.records.items() if r.status == Status.DIVERGED)
     pruned = next(r for r in state.records.values() if r.status == Status.PRUNED)
     assert "asha at step 3" in pruned.reason
     assert list(stored[pruned.trial.name].intermediate_values) == [0, 3]
@@ -155,3 +159,82 @@ def test_a_driver_killed_while_it_wrote_the_study_does_not_lock_it_for_ever(tmp_
     assert (tmp_path / FILE).read_bytes().startswith(whole)
     assert b'"wor{' not in (tmp_path / FILE).read_bytes()
     assert not (tmp_path / f"{FILE}.lock").is_symlink()
+
+
+def fed(folder, space, value):
+    """A sampled sweep without training: `value` gives each assignment its metric, None where it diverges."""
+    state = sweep_state(folder, space)
+    driver = Conductor(state, folder, OptunaProposer(state, folder))
+    while trial := driver.next():
+        driver.started(trial)
+        found = value(trial.assignment)
+        replicates, config = trial.config.training.replicates, trial.config
+        driver.reported(trial.name, {
+            "step": config.training.steps, "metrics": {} if found is None else {config.metric: [found] * replicates},
+            "traces": {}, "samples": 10, "seconds": 1.0, "joules": None, "timestamp": 0, "first": 0,
+            "status": "DIVERGED" if found is None else "COMPLETED", "reason": "loss is nan" if found is None else "",
+            "diverged": ["loss is nan" if found is None else None] * replicates,
+        })  # fmt: skip
+    return list(state.records.values())
+
+
+WIDE = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "optimizer.learning_rate: {loguniform: [1e-4, 1e8]}")
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+def test_a_sampler_learns_where_trials_diverge(sampler, tmp_path):
+    """Told as failed, diverged trials are ignored: of the last 40 proposals of TPE, 40 diverged."""
+
+    def value(assignment):
+        rate = math.log10(assignment["optimizer.learning_rate"])
+        return None if rate > 0 else 100 + (rate + 3) ** 2
+
+    late = {}
+    for name in (sampler, "random"):
+        records = fed(tmp_path / name, WIDE + f"search: {{name: {name}, samples: 60, seed: 1}}\n", value)
+        assert len(records) == 60
+        late[name] = sum(record.status == Status.DIVERGED for record in records[20:])
+        assert all(record.summary("fid_digits") is None for record in records if record.status == Status.DIVERGED)
+    assert late[sampler] <= late["random"] / 3
+
+
+def test_only_diverged_trials_wait_for_a_first_value(tmp_path):
+    values = iter([None, None, 5.0, None, 7.0])
+    fed(tmp_path, WIDE + "search: {name: tpe, samples: 5}\n", lambda assignment: next(values))
+    told = [trial.value for trial in study(tmp_path).trials]
+    assert (told[2], told[4]) == (5.0, 7.0)
+    assert all(value > 5 for value in told[:2] + told[3:4])
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "cmaes", "gp", "qmc", "nsga2"])
+def test_every_seed_is_taken(sampler, tmp_path):
+    records = fed(tmp_path, WIDE + f"search: {{name: {sampler}, samples: 3, seed: 5000000000}}\n", lambda a: 1.0)
+    assert len({record.trial.name for record in records}) == 3
+
+
+def test_a_conditional_key_varies_under_qmc(tmp_path):
+    """Its sampler was made again with one seed for each trial: 12 in 5 of 5 trials."""
+    space = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "\n  ".join([
+        "network.noise_dim: {choice: [2, 3]}",
+        "objective.critic_dim: {int: [1, 64], when: {network.noise_dim: [2, 3]}}",
+        "optimizer.learning_rate: {loguniform: [1e-4, 1e-2]}",
+    ])) + "search: {name: qmc, samples: 8}\n"  # fmt: skip
+    records = fed(tmp_path, space, lambda assignment: float(assignment["objective.critic_dim"]))
+    assert len({record.trial.assignment["objective.critic_dim"] for record in records}) >= 4
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("search: {name: cmaes, samples: 3}", "cmaes draws objective.critic_dim at random"),
+        ("search: {name: tpe, samples: 9}", "the space holds 3 configurations; samples = 9 cannot be reached"),
+        ("replicates: 2\npruner: {false_prune_rate: 0.2}", "with 2 replicates next to no trial is ever stopped"),
+        ("pruner: {min_steps: 100}", "pruner.min_steps = 100: the trials have 6 steps"),
+    ],
+)
+def test_what_a_search_cannot_do_is_said_before_it_starts(lines, said, tmp_path):
+    space = SPACE.replace("replicates: 2\n", "") + lines + "\n"
+    if "search" in lines:
+        space = space.replace("grid:", "choice:")
+    path = write_space(tmp_path, space)
+    assert any(said in warning for warning in make_plan(load_sweep(path), tmp_path, path).warnings)

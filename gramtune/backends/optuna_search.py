@@ -29,7 +29,7 @@ from pydantic import ValidationError
 from gramtune.sweep.journal import mend
 from gramtune.sweep.plan import PlannedTrial, planned
 from gramtune.sweep.reports import Report, Status, summarise
-from gramtune.sweep.space import Domain
+from gramtune.sweep.space import Domain, fitting
 from gramtune.sweep.spec import Search
 from gramtune.sweep.state import SweepState, TrialRecord
 
@@ -40,16 +40,23 @@ _REPEATS = 100
 _STATES = {
     Status.COMPLETED: TrialState.COMPLETE,
     Status.PRUNED: TrialState.PRUNED,
-    Status.DIVERGED: TrialState.FAIL,
+    Status.DIVERGED: TrialState.COMPLETE,
     Status.FAILED: TrialState.FAIL,
 }
-"""STOPPED is none of them: with a larger budget the trial goes on."""
+"""STOPPED is none of them: with a larger budget the trial goes on.
+
+DIVERGED is told with a penalty (`_penalty`): TPE, GP and CMA-ES ignore failed trials, and would go there again.
+"""
+_SEEDS = 2**32
+"""NumPy's RandomState takes seeds below this."""
 _SAMPLERS: dict[str, Callable[[Search, int], BaseSampler]] = {
     "random": lambda search, seed: RandomSampler(seed=seed),
     "tpe": lambda search, seed: TPESampler(seed=seed),
     "cmaes": lambda search, seed: CmaEsSampler(seed=seed),
     "gp": lambda search, seed: GPSampler(seed=seed),
-    "qmc": lambda search, seed: QMCSampler(seed=seed),
+    "qmc": lambda search, seed: QMCSampler(
+        seed=search.seed % _SEEDS, independent_sampler=RandomSampler(seed=seed), warn_independent_sampling=False
+    ),
     "nsga2": lambda search, seed: NSGAIISampler(population_size=_population(search), seed=seed),
 }
 
@@ -85,8 +92,8 @@ class OptunaProposer:
     """The Proposer of a sweep that samples.
 
     Its study holds one Optuna trial per trial of the sweep, with the mean over replicates at each evaluation as
-    intermediate values; where two metrics are optimised, with both means at the end. PRUNED is told as PRUNED, DIVERGED
-    and FAILED as FAIL, never a number of an unfinished trial.
+    intermediate values; where two metrics are optimised, with both means at the end. PRUNED is told as PRUNED, FAILED
+    as FAIL, DIVERGED as COMPLETE with a penalty. The penalty exists in the study alone: tables have no number there.
     """
 
     def __init__(self, state: SweepState, folder: Path) -> None:
@@ -104,8 +111,13 @@ class OptunaProposer:
         self._curves: defaultdict[str, set[int]] = defaultdict(set)
         """Steps whose values the study has, by trial: it takes no step twice."""
         self._orphans: list[optuna.Trial] = []
+        self._untold: list[TrialRecord] = []
+        """Diverged trials that wait for a first completed one, without which there is no penalty."""
         self._recall()
         self._catch_up()
+        asked = (t.user_attrs.get("point", -1) for t in self._study.get_trials(deepcopy=False))
+        self._next_point = max(len(self._trials), 1 + max(asked, default=-1))
+        """Index of the next of `search.points`: a point that gave no new trial is not asked for again."""
 
     def propose(self) -> PlannedTrial | None:
         """A configuration that the sweep does not have yet; None when there are enough, or none is left to find."""
@@ -135,9 +147,11 @@ class OptunaProposer:
             self._tell(trial, record)
 
     def _ask(self) -> optuna.Trial:
-        index, points = len(self._trials), self._sweep.search.points
-        if index < len(points) and not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            self._study.enqueue_trial({key: encoded(value) for key, value in points[index].items()})
+        points, space = self._sweep.search.points, self._sweep.space
+        if self._next_point < len(points):
+            point = {key: encoded(fitting(space[key], value)) for key, value in points[self._next_point].items()}
+            self._study.enqueue_trial(point, user_attrs={"point": self._next_point})
+            self._next_point += 1
         trial = self._study.ask()
         self._study.sampler = make_sampler(self._sweep.search, trial.number)
         return trial
@@ -159,12 +173,38 @@ class OptunaProposer:
             self._study.tell(trial, state=TrialState.FAIL)
 
     def _tell(self, trial: optuna.Trial, record: TrialRecord) -> None:
+        values = self._penalty() if record.status == Status.DIVERGED else self._means(record)
+        if record.status == Status.DIVERGED and values is None:
+            self._untold.append(record)
+            return
         trial.set_user_attr("status", record.status.value)
         trial.set_user_attr("reason", record.reason)
         state = _STATES[record.status]
-        values = [s.mean for metric in self._state.plan.metrics if (s := record.summary(metric))]
         told = values if state == TrialState.COMPLETE else None
         self._study.tell(trial, told, state=state, skip_if_finished=True)
+        if record.status == Status.COMPLETED and self._untold:
+            untold, self._untold = self._untold, []
+            for diverged in untold:
+                self._tell(self._trials[diverged.trial.name], diverged)
+
+    def _means(self, record: TrialRecord) -> list[float]:
+        return [s.mean for metric in self._state.plan.metrics if (s := record.summary(metric))]
+
+    def _penalty(self) -> list[float] | None:
+        """What a diverged trial is told with: as far beyond the worst completed trial as that is from the best.
+
+        One value per metric; None while no trial is completed.
+        """
+        completed = [self._means(r) for r in self._state.records.values() if r.status == Status.COMPLETED]
+        if not completed:
+            return None
+        directions = self._state.plan.config.directions
+        signs = [1.0 if directions[metric] == "min" else -1.0 for metric in self._state.plan.metrics]
+        columns = [[sign * v for v in column] for sign, column in zip(signs, zip(*completed, strict=True), strict=True)]
+        return [
+            sign * (max(column) + max(max(column) - min(column), abs(max(column)), 1e-6))
+            for sign, column in zip(signs, columns, strict=True)
+        ]
 
     def _report(self, name: str, report: Report) -> None:
         summary = summarise(report.metrics.get(self._state.plan.metric, []))
@@ -218,9 +258,10 @@ def make_sampler(search: Search, number: int) -> BaseSampler:
     """Optuna's sampler of that name, for the trial of that number in the study.
 
     A new one for each proposal, so that it depends on the seed, the number and the study alone, and not on what a
-    driver that has died had drawn. QMC's points are one sequence: its position is in the study.
+    driver that has died had drawn. QMC's points are one sequence: its position is in the study. Conditional keys are no
+    part of that sequence; a sampler with the trial's own seed draws them.
     """
-    seed = search.seed if search.name == "qmc" else search.seed * 1_000_003 + number
+    seed = (search.seed * 1_000_003 + number) % _SEEDS
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # QMC's, at every proposal
         return _SAMPLERS[search.name](search, seed)

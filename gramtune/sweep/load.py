@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from gramtune.sweep.faults import Fault, Path, SpecError, clipped, dotted, model_faults
 from gramtune.sweep.mutable import population_faults
+from gramtune.sweep.points import point_faults
 from gramtune.sweep.probe import Origins, config_errors, legal_domains, space_faults
 from gramtune.sweep.space import assigned
 from gramtune.sweep.spec import Sweep, named
@@ -59,7 +60,7 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
     except ValidationError as error:  # only what the command line gave is left to be wrong
         options: dict[Path, str] = {("search", "samples"): "--samples", ("budget", "seconds"): "--time-budget"}
         raise SpecError(model_faults(Sweep, error, lambda path: options.get(path, f"--{dotted(path)}"))) from None
-    if faults := list(population_faults(sweep, document.where)):
+    if faults := [*population_faults(sweep, document.where), *point_faults(sweep, document.where)]:
         raise SpecError(faults)
     return sweep
 

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from gramtune.components import Dataset, Metric, Unavailable
 from gramtune.sweep.faults import Fault, Path, SpecError
 from gramtune.sweep.load import NO_OVERRIDES, Overrides, places
+from gramtune.sweep.points import point_faults
 from gramtune.sweep.probe import CORNERS
-from gramtune.sweep.space import Assignment, corner_assignment, grid_assignments
+from gramtune.sweep.space import Assignment, corner_assignment, grid_assignments, size_of
 from gramtune.sweep.spec import Sweep
 from gramtune.training.batches import check_epochs
 from gramtune.training.config import TrialConfig
@@ -81,6 +82,8 @@ def make_plan(sweep: Sweep, root: FilePath, source: FilePath, overrides: Overrid
 
     Raises SpecError if networks, data or feature weights do not fit or are missing.
     """
+    if faults := list(point_faults(sweep, lambda path: str(source))):  # a sweep made in Python
+        raise SpecError(faults)
     sample, plan = sampled(sweep, CORNERS), recorded_plan(sweep)
     misfits = faults_of([trial.config for trial in sample], root)
     # Unlike networks, numbers of samples are quick to check: in every trial of a grid.
@@ -89,7 +92,7 @@ def make_plan(sweep: Sweep, root: FilePath, source: FilePath, overrides: Overrid
         where = places(source, overrides)
         raise SpecError([Fault(where(part), message) for part, message in misfits])
     warnings = tuple(dict.fromkeys(warning for trial in sample for warning in sample_warnings(trial.config)))
-    return plan._replace(warnings=warnings)
+    return plan._replace(warnings=(*search_warnings(sweep), *warnings))
 
 
 def recorded_plan(sweep: Sweep) -> Plan:
@@ -206,6 +209,25 @@ def _refusals(checks: Iterable[Check]) -> list[Misfit]:
         except ValueError as error:  # Unavailable is one
             misfits.append(Misfit(part, str(error)))
     return misfits
+
+
+def search_warnings(sweep: Sweep) -> list[str]:
+    """What the search of a sweep cannot do, one line each."""
+    search, warnings = sweep.search, []
+    if search.name == "cmaes":
+        blind = [key for key, domain in sweep.space.items() if domain.values is not None or domain.when]
+        if blind:
+            warnings.append(f"cmaes draws {', '.join(blind)} at random: it learns numbers without `when` only")
+    size = None if search.name == "grid" else size_of(sweep.space, sweep.inline_base, search.samples)
+    if size is not None and size < search.samples:
+        warnings.append(f"the space holds {size} configurations; samples = {search.samples} cannot be reached")
+    pruner, steps = sweep.pruner, max(trial.config.training.steps for trial in sampled(sweep, CORNERS))
+    if pruner.name != "none" and pruner.false_prune_rate is not None and sweep.replicates == 2:
+        warnings.append("pruner.false_prune_rate: with 2 replicates next to no trial is ever stopped; use 3 or more")
+    if pruner.name != "none" and (pruner.min_steps or 0) >= steps:
+        rule = f"the trials have {steps} steps, so the pruner never decides"
+        warnings.append(f"pruner.min_steps = {pruner.min_steps}: {rule}")
+    return warnings
 
 
 def sample_warnings(config: TrialConfig, samples: int | None = None) -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, get_args
 
 from pydantic import AliasGenerator, ConfigDict, Field, PositiveFloat, model_validator
@@ -151,20 +152,71 @@ class Domain(Component):
             raise ValueError(f"step {self.step:g}: a whole number goes with int")
 
 
+def fitting(domain: Domain, value: Any) -> Any:
+    """The value of the domain that equals `value`. Raises ValueError, whose text is the rule, where there is none."""
+    if domain.values is not None:
+        for legal in domain.values:
+            if isinstance(legal, bool) == isinstance(value, bool) and _plain(legal) == _plain(value):
+                return legal
+        raise ValueError(f"should be one of the key's values; legal: {', '.join(map(str, domain.values))}")
+    assert domain.bounds is not None
+    low, high = domain.bounds
+    kinds = int if domain.whole else (int, float)
+    legal_kind = isinstance(value, kinds) and not isinstance(value, bool)
+    if not legal_kind or not low <= value <= high or not _on_step(domain, value):
+        steps = f" in steps of {domain.step:g}" if domain.step else ""
+        hint = "; a number in quotes is a string" if isinstance(value, str) else ""
+        kind = "a whole number" if domain.whole else "a number"
+        raise ValueError(f"should be {kind} from {low:g} to {high:g}{steps}{hint}")
+    return value if domain.whole else float(value)
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def _on_step(domain: Domain, value: float) -> bool:
+    if domain.step is None or domain.bounds is None:
+        return True
+    steps = (value - domain.bounds[0]) / domain.step
+    return abs(steps - round(steps)) < 1e-6
+
+
+def size_of(space: Mapping[str, Domain], base: Mapping[str, Any], limit: int) -> int | None:
+    """Number of configurations, counted up to `limit`; None where a range has no end of values."""
+    assignments: Iterator[dict[str, Any]] = iter([{}])
+    for key, domain in space.items():
+        if (values := _all_values(domain)) is None:
+            return None
+        assignments = _extended(assignments, key, domain, base, values)
+    return sum(1 for _ in itertools.islice(assignments, limit))
+
+
+def _all_values(domain: Domain) -> Sequence[Any] | None:
+    """Every value of a list, of whole numbers or of steps; None for any other range."""
+    if domain.values is not None:
+        return domain.values
+    assert domain.bounds is not None
+    low, high = domain.bounds
+    if domain.whole:
+        return range(int(low), int(high) + 1, int(domain.step or 1))
+    return range(int((high - low) / domain.step + 1e-9) + 1) if domain.step else None
+
+
 def grid_assignments(space: Mapping[str, Domain], base: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Every combination of finite domains; the last key varies fastest, inactive keys are left out."""
     assignments: Iterator[dict[str, Any]] = iter([{}])
     for key, domain in space.items():
-        assignments = _extended(assignments, key, domain, base)
+        values = domain.values
+        assert values is not None, "a grid search is checked to have finite domains"
+        assignments = _extended(assignments, key, domain, base, values)
     return assignments
 
 
 def _extended(
-    assignments: Iterator[dict[str, Any]], key: str, domain: Domain, base: Mapping[str, Any]
+    assignments: Iterator[dict[str, Any]], key: str, domain: Domain, base: Mapping[str, Any], values: Sequence[Any]
 ) -> Iterator[dict[str, Any]]:
     """Each of the assignments with each value of one more key. Lazy: a product may be longer than any list."""
-    values = domain.values
-    assert values is not None, "a grid search is checked to have finite domains"
     for shorter in assignments:
         if domain.active(shorter, base):
             yield from ({**shorter, key: value} for value in values)
