@@ -1,10 +1,13 @@
 """What fits where, decided before anything starts: a trial that fits nowhere would wait for ever."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from gramtune.sweep.capacity import Capacity, Grant, Node, at_once, grant, here
 from gramtune.sweep.faults import SpecError
+from gramtune.sweep.load import load_sweep
 from gramtune.sweep.spec import Resources
 
 MIXED = Capacity((Node(16, 0, 2), Node(4, 2), Node(0, 0)), "the Ray at h:1", local=False)
@@ -41,10 +44,31 @@ def test_what_no_node_has_is_refused(resources, message):
     assert str(caught.value) == f"resources: {message}"
 
 
-def test_a_gpu_that_does_not_exist_is_dropped_here_and_refused_on_a_cluster():
-    assert grant(Resources(gpu=0.5), Capacity((Node(2),))).gpu == 0
-    with pytest.raises(SpecError, match=r"asks for gpu: 0\.5; the largest node of the Ray at h:1 has 0"):
-        grant(Resources(gpu=0.5), Capacity((Node(2),), "the Ray at h:1", local=False))
+NO_GPU = (Capacity((Node(2),)), Capacity((Node(2), Node(4)), "the Ray at h:1", local=False))
+
+
+@pytest.mark.parametrize("capacity", NO_GPU)
+def test_a_gpu_that_no_node_has_is_dropped_with_a_line_unless_it_is_required(capacity):
+    share = grant(Resources(gpu=0.5), capacity)
+    place = "here" if capacity.local else "at the Ray at h:1"
+    assert (share.gpu, share.note) == (
+        0,
+        f"no GPU {place}: gpu: 0.5 is dropped, each trial runs on 1 CPU core(s)",
+    )
+    required = Resources.model_validate({"gpu": {"share": 0.5, "required": True}})
+    assert Resources.model_validate(required.model_dump(mode="json")) == required
+    with pytest.raises(SpecError, match=r"asks for gpu: 0\.5; .* has 0"):
+        grant(required, capacity)
+
+
+@pytest.mark.parametrize("capacity", NO_GPU)
+def test_every_shipped_space_fits_where_no_node_has_a_gpu(capacity):
+    files = sorted((Path(__file__).parent.parent / "search_spaces").glob("*.yaml"))
+    assert len(files) >= 10
+    assert all(grant(load_sweep(file).resources, capacity).gpu == 0 for file in files)
+
+
+def test_where_nodes_start_on_demand_the_gpu_is_kept():
     assert grant(Resources(gpu=0.5), Capacity((), "somewhere", local=False)).gpu == 0.5
 
 

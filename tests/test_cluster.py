@@ -70,7 +70,7 @@ def test_what_cannot_work_is_refused_in_one_line_and_nothing_starts(tmp_path):
         assert not list(own.iterdir())
         assert "nothing answers at 10.99.0.1:1" in refusal("axis.yaml", "--address", "10.99.0.1:1", "--runs", runs)
         assert "should be auto or HOST:PORT" in refusal("axis.yaml", "--address", "ray://10.99.0.1:10001")
-        write_space(tmp_path, SPACE.replace("gpu: 0", "gpu: 0.25"))
+        write_space(tmp_path, SPACE.replace("gpu: 0", "gpu: {share: 0.25, required: true}"))
         line = refusal("axis.yaml", *at, "--runs", runs)
         assert line == "resources: each trial asks for gpu: 0.25; the largest node of the Ray at 10.99.0.1:6379 has 0"
         assert not list(runs.iterdir())

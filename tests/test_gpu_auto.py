@@ -78,9 +78,15 @@ def test_copies_that_fail_together_are_fewer(tmp_path):
     assert said[0].endswith("4 at once fail: CUDA out of memory")
 
 
-def test_where_no_node_has_a_gpu_it_is_a_fault_and_here_it_is_dropped(tmp_path):
+def test_where_no_node_has_a_gpu_it_is_dropped_unless_it_is_required(tmp_path):
+    plan, cluster = plan_of(tmp_path), Capacity((Node(8),), "a cluster", local=False)
+    said = []
+    assert settled(plan, cluster, data_root(), measure, said.append).sweep.resources.gpu == 0
+    assert said == ["no GPU at a cluster: gpu: auto is dropped, each trial runs on CPU"]
+    needed = plan.sweep.resources.model_copy(update={"gpu_required": True})
+    plan = plan._replace(sweep=plan.sweep.model_copy(update={"resources": needed}))
     with pytest.raises(SpecError, match="asks for gpu: 1; the largest node of a cluster has 0"):
-        settled(plan_of(tmp_path), Capacity((Node(8),), "a cluster", local=False), data_root(), measure, print)
+        settled(plan, cluster, data_root(), measure, print)
     said = []
     capacity = Capacity((Node(2),))
     assert settled(plan_of(tmp_path), capacity, data_root(), measure, said.append).sweep.resources.gpu == 0

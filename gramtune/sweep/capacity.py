@@ -30,7 +30,7 @@ class Capacity(NamedTuple):
     where: str = "this machine"
     """How a message calls them."""
     local: bool = True
-    """This machine alone: a GPU that does not exist is dropped here; on a cluster it is a fault."""
+    """This machine alone."""
 
 
 class Grant(NamedTuple):
@@ -52,14 +52,16 @@ def here() -> Capacity:
 
 
 def grant(resources: Resources, capacity: Capacity) -> Grant:
-    """The share of each trial; on this machine, the GPU part is dropped where there is none.
+    """The share of each trial; the GPU part is dropped where no node has a GPU, unless the sweep requires one.
 
     Raises SpecError if no node holds one trial: it would wait for ever.
     """
     assert resources.gpu != AUTO, "settled before"
     share = Grant(resources.cpu, resources.gpu)
-    if share.gpu and capacity.local and not any(node.gpu for node in capacity.nodes):
-        note = f"no GPU here: gpu: {share.gpu:g} is dropped, each trial runs on {share.cpu} CPU core(s)"
+    none = bool(capacity.nodes) and not any(node.gpu for node in capacity.nodes)
+    if share.gpu and none and not resources.gpu_required:
+        place = "here" if capacity.local else f"at {capacity.where}"
+        note = f"no GPU {place}: gpu: {share.gpu:g} is dropped, each trial runs on {share.cpu} CPU core(s)"
         share = Grant(share.cpu, 0, note)
     if capacity.nodes and not any(_fitting(node, share) for node in capacity.nodes):
         raise SpecError([Fault("resources", message) for message in _shortages(share, capacity)])

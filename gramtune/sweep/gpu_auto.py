@@ -36,14 +36,15 @@ class Measure(Protocol):
 def settled(plan: Plan, capacity: Capacity, root: Path, measure: Measure, say: Callable[[str], None]) -> Plan:
     """The plan with a number in the place of `gpu: auto`, and a line that says where it comes from.
 
-    Raises SpecError where no node has a GPU, or a trial cannot be measured.
+    Raises SpecError where no node has a GPU that the sweep requires, or a trial cannot be measured.
     """
     resources = plan.sweep.resources
     if resources.gpu != AUTO:
         return plan
     whole = grant(resources.model_copy(update={"gpu": 1.0}), capacity)
     if not whole.gpu:
-        say("no GPU here: gpu: auto is dropped, each trial runs on CPU")
+        place = "here" if capacity.local else f"at {capacity.where}"
+        say(f"no GPU {place}: gpu: auto is dropped, each trial runs on CPU")
         return _with_gpu(plan, resources, 0.0)
     n = min(_fitting(shape, root, resources.cpu, measure, say) for shape in shapes(plan))
     return _with_gpu(plan, resources, 1 / n)

@@ -105,12 +105,25 @@ class Resources(Component):
     cpu: PositiveInt = 1
     """Cores, and threads that torch may use."""
     gpu: Annotated[float | Literal["auto"], PlainValidator(_gpu)] = 0.0
-    """Share of a GPU, or a whole number of them; dropped, and said so, where there is none. `auto`: measured."""
+    """Share of a GPU, or a whole number of them; dropped, and said so, where no node has one. `auto`: measured.
+
+    `{share: 0.25, required: true}` asks for the share and sets `gpu_required`."""
+    gpu_required: bool = False
+    """Refuse to run where no node has a GPU."""
 
     timeout: PositiveFloat | None = None
     """Seconds within which a trial must report again; one that hangs is killed. None: for ever."""
     retries: NonNegativeInt = 1
     """Times that a trial whose process dies goes on from its checkpoint before it is FAILED."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, data: Any) -> Any:
+        """Splits `gpu: {share: …, required: …}` into its two fields; other mappings are left to the field's check."""
+        gpu = data.get("gpu") if isinstance(data, dict) else None
+        if not (isinstance(gpu, dict) and "share" in gpu and gpu.keys() <= {"share", "required"}):
+            return data
+        return {**data, "gpu": gpu["share"], "gpu_required": gpu.get("required", False)}
 
 
 class Budget(Component):
