@@ -20,8 +20,8 @@ from pathlib import Path
 
 import torch
 
-from gramtune.sweep.load import Overrides, load_sweep
-from gramtune.sweep.plan import PlannedTrial, recorded_plan
+from gramtune.space.load import Overrides, load_sweep
+from gramtune.space.plan import PlannedTrial, recorded_plan
 from gramtune.training.trainer import Trainer
 
 

@@ -16,10 +16,10 @@ import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gramtune.sweep.pruning import Rungs
-from gramtune.sweep.replay import wilson
-from gramtune.sweep.reports import Report, Status
-from gramtune.sweep.spec import Pruner
+from gramtune.analysis.replay import wilson
+from gramtune.record.pruning import Rungs
+from gramtune.record.report import Report, Status
+from gramtune.space.sweep import Pruner
 
 STEPS, EVERY, PERSISTENCE = 1600, 100, 0.9
 METRIC = "m"

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from gramtune.objectives.gram import Gram
 from gramtune.pixels import to_float
-from gramtune.sweep.load import load_config
+from gramtune.space.load import load_config
 from gramtune.training.allocator import keep_freed_memory
 from gramtune.training.config import TrialConfig
 from gramtune.training.networks import build_networks

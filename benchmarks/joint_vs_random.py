@@ -27,17 +27,17 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from gramtune.backends.optuna_search import OptunaProposer
-from gramtune.paths import data_root
-from gramtune.report.style import OKABE_ITO
-from gramtune.sweep.conductor import Conductor
-from gramtune.sweep.in_process import InProcessRunner
-from gramtune.sweep.journal import load_state
-from gramtune.sweep.load import Overrides, load_sweep
-from gramtune.sweep.paired import t_quantile
-from gramtune.sweep.plan import make_plan
-from gramtune.sweep.reports import Status
-from gramtune.sweep.spec import NO_PRUNER, Budget, Pruner, Search, Sweep
+from gramtune.backends.optuna.search import OptunaProposer
+from gramtune.io import data_root
+from gramtune.record.journal import load_state
+from gramtune.record.report import Status
+from gramtune.record.student_t import t_quantile
+from gramtune.report.figures.style import OKABE_ITO
+from gramtune.run.driver import Conductor
+from gramtune.run.in_process import InProcessRunner
+from gramtune.space.load import Overrides, load_sweep
+from gramtune.space.plan import make_plan
+from gramtune.space.sweep import NO_PRUNER, Budget, Pruner, Search, Sweep
 from gramtune.training.config import TrialConfig
 from gramtune.training.trainer import Trainer
 

@@ -17,16 +17,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from gramtune.backends.mlflow_runs import SWEEP_ID
-from gramtune.backends.mlflow_server import running_server
-from gramtune.backends.mlflow_store import connect, default_uri, ensure_store, runs_url
-from gramtune.backends.mlflow_tracker import MlflowTracker
-from gramtune.backends.mlflow_view import view_key
-from gramtune.sweep.load import Overrides, load_sweep
-from gramtune.sweep.plan import make_plan
-from gramtune.sweep.reports import Report, Status
-from gramtune.sweep.state import SweepState
-from gramtune.sweep.trial import trial_folder
+from gramtune.backends.mlflow.runs import SWEEP_ID
+from gramtune.backends.mlflow.server import running_server
+from gramtune.backends.mlflow.store import connect, default_uri, ensure_store, runs_url
+from gramtune.backends.mlflow.tracker import MlflowTracker
+from gramtune.backends.mlflow.view import view_key
+from gramtune.record.layout import trial_folder
+from gramtune.record.report import Report, Status
+from gramtune.record.state import SweepState
+from gramtune.space.load import Overrides, load_sweep
+from gramtune.space.plan import make_plan
 
 SPACE = """\
 name: many

@@ -13,7 +13,7 @@ import torch
 from _side_by_side import report, side_by_side
 from gram_step import CPU, samples
 
-from gramtune.sweep.load import load_config
+from gramtune.space.load import load_config
 from gramtune.training.allocator import keep_freed_memory
 from gramtune.training.replicates import Replicates
 

@@ -20,11 +20,11 @@ from typing import NamedTuple
 import numpy as np
 
 from gramtune.api import resume_sweep, run_sweep
-from gramtune.backends.mlflow_tracker import MlflowTracker
-from gramtune.sweep.folder import existing_plan
-from gramtune.sweep.journal import load_state
-from gramtune.sweep.load import Overrides, load_sweep
-from gramtune.sweep.state import SweepState
+from gramtune.backends.mlflow.tracker import MlflowTracker
+from gramtune.record.journal import load_state
+from gramtune.record.state import SweepState
+from gramtune.run.run_directory import existing_plan
+from gramtune.space.load import Overrides, load_sweep
 
 SPACE = Path(__file__).parent / "spaces" / "trivial.yaml"
 

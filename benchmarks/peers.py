@@ -34,7 +34,7 @@ def train(critic_dim: int, steps: int, report: Report) -> float:
     """One trial; calls `report` with each step that is evaluated and the metric. Returns the last."""
     import torch
 
-    from gramtune.sweep.load import load_config
+    from gramtune.space.load import load_config
     from gramtune.training.trainer import Trainer
 
     torch.set_num_threads(1)

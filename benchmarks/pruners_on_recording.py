@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from gramtune.report.style import MARKERS, OKABE_ITO
-from gramtune.sweep.folder import existing_plan
-from gramtune.sweep.journal import load_state
-from gramtune.sweep.replay import Recording, recording, replay, wilson
-from gramtune.sweep.spec import Pruner
+from gramtune.analysis.replay import Recording, recording, replay, wilson
+from gramtune.record.journal import load_state
+from gramtune.report.figures.style import MARKERS, OKABE_ITO
+from gramtune.run.run_directory import existing_plan
+from gramtune.space.sweep import Pruner
 
 
 class Outcome(NamedTuple):

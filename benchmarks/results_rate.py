@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from gramtune.api import run_sweep
-from gramtune.sweep.load import Overrides, load_sweep
+from gramtune.space.load import Overrides, load_sweep
 
 SPACE = Path(__file__).parent / "spaces" / "trivial.yaml"
 

@@ -7,7 +7,7 @@ import argparse
 
 import numpy as np
 
-from gramtune.report.score import Curve, sensitivity
+from gramtune.analysis.sensitivity_score import Curve, sensitivity
 
 CURVES = {
     "valley": 100 * (1 + 0.15 * np.linspace(-2, 2, 9) ** 2),

@@ -15,13 +15,13 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from gramtune.backends import ray_runner
-from gramtune.backends.quiet_ray import ray
-from gramtune.sweep.capacity import Capacity, Node
-from gramtune.sweep.conductor import Conductor, NothingNew
-from gramtune.sweep.load import load_sweep
-from gramtune.sweep.plan import make_plan
-from gramtune.sweep.state import SweepState
+from gramtune.backends.ray import runner as ray_runner
+from gramtune.backends.ray.quiet import ray
+from gramtune.record.state import SweepState
+from gramtune.run.capacity import Capacity, Node
+from gramtune.run.driver import Conductor, NothingNew
+from gramtune.space.load import load_sweep
+from gramtune.space.plan import make_plan
 
 SPACE = """\
 name: shared

@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gramtune.api import Result, resume_sweep, run_sweep
-    from gramtune.sweep.load import load_sweep
-    from gramtune.sweep.spec import Sweep
+    from gramtune.space.load import load_sweep
+    from gramtune.space.sweep import Sweep
 
 __version__ = "0.1.0"
 __all__ = ["Result", "Sweep", "load_sweep", "resume_sweep", "run_sweep"]
-_HOMES = {"Sweep": "gramtune.sweep.spec", "load_sweep": "gramtune.sweep.load"}
+_HOMES = {"Sweep": "gramtune.space.sweep", "load_sweep": "gramtune.space.load"}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,19 +15,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from gramtune.paths import DiskFull, data_root, local_runs
-from gramtune.sweep import budget
-from gramtune.sweep.again import changes, left_as_they_are, refusals
-from gramtune.sweep.capacity import Capacity, grant, here
-from gramtune.sweep.conductor import Conductor, NothingNew, Proposer
-from gramtune.sweep.faults import Fault, SpecError
-from gramtune.sweep.folder import Ask, agreed, existing_plan, refuse, start_folder
-from gramtune.sweep.in_process import InProcessRunner, Runner
-from gramtune.sweep.journal import load_state
-from gramtune.sweep.load import Overrides, load_sweep
-from gramtune.sweep.lock import driving
-from gramtune.sweep.mirror import mirror_of
-from gramtune.sweep.mirrored import (
+from gramtune.errors import Fault, SpecError
+from gramtune.io import DiskFull, data_root, local_runs
+from gramtune.record import budget
+from gramtune.record.journal import load_state
+from gramtune.record.object_store import mirror_of
+from gramtune.record.redaction import redact
+from gramtune.record.report import Status
+from gramtune.record.state import SweepState
+from gramtune.record.tables import SWEEP_FILE, read_versions, results_frame, trials_frame, write_sweep
+from gramtune.record.tracker import TrackerThread
+from gramtune.record.versions import changed_since, versions
+from gramtune.run.capacity import Capacity, grant, here
+from gramtune.run.driver import Conductor, NothingNew, Proposer
+from gramtune.run.in_process import InProcessRunner, Runner
+from gramtune.run.lock import driving
+from gramtune.run.object_store_run import (
     MirroredTracker,
     check_mirrored,
     fetch_trials,
@@ -36,18 +39,15 @@ from gramtune.sweep.mirrored import (
     store_first,
     store_tables,
 )
-from gramtune.sweep.plan import Plan, make_plan
-from gramtune.sweep.reports import Status
-from gramtune.sweep.results import SWEEP_FILE, read_versions, results_frame, trials_frame, write_sweep
-from gramtune.sweep.secrets import redact
-from gramtune.sweep.space import size_of
-from gramtune.sweep.spec import AUTO, Sweep
-from gramtune.sweep.state import SweepState
-from gramtune.sweep.tracker import TrackerThread
-from gramtune.sweep.versions import changed_since, versions
+from gramtune.run.resume_policy import changes, left_as_they_are, refusals
+from gramtune.run.run_directory import Ask, agreed, existing_plan, refuse, start_folder
+from gramtune.space.domain import size_of
+from gramtune.space.load import Overrides, load_sweep
+from gramtune.space.plan import Plan, make_plan
+from gramtune.space.sweep import AUTO, Sweep
 
 if TYPE_CHECKING:
-    from gramtune.backends.mlflow_tracker import MlflowTracker
+    from gramtune.backends.mlflow.tracker import MlflowTracker
 
 Say = Callable[[str], None]
 Watch = Callable[[SweepState], AbstractContextManager[None]]
@@ -159,7 +159,7 @@ def place(address: str | None, runs: Path, say: Say, debug: bool = False) -> Ite
         return
     if debug:
         raise SpecError([Fault("--debug", "runs in this process alone: leave out --address")])
-    from gramtune.backends.ray_session import joined
+    from gramtune.backends.ray.session import joined
 
     with joined(address, runs, say) as capacity:
         yield capacity
@@ -175,12 +175,12 @@ def with_gpu(plan: Plan, folder: Path, capacity: Capacity, address: str | None, 
     if (folder / SWEEP_FILE).exists():
         resources = existing_plan(folder).sweep.resources
         return plan._replace(sweep=plan.sweep.model_copy(update={"resources": resources}))
-    from gramtune.sweep.gpu_auto import settled
-    from gramtune.sweep.warmup import measure
+    from gramtune.run.cost_estimate import measure
+    from gramtune.run.gpu_auto import settled
 
     if address is None:
         return settled(plan, capacity, data_root(), measure, say)
-    from gramtune.backends.ray_session import measure_there
+    from gramtune.backends.ray.session import measure_there
 
     return settled(plan, capacity, data_root(), measure_there, say)
 
@@ -190,8 +190,8 @@ def make_tracker(folder: Path, uri: str | None, register: str | None) -> MlflowT
 
     Nothing is touched yet. Raises SpecError for a URI that cannot hold a sweep, or an illegal model name.
     """
-    from gramtune.backends.mlflow_store import default_uri
-    from gramtune.backends.mlflow_tracker import MlflowTracker
+    from gramtune.backends.mlflow.store import default_uri
+    from gramtune.backends.mlflow.tracker import MlflowTracker
 
     return MlflowTracker(uri or default_uri(folder.parent), folder, register)
 
@@ -264,19 +264,19 @@ def _shortfall(state: SweepState) -> tuple[str, bool]:
 
 def rewrite(state: SweepState, folder: Path) -> str:
     """Writes tables, figures, summary and page anew; returns a line that says what is where. Raises DiskFull."""
+    from gramtune.analysis.importance import Importances, unknown
     from gramtune.report.write import write_report
-    from gramtune.sweep.importance import Importances, unknown
 
     if why := unknown(state):
         return write_report(state, folder, Importances(why=why))
-    from gramtune.backends.optuna_importance import importances  # whose import takes longer than the figures
+    from gramtune.backends.optuna.importance import importances  # whose import takes longer than the figures
 
     return write_report(state, folder, importances(state))
 
 
 def _report(conductor: Conductor, say: Say) -> None:
     """Summary, tables and figures, from the state alone; halts the conductor where the disk is full."""
-    from gramtune.report.tables import summary_text
+    from gramtune.report.text.summary import summary_text
 
     say("\n" + summary_text(conductor.state))
     try:
@@ -288,7 +288,7 @@ def _report(conductor: Conductor, say: Say) -> None:
 def _proposer(state: SweepState, folder: Path) -> Proposer:
     if state.plan.sweep.search.name == "grid":
         return NothingNew()
-    from gramtune.backends.optuna_search import OptunaProposer
+    from gramtune.backends.optuna.search import OptunaProposer
 
     return OptunaProposer(state, folder)
 
@@ -296,6 +296,6 @@ def _proposer(state: SweepState, folder: Path) -> Proposer:
 def _runner(debug: bool, max_concurrent: int | None, capacity: Capacity, say: Say) -> Runner:
     if debug:
         return InProcessRunner(say)
-    from gramtune.backends.ray_runner import RayRunner
+    from gramtune.backends.ray.runner import RayRunner
 
     return RayRunner(say, max_concurrent, capacity)

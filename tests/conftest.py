@@ -108,7 +108,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new MLflow store, made once: copying it is a hundred times faster than making another."""
-    from gramtune.backends.mlflow_store import default_uri, ensure_store
+    from gramtune.backends.mlflow.store import default_uri, ensure_store
 
     folder = tmp_path_factory.mktemp("store")
     ensure_store(default_uri(folder))
@@ -132,7 +132,7 @@ def unprivileged() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """One Ray for the whole test session; starting it costs seconds."""
-    from gramtune.backends.quiet_ray import ray
+    from gramtune.backends.ray.quiet import ray
 
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sweeps import BASE, SPACE, write_space
 
-from gramtune.sweep.journal import Journal
-from gramtune.sweep.load import load_sweep
-from gramtune.sweep.plan import make_plan, planned
-from gramtune.sweep.reports import Report, Status
-from gramtune.sweep.results import write_sweep, write_versions
-from gramtune.sweep.state import SweepState
+from gramtune.record.journal import Journal
+from gramtune.record.report import Report, Status
+from gramtune.record.state import SweepState
+from gramtune.record.tables import write_sweep, write_versions
+from gramtune.space.load import load_sweep
+from gramtune.space.plan import make_plan, planned
 
 METHODS = """\
   method:

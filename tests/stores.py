@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 from mlflow import MlflowClient
 
-from gramtune.backends.mlflow_describe import report_points
-from gramtune.sweep.state import SweepState
+from gramtune.backends.mlflow.describe import report_points
+from gramtune.record.state import SweepState
 
 COLUMNS = ["trial", "replicate", "step", "metric", "value"]
 

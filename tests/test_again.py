@@ -13,13 +13,13 @@ from mlflow import MlflowClient
 from sweeps import SPACE, write_space
 
 from gramtune import load_sweep, resume_sweep, run_sweep
-from gramtune.backends.mlflow_store import EXPERIMENT, default_uri
-from gramtune.sweep.conductor import Conductor, NothingNew
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.journal import load_state
-from gramtune.sweep.load import Overrides
-from gramtune.sweep.lock import driving
-from gramtune.sweep.plan import make_plan
+from gramtune.backends.mlflow.store import EXPERIMENT, default_uri
+from gramtune.errors import SpecError
+from gramtune.record.journal import load_state
+from gramtune.run.driver import Conductor, NothingNew
+from gramtune.run.lock import driving
+from gramtune.space.load import Overrides
+from gramtune.space.plan import make_plan
 
 RATES = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "optimizer.learning_rate: {grid: [1e-3, 1e30, 2e-3]}")
 

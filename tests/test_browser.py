@@ -20,9 +20,9 @@ from stores import stored
 from sweeps import write_space
 
 from gramtune.api import run_sweep
-from gramtune.backends.mlflow_server import running_server
-from gramtune.backends.mlflow_store import default_uri, runs_url
-from gramtune.backends.mlflow_view import newest_view
+from gramtune.backends.mlflow.server import running_server
+from gramtune.backends.mlflow.store import default_uri, runs_url
+from gramtune.backends.mlflow.view import newest_view
 
 pytestmark = pytest.mark.browser
 NAMES = ["gram K=1", "gram K=4", "gram K=16"]

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from gramtune.sweep.capacity import Capacity, Grant, Node, at_once, grant, here
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.load import load_sweep
-from gramtune.sweep.spec import Resources
+from gramtune.errors import SpecError
+from gramtune.run.capacity import Capacity, Grant, Node, at_once, grant, here
+from gramtune.space.load import load_sweep
+from gramtune.space.sweep import Resources
 
 MIXED = Capacity((Node(16, 0, 2), Node(4, 2), Node(0, 0)), "the Ray at h:1", local=False)
 
@@ -79,7 +79,7 @@ def test_this_machine():
 
 
 def test_node_types_of_a_cluster_file_count_though_none_is_up():
-    from gramtune.backends.ray_session import machines, node_types
+    from gramtune.backends.ray.session import machines, node_types
 
     config = {
         "max_workers": 8,

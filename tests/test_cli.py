@@ -17,7 +17,7 @@ from sweeps import BASE, SPACE, write_space
 
 from gramtune.api import Result
 from gramtune.cli.execute import execute
-from gramtune.sweep.reports import Status
+from gramtune.record.report import Status
 
 HEAVY = {"torch", "ray", "mlflow", "optuna", "pandas", "numpy", "matplotlib", "sklearn", "torchvision"}
 COMMAND = [sys.executable, "-m", "gramtune.cli.main"]
@@ -161,7 +161,7 @@ SLOW = ("training.steps=400", "training.eval_every=50")
 def undisturbed(folder, settings=()):
     """The results of the same sweep, in this process and without an incident."""
     from gramtune import run_sweep
-    from gramtune.sweep.load import Overrides, load_sweep
+    from gramtune.space.load import Overrides, load_sweep
 
     run_sweep(load_sweep(folder / "axis.yaml", Overrides(set=settings)), folder / "undisturbed", debug=True)
     return results(folder / "undisturbed")

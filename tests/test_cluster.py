@@ -9,7 +9,7 @@ from ray_nodes import ray_cluster, wait_until
 from sweeps import SPACE, write_space
 
 from gramtune import load_sweep, run_sweep
-from gramtune.sweep.load import Overrides
+from gramtune.space.load import Overrides
 
 SETTINGS = ("training.steps=1000", "training.eval_every=20")
 WORDS = [word for setting in SETTINGS for word in ("--set", setting)]

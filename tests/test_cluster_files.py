@@ -14,8 +14,8 @@ from sweeps import SPACE, write_space
 
 from gramtune.backends.cluster.load import load_target
 from gramtune.backends.cluster.target import ClusterError, Request
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.load import load_sweep
+from gramtune.errors import SpecError
+from gramtune.space.load import load_sweep
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "cluster").glob("*.yaml"))

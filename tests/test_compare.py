@@ -8,10 +8,10 @@ from sweeps import SPACE
 from test_page import Parsed
 from test_report_commands import gramtune as gramtune
 
-from gramtune.report.comparable import named
-from gramtune.report.overlay import common_keys, overlay_figure
-from gramtune.sweep.folder import recorded_state
-from gramtune.sweep.reports import Status
+from gramtune.analysis.compatibility import named
+from gramtune.record.report import Status
+from gramtune.report.figures.overlay import common_keys, overlay_figure
+from gramtune.run.run_directory import recorded_state
 
 K = "objective.critic_dim"
 

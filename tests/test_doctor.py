@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gramtune.sweep.inspection import Machine, clock, findings, inspect, mps_runs
+from gramtune.run.inspection import Machine, clock, findings, inspect, mps_runs
 
 HERE = Machine("driver", 8, ("L4",), False, {"python": "3.11.7", "ray": "2.60.0"}, "abc", ("cifar-10-batches-py/",))
 

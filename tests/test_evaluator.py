@@ -20,7 +20,7 @@ from gramtune.metrics.frechet import frechet_distance, moments
 from gramtune.metrics.modes import Modes
 from gramtune.pixels import to_float
 from gramtune.registry import classes
-from gramtune.sweep.plan import faults_of, sample_warnings
+from gramtune.space.plan import faults_of, sample_warnings
 from gramtune.training.config import TrialConfig
 from gramtune.training.evaluator import Evaluator, extract
 from gramtune.training.samples import training_samples

@@ -12,12 +12,12 @@ from PIL import Image
 from sweeps import BASE, SPACE, write_space
 
 from gramtune import load_sweep, resume_sweep, run_sweep
-from gramtune.sweep.conductor import Conductor, NothingNew
-from gramtune.sweep.in_process import InProcessRunner
-from gramtune.sweep.journal import load_state
-from gramtune.sweep.plan import make_plan
-from gramtune.sweep.reports import Status
-from gramtune.sweep.trial import checkpoints, trial_folder
+from gramtune.record.journal import load_state
+from gramtune.record.layout import checkpoints, trial_folder
+from gramtune.record.report import Status
+from gramtune.run.driver import Conductor, NothingNew
+from gramtune.run.in_process import InProcessRunner
+from gramtune.space.plan import make_plan
 
 SIZES = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "training.batch_size: {grid: [8, 1000000000000, 16]}")
 COMMAND = [sys.executable, "-m", "gramtune.cli.main"]
@@ -72,7 +72,7 @@ def test_a_trial_that_runs_out_of_memory_fails_in_words_and_the_others_go_on(kin
     """Its batch of 10¹² indices takes 8 TB: the allocator refuses at once, as it does where little is left."""
     if kind == "ray":
         request.getfixturevalue("local_ray")
-        from gramtune.backends.ray_runner import RayRunner
+        from gramtune.backends.ray.runner import RayRunner
 
         runner = RayRunner(lambda line: None)
     else:

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from sweeps import BASE, SPACE, write_space
 
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.load import Overrides, load_sweep
-from gramtune.sweep.plan import make_plan
+from gramtune.errors import SpecError
+from gramtune.space.load import Overrides, load_sweep
+from gramtune.space.plan import make_plan
 
 BLOCKS, PER_BLOCK = 20, 50
 CPU_SECONDS = 20.0

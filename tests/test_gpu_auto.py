@@ -5,14 +5,14 @@ import torch
 from sweeps import SPACE, write_space
 
 from gramtune import load_sweep, run_sweep
-from gramtune.paths import data_root
-from gramtune.sweep.capacity import Capacity, Node
-from gramtune.sweep.faults import Fault, SpecError
-from gramtune.sweep.folder import existing_plan
-from gramtune.sweep.gpu_auto import settled, shapes
-from gramtune.sweep.gpu_shares import CONTEXT, memory_cap
-from gramtune.sweep.plan import make_plan
-from gramtune.sweep.warmup import Cost, measure
+from gramtune.errors import Fault, SpecError
+from gramtune.io import data_root
+from gramtune.run.capacity import Capacity, Node
+from gramtune.run.cost_estimate import Cost, measure
+from gramtune.run.gpu_auto import settled, shapes
+from gramtune.run.gpu_shares import CONTEXT, memory_cap
+from gramtune.run.run_directory import existing_plan
+from gramtune.space.plan import make_plan
 
 GIB = 1 << 30
 AUTO = SPACE.replace("gpu: 0", "gpu: auto")

@@ -4,15 +4,15 @@ import pytest
 import torch
 from sweeps import SPACE, write_space
 
-from gramtune.backends import ray_runner
-from gramtune.backends.ray_trainable import GramTrainable
-from gramtune.sweep.capacity import Capacity, Node
-from gramtune.sweep.conductor import Conductor, NothingNew
-from gramtune.sweep.gpu_shares import CONTEXT, GpuShares, memory_cap
-from gramtune.sweep.journal import load_state
-from gramtune.sweep.load import load_sweep
-from gramtune.sweep.plan import make_plan
-from gramtune.sweep.reports import Status
+from gramtune.backends.ray import runner as ray_runner
+from gramtune.backends.ray.trainable import GramTrainable
+from gramtune.record.journal import load_state
+from gramtune.record.report import Status
+from gramtune.run.capacity import Capacity, Node
+from gramtune.run.driver import Conductor, NothingNew
+from gramtune.run.gpu_shares import CONTEXT, GpuShares, memory_cap
+from gramtune.space.load import load_sweep
+from gramtune.space.plan import make_plan
 
 GIB = 1 << 30
 
@@ -55,7 +55,7 @@ def greedy(needs):
 @pytest.fixture
 def one_gpu():
     """A Ray that believes in a GPU; one that is connected already is left."""
-    from gramtune.backends.quiet_ray import ray
+    from gramtune.backends.ray.quiet import ray
 
     if ray.is_initialized():
         pytest.skip("another Ray is connected to this process")

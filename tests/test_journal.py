@@ -3,11 +3,11 @@ import json
 import pytest
 from sweeps import write_space
 
-from gramtune.sweep.journal import FILE, Journal, load_state
-from gramtune.sweep.load import load_sweep
-from gramtune.sweep.plan import make_plan
-from gramtune.sweep.reports import Status
-from gramtune.sweep.state import SweepState
+from gramtune.record.journal import FILE, Journal, load_state
+from gramtune.record.report import Status
+from gramtune.record.state import SweepState
+from gramtune.space.load import load_sweep
+from gramtune.space.plan import make_plan
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from gramtune.registry import classes
 from gramtune.training import evaluator
 from gramtune.training.config import TrialConfig
 from gramtune.training.evaluator import Evaluator
-from gramtune.training.kept import FOLDER, kept
+from gramtune.training.reference_cache import FOLDER, kept
 
 CPU = torch.device("cpu")
 ON_DIGITS = [name for name, cls in classes(Metric).items() if cls.extractor == "digits_cnn"]

@@ -20,7 +20,7 @@ from gramtune import load_sweep, run_sweep
 from gramtune.backends.cluster import jobs
 from gramtune.backends.cluster.jobs import _Printer
 from gramtune.backends.cluster.shell import free_port
-from gramtune.sweep.load import Overrides
+from gramtune.space.load import Overrides
 
 COMMAND = [sys.executable, "-m", "gramtune.cli.main"]
 SETTINGS = ("training.steps=300", "training.eval_every=20")

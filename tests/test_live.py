@@ -12,11 +12,11 @@ from sweeps import SPACE, write_space
 from gramtune.cli.live import Lines, caption, table, watching
 from gramtune.cli.plan_text import plan_lines
 from gramtune.cli.text import duration, spread
-from gramtune.sweep.capacity import Capacity, Node
-from gramtune.sweep.load import load_sweep
-from gramtune.sweep.plan import make_plan
-from gramtune.sweep.reports import Status, Summary
-from gramtune.sweep.warmup import Estimate
+from gramtune.record.report import Status, Summary
+from gramtune.run.capacity import Capacity, Node
+from gramtune.run.cost_estimate import Estimate
+from gramtune.space.load import load_sweep
+from gramtune.space.plan import make_plan
 
 K = "objective.critic_dim"
 RATE = "  optimizer.learning_rate: {loguniform: [1e-4, 1e-2]}\n"

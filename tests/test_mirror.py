@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from gramtune import resume_sweep, run_sweep
 from gramtune.cli.main import app
-from gramtune.paths import local_runs
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.mirror import Mirror, StoreLost, mirror_of
+from gramtune.errors import SpecError
+from gramtune.io import local_runs
+from gramtune.record.object_store import Mirror, StoreLost, mirror_of
 
 
 def results(folder):

@@ -21,12 +21,12 @@ from stores import artifacts, content, in_order, replicate_values, stored
 from sweeps import write_space
 
 from gramtune.api import Result, run_sweep
-from gramtune.backends.mlflow_model import MODEL, NotExportable, checked_model_name, export
-from gramtune.backends.mlflow_store import default_uri
-from gramtune.backends.mlflow_tracker import MlflowTracker
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.reports import Status
-from gramtune.sweep.trial import checkpoints, trial_folder
+from gramtune.backends.mlflow.model import MODEL, NotExportable, checked_model_name, export
+from gramtune.backends.mlflow.store import default_uri
+from gramtune.backends.mlflow.tracker import MlflowTracker
+from gramtune.errors import SpecError
+from gramtune.record.layout import checkpoints, trial_folder
+from gramtune.record.report import Status
 from gramtune.training.generator import load_generator
 from gramtune.training.trainer import CheckpointError
 

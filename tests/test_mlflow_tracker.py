@@ -27,20 +27,20 @@ from mlflow import MlflowClient
 from PIL import Image
 from stores import artifacts, assert_exactly_once, content, history, stored
 
-from gramtune.backends.mlflow_describe import run_name
-from gramtune.backends.mlflow_runs import Point, SweepRuns, legal_key
-from gramtune.backends.mlflow_server import running_server
-from gramtune.backends.mlflow_store import checked_uri, default_uri, found_stores
-from gramtune.backends.mlflow_tracker import MlflowTracker
-from gramtune.backends.mlflow_view import newest_view
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.load import Overrides, load_sweep
-from gramtune.sweep.plan import Plan, make_plan
-from gramtune.sweep.reports import Report, Status
-from gramtune.sweep.secrets import redact
-from gramtune.sweep.state import SweepState
-from gramtune.sweep.tracker import TrackerUnavailable
-from gramtune.sweep.trial import trial_folder
+from gramtune.backends.mlflow.describe import run_name
+from gramtune.backends.mlflow.runs import Point, SweepRuns, legal_key
+from gramtune.backends.mlflow.server import running_server
+from gramtune.backends.mlflow.store import checked_uri, default_uri, found_stores
+from gramtune.backends.mlflow.tracker import MlflowTracker
+from gramtune.backends.mlflow.view import newest_view
+from gramtune.errors import SpecError
+from gramtune.record.layout import trial_folder
+from gramtune.record.redaction import redact
+from gramtune.record.report import Report, Status
+from gramtune.record.state import SweepState
+from gramtune.record.tracker import TrackerUnavailable
+from gramtune.space.load import Overrides, load_sweep
+from gramtune.space.plan import Plan, make_plan
 
 SPACE = Path(__file__).parents[1] / "search_spaces" / "critic_dim.yaml"
 METRIC = "fid_digits"
@@ -381,7 +381,7 @@ def test_redact_leaves_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert text == "postgresql://host/db failed: login *** of me, header ***, ?password=***&x=1"
 
 
-MAKE_STORE = "import sys; from gramtune.backends.mlflow_store import ensure_store; ensure_store(sys.argv[1])"
+MAKE_STORE = "import sys; from gramtune.backends.mlflow.store import ensure_store; ensure_store(sys.argv[1])"
 
 
 def test_a_new_store_survives_a_kill_and_a_race(tmp_path: Path) -> None:
@@ -454,7 +454,7 @@ def unavailable(tracker: MlflowTracker, state: SweepState) -> TrackerUnavailable
 
 SERVE = """
 import sys, pathlib
-from gramtune.backends.mlflow_server import serve
+from gramtune.backends.mlflow.server import serve
 sys.exit(serve(sys.argv[1], int(sys.argv[2]), pathlib.Path("runs")))
 """
 

@@ -23,15 +23,15 @@ from stores import artifacts, assert_exactly_once, in_order, replicate_values, s
 from sweeps import SPACE, write_space
 
 from gramtune.api import run_sweep
-from gramtune.backends.mlflow_server import running_server
-from gramtune.backends.mlflow_store import default_uri
-from gramtune.backends.mlflow_tracker import MlflowTracker
-from gramtune.paths import data_root
-from gramtune.sweep.folder import recorded_state
-from gramtune.sweep.load import load_sweep
-from gramtune.sweep.plan import Plan, make_plan
-from gramtune.sweep.state import SweepState
-from gramtune.sweep.tracker import TrackerThread, TrackerUnavailable
+from gramtune.backends.mlflow.server import running_server
+from gramtune.backends.mlflow.store import default_uri
+from gramtune.backends.mlflow.tracker import MlflowTracker
+from gramtune.io import data_root
+from gramtune.record.state import SweepState
+from gramtune.record.tracker import TrackerThread, TrackerUnavailable
+from gramtune.run.run_directory import recorded_state
+from gramtune.space.load import load_sweep
+from gramtune.space.plan import Plan, make_plan
 
 needs_postgres = pytest.mark.skipif(postgres.binaries() is None, reason="PostgreSQL's initdb is not installed")
 METRICS = ["fid_digits"]

@@ -12,8 +12,8 @@ from optuna.trial import TrialState
 from sweeps import write_space
 
 from gramtune.api import run_sweep
-from gramtune.backends.mlflow_store import default_uri
-from gramtune.backends.optuna_search import FILE
+from gramtune.backends.mlflow.store import default_uri
+from gramtune.backends.optuna.search import FILE
 
 METRIC = "sliced_wasserstein"
 RING = f"""\

@@ -9,15 +9,15 @@ from states import begin, complete, recorded_sweep, report, sweep_state
 from sweeps import SPACE
 from test_report_commands import interrupted
 
+from gramtune.analysis.cost import cost_of
+from gramtune.analysis.importance import Importances, unknown
 from gramtune.api import rewrite
-from gramtune.backends import optuna_importance
-from gramtune.backends.optuna_importance import importances
-from gramtune.report.cost import cost_of
-from gramtune.report.page import page
-from gramtune.sweep.folder import recorded_state
-from gramtune.sweep.importance import Importances, unknown
-from gramtune.sweep.reports import Status
-from gramtune.sweep.spec import Resources
+from gramtune.backends.optuna import importance as optuna_importance
+from gramtune.backends.optuna.importance import importances
+from gramtune.record.report import Status
+from gramtune.report.page.page import page
+from gramtune.run.run_directory import recorded_state
+from gramtune.space.sweep import Resources
 
 K, RATE = "objective.critic_dim", "optimizer.learning_rate"
 LOADS = {"src", "srcset", "href", "xlink:href", "data", "action", "formaction", "poster", "background", "manifest"}

@@ -7,12 +7,12 @@ from sweeps import BASE, SPACE, write_space
 from gramtune.cli.plan_text import plan_lines
 from gramtune.data.cifar10 import Cifar10
 from gramtune.data.digits import Digits
-from gramtune.sweep.capacity import Capacity, Node, here
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.load import Overrides, load_sweep
-from gramtune.sweep.plan import make_plan, separable_gap, trial_name
-from gramtune.sweep.space import grid_assignments
-from gramtune.sweep.warmup import Estimate, estimate
+from gramtune.errors import SpecError
+from gramtune.run.capacity import Capacity, Node, here
+from gramtune.run.cost_estimate import Estimate, estimate
+from gramtune.space.domain import grid_assignments
+from gramtune.space.load import Overrides, load_sweep
+from gramtune.space.plan import make_plan, separable_gap, trial_name
 
 TWO_CORES = Capacity((Node(2),))
 

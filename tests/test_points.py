@@ -4,8 +4,8 @@ import pytest
 from sweeps import SPACE, write_space
 
 from gramtune.api import run_sweep
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.load import load_sweep
+from gramtune.errors import SpecError
+from gramtune.space.load import load_sweep
 
 SAMPLED = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "\n  ".join([
     "method: {cases: {gram: {objective.name: gram}, gan: {objective.name: gan}}}",
@@ -51,7 +51,7 @@ def test_a_space_that_is_used_up_is_told(tmp_path):
 
 
 def test_a_search_that_finds_nothing_new_is_no_finished_sweep(tmp_path, monkeypatch):
-    monkeypatch.setattr("gramtune.backends.optuna_search.OptunaProposer.propose", lambda self: None)
+    monkeypatch.setattr("gramtune.backends.optuna.search.OptunaProposer.propose", lambda self: None)
     path, lines = write_space(tmp_path, SAMPLED + "search: {name: random, samples: 6}\n"), []
     result = run_sweep(path, tmp_path / "runs", debug=True, say=lines.append)
     assert not result.complete

@@ -5,22 +5,22 @@ import random
 import pytest
 from sweeps import write_space
 
-from gramtune.backends.mlflow_describe import report_points
-from gramtune.backends.optuna_search import OptunaProposer
-from gramtune.report.figures import write_figures
-from gramtune.report.schedule import schedule_figure
-from gramtune.report.tables import summary_lines
-from gramtune.sweep.again import refusals
-from gramtune.sweep.conductor import Conductor
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.in_process import InProcessRunner
-from gramtune.sweep.journal import load_state
-from gramtune.sweep.load import load_sweep
-from gramtune.sweep.plan import make_plan
-from gramtune.sweep.population import lineage
-from gramtune.sweep.reports import Status
-from gramtune.sweep.results import lineage_frame, results_frame, trials_frame
-from gramtune.sweep.space import Domain
+from gramtune.backends.mlflow.describe import report_points
+from gramtune.backends.optuna.search import OptunaProposer
+from gramtune.errors import SpecError
+from gramtune.record.journal import load_state
+from gramtune.record.lineage import lineage
+from gramtune.record.report import Status
+from gramtune.record.tables import lineage_frame, results_frame, trials_frame
+from gramtune.report.figures.catalogue import write_figures
+from gramtune.report.figures.schedule import schedule_figure
+from gramtune.report.text.summary import summary_lines
+from gramtune.run.driver import Conductor
+from gramtune.run.in_process import InProcessRunner
+from gramtune.run.resume_policy import refusals
+from gramtune.space.domain import Domain
+from gramtune.space.load import load_sweep
+from gramtune.space.plan import make_plan
 
 RING = """\
 data: {name: ring, n_train: 300, n_held_out: 200}
@@ -165,7 +165,7 @@ def test_a_killed_population_goes_on_as_if_nothing_had_been(dies, undisturbed, t
 
 
 def test_ray_gives_the_same_with_two_at_once(local_ray, undisturbed, tmp_path):
-    from gramtune.backends.ray_runner import RayRunner
+    from gramtune.backends.ray.runner import RayRunner
 
     assert outcome(run(tmp_path, runner=RayRunner(lambda line: None, max_concurrent=2))) == outcome(undisturbed)
 

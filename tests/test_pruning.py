@@ -6,12 +6,12 @@ from states import report as state_report
 from states import sweep_state
 from sweeps import SPACE, write_space
 
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.load import load_sweep
-from gramtune.sweep.paired import t_quantile
-from gramtune.sweep.pruning import Rungs, _worse
-from gramtune.sweep.reports import Report, Status
-from gramtune.sweep.spec import Pruner
+from gramtune.errors import SpecError
+from gramtune.record.pruning import Rungs, _worse
+from gramtune.record.report import Report, Status
+from gramtune.record.student_t import t_quantile
+from gramtune.space.load import load_sweep
+from gramtune.space.sweep import Pruner
 
 
 def report(step, values, status=Status.RUNNING):

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 from sweeps import SPACE, write_space
 
-from gramtune.sweep.conductor import Conductor, NothingNew
-from gramtune.sweep.in_process import InProcessRunner
-from gramtune.sweep.journal import load_state
-from gramtune.sweep.load import Overrides, load_sweep
-from gramtune.sweep.plan import make_plan
-from gramtune.sweep.reports import Status
-from gramtune.sweep.state import SweepState
+from gramtune.record.journal import load_state
+from gramtune.record.report import Status
+from gramtune.record.state import SweepState
+from gramtune.run.driver import Conductor, NothingNew
+from gramtune.run.in_process import InProcessRunner
+from gramtune.space.load import Overrides, load_sweep
+from gramtune.space.plan import make_plan
 
 
 @pytest.fixture
 def ray_runner(local_ray):
-    from gramtune.backends.ray_runner import RayRunner
+    from gramtune.backends.ray.runner import RayRunner
 
     said = []
     runner = RayRunner(said.append)

@@ -7,16 +7,16 @@ import pytest
 from sweeps import BASE, write_space
 from typer.testing import CliRunner
 
+from gramtune.analysis.replay import Recording, panel, recording, replay, wilson
 from gramtune.cli.main import app
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.journal import Journal, load_state
-from gramtune.sweep.load import load_sweep
-from gramtune.sweep.plan import make_plan
-from gramtune.sweep.replay import Recording, panel, recording, replay, wilson
-from gramtune.sweep.reports import Status
-from gramtune.sweep.results import write_sweep
-from gramtune.sweep.spec import NO_PRUNER, Pruner
-from gramtune.sweep.state import SweepState
+from gramtune.errors import SpecError
+from gramtune.record.journal import Journal, load_state
+from gramtune.record.report import Status
+from gramtune.record.state import SweepState
+from gramtune.record.tables import write_sweep
+from gramtune.space.load import load_sweep
+from gramtune.space.plan import make_plan
+from gramtune.space.sweep import NO_PRUNER, Pruner
 
 STEPS = 4
 ASHA = Pruner(name="asha", reduction_factor=2)  # rungs after 1 and 2 of 4 steps

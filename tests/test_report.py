@@ -7,15 +7,15 @@ import pytest
 from states import METHODS, begin, complete, report, sweep_state
 from sweeps import BASE
 
+from gramtune.analysis.labels import number, spread_text, value_text
+from gramtune.analysis.paired_difference import paired_difference, ranked
 from gramtune.components import Metric
+from gramtune.record.report import Status, Summary
 from gramtune.registry import create
-from gramtune.report.comparison import paired_difference, ranked
-from gramtune.report.figures import write_figures
-from gramtune.report.labels import number, spread_text, value_text
-from gramtune.report.learning_curves import learning_curves
-from gramtune.report.sensitivity import sensitivity_figure
-from gramtune.report.tables import summary_lines, trial_tables
-from gramtune.sweep.reports import Status, Summary
+from gramtune.report.figures.catalogue import write_figures
+from gramtune.report.figures.learning_curves import learning_curves
+from gramtune.report.figures.sensitivity import sensitivity_figure
+from gramtune.report.text.summary import summary_lines, trial_tables
 
 K = "objective.critic_dim"
 RATE = "  optimizer.learning_rate: {loguniform: [1e-4, 1e-2]}\n"
@@ -535,6 +535,6 @@ def test_names_that_become_one_file_name_keep_their_figures(tmp_path, monkeypatc
     state = grid(tmp_path)
     figure = learning_curves(state)
     drawn = {"samples_training-GRAM α": figure, "samples_training-GRAM β": figure}
-    monkeypatch.setattr("gramtune.report.figures.sample_figures", lambda state, folder: drawn)
+    monkeypatch.setattr("gramtune.report.figures.catalogue.sample_figures", lambda state, folder: drawn)
     names = {path.stem for path in write_figures(state, tmp_path)}
     assert {"samples_training-GRAM__", "samples_training-GRAM___2"} <= names

@@ -9,11 +9,11 @@ from states import complete, recorded_sweep, report, sweep_state
 from sweeps import SPACE
 
 from gramtune.cli.main import main
-from gramtune.report.latex import latex_table
-from gramtune.sweep.folder import recorded_state
-from gramtune.sweep.journal import FILE
-from gramtune.sweep.reports import Status
-from gramtune.sweep.results import results_frame
+from gramtune.record.journal import FILE
+from gramtune.record.report import Status
+from gramtune.record.tables import results_frame
+from gramtune.report.text.latex import latex_table
+from gramtune.run.run_directory import recorded_state
 
 K = "objective.critic_dim"
 

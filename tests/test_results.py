@@ -14,10 +14,10 @@ from states import METHODS, begin, complete, report, sweep_state
 from sweeps import SPACE, write_space
 
 import gramtune
-from gramtune.sweep.load import Overrides, load_sweep
-from gramtune.sweep.reports import Status
-from gramtune.sweep.results import results_frame, trials_frame, write_sweep, write_tables, write_versions
-from gramtune.sweep.versions import versions
+from gramtune.record.report import Status
+from gramtune.record.tables import results_frame, trials_frame, write_sweep, write_tables, write_versions
+from gramtune.record.versions import versions
+from gramtune.space.load import Overrides, load_sweep
 
 HOSTILE = """\
 name: axis
@@ -244,7 +244,7 @@ def git(folder, *arguments):
     return done.stdout.strip()
 
 
-SOURCE = "import json; from gramtune.sweep.provenance import source; print(json.dumps(source()))"
+SOURCE = "import json; from gramtune.record.provenance import source; print(json.dumps(source()))"
 
 
 def source_of(root, elsewhere):
@@ -293,7 +293,7 @@ def test_an_installed_copy_names_the_checkout_that_it_was_made_from(copy, tmp_pa
     (metadata,) = installed.glob("*.dist-info")
     (metadata / "direct_url.json").write_text(json.dumps({"url": copy.as_uri(), "dir_info": {}}))
     assert source_of(installed, tmp_path) == {"commit": head, "dirty": False}
-    (installed / "gramtune" / "sweep" / "extra.py").write_text("")
+    (installed / "gramtune" / "space" / "extra.py").write_text("")
     assert source_of(installed, tmp_path) == {"commit": head, "dirty": True}
     vcs = {"url": "https://example.org/gramtune.git", "vcs_info": {"vcs": "git", "commit_id": "0" * 40}}
     (metadata / "direct_url.json").write_text(json.dumps(vcs))

@@ -7,17 +7,18 @@ from scipy.spatial.distance import cdist, pdist
 from states import begin, complete, report, sweep_state
 from sweeps import BASE
 
+from gramtune.analysis.nearest_images import nearest_images
 from gramtune.components import View
 from gramtune.data.digits import Digits
-from gramtune.report.figures import file_names, write_figures
-from gramtune.report.nearest_figure import nearest_figure
-from gramtune.report.plane import in_plane
-from gramtune.report.recorded import one_per_method, spread
-from gramtune.report.sample_figures import sample_figures
-from gramtune.sweep.nearest_images import nearest_images
-from gramtune.sweep.point_samples import write_points
-from gramtune.sweep.reports import Status
-from gramtune.sweep.trial import TrialRun, checkpoints, read_strip, sample_grids, trial_folder
+from gramtune.record.layout import checkpoints, read_strip, sample_grids, trial_folder
+from gramtune.record.point_samples import write_points
+from gramtune.record.report import Status
+from gramtune.report.figures.catalogue import file_names, write_figures
+from gramtune.report.figures.nearest import nearest_figure
+from gramtune.report.figures.plane import in_plane
+from gramtune.report.figures.samples import sample_figures
+from gramtune.report.figures.selection import one_per_method, spread
+from gramtune.run.trial_runner import TrialRun
 from gramtune.training.trainer import Trainer
 
 RING = """\

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from states import METHODS, begin, complete, report, sweep_state
 
-from gramtune.report.robustness import robustness
-from gramtune.report.score import Curve, sensitivity
-from gramtune.sweep.reports import Status
+from gramtune.analysis.robustness import robustness
+from gramtune.analysis.sensitivity_score import Curve, sensitivity
+from gramtune.record.report import Status
 
 K = "objective.critic_dim"
 

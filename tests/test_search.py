@@ -9,13 +9,13 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from sweeps import SPACE, write_space
 
-from gramtune.backends.optuna_search import FILE, OptunaProposer
-from gramtune.sweep.conductor import Conductor
-from gramtune.sweep.in_process import InProcessRunner
-from gramtune.sweep.journal import load_state
-from gramtune.sweep.load import load_sweep
-from gramtune.sweep.plan import make_plan
-from gramtune.sweep.reports import Status
+from gramtune.backends.optuna.search import FILE, OptunaProposer
+from gramtune.record.journal import load_state
+from gramtune.record.report import Status
+from gramtune.run.driver import Conductor
+from gramtune.run.in_process import InProcessRunner
+from gramtune.space.load import load_sweep
+from gramtune.space.plan import make_plan
 
 SAMPLED = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "\n  ".join([
     "objective.critic_dim: {logint: [1, 64]}",

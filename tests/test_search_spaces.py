@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from gramtune.backends.optuna_search import OptunaProposer
-from gramtune.sweep.conductor import Conductor, NothingNew
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.in_process import InProcessRunner
-from gramtune.sweep.journal import load_state
-from gramtune.sweep.load import Overrides, load_config, load_sweep
-from gramtune.sweep.plan import make_plan
-from gramtune.sweep.reports import Status
+from gramtune.backends.optuna.search import OptunaProposer
+from gramtune.errors import SpecError
+from gramtune.record.journal import load_state
+from gramtune.record.report import Status
+from gramtune.run.driver import Conductor, NothingNew
+from gramtune.run.in_process import InProcessRunner
+from gramtune.space.load import Overrides, load_config, load_sweep
+from gramtune.space.plan import make_plan
 
 FOLDER = Path(__file__).parent.parent / "search_spaces"
 SPACES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

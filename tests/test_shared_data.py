@@ -17,14 +17,14 @@ from gramtune.components import Dataset, Metric, Unavailable
 from gramtune.data.cifar10 import Cifar10
 from gramtune.data.digits import Digits
 from gramtune.data.ring import Ring
+from gramtune.errors import SpecError
+from gramtune.record.report import Status
+from gramtune.record.state import SweepState
 from gramtune.registry import classes
-from gramtune.sweep.conductor import Conductor, NothingNew
-from gramtune.sweep.datasets import MOST, datasets
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.load import load_sweep
-from gramtune.sweep.plan import make_plan
-from gramtune.sweep.reports import Status
-from gramtune.sweep.state import SweepState
+from gramtune.run.datasets import MOST, datasets
+from gramtune.run.driver import Conductor, NothingNew
+from gramtune.space.load import load_sweep
+from gramtune.space.plan import make_plan
 from gramtune.training import evaluator, samples
 from gramtune.training.config import TrialConfig
 from gramtune.training.samples import Samples, lend, training_samples
@@ -129,7 +129,7 @@ def run(runner: Any, state: SweepState, folder: Path) -> SweepState:
 
 @pytest.fixture
 def ray_runner(local_ray: None) -> Any:
-    from gramtune.backends.ray_runner import RayRunner
+    from gramtune.backends.ray.runner import RayRunner
 
     return RayRunner(lambda _: None)
 
@@ -173,7 +173,7 @@ def test_workers_train_on_data_that_the_driver_alone_can_read(
 
 def test_data_that_vary_are_each_lent(ray_runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The numbers are those of a process that reads for itself; a reused actor takes the data of its next trial."""
-    from gramtune.sweep.in_process import InProcessRunner
+    from gramtune.run.in_process import InProcessRunner
 
     def values(runner: Any, folder: Path) -> dict[str, Any]:
         folder.mkdir()
@@ -199,8 +199,8 @@ def test_data_that_vanish_after_the_check_are_one_line(
 
 
 def test_ray_s_arrays_become_tensors_without_a_copy(local_ray: None, recwarn: pytest.WarningsRecorder) -> None:
-    from gramtune.backends.quiet_ray import ray
-    from gramtune.backends.ray_data import _tensor
+    from gramtune.backends.ray.data import _tensor
+    from gramtune.backends.ray.quiet import ray
 
     array = ray.get(ray.put(np.arange(1 << 20, dtype=np.float32)))
     assert not array.flags.writeable

@@ -2,9 +2,9 @@
 import pytest
 from sweeps import BASE, SPACE, write_space
 
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.load import Overrides, load_config, load_sweep
-from gramtune.sweep.space import grid_assignments
+from gramtune.errors import SpecError
+from gramtune.space.domain import grid_assignments
+from gramtune.space.load import Overrides, load_config, load_sweep
 
 
 def faults(folder, space=SPACE, base=BASE, **overrides):

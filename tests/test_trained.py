@@ -18,16 +18,16 @@ from safetensors.torch import load_file
 from sweeps import BASE, write_space
 from typer.testing import CliRunner
 
+from gramtune.analysis.checkpoints import of_sweep
+from gramtune.analysis.nearest_images import nearest_images
+from gramtune.analysis.reevaluate import lines, store
 from gramtune.api import resume_sweep, run_sweep
 from gramtune.cli.main import app
-from gramtune.paths import data_root
-from gramtune.sweep.evaluation import lines, store
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.folder import recorded_state
-from gramtune.sweep.load import load_sweep
-from gramtune.sweep.nearest_images import nearest_images
-from gramtune.sweep.trained import of_sweep
-from gramtune.sweep.trial import checkpoints
+from gramtune.errors import SpecError
+from gramtune.io import data_root
+from gramtune.record.layout import checkpoints
+from gramtune.run.run_directory import recorded_state
+from gramtune.space.load import load_sweep
 
 
 @pytest.fixture(scope="module")

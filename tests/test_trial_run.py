@@ -6,9 +6,10 @@ from PIL import Image
 from scipy.spatial.distance import cdist
 
 from gramtune.components import Objective
-from gramtune.sweep import trial
-from gramtune.sweep.point_samples import point_samples, read_points
-from gramtune.sweep.trial import TrialRun, checkpoints, sample_grids
+from gramtune.record.layout import checkpoints, sample_grids
+from gramtune.record.point_samples import point_samples, read_points
+from gramtune.run import trial_runner as trial
+from gramtune.run.trial_runner import TrialRun
 from gramtune.training.config import TrialConfig
 from gramtune.training.energy import EnergyMeter
 from gramtune.training.trainer import Trainer

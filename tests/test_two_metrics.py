@@ -9,17 +9,17 @@ from optuna.storages.journal import JournalFileBackend
 from states import TWO, two_metric_state
 from sweeps import BASE, SPACE, write_space
 
-from gramtune.backends.optuna_search import FILE, OptunaProposer
-from gramtune.report.figures import write_figures
-from gramtune.report.front import front_figure
-from gramtune.report.tables import summary_lines
-from gramtune.sweep.conductor import Conductor
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.in_process import InProcessRunner
-from gramtune.sweep.journal import load_state
-from gramtune.sweep.load import Overrides, load_sweep
-from gramtune.sweep.plan import make_plan
-from gramtune.sweep.results import trials_frame, write_sweep
+from gramtune.backends.optuna.search import FILE, OptunaProposer
+from gramtune.errors import SpecError
+from gramtune.record.journal import load_state
+from gramtune.record.tables import trials_frame, write_sweep
+from gramtune.report.figures.catalogue import write_figures
+from gramtune.report.figures.front import front_figure
+from gramtune.report.text.summary import summary_lines
+from gramtune.run.driver import Conductor
+from gramtune.run.in_process import InProcessRunner
+from gramtune.space.load import Overrides, load_sweep
+from gramtune.space.plan import make_plan
 
 BOTH = BASE.replace("metrics: [fid_digits]", "metrics: [fid_digits, kid_digits]")
 SPACE_OF_TWO = SPACE.replace("grid: [1, 4, 16]", "int: [1, 64]") + TWO

@@ -17,11 +17,11 @@ from sqlalchemy import Engine, event
 from states import begin, complete, report, sweep_state
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gramtune.backends.mlflow_tracker import MlflowTracker
-from gramtune.backends.optuna_search import OptunaProposer
-from gramtune.sweep.conductor import Conductor, NothingNew
-from gramtune.sweep.load import load_config
-from gramtune.sweep.reports import Status
+from gramtune.backends.mlflow.tracker import MlflowTracker
+from gramtune.backends.optuna.search import OptunaProposer
+from gramtune.record.report import Status
+from gramtune.run.driver import Conductor, NothingNew
+from gramtune.space.load import load_config
 from gramtune.training.trainer import Trainer
 
 BASES = Path(__file__).parents[1] / "search_spaces" / "base"

@@ -1,7 +1,7 @@
 import pytest
 
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.yaml_source import parse_value, read_yaml
+from gramtune.errors import SpecError
+from gramtune.space.yaml_reader import parse_value, read_yaml
 
 
 @pytest.mark.parametrize(

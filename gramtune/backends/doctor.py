@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gramtune.backends.mlflow_store import checked_uri, connect, translated
-from gramtune.paths import data_root
-from gramtune.sweep.faults import SpecError
-from gramtune.sweep.inspection import Finding, Machine, clock, findings, inspect
-from gramtune.sweep.secrets import redact
-from gramtune.sweep.tracker import TrackerUnavailable
+from gramtune.backends.mlflow.store import checked_uri, connect, translated
+from gramtune.errors import SpecError
+from gramtune.io import data_root
+from gramtune.record.redaction import redact
+from gramtune.record.tracker import TrackerUnavailable
+from gramtune.run.inspection import Finding, Machine, clock, findings, inspect
 
 
 def examine(address: str | None, runs: Path, tracking_uri: str | None) -> Iterator[Finding]:
@@ -26,8 +26,8 @@ def examine(address: str | None, runs: Path, tracking_uri: str | None) -> Iterat
 
 
 def _nodes(address: str, runs: Path, driver: Machine) -> Iterator[Finding]:
-    from gramtune.backends.quiet_ray import ray
-    from gramtune.backends.ray_session import alive_nodes, connected, not_shared, on_every_node
+    from gramtune.backends.ray.quiet import ray
+    from gramtune.backends.ray.session import alive_nodes, connected, not_shared, on_every_node
 
     with connected(address):
         gpus = {node["NodeManagerAddress"]: node["Resources"].get("GPU", 0) for node in alive_nodes()}

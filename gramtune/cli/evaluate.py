@@ -9,8 +9,8 @@ import typer
 from gramtune.cli.options import TrainedFolder
 
 if TYPE_CHECKING:
-    from gramtune.sweep.evaluation import Line
-    from gramtune.sweep.trained import Trained
+    from gramtune.analysis.checkpoints import Trained
+    from gramtune.analysis.reevaluate import Line
     from gramtune.training.config import TrialConfig
 
 
@@ -24,12 +24,12 @@ def evaluate(
     gpu: Annotated[bool, typer.Option("--gpu/--cpu", help="Use the GPU.")] = False,
 ) -> None:
     """Judge trained generators again; adds to evaluations.csv, and leaves the sweep's own numbers alone."""
+    from gramtune.analysis.reevaluate import evaluate as evaluated
+    from gramtune.analysis.reevaluate import lines, store
     from gramtune.cli.trained import trained_in
-    from gramtune.paths import data_root
-    from gramtune.sweep.capacity import claim, grant, here
-    from gramtune.sweep.evaluation import evaluate as evaluated
-    from gramtune.sweep.evaluation import lines, store
-    from gramtune.sweep.spec import Resources
+    from gramtune.io import data_root
+    from gramtune.run.capacity import claim, grant, here
+    from gramtune.space.sweep import Resources
 
     chosen = _checked(trained_in(folder, trial), metrics, samples)
     device = claim(grant(Resources(cpu=threads, gpu=int(gpu)), here()))
@@ -44,10 +44,10 @@ def evaluate(
 
 def _checked(trials: list[Trained], metrics: str | None, samples: int) -> list[Trained]:
     """The trials with the metrics that were asked for. Raises SpecError if these do not fit the data; warns of bias."""
-    from gramtune.paths import data_root
-    from gramtune.sweep.evaluation import with_metrics
-    from gramtune.sweep.faults import Fault, SpecError
-    from gramtune.sweep.plan import faults_of, sample_warnings
+    from gramtune.analysis.reevaluate import with_metrics
+    from gramtune.errors import Fault, SpecError
+    from gramtune.io import data_root
+    from gramtune.space.plan import faults_of, sample_warnings
 
     names = metrics.split(",") if metrics is not None else None
     chosen = [t._replace(config=with_metrics(t.config, names)) if names else t for t in trials]

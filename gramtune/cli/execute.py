@@ -9,7 +9,7 @@ from rich.console import Console
 
 from gramtune.api import Result, Say, Watch
 from gramtune.cli.live import watching
-from gramtune.sweep.reports import Status
+from gramtune.record.report import Status
 
 
 class Start(Protocol):

@@ -32,10 +32,10 @@ def export(
     ] = None,
 ) -> None:
     """Write a sweep's results as Parquet, CSV or a LaTeX table; finished, interrupted or running."""
-    from gramtune.paths import write_atomically
-    from gramtune.report.latex import latex_table
-    from gramtune.sweep.folder import recorded_state
-    from gramtune.sweep.results import csv_writer, parquet_writer, results_frame
+    from gramtune.io import write_atomically
+    from gramtune.record.tables import csv_writer, parquet_writer, results_frame
+    from gramtune.report.text.latex import latex_table
+    from gramtune.run.run_directory import recorded_state
 
     state = recorded_state(folder)
     target = output or Path(f"{state.plan.sweep.name}.{_SUFFIXES[format]}")

@@ -45,9 +45,9 @@ def launch(
 def _request(space: Path, words: list[str], resume: bool) -> Request:
     """The sweep as `gramtune sweep SPACE WORDS…` would run it. Raises SpecError, or click's UsageError."""
     from gramtune.backends.cluster.target import Request
-    from gramtune.paths import remote_runs
-    from gramtune.sweep.faults import Fault, SpecError
-    from gramtune.sweep.load import Overrides, load_sweep
+    from gramtune.errors import Fault, SpecError
+    from gramtune.io import remote_runs
+    from gramtune.space.load import Overrides, load_sweep
 
     given = _given(space, words)
     local = [name for name in _LOCAL if name in given]

@@ -13,10 +13,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from gramtune.analysis.labels import leaves, value_text
 from gramtune.cli.text import duration, spread
-from gramtune.report.labels import leaves, value_text
-from gramtune.sweep.reports import Report, Status, summarise
-from gramtune.sweep.state import SweepState, TrialRecord
+from gramtune.record.report import Report, Status, summarise
+from gramtune.record.state import SweepState, TrialRecord
 
 _COLOURS = {
     Status.PENDING: "dim",

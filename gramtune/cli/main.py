@@ -58,7 +58,7 @@ def main() -> None:
     try:
         app()
     except ValueError as error:
-        if "gramtune.sweep.faults" not in sys.modules or not _is_bad_input(error):
+        if "gramtune.space.issues" not in sys.modules or not _is_bad_input(error):
             raise
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -81,7 +81,7 @@ def _leave(code: int) -> None:
 
 
 def _is_bad_input(error: ValueError) -> bool:
-    from gramtune.sweep.faults import SpecError
+    from gramtune.errors import SpecError
 
     return isinstance(error, SpecError)
 

@@ -9,14 +9,14 @@ import typer
 
 
 def _local_runs(text: str) -> Path:
-    from gramtune.paths import local_runs
+    from gramtune.io import local_runs
 
     return local_runs(text)
 
 
 def local_sweep(text: str) -> Path:
     """A sweep's folder, or a local copy of what an object store holds. Raises SpecError if that cannot be read."""
-    from gramtune.sweep import mirrored
+    from gramtune.run import object_store_run as mirrored
 
     return mirrored.local_sweep(text)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from gramtune.cli.text import duration, size
-from gramtune.sweep.capacity import Capacity, at_once, free_memory, grant
-from gramtune.sweep.plan import Plan, sampled, separable_gap
-from gramtune.sweep.probe import CORNERS
-from gramtune.sweep.pruning import Rungs
-from gramtune.sweep.warmup import Estimate
+from gramtune.record.pruning import Rungs
+from gramtune.run.capacity import Capacity, at_once, free_memory, grant
+from gramtune.run.cost_estimate import Estimate
+from gramtune.space.plan import Plan, sampled, separable_gap
+from gramtune.space.validate_space import CORNERS
 
 Facts = list[tuple[str, str]]
 

@@ -9,8 +9,8 @@ import typer
 from gramtune.cli.options import Folder
 
 if TYPE_CHECKING:
-    from gramtune.sweep.replay import Recording, Replay
-    from gramtune.sweep.spec import Pruner
+    from gramtune.analysis.replay import Recording, Replay
+    from gramtune.space.sweep import Pruner
 
 
 def replay(
@@ -28,10 +28,10 @@ def replay(
     seed: Annotated[int, typer.Option(help="Of the orders.")] = 0,
 ) -> None:
     """Replay pruners over a finished sweep: steps and time saved, how often the best was lost; trains nothing."""
-    from gramtune.sweep.folder import existing_plan
-    from gramtune.sweep.journal import load_state
-    from gramtune.sweep.replay import checked_pruner, panel, recording
-    from gramtune.sweep.replay import replay as replayed
+    from gramtune.analysis.replay import checked_pruner, panel, recording
+    from gramtune.analysis.replay import replay as replayed
+    from gramtune.record.journal import load_state
+    from gramtune.run.run_directory import existing_plan
 
     one = checked_pruner(pruner or "asha", min_steps, reduction_factor, false_prune_rate)
     pruners = (one,) if pruner else panel(one)

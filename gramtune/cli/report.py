@@ -36,8 +36,8 @@ def report(
 
 def _rebuild(folder: Path) -> None:
     from gramtune.api import rewrite
-    from gramtune.report.tables import summary_text
-    from gramtune.sweep.folder import recorded_state
+    from gramtune.report.text.summary import summary_text
+    from gramtune.run.run_directory import recorded_state
 
     state = recorded_state(folder)
     typer.echo(summary_text(state))
@@ -45,10 +45,10 @@ def _rebuild(folder: Path) -> None:
 
 
 def _compare(folders: list[Path], output: Path) -> None:
-    from gramtune.paths import write_atomically
-    from gramtune.report.comparable import named
-    from gramtune.report.compare import comparison_lines, comparison_page
-    from gramtune.sweep.folder import recorded_state
+    from gramtune.analysis.compatibility import named
+    from gramtune.io import write_atomically
+    from gramtune.report.page.comparison import comparison_lines, comparison_page
+    from gramtune.run.run_directory import recorded_state
 
     sweeps = named([(folder, recorded_state(folder)) for folder in folders])
     typer.echo("\n".join(comparison_lines(sweeps)) + "\n")

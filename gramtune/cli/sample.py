@@ -21,12 +21,12 @@ def sample(
     ),
 ) -> None:
     """Draw samples of any trial that has a checkpoint; of a sweep that runs, too."""
+    from gramtune.analysis.checkpoints import load
     from gramtune.cli.trained import trained_in
-    from gramtune.sweep.capacity import claim, grant, here
-    from gramtune.sweep.faults import Fault, SpecError
-    from gramtune.sweep.sample_files import check_target, write_samples
-    from gramtune.sweep.spec import Resources
-    from gramtune.sweep.trained import load
+    from gramtune.errors import Fault, SpecError
+    from gramtune.record.sample_files import check_target, write_samples
+    from gramtune.run.capacity import claim, grant, here
+    from gramtune.space.sweep import Resources
     from gramtune.training.generator import draw
 
     chosen = trained_in(folder, trial)[0]

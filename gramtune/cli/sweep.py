@@ -45,10 +45,10 @@ def sweep(
     from gramtune.api import place, run_sweep, with_gpu
     from gramtune.cli.execute import ask, execute
     from gramtune.cli.plan_text import plan_lines
-    from gramtune.paths import data_root
-    from gramtune.sweep.load import Overrides, load_sweep
-    from gramtune.sweep.plan import make_plan
-    from gramtune.sweep.warmup import estimate
+    from gramtune.io import data_root
+    from gramtune.run.cost_estimate import estimate
+    from gramtune.space.load import Overrides, load_sweep
+    from gramtune.space.plan import make_plan
 
     overrides = Overrides(base, name, replicates, samples, time_budget, tuple(settings or ()))
     plan = make_plan(load_sweep(space, overrides), data_root(), space, overrides)

@@ -14,8 +14,8 @@ def sync(
 ) -> None:
     """Store a sweep's results in MLflow, at any later time, in any store; what is there already stays as it is."""
     from gramtune.api import make_tracker
-    from gramtune.sweep.folder import recorded_state
-    from gramtune.sweep.tracker import TrackerUnavailable
+    from gramtune.record.tracker import TrackerUnavailable
+    from gramtune.run.run_directory import recorded_state
 
     tracker = make_tracker(folder, tracking_uri, register)
     state = recorded_state(folder)

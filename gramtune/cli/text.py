@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gramtune.report.labels import duration, spread_text
-from gramtune.sweep.reports import Summary
+from gramtune.analysis.labels import duration, spread_text
+from gramtune.record.report import Summary
 
 __all__ = ["duration", "size", "spread"]
 

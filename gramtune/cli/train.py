@@ -22,15 +22,15 @@ def train(
     """Train one configuration in this process; the same command again goes on from the newest checkpoint."""
     from rich.console import Console
 
+    from gramtune.analysis.checkpoints import CONFIG_FILE
     from gramtune.cli.train_view import run_with_progress
-    from gramtune.paths import data_root
-    from gramtune.sweep.capacity import claimed, grant, here
-    from gramtune.sweep.faults import Fault, SpecError
-    from gramtune.sweep.load import config_places, load_config
-    from gramtune.sweep.plan import faults_of
-    from gramtune.sweep.spec import Resources
-    from gramtune.sweep.trained import CONFIG_FILE
-    from gramtune.sweep.trial import TrialRun
+    from gramtune.errors import Fault, SpecError
+    from gramtune.io import data_root
+    from gramtune.run.capacity import claimed, grant, here
+    from gramtune.run.trial_runner import TrialRun
+    from gramtune.space.load import config_places, load_config
+    from gramtune.space.plan import faults_of
+    from gramtune.space.sweep import Resources
 
     given = (*(settings or ()), f"training.replicates={replicates}")
     trial, where = load_config(config, given), config_places(config, given)

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gramtune.cli.text import spread
-from gramtune.sweep.reports import Report, Status, summarise
-from gramtune.sweep.trial import TrialRun
+from gramtune.record.report import Report, Status, summarise
+from gramtune.run.trial_runner import TrialRun
 from gramtune.training.config import TrialConfig
 
 

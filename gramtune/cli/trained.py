@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gramtune.sweep.trained import Trained
+    from gramtune.analysis.checkpoints import Trained
 
 
 def trained_in(folder: Path, wanted: str) -> list[Trained]:
@@ -14,8 +14,8 @@ def trained_in(folder: Path, wanted: str) -> list[Trained]:
 
     Raises SpecError if there is none.
     """
-    from gramtune.sweep.folder import recorded_state
-    from gramtune.sweep.trained import CONFIG_FILE, of_sweep, of_train
+    from gramtune.analysis.checkpoints import CONFIG_FILE, of_sweep, of_train
+    from gramtune.run.run_directory import recorded_state
 
     if (folder / CONFIG_FILE).is_file():
         return of_train(folder)

@@ -19,8 +19,8 @@ def ui(
     ] = None,
 ) -> None:
     """Open the results in MLflow, on this machine only."""
-    from gramtune.backends.mlflow_server import serve
-    from gramtune.backends.mlflow_store import default_uri
+    from gramtune.backends.mlflow.server import serve
+    from gramtune.backends.mlflow.store import default_uri
 
     folder = runs or (Path("runs") if tracking_uri else _nearest())
     raise typer.Exit(serve(tracking_uri or default_uri(folder), port, folder))
@@ -28,8 +28,8 @@ def ui(
 
 def _nearest() -> Path:
     """The nearest folder of sweeps; says which one, and which others there are. Raises SpecError if there is none."""
-    from gramtune.backends.mlflow_store import found_stores
-    from gramtune.sweep.faults import Fault, SpecError
+    from gramtune.backends.mlflow.store import found_stores
+    from gramtune.errors import Fault, SpecError
 
     here = Path.cwd()
     found = found_stores(here)

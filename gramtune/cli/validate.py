@@ -18,9 +18,9 @@ def validate(
     settings: Settings = None,
 ) -> None:
     """Check a space file: every value of every key, networks against shapes, data and weights on disk."""
-    from gramtune.paths import data_root
-    from gramtune.sweep.load import Overrides, load_sweep
-    from gramtune.sweep.plan import make_plan
+    from gramtune.io import data_root
+    from gramtune.space.load import Overrides, load_sweep
+    from gramtune.space.plan import make_plan
 
     overrides = Overrides(base=base, set=tuple(settings or ()))
     plan = make_plan(load_sweep(space, overrides), data_root(), space, overrides)

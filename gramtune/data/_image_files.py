@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from gramtune.components import Unavailable
-from gramtune.paths import write_atomically
+from gramtune.io import write_atomically
 
 Parts = tuple[Tensor, Tensor]
 """The training and the held-out images, each uint8 [N, C, S, S]."""

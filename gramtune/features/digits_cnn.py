@@ -17,7 +17,7 @@ from gramtune.registry import register
 
 FEATURE_DIM = 64
 WEIGHTS = "digits_cnn.safetensors"
-"""Made by `python -m gramtune.training.pretrain_digits_cnn`, which also prints the held-out accuracy."""
+"""Made by `python benchmarks/pretrain_digits_cnn.py`, which also prints the held-out accuracy."""
 
 
 def backbone() -> nn.Sequential:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gramtune.components import FeatureExtractor, Shape, Unavailable
-from gramtune.paths import write_atomically
+from gramtune.io import write_atomically
 from gramtune.registry import register
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gramtune.paths import write_atomically
-from gramtune.report.figures import FOLDER, write_figures
-from gramtune.report.page import FILE, page
-from gramtune.report.tables import summary_text
-from gramtune.sweep.importance import Importances
-from gramtune.sweep.results import write_tables
-from gramtune.sweep.state import SweepState
+from gramtune.analysis.importance import Importances
+from gramtune.io import write_atomically
+from gramtune.record.state import SweepState
+from gramtune.record.tables import write_tables
+from gramtune.report.figures.catalogue import FOLDER, write_figures
+from gramtune.report.page.page import FILE, page
+from gramtune.report.text.summary import summary_text
 
 SUMMARY = "summary.txt"
 

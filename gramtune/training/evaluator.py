@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gramtune.components import Component, Dataset, FeatureExtractor, Metric
 from gramtune.pixels import to_float, to_uint8
 from gramtune.training.config import TrialConfig
-from gramtune.training.kept import FOLDER, kept
+from gramtune.training.reference_cache import FOLDER, kept
 from gramtune.training.samples import fingerprint, held_out_samples
 
 _CHUNK = 512

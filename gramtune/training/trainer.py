@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gramtune.paths import write_atomically
+from gramtune.io import write_atomically
 from gramtune.pixels import to_uint8
 from gramtune.training.allocator import keep_freed_memory
 from gramtune.training.config import TrialConfig

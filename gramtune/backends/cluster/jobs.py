@@ -18,7 +18,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 
 import gramtune
 from gramtune.backends.cluster.target import ClusterError, Request, Say, Target
-from gramtune.sweep.results import write_sweep
+from gramtune.record.tables import write_sweep
 
 _MARK = "gramtune"
 """Metadata of our jobs: the sweep's name."""

@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
 
 from gramtune.backends.cluster.target import Target
 from gramtune.components import Component
-from gramtune.sweep.faults import Fault, SpecError, dotted
+from gramtune.errors import Fault, SpecError, dotted
 
 _YOURS = re.compile(r"YOUR_[A-Z_]*[A-Z]")
 _Port = Annotated[int, Field(ge=1, le=65535)]

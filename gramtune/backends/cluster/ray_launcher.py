@@ -16,7 +16,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from gramtune.backends.cluster.jobs import JobsTarget
 from gramtune.backends.cluster.shell import RAY, free_port, run, tunnel
 from gramtune.backends.cluster.target import ClusterError, Request, Say
-from gramtune.sweep.faults import Fault, SpecError
+from gramtune.errors import Fault, SpecError
 
 _CLIENTS = {"aws": ("boto3", "boto3"), "gcp": ("googleapiclient", "google-api-python-client")}
 """By provider: the module that Ray needs on this machine, and the package that brings it."""

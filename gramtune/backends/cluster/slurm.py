@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gramtune.backends.cluster.shell import run
 from gramtune.backends.cluster.target import ClusterError, Request, Say, Target
-from gramtune.sweep.results import write_sweep
+from gramtune.record.tables import write_sweep
 
 _EXIT = "gramtune: exit code "
 """Begins the last line of a job's output."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from gramtune.sweep.spec import Sweep
+from gramtune.space.sweep import Sweep
 
 Say = Callable[[str], None]
 

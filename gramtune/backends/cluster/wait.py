@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from gramtune.backends.quiet_ray import ray
+from gramtune.backends.ray.quiet import ray
 
 _PATIENCE = 600.0
 """Seconds; a node that has not joined by then will not."""

@@ -1,0 +1,1 @@
+"""What the results mean: paired differences, sensitivity, replay, re-evaluation."""

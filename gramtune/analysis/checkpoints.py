@@ -1,0 +1,102 @@
+"""Trials whose networks can be used again: those of a sweep, finished or running, and that of `gramtune train`."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from gramtune.errors import Fault, SpecError, did_you_mean
+from gramtune.record.layout import checkpoints, part_folders
+from gramtune.record.state import SweepState, TrialRecord
+from gramtune.training.config import TrialConfig
+from gramtune.training.generator import Generators, load_generators
+from gramtune.training.trainer import CheckpointError
+
+CONFIG_FILE = "config.json"
+"""In the folder of `gramtune train`: the resolved configuration."""
+BEST, ALL = "best", "all"
+
+
+class Trained(NamedTuple):
+    """A trial and the folders of its checkpoints, by the first replicate in them."""
+
+    name: str
+    config: TrialConfig
+    folders: Mapping[int, Path]
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is any checkpoint."""
+        return any(checkpoints(folder) for folder in self.folders.values())
+
+
+def best_replicate(record: TrialRecord) -> int | None:
+    """By the primary metric in the newest report, of equals the first; None where no replicate has a value."""
+    config = record.trial.config
+    values = record.last.metrics.get(config.metric, []) if record.last else []
+    sign = 1 if config.directions[config.metric] == "min" else -1
+    known = [(sign * value, i) for i, value in enumerate(values) if value is not None]
+    return min(known)[1] if known else None
+
+
+def of_sweep(state: SweepState, folder: Path, wanted: str) -> list[Trained]:
+    """The trial of that name, the best one, or all that have a checkpoint. Raises SpecError if there is none."""
+    names = [_best(state)] if wanted == BEST else list(state.records) if wanted == ALL else [wanted]
+    if unknown := [name for name in names if name not in state.records]:
+        rule = f"{unknown[0]!r} is no trial of {state.plan.sweep.name}"
+        raise SpecError([Fault("--trial", rule + did_you_mean(unknown[0], [BEST, *state.records]))])
+    records = [state.records[name] for name in names]
+    found = [Trained(record.trial.name, record.trial.config, part_folders(folder, record)) for record in records]
+    if not (usable := [trial for trial in found if trial.usable]):
+        status = f" ({state.records[names[0]].status})" if len(names) == 1 else ""
+        raise SpecError([Fault("--trial", f"{wanted}: no checkpoint under {folder / 'trials'} yet{status}")])
+    return usable
+
+
+def of_train(folder: Path) -> list[Trained]:
+    """The one trial in a folder of `gramtune train`. Raises SpecError if it cannot be used."""
+    file = folder / CONFIG_FILE
+    try:
+        config = TrialConfig.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = next(iter(str(error).splitlines()))
+        raise SpecError([Fault(str(file), f"is no configuration of this version of gramtune ({reason})")]) from None
+    if not checkpoints(folder):
+        raise SpecError([Fault(str(folder), "no checkpoint there yet")])
+    return [Trained(folder.name, config, {0: folder})]
+
+
+def load(trial: Trained) -> Generators:
+    """The networks in the newest readable checkpoint of each folder. Raises SpecError if one has none that is."""
+    loaded = [found for first, folder in trial.folders.items() if (found := _newest(trial, first, folder))]
+    if not loaded:
+        gone = ", ".join(map(str, trial.folders.values()))
+        raise SpecError([Fault(trial.name, f"no checkpoint in {gone} any more")])
+    networks, steps, diverged = (dict(ChainMap(*parts)) for parts in zip(*reversed(loaded), strict=True))
+    return Generators(networks, steps, diverged)
+
+
+def _newest(trial: Trained, first: int, folder: Path) -> Generators | None:
+    faults = []
+    for path in checkpoints(folder):
+        try:
+            return load_generators(trial.config, path, first)
+        except CheckpointError as error:  # damaged, or a running trial has just replaced it
+            faults.append(Fault(trial.name, str(error)))
+    if faults:
+        raise SpecError(faults)
+    return None
+
+
+def _best(state: SweepState) -> str:
+    if state.best is not None:
+        return state.best.trial.name
+    several = len(state.plan.metrics) > 1
+    reason = "two metrics have no single best" if several else "no trial is completed yet"
+    if not state.comparable:
+        reason = "trials on different data, samples or lengths have no common best"
+    raise SpecError([Fault("--trial best", f"{reason}; name one of {', '.join(state.records)}")])

@@ -1,0 +1,71 @@
+"""Which sweeps may be compared: same metric, same features, same number of samples, same length, same data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gramtune.errors import Fault, SpecError
+from gramtune.record.state import SweepState
+from gramtune.record.tables import VERSIONS_FILE
+
+
+class Told(NamedTuple):
+    """A sweep and the folder that tells it."""
+
+    name: str
+    """Its own name, or its folder's where two sweeps are called the same."""
+    folder: Path
+    state: SweepState
+
+
+def named(states: Sequence[tuple[Path, SweepState]]) -> list[Told]:
+    """The sweeps under names that tell them apart. Raises SpecError where a folder is given twice."""
+    folders = [folder.resolve() for folder, _ in states]
+    if repeated := [folder for i, folder in enumerate(folders) if folder in folders[:i]]:
+        raise SpecError([Fault(str(repeated[0]), "is given twice; a sweep differs from others only")])
+    names = [state.plan.sweep.name for _, state in states]
+    unique = len(set(names)) == len(names)
+    return [
+        Told(name if unique else str(folder), folder, state)
+        for name, (folder, state) in zip(names, states, strict=True)
+    ]
+
+
+def check_comparable(sweeps: Sequence[Told]) -> None:
+    """Raises SpecError, one line per sweep and difference to the first, where the values are not comparable."""
+    first, *others = sweeps
+    facts = _facts(first)
+    faults = [
+        Fault(str(other.folder), f"not comparable with {first.folder}: {what} {theirs} there, {facts[what]} here")
+        for other in others
+        for what, theirs in _facts(other).items()
+        if theirs != facts[what]
+    ]
+    if faults:
+        raise SpecError(faults)
+
+
+def _facts(sweep: Told) -> dict[str, str]:
+    """What must be equal, in words. Data and features by their fingerprints, where the sweep recorded them."""
+    state = sweep.state
+    configs = [record.trial.config for record in state.records.values()] or [state.plan.config]
+    samples = sorted({config.training.eval_samples for config in configs})
+    recorded = _versions(sweep.folder)
+    needed = {metric.extractor for metric in state.plan.config.metrics if state.plan.metric in metric.directions}
+    extractors = recorded.get("extractors", {})
+    return {
+        "metric": f"{state.plan.metric} ({state.plan.config.directions[state.plan.metric]}imised)",
+        "features": ", ".join(f"{name} {extractors.get(name, '')}".strip() for name in sorted(needed)),
+        "samples per value": ", ".join(f"{count:,}" for count in samples),
+        "training steps": ", ".join(f"{count:,}" for count in sorted({c.training.steps for c in configs})),
+        "data": ", ".join(recorded.get("data", sorted({config.data.name for config in configs}))),
+    }
+
+
+def _versions(folder: Path) -> Mapping[str, Any]:
+    file = folder / VERSIONS_FILE
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found

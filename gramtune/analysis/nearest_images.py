@@ -1,0 +1,66 @@
+"""Generated images of a trial and the real ones that are nearest to them, from its newest checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gramtune.analysis.checkpoints import best_replicate
+from gramtune.components import Unavailable
+from gramtune.record.layout import checkpoints, part_of
+from gramtune.record.state import TrialRecord
+from gramtune.training.resemblance import Nearest, resemblance
+from gramtune.training.trainer import CheckpointError
+
+Images = NDArray[np.uint8]
+"""[…, H, W, C], or […, H, W] where they are grey."""
+
+
+class Neighbours(NamedTuple):
+    """The k real images that are nearest to each of n samples, nearest first."""
+
+    images: Images  # [n, k, …]
+    distances: NDArray[np.floating]  # [n, k]: root mean square difference of grey values, 0 to 255
+    of: int
+    """Images that were searched."""
+
+
+class NearestImages(NamedTuple):
+    """n samples of one replicate after so many steps, and their neighbours in either set."""
+
+    replicate: int
+    step: int
+    samples: Images  # [n, …]
+    train: Neighbours
+    held_out: Neighbours
+
+
+def nearest_images(record: TrialRecord, folder: Path, root: Path, n: int = 10, k: int = 3) -> NearestImages | None:
+    """Those of the best replicate; None where there are no images, no readable checkpoint, or the data are gone."""
+    config = record.trial.config
+    if len(config.data.shape) != 3:
+        return None
+    replicate = best_replicate(record) or 0
+    first, place = part_of(folder, record, replicate)
+    part = record.trial.since(first).config
+    for checkpoint in checkpoints(place):
+        try:
+            found = resemblance(part, checkpoint, root, replicate - first, n, k)
+        except (CheckpointError, Unavailable):
+            continue
+        step = int(checkpoint.stem.rsplit("-", 1)[-1])
+        return NearestImages(replicate, step, _images(found.samples), _side(found.train), _side(found.held_out))
+    return None
+
+
+def _side(found: Nearest) -> Neighbours:
+    return Neighbours(_images(found.images), found.distances.numpy(), found.of)
+
+
+def _images(images: Tensor) -> Images:
+    last: Images = images.movedim(-3, -1).numpy()
+    return last.squeeze(-1) if last.shape[-1] == 1 else last

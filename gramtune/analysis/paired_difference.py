@@ -1,0 +1,58 @@
+"""Whether two trials differ by more than their replicates do: a paired comparison over equal seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gramtune.record.report import Status, summarise
+from gramtune.record.state import SweepState, TrialRecord
+
+
+class Difference(NamedTuple):
+    """Mean of the n paired differences a − b, and its 95 % confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def separated(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+
+def ranked(state: SweepState, group: Sequence[TrialRecord] | None = None) -> list[TrialRecord]:
+    """Completed trials by their mean of the primary metric, the best first; no other status is ranked.
+
+    Of one group of comparable trials, or of all; empty where these are not comparable.
+    """
+    if group is None and not state.comparable:
+        return []
+    records = state.records.values() if group is None else group
+    metric = state.plan.metric
+    sign = 1 if state.plan.config.directions[metric] == "min" else -1
+    means = [(s.mean, r) for r in records if r.status == Status.COMPLETED and (s := r.summary(metric))]
+    return [record for _, record in sorted(means, key=lambda pair: sign * pair[0])]
+
+
+def paired_difference(a: TrialRecord, b: TrialRecord, metric: str) -> Difference | None:
+    """Newest value of `a` minus that of `b`, seed by seed: d̄ ± t₀.₉₇₅,ₙ₋₁·s_d/√n.
+
+    Equal seeds draw the same batches and noise, so what a seed does to both trials cancels.
+    None where fewer than two seeds have a value in both.
+    """
+    left, right = by_seed(a, metric), by_seed(b, metric)
+    differences = [left[seed] - right[seed] for seed in left if seed in right]
+    found = summarise(differences)
+    if found is None or found.margin is None:
+        return None
+    return Difference(found.mean, found.mean - found.margin, found.mean + found.margin, found.n)
+
+
+def by_seed(record: TrialRecord, metric: str) -> dict[int, float]:
+    """The newest value of each replicate that has one, by the seed that it was trained with."""
+    values = record.last.metrics.get(metric, []) if record.last else []
+    first = record.trial.config.training.seed
+    return {first + i: value for i, value in enumerate(values) if value is not None}

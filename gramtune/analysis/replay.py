@@ -1,0 +1,211 @@
+"""What a pruner would have done: its decisions over recorded full-length trials, without training any.
+
+Trials arrive in random orders on some workers that run asynchronously; an evaluation takes as long as it took.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from gramtune.components import Direction
+from gramtune.errors import Fault, Path, SpecError
+from gramtune.record.pruning import Rungs
+from gramtune.record.report import Report, Status
+from gramtune.record.state import SweepState, TrialRecord
+from gramtune.space.issues import model_faults
+from gramtune.space.sweep import NO_PRUNER, Pruner
+
+_Z = 1.959964
+"""97.5 % quantile of the normal distribution."""
+
+
+class Recording(NamedTuple):
+    """The trials that can be replayed: completed, and evaluated after the same steps."""
+
+    trials: dict[str, tuple[Report, ...]]
+    """Every report of a trial, in the order of steps."""
+    metric: str
+    direction: Direction
+    eval_every: int
+    left_out: tuple[str, ...] = ()
+    """How many trials cannot be replayed, and why; one line per reason."""
+
+    @property
+    def steps(self) -> int:
+        """Training steps of a whole trial."""
+        return next(iter(self.trials.values()))[-1].step
+
+    @property
+    def best(self) -> str:
+        """The trial with the best mean after all its steps."""
+        return min(self.trials, key=self.loss)
+
+    def loss(self, trial: str) -> float:
+        """Mean of the metric over replicates after all steps, turned so that less is better."""
+        values = [value for value in self.trials[trial][-1].metrics[self.metric] if value is not None]
+        return fmean(values) if self.direction == "min" else -fmean(values)
+
+
+class Interval(NamedTuple):
+    """A 95 % interval of a share."""
+
+    low: float
+    high: float
+
+
+class Replay(NamedTuple):
+    """What one pruner does to a recording, over random orders of arrival."""
+
+    pruner: Pruner
+    orders: int
+    steps_saved: float
+    """Share of training steps not taken, mean over the orders."""
+    time_saved: float
+    """Share of wall time saved by the same workers and order without pruner, mean over the orders."""
+    best_lost: int
+    """Orders in which the eventual best trial was stopped."""
+    regret: float
+    """How much worse the best trial that went to its end is than the best of all, mean over the orders."""
+    regret_std: float
+    """Standard deviation of that over the orders; 0 for a single one."""
+
+    @property
+    def interval(self) -> Interval:
+        """Wilson's interval of the probability that a random order loses the best trial."""
+        return wilson(self.best_lost, self.orders)
+
+
+def checked_pruner(name: str, min_steps: int | None, reduction_factor: int, false_prune_rate: float | None) -> Pruner:
+    """The pruner of these command-line options. Raises SpecError, naming the option, where one is not legal."""
+    settings = {"min_steps": min_steps, "reduction_factor": reduction_factor, "false_prune_rate": false_prune_rate}
+    try:
+        return Pruner.model_validate({"name": name, **settings})
+    except ValidationError as error:
+        raise SpecError(model_faults(Pruner, error, _option)) from None
+
+
+def _option(path: Path) -> str:
+    return "--pruner" if path[0] == "name" else f"--{path[0]}".replace("_", "-")
+
+
+def panel(asha: Pruner) -> tuple[Pruner, ...]:
+    """The pruners to compare where none is asked for, with the settings of `asha`; noise-aware at its rate, or 0.05."""
+    plain = asha.model_copy(update={"false_prune_rate": None})
+    aware = asha.model_copy(update={"false_prune_rate": asha.false_prune_rate or 0.05})
+    others = (plain.model_copy(update={"name": name}) for name in ("hyperband", "median"))
+    return NO_PRUNER, plain, aware, *others
+
+
+def recording(state: SweepState, where: str, min_steps: int | None = None) -> Recording:
+    """What can be replayed of a sweep; of several schedules, the one that most trials have.
+
+    Raises SpecError, naming `where`, if fewer than two trials are left, or if they end before `min_steps`.
+    """
+    completed = [record for record in state.records.values() if record.status == Status.COMPLETED]
+    schedules = Counter(_schedule(record) for record in completed)
+    usual = max(schedules, key=lambda schedule: (schedules[schedule], schedule), default=())
+    usable = [record for record in completed if _schedule(record) == usual]
+    left_out = tuple(_left_out(state, len(completed) - len(usable)))
+    if len(usable) < 2:
+        why = f" ({'; '.join(left_out)})" if left_out else ""
+        raise SpecError(
+            [Fault(where, f"a replay needs two COMPLETED trials of one schedule, found {len(usable)}{why}")]
+        )
+    if min_steps is not None and min_steps >= usual[-1]:
+        raise SpecError([Fault("--min-steps", f"{min_steps} should be below {usual[-1]}, the steps of these trials")])
+    config, metric = usable[0].trial.config, state.plan.metric
+    trials = {record.trial.name: tuple(report for _, report in sorted(record.reports.items())) for record in usable}
+    return Recording(trials, metric, config.directions[metric], config.training.eval_every, left_out)
+
+
+def replay(record: Recording, pruner: Pruner, orders: int, workers: int, seed: int) -> Replay:
+    """Replays `orders` random orders of arrival, the same ones for every pruner."""
+    rng = random.Random(seed)
+    best = record.best
+    steps, times, regrets, lost = [], [], [], 0
+    for _ in range(orders):
+        order = rng.sample(sorted(record.trials), len(record.trials))
+        outcome, whole = _run(record, pruner, order, workers), _run(record, NO_PRUNER, order, workers)
+        steps.append(1 - outcome.steps / whole.steps)
+        times.append(1 - outcome.seconds / whole.seconds if whole.seconds else 0.0)
+        regrets.append(min(record.loss(trial) for trial in outcome.survivors) - record.loss(best))
+        lost += best not in outcome.survivors
+    spread = stdev(regrets) if orders > 1 else 0.0
+    return Replay(pruner, orders, fmean(steps), fmean(times), lost, fmean(regrets), spread)
+
+
+def wilson(successes: int, n: int) -> Interval:
+    """Wilson's score interval of a binomial probability, 95 %: never empty, never outside [0, 1]."""
+    share, z2 = successes / n, _Z**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return Interval(0.0 if successes == 0 else centre - half, 1.0 if successes == n else centre + half)
+
+
+class _Outcome(NamedTuple):
+    """One order of arrival, run to its end."""
+
+    survivors: tuple[str, ...]
+    """Trials that took all their steps; never none, as the best at a rung goes on."""
+    steps: int
+    seconds: float
+
+
+class _Event(NamedTuple):
+    """A worker is about to have evaluated: `position` counts the reports of its trial. Ordered by time, then worker."""
+
+    time: float
+    worker: int
+    trial: str
+    position: int
+
+
+def _run(record: Recording, pruner: Pruner, order: Sequence[str], workers: int) -> _Outcome:
+    """Each worker takes the next trial and advances it one evaluation at a time until it ends or is stopped."""
+    rungs = Rungs(pruner, record.steps, record.eval_every, record.direction)
+    waiting = iter(order)
+    events = [_Event(_duration(record, trial, 0), i, trial, 0) for i, trial in enumerate(islice(waiting, workers))]
+    heapq.heapify(events)
+    survivors, steps, now = [], 0, 0.0
+    while events:
+        now, worker, trial, position = heapq.heappop(events)
+        report = record.trials[trial][position]
+        stopped = bool(rungs.decide(trial, report, record.metric))
+        if not stopped and (after := position + 1) < len(record.trials[trial]):
+            heapq.heappush(events, _Event(now + _duration(record, trial, after), worker, trial, after))
+            continue
+        survivors += [] if stopped else [trial]
+        steps += report.step
+        if following := next(waiting, None):
+            heapq.heappush(events, _Event(now + _duration(record, following, 0), worker, following, 0))
+    return _Outcome(tuple(survivors), steps, now)
+
+
+def _duration(record: Recording, trial: str, position: int) -> float:
+    """Seconds from one report of a trial to the next, or from its start to the first."""
+    reports = record.trials[trial]
+    before = reports[position - 1].seconds if position else 0.0
+    return max(0.0, reports[position].seconds - before)
+
+
+def _schedule(record: TrialRecord) -> tuple[int, ...]:
+    """The steps at which a trial was evaluated."""
+    return tuple(sorted(record.reports))
+
+
+def _left_out(state: SweepState, other_schedules: int) -> Iterator[str]:
+    statuses = Counter(record.status for record in state.records.values())
+    for status, count in statuses.items():
+        if status != Status.COMPLETED:
+            yield f"{count} {status}"
+    if other_schedules:
+        yield f"{other_schedules} COMPLETED after other steps"

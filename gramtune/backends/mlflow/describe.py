@@ -1,0 +1,177 @@
+"""What MLflow is told of a sweep, as plain values: points, tags and the description."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gramtune.backends.mlflow.runs import Point
+from gramtune.record.report import Report, Status, Summary, summarise
+from gramtune.record.state import SweepState, TrialRecord
+from gramtune.space.plan import Plan, PlannedTrial, separable_gap
+
+_SYMBOLS = {
+    "objective.critic_dim": "K",
+    "optimizer.learning_rate": "lr",
+    "training.batch_size": "B",
+    "network.noise_dim": "h",
+}
+"""The paper's letters for what a run's name has to say shortly; other keys are cut to their last part."""
+
+
+def run_name(trial: PlannedTrial) -> str:
+    """`gram K=128 lr=1e-4`: the objective, then what was varied; a bundle of cases by its name alone."""
+    bundles = [value_text(value) for key, value in trial.assignment.items() if "." not in key]
+    objective = trial.config.objective.name
+    if any(_letters(name).startswith(_letters(objective)) for name in bundles):
+        objective = ""
+    keys = [key for key in trial.assignment if "." in key and key != "objective.name"]
+    short = {key: _SYMBOLS.get(key, key.rsplit(".", 1)[-1]) for key in keys}
+    names = short if len(set(short.values())) == len(keys) else dict(zip(keys, keys, strict=True))
+    values = [f"{names[key]}={value_text(trial.assignment[key])}" for key in keys]
+    return " ".join([*filter(None, [objective]), *bundles, *values])
+
+
+def value_text(value: Any) -> str:
+    """16, 1e-4, 0.05, gram; lists and mappings as JSON. A number that needs more than four digits is rounded."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        text = f"{value:.4g}"
+        if value != 0 and abs(value) < 0.01:
+            mantissa, _, exponent = f"{value:.3e}".partition("e")
+            text = f"{float(mantissa):g}e{int(exponent)}"
+        return text
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def report_points(report: Report) -> list[Point]:
+    """`fid` (mean over replicates), `fid_std`, `fid/0`, `fid/1`, …, and the mean of each loss and trace."""
+    values: dict[str, float | None] = {}
+    for key, replicates in report.metrics.items():
+        values |= {f"{key}/{i}": value for i, value in enumerate(replicates)}
+        if summary := _summary(replicates):
+            values |= {key: summary.mean, f"{key}_std": summary.std}
+    for key, replicates in report.traces.items():
+        if summary := _summary(replicates):
+            values[key] = summary.mean
+    milliseconds = report.timestamp * 1000
+    known = ((key, value) for key, value in values.items() if value is not None and math.isfinite(value))
+    return [Point(key, value, milliseconds, report.step) for key, value in known]
+
+
+def best_points(state: SweepState) -> list[Point]:
+    """`fid_best`: the best mean of the primary metric among the first i completed trials, at step i."""
+    metric, pick = state.plan.metric, min if _minimised(state) else max
+    completed = [record for record in state.records.values() if record.status == Status.COMPLETED]
+    scored = [(r.last.timestamp, r.trial.name, s.mean) for r in completed if r.last and (s := r.summary(metric))]
+    points: list[Point] = []
+    for step, (seconds, _, mean) in enumerate(sorted(scored), start=1):
+        best = pick(points[-1].value, mean) if points else mean
+        points.append(Point(f"{metric}_best", best, seconds * 1000, step))
+    return points
+
+
+def trial_tags(status: str, reason: str, last: Report | None) -> dict[str, str]:
+    """Status, why and at which step; the generated samples and the replicates behind the newest values."""
+    tags = {"gramtune.status": status, "gramtune.reason": reason}
+    if last:
+        tags["gramtune.step"] = str(last.step)
+        tags["gramtune.samples"] = str(last.samples)
+        live = max((sum(v is not None for v in values) for values in last.metrics.values()), default=0)
+        total = max((len(values) for values in last.metrics.values()), default=0)
+        tags["gramtune.replicates"] = f"{live} of {total}"
+    return tags
+
+
+def description(state: SweepState, figure: str = "") -> str:
+    """Markdown for the top of the sweep's page: what came out, what was asked, the figure."""
+    sweep = state.plan.sweep
+    counts = Counter(record.status for record in state.records.values())
+    lines = [
+        _best_line(state),
+        sweep.about,
+        ", ".join(f"{counts[status]} {status}" for status in Status if counts[status]),
+        figure,
+        "Varied: " + "; ".join(f"`{key}`: {domain.describe()}" for key, domain in sweep.space.items()),
+    ]
+    return "\n\n".join(line for line in lines if line)
+
+
+def plan_text(plan: Plan) -> str:
+    """The plan as it was before anything started: what varies, how often, judged by what."""
+    sweep, training = plan.sweep, plan.config.training
+    lines = [
+        f"{sweep.name}: {sweep.about}".removesuffix(": "),
+        *(f"  {key}: {domain.describe()}" for key, domain in sweep.space.items()),
+        f"trials: {plan.size} × {sweep.replicates} replicates, {training.steps} steps each",
+        f"evaluated {training.schedule_text} with {training.eval_samples} samples",
+        f"metric: {plan.metric} ({plan.config.directions[plan.metric]}imised)",
+        f"search: {sweep.search.name}; pruner: {sweep.pruner.name}",
+        f"resources per trial: {sweep.resources.cpu} CPU, {sweep.resources.gpu} GPU",
+        f"resolution: {separable_gap(sweep.replicates):.2f} standard deviations over seeds",
+        *(f"warning: {warning}" for warning in plan.warnings),
+        *(f"trial: {trial.name}" for trial in plan.trials),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def identity_tags(versions: Mapping[str, Any]) -> dict[str, str]:
+    """Who stores this, and from which source, with which versions and on what the sweep ran (see `versions`)."""
+    packages = {"gramtune": versions["gramtune"], "python": versions["python"], **versions["packages"]}
+    tags = {
+        "mlflow.source.name": "gramtune",
+        "mlflow.source.type": "LOCAL",
+        "gramtune.versions": ", ".join(f"{name} {version}" for name, version in packages.items() if version),
+        "gramtune.device": ", ".join(versions["gpus"]) or f"{versions['cpu']}, {versions['cores']} cores",
+    }
+    try:
+        tags["mlflow.user"] = getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        tags["mlflow.user"] = "unknown"
+    if source := versions["source"]:
+        tags |= {"mlflow.source.git.commit": source["commit"], "gramtune.source.dirty": str(source["dirty"])}
+    return tags
+
+
+def started(record: TrialRecord, now: float) -> int:
+    """When the trial began, in milliseconds: from its first report, so that a later replay says the same."""
+    if not record.reports:
+        return int(now * 1000)
+    first = record.reports[min(record.reports)]
+    return int((first.timestamp - first.seconds) * 1000)
+
+
+def _best_line(state: SweepState) -> str:
+    best, metric = state.best, state.plan.metric
+    if not state.comparable:
+        return "No best of all: values on different data, metrics, samples or lengths are not comparable."
+    if len(state.plan.metrics) == 2 and state.front:
+        return f"**Pareto front** of {' and '.join(state.plan.metrics)}: " + "; ".join(
+            record.trial.name for record in state.front
+        )
+    if best is None or best.last is None or (summary := best.summary(metric)) is None:
+        return "No trial has completed yet."
+    spread = f" ± {summary.std:.4g}" if summary.std is not None else ""
+    return (
+        f"**Best: {run_name(best.trial)}**, {metric} {summary.mean:.4g}{spread} "
+        f"({'lower' if _minimised(state) else 'higher'} is better; n = {summary.n} replicates, "
+        f"{best.last.samples} samples each, step {best.last.step})"
+    )
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def _summary(replicates: Sequence[float | None]) -> Summary | None:
+    return summarise([v if v is not None and math.isfinite(v) else None for v in replicates])
+
+
+def _minimised(state: SweepState) -> bool:
+    return state.plan.config.directions[state.plan.metric] == "min"

@@ -1,0 +1,166 @@
+"""The best generator of a sweep as an MLflow model: an exported graph, which needs torch and nothing of ours."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from gramtune.analysis.checkpoints import best_replicate
+from gramtune.backends.mlflow.runs import SWEEP_ID, TRIAL_ID, StoredRun, SweepRuns
+from gramtune.backends.mlflow.store import RunGone, translated
+from gramtune.errors import Fault, SpecError
+from gramtune.record.layout import newest_checkpoint
+from gramtune.record.state import SweepState, TrialRecord
+from gramtune.training.config import TrialConfig
+from gramtune.training.generator import load_generator
+from gramtune.training.seeds import stream
+
+MODEL = "generator"
+"""Name of the logged model: `runs:/<parent run>/generator`."""
+DIGEST = "gramtune.digest"
+"""Tag of a model and of its version in the registry: which weights these are."""
+_EXAMPLE = 2
+"""Noise vectors of the input example; with one, torch.export would take the batch size for a constant."""
+
+
+class NotExportable(ValueError):
+    """A generator that torch cannot turn into a graph."""
+
+
+class BestGenerator(NamedTuple):
+    """The generator behind the best value of the primary metric: one replicate of the best trial."""
+
+    record: TrialRecord
+    replicate: int
+    file: Path
+    place: int
+    """Of the replicate in the file."""
+
+
+def checked_model_name(name: str) -> str:
+    """The name if the registry takes it. Raises SpecError."""
+    if not re.fullmatch(r"[\w. -]{1,250}", name) or not name.strip(". "):
+        rule = "should be letters, digits, spaces and . _ - only, 250 at most; for example gram-digits"
+        raise SpecError([Fault("--register", f"{name!r} is no name for a model; it {rule}")])
+    return name
+
+
+def best_generator(state: SweepState, folder: Path) -> BestGenerator | None:
+    """The best replicate of the best completed trial; None where there is none, or its checkpoint is gone."""
+    best = state.best
+    replicate = best_replicate(best) if best else None
+    if best is None or replicate is None:
+        return None
+    file, place = newest_checkpoint(folder, best, replicate)
+    return BestGenerator(best, replicate, file, place) if file else None
+
+
+def log_generator(runs: SweepRuns, parent: StoredRun, trial: StoredRun, best: BestGenerator) -> str:
+    """Stores the generator as a model of the parent run, once, and returns its id.
+
+    Raises CheckpointError for a damaged file, NotExportable, and what the store raises.
+    """
+    config = best.record.trial.config
+    generator = load_generator(config, best.file, best.place)
+    digest = _digest(generator)
+    model = _find(runs, parent, digest)
+    if model is None or str(model.status) != "READY":
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / MODEL
+            export(generator, config, folder, parent.run_id)
+            with translated(runs.uri):
+                model = model or _create(runs, parent, best, digest)
+                runs.client.log_model_artifacts(model.model_id, str(folder))
+                runs.client.finalize_logged_model(model.model_id, "READY")
+    for run in (parent, trial):
+        _link(runs, run, model.model_id, best)
+    return str(model.model_id)
+
+
+def export(generator: nn.Module, config: TrialConfig, folder: Path, run_id: str) -> None:
+    """Writes an MLflow model with signature (noise [-1, h] → samples [-1, *shape]) and an input example into `folder`.
+
+    Raises NotExportable for a network whose forward pass is no graph, such as one that branches on its values.
+    """
+    import mlflow.pytorch
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    noise = config.network.noise(_EXAMPLE, stream(config.training.seed, "input example")).numpy()
+    signature = ModelSignature(
+        Schema([TensorSpec(noise.dtype, (-1, config.network.noise_dim), "noise")]),
+        Schema([TensorSpec(noise.dtype, (-1, *config.data.shape), "samples")]),
+    )
+    try:
+        mlflow.pytorch.save_model(
+            generator,
+            str(folder),
+            mlflow_model=Model(run_id=run_id),
+            signature=signature,
+            input_example=noise,
+            pip_requirements=[f"mlflow=={mlflow.__version__}", f"torch=={torch.__version__.partition('+')[0]}"],
+            serialization_format="pt2",  # a graph and its weights: pickled classes would break where ours are missing
+        )
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:  # torch.export has no error of its own
+        raise NotExportable(str(error).partition("\n")[0]) from error
+
+
+def register_generator(runs: SweepRuns, parent: StoredRun, model_id: str, name: str) -> None:
+    """Makes the model a version of the registered model `name`, unless the same weights are one already."""
+    with translated(runs.uri):
+        model = runs.client.get_logged_model(model_id)
+    digest = model.tags[DIGEST]
+    try:
+        with translated(runs.uri):
+            runs.client.get_registered_model(name)
+    except RunGone:
+        with translated(runs.uri):
+            runs.client.create_registered_model(name)
+    with translated(runs.uri):
+        versions = runs.client.search_model_versions(f"name = '{name}'")
+        if not any(version.tags.get(DIGEST) == digest for version in versions):
+            tags = {SWEEP_ID: runs.sweep_id, TRIAL_ID: model.tags[TRIAL_ID], DIGEST: digest}
+            # Not models:/<id>: MLflow 3.17 looks that up in the process's default store, whichever client asks.
+            source = model.artifact_location
+            runs.client.create_model_version(name, source, run_id=parent.run_id, tags=tags, model_id=model_id)
+
+
+def _find(runs: SweepRuns, parent: StoredRun, digest: str) -> Any:
+    """The stored model of these weights, complete or not; None where there is none."""
+    condition = f"name = '{MODEL}' AND tags.`{DIGEST}` = '{digest}' AND tags.`{SWEEP_ID}` = '{runs.sweep_id}'"
+    with translated(runs.uri):
+        found = runs.client.search_logged_models([runs.experiment_id], condition)
+    return next((model for model in found if model.source_run_id == parent.run_id), None)
+
+
+def _create(runs: SweepRuns, parent: StoredRun, best: BestGenerator, digest: str) -> Any:
+    tags = {SWEEP_ID: runs.sweep_id, TRIAL_ID: best.record.trial.name, DIGEST: digest}
+    tags["gramtune.replicate"] = str(best.replicate)
+    params = {key: str(value) for key, value in best.record.trial.assignment.items()}
+    return runs.client.create_logged_model(runs.experiment_id, MODEL, parent.run_id, tags, params, "generator")
+
+
+def _link(runs: SweepRuns, run: StoredRun, model_id: str, best: BestGenerator) -> None:
+    """Shows the model on the page of the run, once."""
+    from mlflow.entities import LoggedModelOutput
+
+    with translated(runs.uri):
+        outputs = runs.client.get_run(run.run_id).outputs
+        if model_id not in {output.model_id for output in (outputs.model_outputs if outputs else [])}:
+            step = best.record.last.step if best.record.last else 0
+            runs.client.log_outputs(run.run_id, [LoggedModelOutput(model_id, step)])
+
+
+def _digest(generator: nn.Module) -> str:
+    """SHA-256 of the weights and their names."""
+    digest = hashlib.sha256()
+    for name, tensor in generator.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,176 @@
+"""MLflow's web interface on a store of ours, for `gramtune ui`: loopback only, light, and gone when we are."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from gramtune.backends.mlflow.store import EXPERIMENT, artifact_root, checked_uri, ensure_store, is_server, runs_url
+from gramtune.backends.mlflow.view import newest_view
+from gramtune.record.redaction import redact
+
+HOST = "127.0.0.1"
+_START_SECONDS = 300.0
+_STOP_SECONDS = 10.0
+_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven more processes, for features that a sweep has no use for
+}
+
+
+class ServerError(RuntimeError):
+    """The web interface cannot be started; one line."""
+
+
+def serve(uri: str, port: int, runs: Path, say: Callable[[str], None] = print) -> int:
+    """Serves the store until Ctrl-C and says where; for a server's URI says only that. Returns the exit code.
+
+    `runs`: folder of sweeps, where the files of a database without a folder of its own are.
+    Raises SpecError for a URI that cannot hold a sweep.
+    """
+    uri = checked_uri(uri)
+    if is_server(uri):
+        say(_pages(uri, redact(uri)))
+        return 0
+    try:
+        with _interruptible(), running_server(uri, port, runs) as (base, process):
+            say(f"{_pages(base, base)}\nCtrl-C ends it")
+            process.wait()
+            say(f"MLflow's server ended by itself (exit code {process.returncode})")
+            return 1
+    except (ServerError, OSError) as error:
+        print(redact(str(error), uri), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+@contextmanager
+def running_server(uri: str, port: int = 0, runs: Path = Path("runs")) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A healthy `mlflow server` on the store: its address and process. It ends, children included, with the block.
+
+    Port 0 takes a free one. Raises ServerError, or OSError if the store's folder cannot be written.
+    """
+    uri = checked_uri(uri)
+    port = _free_port(port)
+    ensure_store(uri)
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            _command(uri, port, runs),
+            env=_environment(uri),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # its own process group: what it starts can be ended with it
+        )
+        try:
+            base = f"http://{HOST}:{port}"
+            _wait_until_healthy(base, process, log)
+            yield base, process
+        finally:
+            _end_group(process)
+
+
+def _command(uri: str, port: int, runs: Path) -> list[str]:
+    root = artifact_root(uri, runs)
+    assert root is not None, "a server's URI is not served"
+    options = {
+        "--artifacts-destination": str(root),
+        "--host": HOST,
+        "--port": str(port),
+        "--workers": "1",
+    }
+    return [sys.executable, "-m", "mlflow", "server", *(text for option in options.items() for text in option)]
+
+
+def _environment(uri: str) -> dict[str, str]:
+    """The store goes by the environment: its password would be on show in the list of processes."""
+    inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_LOGGING_LEVEL"}
+    return {**inherited, **_SETTINGS, "MLFLOW_BACKEND_STORE_URI": uri}
+
+
+def _free_port(port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            raise ServerError(f"port {port} of {HOST} cannot be used ({error}); take another with --port") from None
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_healthy(base: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            log.seek(0)
+            lines = log.read().decode(errors="replace").split("\n")
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "without a word")
+            raise ServerError(f"MLflow's server did not start: {last}")
+        try:
+            with _direct(f"{base}/health", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise ServerError(f"MLflow's server did not answer within {_START_SECONDS:.0f} s")
+
+
+def _direct(url: str, timeout: float) -> Any:
+    """The answer of a server on this machine: never through the proxy that the environment may name."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=timeout)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ends the process and all that it started."""
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(_STOP_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # whoever did not follow
+    process.wait()
+
+
+def _pages(base: str, shown: str) -> str:
+    """Address of the experiment's runs and of the newest sweep's view; of the start page while there is no answer."""
+    query = f"{base}/api/2.0/mlflow/experiments/get-by-name?experiment_name={EXPERIMENT}"
+    try:
+        with _direct(query, timeout=10) as answer:
+            experiment = json.load(answer)["experiment"]
+            lines = [runs_url(shown, experiment["experiment_id"])]
+            if view := newest_view({tag["key"]: tag["value"] for tag in experiment.get("tags", [])}):
+                lines.append(f"newest sweep, {view.name}: {runs_url(shown, experiment['experiment_id'], view.key)}")
+    except (OSError, ValueError, KeyError, HTTPException):
+        return f"{shown}/#/experiments?workflowType=machine_learning"
+    return "\n".join(lines)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ends the block with KeyboardInterrupt also when the terminal is closed or the process is told to end."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,203 @@
+"""Where MLflow keeps things, how a new store is made safely, and what its errors mean. MLflow is imported late."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from gramtune.errors import Fault, SpecError
+from gramtune.record.redaction import redact
+from gramtune.record.tracker import TrackerUnavailable
+
+EXPERIMENT = "gramtune"
+"""Name of the MLflow experiment that holds all sweeps."""
+TIMEOUT = 10
+"""Seconds that one request to a server may take; MLFLOW_HTTP_REQUEST_TIMEOUT overrides it."""
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # its tracebacks; every error is reported in one line of ours
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # creating a run is not idempotent: the tracker looks before it retries
+}
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_GONE = "RESOURCE_DOES_NOT_EXIST"
+_REJECTED = "INVALID_PARAMETER_VALUE"
+_LOCK_SECONDS = 60.0
+_REASONS = {
+    "connection refused": "connection refused",
+    "timed out": "no answer in time",
+    "name or service not known": "unknown host",
+    "failed to resolve": "unknown host",
+    "database is locked": "the database is locked",
+    "disk is full": "the disk is full",
+    "no space left": "the disk is full",
+    "error code 401": "it refuses these credentials (MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN)",
+    "error code 403": "these credentials may not write there",
+    "permission_denied": "these credentials may not write there",
+    "password authentication failed": "it refuses this user or password",
+}
+
+
+class Rejected(ValueError):
+    """MLflow does not take this value, now or later."""
+
+
+class RunGone(LookupError):
+    """A run or experiment that was there has been deleted from the store."""
+
+
+def default_uri(runs: Path) -> str:
+    """The embedded store of a folder of sweeps: SQLite under `runs`/.mlflow."""
+    return f"sqlite:///{runs.absolute() / '.mlflow' / 'mlflow.db'}"
+
+
+def found_stores(start: Path) -> list[Path]:
+    """Folders of sweeps with an embedded store: in `start`, beside it, or in a folder around it; nearest first."""
+    children = sorted(folder for folder in start.iterdir() if folder.is_dir())
+    around = [runs for place in start.parents for runs in (place, place / "runs")]
+    candidates = dict.fromkeys((start, start / "runs", *children, *around))
+    return [runs for runs in candidates if _exists(runs / ".mlflow" / "mlflow.db")]
+
+
+def checked_uri(uri: str) -> str:
+    """The tracking URI with a relative SQLite path made absolute. Raises SpecError for what cannot hold a sweep."""
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    if scheme == "sqlite":
+        path = uri.partition(":///")[2]
+        if not path or path == ":memory:" or "?" in path:
+            raise _fault(f"{uri!r} should name a file, without ?; for example sqlite:////data/mlflow.db")
+        return f"sqlite:///{Path(path).absolute()}"
+    if scheme not in ("http", "https", *_DATABASES):
+        legal = ", ".join(f"{name}://" for name in ("http", "https", *_DATABASES))
+        raise _fault(f"{redact(uri)!r} is of no known kind; legal: {legal}")
+    return uri.rstrip("/")
+
+
+def is_server(uri: str) -> bool:
+    """Whether the URI is a tracking server's, not a database's."""
+    return uri.startswith(("http://", "https://"))
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of a (checked) SQLite URI."""
+    return Path(uri.partition(":///")[2]) if uri.startswith("sqlite") else None
+
+
+def artifact_root(uri: str, runs: Path) -> Path | None:
+    """Folder for files of a store that is a database: beside SQLite's own, else under `runs`; None for a server."""
+    if is_server(uri):
+        return None
+    file = database_file(uri)
+    return (file.parent if file else runs.absolute() / ".mlflow") / "artifacts"
+
+
+def runs_url(base: str, experiment_id: str, view: str | None = None) -> str:
+    """Page of the experiment's runs in MLflow's web interface, or of a view that is saved there."""
+    page = f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    return page if view is None else f"{page}&viewStateShareKey={view}"
+
+
+def quiet_environment() -> None:
+    """Sets MLflow's switches for this process and those it starts: silent, no telemetry, no retries of its own."""
+    os.environ.update(QUIET)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(TIMEOUT))
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def connect(uri: str) -> Any:
+    """An MlflowClient; the store of a new SQLite file is made first. Raises TrackerUnavailable."""
+    quiet_environment()
+    with translated(uri):
+        ensure_store(uri)
+        return _client(uri)
+
+
+def ensure_store(uri: str) -> None:
+    """Makes the tables of a SQLite store that does not exist yet (2 to 7 s); nothing for any other. Raises OSError.
+
+    MLflow's migrations are safe neither against a second process nor against being killed half-way: one process at a
+    time, on a file that gets its name when it is complete.
+    """
+    file = database_file(uri)
+    if file is None or _exists(file):
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    quiet_environment()
+    with _locked(file.with_name(f"{file.name}.init.lock")):
+        if not _exists(file):
+            partial = file.with_name(f"{file.name}.partial")
+            partial.unlink(missing_ok=True)
+            _client(f"sqlite:///{partial}").search_experiments(max_results=1)
+            partial.replace(file)
+
+
+@contextmanager
+def translated(uri: str) -> Iterator[None]:
+    """Turns what MLflow, its database or the network raise into TrackerUnavailable, Rejected or RunGone."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, *_database_errors(uri), OSError, ImportError) as error:
+        code = getattr(error, "error_code", "")
+        message = _one_line(error, uri)
+        if code == _GONE or (code == _REJECTED and "must be in the 'active' state" in str(error)):
+            raise RunGone(message) from error
+        if code == _REJECTED:
+            raise Rejected(message) from error
+        raise TrackerUnavailable(f"MLflow at {redact(uri)}: {message}") from error
+
+
+def _fault(message: str) -> SpecError:
+    return SpecError([Fault("--tracking-uri", message)])
+
+
+def _client(uri: str) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def _database_errors(uri: str) -> tuple[type[Exception], ...]:
+    if is_server(uri):
+        return ()
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (SQLAlchemyError,)
+
+
+def _exists(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
+
+
+def _one_line(error: Exception, uri: str) -> str:
+    told = re.split(r"\[SQL:|\(Background on this error", str(error))[0]
+    text = " ".join(told.split()) or type(error).__name__
+    known = next((reason for sign, reason in _REASONS.items() if sign in text.lower()), None)
+    return known or redact(text, uri)[:200]
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Holds an exclusive lock on `file`, across processes. Raises TimeoutError if another keeps it too long."""
+    with file.open("a") as handle:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{file} is locked by another process") from None
+                time.sleep(0.1)
+        yield

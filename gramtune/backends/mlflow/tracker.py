@@ -1,0 +1,288 @@
+"""A sweep in MLflow: one parent run, one nested run per trial, every value exactly once whatever happens between."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from gramtune.backends.mlflow.describe import (
+    best_points,
+    description,
+    identity_tags,
+    report_points,
+    run_name,
+    started,
+    trial_tags,
+)
+from gramtune.backends.mlflow.model import checked_model_name
+from gramtune.backends.mlflow.page import store_datasets, store_files, store_model, store_preview
+from gramtune.backends.mlflow.runs import PARENT, Point, StoredRun, SweepRuns
+from gramtune.backends.mlflow.store import Rejected, RunGone, checked_uri, default_uri, is_server, runs_url
+from gramtune.backends.mlflow.view import IMAGES, store_view, view_key
+from gramtune.io import write_atomically
+from gramtune.record.layout import checkpoints, sample_grids, trial_folder
+from gramtune.record.redaction import redact
+from gramtune.record.report import Report, Status
+from gramtune.record.state import SweepState, TrialRecord
+from gramtune.record.tables import VERSIONS_FILE
+from gramtune.record.tracker import TrackerUnavailable, never
+from gramtune.record.versions import versions
+from gramtune.space.plan import Plan
+
+SWEEP_RUN = ""
+"""Key of the parent run."""
+_MLFLOW_STATUS = {
+    Status.COMPLETED: "FINISHED",
+    Status.PRUNED: "FINISHED",
+    Status.DIVERGED: "FINISHED",
+    Status.STOPPED: "KILLED",
+    Status.FAILED: "FAILED",
+}
+
+
+class _Snapshot(NamedTuple):
+    """A trial record at one moment; the runner's thread goes on changing the record itself."""
+
+    status: Status
+    reason: str
+    reports: Mapping[int, Report]
+
+    @property
+    def last(self) -> Report | None:
+        return self.reports[max(self.reports)] if self.reports else None
+
+    @property
+    def points(self) -> list[Point]:
+        return [point for report in self.reports.values() for point in report_points(report)]
+
+
+class MlflowTracker:
+    """Keeps an MLflow store up to date with a sweep. `register` names the best generator in the model registry.
+
+    Raises SpecError for a URI that cannot hold a sweep, or a name that cannot be registered.
+
+    Numbers go before files, so a store that takes no files still has every number. A run is closed last: a closed
+    run is complete, and is not looked at again.
+    """
+
+    def __init__(self, uri: str, folder: Path, register: str | None = None) -> None:
+        self._uri = checked_uri(uri)
+        self._register = checked_model_name(register) if register is not None else None
+        self._folder, self._named = folder.absolute(), folder
+        self._runs: SweepRuns | None = None
+        self._stored: dict[str, _Snapshot] = {}
+        self._configured: set[str] = set()
+        self._link = redact(self._uri)
+
+    @property
+    def stored(self) -> int:
+        """See `Tracker`."""
+        return len(self._stored)
+
+    @property
+    def link(self) -> str:
+        """Page of the sweep's trials on a server; for a database its URI, without credentials."""
+        return self._link
+
+    @property
+    def hint(self) -> str:
+        """How to look at a store that has no web page of its own; empty for a server."""
+        if is_server(self._uri):
+            return ""
+        if self._uri == default_uri(self._folder.parent):
+            runs = "" if self._folder.parent == Path("runs").absolute() else f" --runs {self._named.parent}"
+            return f"; open with: gramtune ui{runs}"
+        return f"; open with: gramtune ui --tracking-uri {redact(self._uri)}"
+
+    @property
+    def remedy(self) -> str:
+        """`gramtune sync` on the same folder and store; credentials that the URI had have to be put in again."""
+        embedded = self._uri == default_uri(self._folder.parent)
+        store = "" if embedded else f" --tracking-uri {redact(self._uri)}"
+        return f"gramtune sync {self._named}{store}"
+
+    def sync(self, state: SweepState, rest: Callable[[], None] = never) -> None:
+        """See `Tracker`. Raises TrackerUnavailable."""
+        self._reliably(lambda: self._sync(state, rest))
+
+    def finish(self, state: SweepState, folder: Path) -> None:
+        """Stores what is left and the files of the sweep's folder, then closes its runs. Raises TrackerUnavailable."""
+        self._forget()  # a request that seemed lost may have been carried out after the last look
+        self._reliably(lambda: self._finish(state, folder))
+
+    def _reliably(self, action: Callable[[], None]) -> None:
+        """Runs `action`, once more where a run has been deleted meanwhile. After a failure nothing is taken as known:
+
+        a request whose answer was lost may have been carried out, so the next attempt asks the store what it holds.
+        """
+        try:
+            try:
+                action()
+            except RunGone:
+                self._forget()
+                action()
+        except TrackerUnavailable:
+            self._forget()
+            raise
+        except (Rejected, RunGone, OSError) as error:
+            self._forget()
+            message = " ".join(redact(str(error), self._uri).split())
+            raise TrackerUnavailable(f"MLflow at {redact(self._uri)}: {message[:200]}") from error
+
+    def _forget(self) -> None:
+        self._runs = None
+        self._stored.clear()
+        self._configured.clear()
+
+    def _sync(self, state: SweepState, rest: Callable[[], None] = never) -> None:
+        runs = self._attached(state)
+        now = {n: _Snapshot(r.status, r.reason, r.reports) for n, r in state.records.items() if not _growing(r)}
+        changed = [name for name, snapshot in now.items() if self._stored.get(name) != snapshot]
+        changed = [name for name in changed if not self._is_complete(runs, runs.get(name), now[name])]
+        for name in changed:
+            self._store_numbers(runs, state.records[name], now[name])
+            rest()
+        self._store_summary(runs, state)
+        for name in changed:
+            self._store_files(runs, state.records[name], now[name])
+            self._stored[name] = now[name]
+            rest()
+
+    def _finish(self, state: SweepState, folder: Path) -> None:
+        self._sync(state)
+        runs = self._attached(state)
+        for name, record in state.records.items():
+            run = runs.get(name)
+            if run and not record.status.final and not _growing(record):
+                runs.log(run, tags={"gramtune.status": "UNFINISHED"})
+                runs.set_status(run, "KILLED", _end(run, record.last))
+                self._stored.pop(name, None)
+        parent = self._parent(runs, state)
+        store_files(runs, parent, state, folder)
+        store_datasets(runs, parent, state)
+        store_model(runs, parent, state, folder, self._register)
+        self._describe(runs, parent, state, store_preview(runs, parent, state, folder))
+        runs.set_status(parent, _sweep_status(state), int(time.time() * 1000))
+
+    def _attached(self, state: SweepState) -> SweepRuns:
+        if self._runs is None:
+            self._runs = SweepRuns(self._uri, _sweep_id(self._folder), self._folder.parent)
+            store_view(self._runs, self._parent(self._runs, state), state)
+            if is_server(self._uri):
+                self._link = runs_url(redact(self._uri), self._runs.experiment_id, view_key(self._runs.sweep_id))
+        return self._runs
+
+    def _parent(self, runs: SweepRuns, state: SweepState) -> StoredRun:
+        if found := runs.get(SWEEP_RUN):
+            return found
+        now = time.time()  # a sweep that samples may have no trial yet
+        start = min((started(record, now) for record in state.records.values()), default=int(now * 1000))
+        tags = {"gramtune.kind": "sweep", **identity_tags(_versions(self._folder, state.plan))}
+        return runs.create(SWEEP_RUN, state.plan.sweep.name, start, tags)
+
+    def _is_complete(self, runs: SweepRuns, run: StoredRun | None, snapshot: _Snapshot) -> bool:
+        """Whether nothing of this trial has to be sent: it has not begun, or its run is closed and has everything."""
+        if run is None:
+            return snapshot.status == Status.PENDING and not snapshot.reports
+        if runs.missing(run, snapshot.points):
+            return False
+        parent = runs.get(SWEEP_RUN)
+        expected = {"gramtune.status": snapshot.status, PARENT: parent.run_id if parent else ""}
+        closed = run.status == _MLFLOW_STATUS.get(snapshot.status) and expected.items() <= run.tags.items()
+        return closed or snapshot.status == Status.PENDING
+
+    def _store_numbers(self, runs: SweepRuns, record: TrialRecord, snapshot: _Snapshot) -> None:
+        trial = record.trial
+        parent = runs.get(SWEEP_RUN)
+        assert parent is not None, "_attached makes it"
+        run = runs.get(trial.name)
+        status_tags = trial_tags(snapshot.status, redact(snapshot.reason, self._uri), snapshot.last)
+        if run is not None and _outgrown(run, status_tags):
+            runs.delete(trial.name)  # MLflow never takes a value back: means over fewer replicates would remain
+            self._configured.discard(trial.name)
+            run = None
+        if run is None:
+            tags = {"gramtune.kind": "trial", PARENT: parent.run_id, "mlflow.user": parent.tags.get("mlflow.user", "")}
+            tags |= {key: value for key, value in status_tags.items() if value}  # cheaper here than one by one
+            run = runs.create(trial.name, run_name(trial), started(record, time.time()), tags)
+        if not snapshot.status.final:
+            runs.set_status(run, "RUNNING")
+        runs.log(run, snapshot.points, trial.assignment, {PARENT: parent.run_id, **status_tags})
+
+    def _store_summary(self, runs: SweepRuns, state: SweepState) -> None:
+        parent = self._parent(runs, state)
+        if state.unfinished:
+            runs.set_status(parent, "RUNNING")
+        if parent.status == "RUNNING":  # a closed one shows the figure, which `finish` puts there
+            self._describe(runs, parent, state, "")
+
+    def _describe(self, runs: SweepRuns, parent: StoredRun, state: SweepState, figure: str) -> None:
+        note = redact(description(state, figure), self._uri)
+        runs.log(parent, best_points(state), tags={"mlflow.note.content": note})
+
+    def _store_files(self, runs: SweepRuns, record: TrialRecord, snapshot: _Snapshot) -> None:
+        name = record.trial.name
+        run = runs.get(name)
+        assert run is not None, "_store_numbers makes it"
+        if name not in self._configured:
+            config = record.trial.config.model_dump(mode="json")
+            runs.log_text(run, yaml.safe_dump(config, sort_keys=False), "config.yaml")
+            self._configured.add(name)
+        folder = trial_folder(self._folder, name)
+        for step, image in sample_grids(folder).items():
+            if step in snapshot.reports:
+                runs.log_image(run, IMAGES, step, image)
+        if snapshot.status.final:
+            _store_checkpoint(runs, run, folder)
+            runs.set_status(run, _MLFLOW_STATUS[snapshot.status], _end(run, snapshot.last))
+
+
+def _growing(record: TrialRecord) -> bool:
+    """Whether a finished trial is being given more replicates: it is stored anew when all have their values."""
+    return not record.status.final and record.trained > 0
+
+
+def _outgrown(run: StoredRun, tags: Mapping[str, str]) -> bool:
+    """Whether the stored run is of fewer replicates than the trial has now; its tag says `2 of 3`."""
+    stored, now = (int(each.get("gramtune.replicates", "0").rpartition(" ")[2]) for each in (run.tags, tags))
+    return 0 < stored < now
+
+
+def _store_checkpoint(runs: SweepRuns, run: StoredRun, folder: Path) -> None:
+    newest = next(iter(checkpoints(folder)), None)
+    if newest:
+        runs.log_file(run, newest, "checkpoint", "trainer.pt")
+
+
+def _sweep_id(folder: Path) -> str:
+    """Identity of a sweep, kept in its folder: the folder can be moved, and sent to any server. Raises OSError."""
+    file = folder / "sweep_id"
+    if not (file.is_file() and re.fullmatch(r"[0-9a-f]{32}", file.read_text(encoding="utf-8").strip())):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, lambda temporary: temporary.write_text(f"{uuid.uuid4().hex}\n", encoding="utf-8"))
+    return file.read_text(encoding="utf-8").strip()
+
+
+def _versions(folder: Path, plan: Plan) -> dict[str, Any]:
+    """What the sweep ran with, as its folder says; of this machine where the folder does not."""
+    file = folder / VERSIONS_FILE
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else versions(plan)
+    return found
+
+
+def _end(run: StoredRun, last: Report | None) -> int:
+    return max(run.started, last.timestamp * 1000 if last else int(time.time() * 1000))
+
+
+def _sweep_status(state: SweepState) -> str:
+    if state.unfinished:
+        return "KILLED"
+    failed = all(record.status == Status.FAILED for record in state.records.values())
+    return "FAILED" if failed else "FINISHED"

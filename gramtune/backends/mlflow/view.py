@@ -1,0 +1,90 @@
+"""A saved view of one sweep's trials for MLflow's interface, whose own first page shows no number at all.
+
+The format is that of the interface's "Share" button. MLflow does not document it, so nothing depends on it: where a
+later interface does not read it, it shows its usual page.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from gramtune.backends.mlflow.runs import StoredRun, SweepRuns, legal_key
+from gramtune.backends.mlflow.store import translated
+from gramtune.record.state import SweepState
+
+IMAGES = "samples/fixed_noise"
+"""Key of the sample grids: the same noise at every step."""
+_TAG = "mlflow.sharedViewState."
+_OURS = f"{_TAG}gramtune-"
+_SHOWN_KEYS = 8
+"""Varied keys that get a column and an axis."""
+_SECTIONS = ("overview", "samples", "losses")
+
+
+def view_key(sweep_id: str) -> str:
+    """Name of the sweep's view in an address of the interface."""
+    return f"{_OURS.removeprefix(_TAG)}{sweep_id[:16]}"
+
+
+class View(NamedTuple):
+    """A saved view: its name in an address, and the one that a person reads."""
+
+    key: str
+    name: str
+
+
+def newest_view(tags: Mapping[str, str]) -> View | None:
+    """The view of the sweep that began last, by the tags of the experiment."""
+    views = [(key.removeprefix(_TAG), json.loads(value)) for key, value in tags.items() if key.startswith(_OURS)]
+    if not views:
+        return None
+    key, newest = max(views, key=lambda view: (view[1]["createdAt"], view[0]))
+    return View(key, newest["name"])
+
+
+def store_view(runs: SweepRuns, parent: StoredRun, state: SweepState) -> None:
+    """Saves the view among the experiment's, once."""
+    key = f"{_TAG}{view_key(runs.sweep_id)}"
+    content = json.dumps(_state(state, parent.run_id), sort_keys=True, separators=(",", ":"))
+    packed = base64.b64encode(zlib.compress(content.encode())).decode()
+    view = {"name": state.plan.sweep.name, "createdAt": parent.started, "updatedAt": parent.started}
+    value = json.dumps({**view, "state": f"deflate;{packed}"})
+    with translated(runs.uri):
+        if runs.client.get_experiment(runs.experiment_id).tags.get(key) != value:
+            runs.client.set_experiment_tag(runs.experiment_id, key, value)
+
+
+def _state(state: SweepState, parent_run: str) -> dict[str, Any]:
+    """Trials of the sweep, best first, with metric, varied keys and status; charts of the same."""
+    metric = legal_key(state.plan.metric)
+    params = [legal_key(key) for key in state.plan.sweep.space][:_SHOWN_KEYS]
+    columns = [f"metrics.`{metric}`", f"metrics.`{metric}_std`", *(f"params.`{key}`" for key in params)]
+    return {
+        "searchFilter": f"tags.mlflow.parentRunId = '{parent_run}'",
+        "orderByKey": f"metrics.`{metric}`",
+        "orderByAsc": state.plan.config.directions[state.plan.metric] == "min",
+        "selectedColumns": [*columns, "tags.`gramtune.status`", "tags.`gramtune.reason`"],
+        "isAccordionReordered": True,  # sections in our order, not the alphabet's
+        "compareRunCharts": _charts(metric, params),
+        "compareRunSections": [{"uuid": n, "name": n, "display": True, "isReordered": False} for n in _SECTIONS],
+    }
+
+
+def _charts(metric: str, params: list[str]) -> list[dict[str, Any]]:
+    lines = [("overview", metric), ("losses", "loss/generator"), ("losses", "loss/critic")]
+    parallel = {"selectedParams": params, "selectedMetrics": [metric], "showAllRuns": True}
+    return [
+        _chart("PARALLEL", "overview", runsCountToCompare=1000, **parallel),
+        *(_chart("LINE", section, metricKey=key, selectedMetricKeys=[key]) for section, key in lines),
+        _chart("IMAGE", "samples", imageKeys=[IMAGES], step=0),
+    ]
+
+
+def _chart(kind: str, section: str, **settings: Any) -> dict[str, Any]:
+    name = f"{kind}-{settings.get('metricKey', section)}"
+    common = {"type": kind, "uuid": name, "metricSectionId": section, "deleted": False, "isGenerated": False}
+    return {"runsCountToCompare": 10, **common, **settings}

@@ -1,0 +1,293 @@
+"""Optuna proposes: a study in a file beside the sweep, told exactly what became of each trial."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Container, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIISampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import ValidationError
+
+from gramtune.record.journal import mend
+from gramtune.record.report import Report, Status, summarise
+from gramtune.record.state import SweepState, TrialRecord
+from gramtune.space.domain import Domain, fitting
+from gramtune.space.plan import PlannedTrial, planned
+from gramtune.space.sweep import Search
+
+FILE = "study.journal"
+"""Open it with `optuna-dashboard`, or `optuna.load_study` on its JournalStorage; the study has the sweep's name."""
+_REPEATS = 100
+"""Proposals in a row that may be configurations which the sweep has already, or which are not legal."""
+_STATES = {
+    Status.COMPLETED: TrialState.COMPLETE,
+    Status.PRUNED: TrialState.PRUNED,
+    Status.DIVERGED: TrialState.COMPLETE,
+    Status.FAILED: TrialState.FAIL,
+}
+"""STOPPED is none of them: with a larger budget the trial goes on.
+
+DIVERGED is told with a penalty (`_penalty`): TPE, GP and CMA-ES ignore failed trials, and would go there again.
+"""
+_SEEDS = 2**32
+"""NumPy's RandomState takes seeds below this."""
+_SAMPLERS: dict[str, Callable[[Search, int], BaseSampler]] = {
+    "random": lambda search, seed: RandomSampler(seed=seed),
+    "tpe": lambda search, seed: TPESampler(seed=seed),
+    "cmaes": lambda search, seed: CmaEsSampler(seed=seed),
+    "gp": lambda search, seed: GPSampler(seed=seed),
+    "qmc": lambda search, seed: QMCSampler(
+        seed=search.seed % _SEEDS, independent_sampler=RandomSampler(seed=seed), warn_independent_sampling=False
+    ),
+    "nsga2": lambda search, seed: NSGAIISampler(population_size=_population(search), seed=seed),
+}
+
+
+class _Storage(JournalStorage):  # type: ignore[misc]  # mypy does not follow optuna
+    """A study's file to which only this process adds trials, so that it knows whether one waits to be asked for.
+
+    Optuna looks at every trial that there was, at each `ask`: of the driver's time per trial that is a growing part.
+    """
+
+    _may_wait = True
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """As JournalStorage does."""
+        self._may_wait |= template_trial is not None and template_trial.state == TrialState.WAITING
+        trial_id: int = super().create_new_trial(study_id, template_trial)
+        return trial_id
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """As JournalStorage does, but at once where trials are asked for that wait, and there can be none."""
+        only_waiting = states == (TrialState.WAITING,)
+        if only_waiting and not self._may_wait:
+            return []
+        found: list[FrozenTrial] = super().get_all_trials(study_id, deepcopy, states)
+        if only_waiting:
+            self._may_wait = bool(found)
+        return found
+
+
+class OptunaProposer:
+    """The Proposer of a sweep that samples.
+
+    Its study holds one Optuna trial per trial of the sweep, with the mean over replicates at each evaluation as
+    intermediate values; where two metrics are optimised, with both means at the end. PRUNED is told as PRUNED, FAILED
+    as FAIL, DIVERGED as COMPLETE with a penalty. The penalty exists in the study alone: tables have no number there.
+    """
+
+    def __init__(self, state: SweepState, folder: Path) -> None:
+        self._state, self._sweep = state, state.plan.sweep
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        directions = [state.plan.config.directions[metric] for metric in state.plan.metrics]
+        _free(folder / FILE)
+        self._study = optuna.create_study(
+            storage=_Storage(JournalFileBackend(str(folder / FILE))),
+            study_name=self._sweep.name,
+            directions=[{"min": "minimize", "max": "maximize"}[direction] for direction in directions],
+            load_if_exists=True,
+        )
+        self._trials: dict[str, optuna.Trial] = {}
+        self._curves: defaultdict[str, set[int]] = defaultdict(set)
+        """Steps whose values the study has, by trial: it takes no step twice."""
+        self._orphans: list[optuna.Trial] = []
+        self._untold: list[TrialRecord] = []
+        """Diverged trials that wait for a first completed one, without which there is no penalty."""
+        self._recall()
+        self._catch_up()
+        asked = (t.user_attrs.get("point", -1) for t in self._study.get_trials(deepcopy=False))
+        self._next_point = max(len(self._trials), 1 + max(asked, default=-1))
+        """Index of the next of `search.points`: a point that gave no new trial is not asked for again."""
+
+    def propose(self) -> PlannedTrial | None:
+        """A configuration that the sweep does not have yet; None when there are enough, or none is left to find."""
+        if len(self._trials) >= self._sweep.search.samples:  # those that were handed out and have not begun, too
+            return None
+        for _ in range(_REPEATS):
+            trial = self._orphans.pop(0) if self._orphans else self._ask()
+            try:
+                proposal = planned(self._sweep, self._suggest(trial))
+            except ValidationError as error:  # legal values whose combination is not: only some were tried before
+                trial.set_user_attr("reason", str(error.errors()[0]["msg"]))
+                self._study.tell(trial, state=TrialState.FAIL)
+                continue
+            if proposal.name not in self._trials:
+                trial.set_user_attr("trial", proposal.name)
+                self._trials[proposal.name] = trial
+                return proposal
+            self._repeat(trial, proposal.name)
+        return None
+
+    def learn(self, record: TrialRecord) -> None:
+        """Reports the newest value to the study, and the end."""
+        trial = self._trials[record.trial.name]
+        if record.last and record.last.step not in self._curves[record.trial.name]:  # a retry repeats its last report
+            self._report(record.trial.name, record.last)
+        if record.status in _STATES:
+            self._tell(trial, record)
+
+    def _ask(self) -> optuna.Trial:
+        points, space = self._sweep.search.points, self._sweep.space
+        if self._next_point < len(points):
+            point = {key: encoded(fitting(space[key], value)) for key, value in points[self._next_point].items()}
+            self._study.enqueue_trial(point, user_attrs={"point": self._next_point})
+            self._next_point += 1
+        trial = self._study.ask()
+        self._study.sampler = make_sampler(self._sweep.search, trial.number)
+        return trial
+
+    def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+        assignment: dict[str, Any] = {}
+        for key, domain in self._sweep.space.items():
+            if domain.active(assignment, self._sweep.inline_base):
+                assignment[key] = _decoded(trial._suggest(key, distribution(domain)), domain)
+        return assignment
+
+    def _repeat(self, trial: optuna.Trial, name: str) -> None:
+        """A configuration that the sweep has already would give the same numbers: they are told without training."""
+        trial.set_user_attr("repeats", name)
+        record = self._state.records.get(name)
+        if record and record.status in _STATES:
+            self._tell(trial, record)
+        else:
+            self._study.tell(trial, state=TrialState.FAIL)
+
+    def _tell(self, trial: optuna.Trial, record: TrialRecord) -> None:
+        values = self._penalty() if record.status == Status.DIVERGED else self._means(record)
+        if record.status == Status.DIVERGED and values is None:
+            self._untold.append(record)
+            return
+        trial.set_user_attr("status", record.status.value)
+        trial.set_user_attr("reason", record.reason)
+        state = _STATES[record.status]
+        told = values if state == TrialState.COMPLETE else None
+        self._study.tell(trial, told, state=state, skip_if_finished=True)
+        if record.status == Status.COMPLETED and self._untold:
+            untold, self._untold = self._untold, []
+            for diverged in untold:
+                self._tell(self._trials[diverged.trial.name], diverged)
+
+    def _means(self, record: TrialRecord) -> list[float]:
+        return [s.mean for metric in self._state.plan.metrics if (s := record.summary(metric))]
+
+    def _penalty(self) -> list[float] | None:
+        """What a diverged trial is told with: as far beyond the worst completed trial as that is from the best.
+
+        One value per metric; None while no trial is completed.
+        """
+        completed = [self._means(r) for r in self._state.records.values() if r.status == Status.COMPLETED]
+        if not completed:
+            return None
+        directions = self._state.plan.config.directions
+        signs = [1.0 if directions[metric] == "min" else -1.0 for metric in self._state.plan.metrics]
+        columns = [[sign * v for v in column] for sign, column in zip(signs, zip(*completed, strict=True), strict=True)]
+        return [
+            sign * (max(column) + max(max(column) - min(column), abs(max(column)), 1e-6))
+            for sign, column in zip(signs, columns, strict=True)
+        ]
+
+    def _report(self, name: str, report: Report) -> None:
+        summary = summarise(report.metrics.get(self._state.plan.metric, []))
+        if summary and len(self._state.plan.metrics) == 1:  # Optuna keeps curves of one metric only
+            self._trials[name].report(summary.mean, report.step)
+        self._curves[name].add(report.step)
+
+    def _recall(self) -> None:
+        """The study's trials of an earlier driver: those of the sweep by our names, those that never began to go on."""
+        for frozen in self._study.get_trials(deepcopy=False):
+            name = frozen.user_attrs.get("trial")
+            if name in self._state.records:
+                self._trials[name] = optuna.Trial(self._study, frozen._trial_id)
+            elif frozen.state == TrialState.RUNNING:  # asked for, but the driver died before the trial began
+                self._study.sampler = make_sampler(self._sweep.search, frozen.number)
+                self._orphans.append(optuna.Trial(self._study, frozen._trial_id))
+
+    def _catch_up(self) -> None:
+        """Tells the study what the journal knows and the study does not: it is the journal that is written first."""
+        for name, record in self._state.records.items():
+            if name not in self._trials:
+                self._trials[name] = self._again(record)
+            trial = self._trials[name]
+            stored = trial.storage.get_trial(trial._trial_id)
+            if stored.state != TrialState.RUNNING:
+                continue
+            for step, report in sorted(record.reports.items()):
+                if step in stored.intermediate_values:
+                    self._curves[name].add(step)
+                else:
+                    self._report(name, report)
+            if record.status in _STATES:
+                self._tell(trial, record)
+
+    def _again(self, record: TrialRecord) -> optuna.Trial:
+        """A trial of the study, which has lost it, with the values that it had."""
+        assignment = record.trial.assignment
+        self._study.enqueue_trial({key: encoded(value) for key, value in assignment.items()})
+        trial = self._study.ask({key: distribution(self._sweep.space[key]) for key in assignment})
+        trial.set_user_attr("trial", record.trial.name)
+        return trial
+
+
+def _free(study: Path) -> None:
+    """Takes away what a driver that was killed while it wrote has left: Optuna would wait for its lock for ever."""
+    study.with_name(f"{study.name}.lock").unlink(missing_ok=True)
+    mend(study)
+
+
+def make_sampler(search: Search, number: int) -> BaseSampler:
+    """Optuna's sampler of that name, for the trial of that number in the study.
+
+    A new one for each proposal, so that it depends on the seed, the number and the study alone, and not on what a
+    driver that has died had drawn. QMC's points are one sequence: its position is in the study. Conditional keys are no
+    part of that sequence; a sampler with the trial's own seed draws them.
+    """
+    seed = (search.seed * 1_000_003 + number) % _SEEDS
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # QMC's, at every proposal
+        return _SAMPLERS[search.name](search, seed)
+
+
+def _population(search: Search) -> int:
+    """Configurations per generation: Optuna's default of 50 would make all of a usual sweep one random generation."""
+    return search.population_size or max(4, search.samples // 5)
+
+
+def distribution(domain: Domain) -> BaseDistribution:
+    """Optuna's distribution of a domain; bounds are inclusive in both."""
+    if domain.values is not None:
+        return CategoricalDistribution([encoded(value) for value in domain.values])
+    assert domain.bounds is not None
+    low, high = domain.bounds
+    if domain.whole:
+        return IntDistribution(int(low), int(high), log=domain.log, step=int(domain.step or 1))
+    return FloatDistribution(low, high, log=domain.log, step=domain.step)
+
+
+def encoded(value: Any) -> Any:
+    """Lists and mappings as JSON: Optuna's stores hold scalars."""
+    return json.dumps(value, sort_keys=True) if isinstance(value, list | tuple | Mapping) else value
+
+
+def _decoded(value: Any, domain: Domain) -> Any:
+    """The value of the domain that was encoded."""
+    return next((v for v in domain.values if encoded(v) == value), value) if domain.values else value

@@ -1,0 +1,148 @@
+"""The conductor as Ray Tune sees it: a searcher that hands out trials, a stopper that ends them, a callback.
+
+Tune pickles all three into a state of its own, which gramtune does not use: the journal is what a sweep resumes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from gramtune.backends.ray.quiet import tune
+from gramtune.backends.ray.trainable import HANG
+from gramtune.record.layout import trial_folder
+from gramtune.run.driver import Conductor
+from gramtune.run.gpu_shares import GpuShares
+from gramtune.space.plan import PlannedTrial
+
+
+def trial_name(trial: Any) -> str:
+    """Our name of a Tune trial."""
+    name: str = trial.config["trial"]["name"]
+    return name
+
+
+class _Unpickled:
+    """Drops what Tune's pickles cannot hold and nobody reads back."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class Cast:
+    """The trials that have been handed out, their GPU shares, and those that go again with a larger one."""
+
+    def __init__(self, share: float) -> None:
+        self.planned: dict[str, PlannedTrial] = {}
+        self.shares = GpuShares(share)
+        self.again: list[PlannedTrial] = []
+
+
+class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is not annotated
+    """Hands out the conductor's trials as `{"trial": {"name": …, "assignment": …, "first": …, "gpu": …}}`."""
+
+    def __init__(self, conductor: Conductor, cast: Cast) -> None:
+        super().__init__()
+        self._conductor, self._cast = conductor, cast
+        self._running: set[str] = set()
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
+        """Accepts whatever Tune passes: there is no search space of Tune's."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The next trial, None if there is none yet, or FINISHED."""
+        trial = self._cast.again.pop(0) if self._cast.again else self._conductor.next()
+        if trial is None:
+            returning = self._running and self._cast.shares.may_grow  # one of them may want a larger share
+            return None if returning or self._conductor.pausing else Searcher.FINISHED
+        self._running.add(trial_id)
+        self._cast.planned[trial.name] = trial
+        fields = {"name": trial.name, "assignment": dict(trial.assignment), "first": trial.first}
+        return {"trial": {**fields, "gpu": self._cast.shares.of(trial.name)}}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """How it ended is known already."""
+        self._running.discard(trial_id)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+class LiveTrialsInOrder(FIFOScheduler):  # type: ignore[misc]  # ray is not annotated
+    """Tune's own order, found among the trials that have not ended: Tune's search goes through every one there was."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """The trial that waits longest, before any that is paused; None if there is none."""
+        live = sorted(tune_controller.get_live_trials(), key=lambda trial: trial.trial_id)
+        waiting = [t for status in (Trial.PENDING, Trial.PAUSED) for t in live if t.status == status]
+        return waiting[0] if waiting else None
+
+
+class ConductedStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray is not annotated
+    """Passes every report to the conductor and stops a trial that it prunes.
+
+    A scheduler would do the same, but is given a flattened report, and not the last one of a trial.
+    """
+
+    def __init__(self, conductor: Conductor, cast: Cast, say: Callable[[str], None]) -> None:
+        self._conductor, self._cast, self._say = conductor, cast, say
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether the trial is to stop."""
+        if result.get("out_of_memory") and self._goes_again(result["trial"]):
+            return True
+        return not self._conductor.heard(result, self._say)
+
+    def _goes_again(self, name: str) -> bool:
+        """Out of GPU memory: its neighbours go on, the trial starts again, from its checkpoint, with a larger share."""
+        before, share = self._cast.shares.of(name), self._cast.shares.grow(name)
+        if share is None:
+            return False
+        self._say(f"{name}: out of memory with gpu: {before:g}; it goes on with gpu: {share:g}")
+        self._cast.again.append(self._cast.planned[name])
+        return True
+
+    def stop_all(self) -> bool:
+        """Whether the sweep is to stop where it is; otherwise the searcher ends it."""
+        return bool(self._conductor.halted)
+
+
+class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray is not annotated
+    """Tells the conductor of starts and failures."""
+
+    def __init__(self, conductor: Conductor, cast: Cast, say: Callable[[str], None]) -> None:
+        self._conductor, self._cast, self._say = conductor, cast, say
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial has an actor."""
+        self._conductor.started(self._cast.planned[trial_name(trial)])
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial died and is tried again."""
+        self._say(f"{trial_name(trial)}: {self._failure(trial)}; it starts again from its newest checkpoint")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial died for good."""
+        self._conductor.failed(trial_name(trial), self._failure(trial))
+
+    def _failure(self, trial: Any) -> str:
+        """The last line of the traceback that Tune stored; its copy in the sweep's folder may come later."""
+        folder = trial_folder(self._conductor.folder, trial_name(trial))
+        if (hang := folder / HANG).is_file() and hang.stat().st_size:
+            timeout = self._conductor.state.plan.sweep.resources.timeout
+            return f"no report within {timeout:g} s; {HANG} in its folder tells where it hung"
+        local = Path(trial.error_file) if trial.error_file else None
+        text = local.read_text(encoding="utf-8") if local and local.is_file() else str(trial.get_error() or "")
+        if "OutOfMemoryError" in text:  # a page of advice follows
+            return "out of memory: Ray ended its process as the machine ran low (--max-concurrent: fewer at once)"
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return lines[-1] if lines else "the trial's process died without a word"

@@ -1,0 +1,46 @@
+"""Data sets through Ray's object store: one copy per node, however many trials read it.
+
+The driver reads each data set once. Ray hands NumPy arrays to the processes of a node as views of shared, read-only
+memory; torch tensors it would copy.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gramtune.backends.ray.quiet import ray
+from gramtune.components import Dataset
+from gramtune.training.samples import Samples, is_lent, lend, read_samples
+
+Refs = Mapping[str, Any]
+"""Ray's references by data set, in JSON."""
+
+
+def put(datasets: Iterable[Dataset], root: Path) -> Refs:
+    """Puts the data sets into the object store, on the driver. Raises Unavailable if a file is missing or damaged."""
+    return {dataset.model_dump_json(): _put(read_samples(dataset, root)) for dataset in datasets}
+
+
+def borrow(dataset: Dataset, refs: Refs) -> None:
+    """Makes this process use the node's copy of `dataset`; nothing where the driver has put none."""
+    if is_lent(dataset) or dataset.model_dump_json() not in refs:
+        return
+    fingerprint, train, held_out = ray.get(refs[dataset.model_dump_json()])
+    lend(dataset, Samples(fingerprint, _tensor(train), _tensor(held_out)))
+
+
+def _put(samples: Samples) -> Any:
+    return ray.put((samples.fingerprint, samples.train.contiguous().numpy(), samples.held_out.contiguous().numpy()))
+
+
+def _tensor(array: Any) -> Tensor:
+    """The array's own memory as a tensor; torch warns that it must not be written to, and nothing does."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)

@@ -1,0 +1,107 @@
+"""Runs a sweep on Ray Tune."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from gramtune.backends.ray.adapters import (
+    Cast,
+    ConductedCallback,
+    ConductedSearcher,
+    ConductedStopper,
+    LiveTrialsInOrder,
+    trial_name,
+)
+from gramtune.backends.ray.data import put
+from gramtune.backends.ray.quiet import quiet, ray, tune
+from gramtune.backends.ray.trainable import GramTrainable
+from gramtune.components import Unavailable
+from gramtune.errors import Fault, SpecError
+from gramtune.io import data_root, remote_runs
+from gramtune.record.object_store import mirror_of
+from gramtune.run.capacity import Capacity, Grant, at_once, grant, here
+from gramtune.run.datasets import datasets
+from gramtune.run.driver import Conductor
+
+_STARTS = 3
+
+
+class RayRunner:
+    """The Runner on the Ray that this process is connected to, else on a local one that lives as long as the run."""
+
+    def __init__(
+        self, say: Callable[[str], None], max_concurrent: int | None = None, capacity: Capacity | None = None
+    ) -> None:
+        self._say, self._max_concurrent, self._capacity = say, max_concurrent, capacity or here()
+
+    def run(self, conductor: Conductor) -> None:
+        """See `Runner`. Raises SpecError if no node can hold one trial, or if the data cannot be read."""
+        share = grant(conductor.state.plan.sweep.resources, self._capacity)
+        if share.note:
+            self._say(share.note)
+        with quiet():
+            if ray.is_initialized():
+                self._tuner(conductor, share).fit()
+            elif problem := _problem_to_start():
+                conductor.halt(problem)
+            else:
+                try:
+                    self._tuner(conductor, share).fit()
+                finally:
+                    ray.shutdown()
+
+    def _tuner(self, conductor: Conductor, share: Grant) -> Any:
+        cast, mirror = Cast(share.gpu), mirror_of(conductor.folder)
+        return tune.Tuner(
+            tune.with_resources(_trainable(conductor), partial(_bundle, share.cpu)),
+            tune_config=tune.TuneConfig(
+                scheduler=LiveTrialsInOrder(),
+                search_alg=ConductedSearcher(conductor, cast),
+                num_samples=-1,
+                max_concurrent_trials=at_once(conductor.state.plan.size, share, self._capacity, self._max_concurrent),
+                reuse_actors=True,
+                trial_name_creator=trial_name,
+                trial_dirname_creator=trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=mirror.uri if mirror else str(conductor.folder.absolute()),
+                verbose=0,
+                stop=ConductedStopper(conductor, cast, self._say),
+                callbacks=[ConductedCallback(conductor, cast, self._say)],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=conductor.state.plan.sweep.resources.retries),
+            ),
+        )
+
+
+def _problem_to_start() -> str:
+    """Starts a local Ray; says why there is none if the last attempt fails too: Ray gives itself 30 s, busy or not."""
+    problem = ""
+    for _ in range(_STARTS):
+        try:
+            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            return ""
+        except Exception as error:  # noqa: BLE001 - Ray raises nothing narrower where it does not come up in time
+            ray.shutdown()
+            problem = f"Ray does not start here: {next(iter(str(error).splitlines()), type(error).__name__)}"
+    return problem
+
+
+def _bundle(cpu: int, config: dict[str, Any]) -> Any:
+    """What Ray sets aside for a trial."""
+    gpu = config["trial"]["gpu"]
+    return tune.PlacementGroupFactory([{"CPU": cpu, **({"GPU": gpu} if gpu else {})}])
+
+
+def _trainable(conductor: Conductor) -> Any:
+    sweep = conductor.state.plan.sweep.model_dump(mode="json", exclude_none=True)
+    folder = conductor.folder.absolute()
+    places = {"folder": str(folder), "remote": remote_runs(folder.parent), "root": str(data_root())}
+    try:
+        data = put(datasets(conductor.state), data_root())
+    except Unavailable as error:  # the files have changed since they were checked
+        raise SpecError([Fault("data", str(error))]) from None
+    return tune.with_parameters(GramTrainable, sweep=sweep, data=data, **places)

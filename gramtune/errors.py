@@ -1,0 +1,60 @@
+"""What is wrong in what the user wrote: collected, raised once, one line each. Imports nothing of ours."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+Path = tuple[str | int, ...]
+"""A place in a YAML document: keys and list indices from the top."""
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong: `where` is file:line or the command-line option."""
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+class SpecError(ValueError):
+    """Everything that is wrong with a sweep, found before anything starts."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        tidy = (Fault(escaped(fault.where), clipped(escaped(fault.message))) for fault in faults)
+        self.faults = sorted(dict.fromkeys(tidy), key=_place)
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+def _place(fault: Fault) -> tuple[str, int]:
+    """File by file, line by line."""
+    file, _, line = fault.where.rpartition(":")
+    return (file, int(line)) if line.isdecimal() else (fault.where, 0)
+
+
+def escaped(text: str) -> str:
+    """`text` in one printable line: what a terminal would obey, or not show, is written as in Python."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def clipped(text: str, length: int = 600) -> str:
+    """`text` without its middle where it is too long to read: what is wrong and what is right are at its ends."""
+    half = length // 2
+    return text if len(text) <= length else f"{text[:half]} … {text[-half:]}"
+
+
+def did_you_mean(word: object, legal: Iterable[str]) -> str:
+    """`; did you mean 'x'? legal: x, y, z`, without the question where nothing is near."""
+    legal = list(legal)
+    near = difflib.get_close_matches(str(word), legal, n=1)
+    alternatives = f" legal: {', '.join(legal)}" if legal else ""
+    return (f"; did you mean {near[0]!r}?" if near else ";" if legal else "") + alternatives
+
+
+def dotted(path: Path) -> str:
+    """('objective', 'bandwidths', 0) → objective.bandwidths[0]."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")

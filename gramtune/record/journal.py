@@ -1,0 +1,114 @@
+"""The driver's journal: every event of a sweep, one JSON line each, appended as it happens. It is the truth.
+
+Tables, tracker and figures can be rebuilt from it at any time; a process killed while writing costs its last line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gramtune.io import watching_space
+from gramtune.record.object_store import JOURNAL, mirror_of
+from gramtune.record.report import Report, Status
+from gramtune.record.state import Inheritance, SweepState
+from gramtune.space.plan import Plan, PlannedTrial, planned
+
+FILE = JOURNAL
+
+
+class Journal:
+    """Appends events to the journal of a sweep's folder, and to the state, in this order."""
+
+    def __init__(self, folder: Path, state: SweepState) -> None:
+        self._path, self._state, self._mirror = folder / FILE, state, mirror_of(folder)
+        mend(self._path)
+
+    def opened(self, changed: Sequence[str]) -> None:
+        """The command runs, for the first time or again, with code and packages that have changed so since."""
+        self._append({"driver": os.getpid(), "changed": changed})
+        if self._mirror:
+            self._mirror.store_journal()
+
+    def started(self, trial: PlannedTrial) -> None:
+        """The trial has begun, or begun again after a failure or an interruption."""
+        event = {"trial": trial.name, "status": Status.RUNNING, "assignment": trial.assignment}
+        self._append({**event, "first": trial.first})
+        self._state.started(trial)
+
+    def reported(self, trial: str, report: Mapping[str, Any]) -> None:
+        """The trial has evaluated; `report` holds the fields of `Report`, perhaps among others."""
+        line = Report.from_json(report)
+        self._append({"trial": trial, **line._asdict()})
+        self._state.reported(trial, line)
+
+    def ended(self, trial: str, status: Status, reason: str) -> None:
+        """The trial will say no more, for a reason that it did not report itself."""
+        self._append({"trial": trial, "status": status, "reason": reason})
+        self._state.ended(trial, status, reason)
+
+    def generation(self, step: int, heirs: Mapping[str, Inheritance]) -> None:
+        """A generation of a population has ended after this step; the heirs have their parents' checkpoints."""
+        self._append({"generation": step, "heirs": {name: [h.parent, h.assignment] for name, h in heirs.items()}})
+        self._state.inherited(step, heirs)
+
+    def _append(self, event: Mapping[str, Any]) -> None:
+        """Raises DiskFull where there is no space."""
+        text = json.dumps({"time": round(time.time(), 3), **event}, allow_nan=False) + "\n"
+        with watching_space(self._path.parent), self._path.open("a", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if self._mirror:
+            self._mirror.append(text)
+
+
+def load_state(folder: Path, plan: Plan) -> SweepState:
+    """The state as the journal tells it, in the light of the plan: see `SweepState.reopen`."""
+    state = SweepState(plan)
+    path = folder / FILE
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    events = [json.loads(text) for text in lines if text.endswith("\n")]  # the last may be cut off by a kill
+    for event in events:
+        _replay(event, state)
+    state.elapsed = _elapsed(events)
+    state.reopen()
+    return state
+
+
+def _replay(event: Mapping[str, Any], state: SweepState) -> None:
+    if "generation" in event:
+        step = event["generation"]
+        state.inherited(step, {name: Inheritance(step, *heir) for name, heir in event["heirs"].items()})
+    elif "step" in event:
+        state.reported(event["trial"], Report.from_json(event))
+    elif event.get("status") == Status.RUNNING:
+        state.started(planned(state.plan.sweep, event["assignment"]))
+    elif "trial" in event:
+        state.ended(event["trial"], Status(event["status"]), event["reason"])
+
+
+def _elapsed(events: Iterable[Mapping[str, Any]]) -> float:
+    """Seconds that drivers have lived: each from its first event to the last that it could write."""
+    total, begun, before = 0.0, None, 0.0
+    for event in events:
+        now = event.get("time", before)  # events had none once
+        if "driver" in event:
+            begun = before = now
+        if begun is not None:
+            total += max(0.0, now - before)
+            before = now
+    return total
+
+
+def mend(path: Path) -> None:
+    """Cuts off a last line without its end, so that the next one does not run into it."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)

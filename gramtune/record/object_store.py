@@ -1,0 +1,166 @@
+"""Sweeps in an object store (S3, GCS, whatever pyarrow opens by a URI), worked on in a folder of each machine.
+
+A trial renames files into place and a journal is appended to; a store can do neither. So every process works in a
+local folder, which `paths.local_runs` names and marks with the URI, and copies: a trial's files after each report,
+before anyone hears of it; each event of the journal, as an object of its own, before the sweep goes on. What a process
+has said is in the store, then, and a sweep goes on from there on any machine.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from pyarrow import fs
+
+from gramtune.io import MARK, DiskFull, write_atomically
+from gramtune.record.redaction import redact
+
+JOURNAL = "journal.jsonl"
+_EVENTS = "journal.d"
+"""Events since the journal was last stored whole, one object each, in the order of their names."""
+
+
+class StoreLost(DiskFull):
+    """The object store cannot be read or written just now: as with a full disk, the sweep halts and can be resumed."""
+
+
+def mirror_of(folder: Path) -> Mirror | None:
+    """The mirror of a sweep's folder; None if it lies on a disk. Raises StoreLost if the store cannot be opened."""
+    mark = folder.parent / MARK
+    return Mirror(mark.read_text(encoding="utf-8"), folder) if mark.is_file() else None
+
+
+class Mirror:
+    """A sweep's folder in an object store. `uri` is that of all sweeps. Every method raises StoreLost."""
+
+    def __init__(self, uri: str, folder: Path) -> None:
+        self._folder, parts = folder, urlsplit(uri)
+        self.uri = urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{folder.name}"))
+        """Of this sweep."""
+        with self._answering():
+            self._store, self._base = fs.FileSystem.from_uri(self.uri)
+
+    def pull(self, below: str = "") -> None:
+        """Fetches what is new in the store below that folder; the journal with all its events. Deletes nothing."""
+        with self._answering():
+            found = {path: info for path, info in self._stored(below) if not path.startswith((JOURNAL, _EVENTS))}
+            for path, info in found.items():
+                if _signature(self._folder / path) != (info.size, info.mtime_ns):
+                    self._fetch(path, info)
+            if not below:
+                self._pull_journal()
+
+    def push(self, below: str = "", without: tuple[str, ...] = ()) -> None:
+        """Stores what is new in the local folder; older checkpoints that are gone here go there, too, at the end."""
+        with self._answering():
+            stored = dict(self._stored(below))
+            local = self._folder / below
+            files = {str(p.relative_to(self._folder)): p for p in sorted(local.rglob("*")) if p.is_file()}
+            for path, file in files.items():
+                there = stored.get(path)
+                skipped = path.startswith((JOURNAL, *without)) or file.name.startswith(".")
+                if not skipped and (there is None or _signature(file) != (there.size, there.mtime_ns)):
+                    self._send(path, file)
+            for path in stored:
+                if path not in files and Path(path).match("checkpoint-*.pt"):
+                    self._store.delete_file(f"{self._base}/{path}")
+
+    def append(self, event: str) -> None:
+        """Stores a line of the journal."""
+        with self._answering():
+            self._write(f"{_EVENTS}/{time.time_ns():020d}.json", event.encode())
+
+    def store_journal(self) -> None:
+        """Stores the journal whole; its events need not be kept one by one any longer."""
+        with self._answering():
+            events = [path for path, _ in self._stored(_EVENTS)]
+            self._write(JOURNAL, (self._folder / JOURNAL).read_bytes())
+            for path in events:  # if one stays, it says again what the journal says already, in the same order
+                self._store.delete_file(f"{self._base}/{path}")
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a text as an object."""
+        with self._answering():
+            self._write(name, text.encode())
+
+    def read(self, name: str) -> str:
+        """The text of an object."""
+        with self._answering():
+            return self._read(name).decode()
+
+    def clear(self) -> None:
+        """Deletes every object of the folder."""
+        with self._answering():
+            for path, _ in list(self._stored("")):
+                self._store.delete_file(f"{self._base}/{path}")
+            if self._store.type_name == "local":
+                self._store.delete_dir(self._base)
+
+    def _pull_journal(self) -> None:
+        """The longer one: here is one event more, if the last one did not get there."""
+        events = sorted(path for path, _ in self._stored(_EVENTS))
+        whole = [JOURNAL] if any(path == JOURNAL for path, _ in self._stored("")) else []
+        text = b"".join(self._read(path) for path in [*whole, *events])
+        local = self._folder / JOURNAL
+        if text and (not local.exists() or local.stat().st_size < len(text)):
+            local.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(local, lambda temporary: temporary.write_bytes(text))
+
+    def _stored(self, below: str) -> Iterator[tuple[str, fs.FileInfo]]:
+        """Path in the sweep's folder, and size and time, of every object below."""
+        selector = fs.FileSelector(f"{self._base}/{below}".rstrip("/"), allow_not_found=True, recursive=True)
+        for info in self._store.get_file_info(selector):
+            if info.type == fs.FileType.File:
+                yield info.path.removeprefix(f"{self._base}/"), info
+
+    def _fetch(self, path: str, info: fs.FileInfo) -> None:
+        file, content = self._folder / path, self._read(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, lambda temporary: temporary.write_bytes(content))
+        os.utime(file, ns=(info.mtime_ns, info.mtime_ns))
+
+    def _send(self, path: str, file: Path) -> None:
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:  # an older checkpoint, or a temporary file of another process
+            return
+        self._write(path, content)
+        there = self._store.get_file_info(f"{self._base}/{path}")
+        os.utime(file, ns=(there.mtime_ns, there.mtime_ns))
+
+    def _read(self, path: str) -> bytes:
+        with self._store.open_input_stream(f"{self._base}/{path}") as stream:
+            content: bytes = stream.read()
+            return content
+
+    def _write(self, path: str, content: bytes) -> None:
+        target = f"{self._base}/{path}"
+        if self._store.type_name == "local":  # object stores have no folders
+            self._store.create_dir(target.rpartition("/")[0], recursive=True)
+        with self._store.open_output_stream(target) as stream:
+            stream.write(content)
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreLost:
+            raise
+        except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid, of a URI that it cannot read, is a ValueError
+            first = redact(next(iter(str(error).splitlines()), type(error).__name__), self.uri)
+            where = redact(urlunsplit(urlsplit(self.uri)._replace(query="")))
+            raise StoreLost(f"{where} cannot be read or written: {first[:200]}") from error
+
+
+def _signature(file: Path) -> tuple[int, int] | None:
+    """Size and time of change, which copying keeps; None if it is not there."""
+    try:
+        stat = file.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_size, stat.st_mtime_ns

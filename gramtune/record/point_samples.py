@@ -1,0 +1,52 @@
+"""Point sets that a trial keeps at each evaluation: data and generated samples, and both as the critic sees them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from safetensors.torch import save
+
+from gramtune.components import View
+from gramtune.io import write_atomically
+
+Array = NDArray[np.float32]
+
+
+class PointSamples(NamedTuple):
+    """n data and n generated points of each of R replicates in d dimensions, and their features where there are any."""
+
+    real: Array  # [R, n, d]
+    fake: Array  # [R, n, d]
+    real_features: Array | None = None  # [R, n, K]
+    fake_features: Array | None = None  # [R, n, K]
+
+
+def write_points(path: Path, real: View, fake: View) -> None:
+    """Writes one safetensors file, atomically; equal points give equal bytes. Raises DiskFull."""
+    parts = (real.samples, fake.samples, real.features, fake.features)
+    tensors = {
+        name: tensor.float().cpu().contiguous()
+        for name, tensor in zip(PointSamples._fields, parts, strict=True)
+        if tensor is not None
+    }
+    # Not `save_file`: it would not say that the disk is full in a way that `write_atomically` understands.
+    write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors)))
+
+
+def read_points(path: Path) -> PointSamples | None:
+    """What `write_points` wrote; None for a file that cannot be read."""
+    try:
+        return PointSamples(**load_file(path))
+    except (OSError, SafetensorError, TypeError):
+        return None
+
+
+def point_samples(folder: Path) -> dict[int, Path]:
+    """The files in a trial's folder by training step, ascending."""
+    files = sorted((folder / "samples").glob("step-*.safetensors"))
+    return {int(path.stem.removeprefix("step-")): path for path in files}

@@ -1,0 +1,125 @@
+"""What a trial says after each evaluation, and what that comes to: over replicates, and of parts that came later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from statistics import fmean, stdev
+from typing import Any, NamedTuple, TypeVar
+
+from gramtune.record.student_t import t_quantile
+
+_T = TypeVar("_T")
+
+
+class Status(StrEnum):
+    """What became of a trial."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    PRUNED = "PRUNED"
+    DIVERGED = "DIVERGED"
+    STOPPED = "STOPPED"
+    """A budget of the sweep was reached before its last step: it might have been the best."""
+    FAILED = "FAILED"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will come."""
+        return self not in (Status.PENDING, Status.RUNNING)
+
+
+class Report(NamedTuple):
+    """What a trial says after each evaluation. One entry per replicate; None where that replicate has diverged."""
+
+    step: int
+    metrics: Mapping[str, list[float | None]]
+    traces: Mapping[str, list[float | None]]
+    """Losses and traces, means over the steps since the previous report, and what is monitored, as of this step."""
+    samples: int
+    """Generated samples behind each metric value."""
+    seconds: float
+    """Training and evaluation time of the trial up to here."""
+    timestamp: int
+    """Unix time, seconds."""
+    status: Status
+    reason: str
+    diverged: Sequence[str | None] = ()
+    """Why a replicate has diverged."""
+    first: int = 0
+    """The replicate that these lists begin with: above 0 where replicates are added to a finished trial."""
+    joules: float | None = None
+    """Energy of the trial's GPU up to here, whoever else used it; None where it does not tell."""
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> Report:
+        """The report in a line of a result file, whatever else stands there."""
+        fields = {name: line[name] for name in cls._fields if name in line}
+        return cls(**{**fields, "status": Status(line["status"]), "diverged": tuple(line.get("diverged", ()))})
+
+    @property
+    def replicates(self) -> int:
+        """How many replicates this speaks of."""
+        return max(map(len, (self.diverged, *self.metrics.values())), default=0)
+
+
+def added(*amounts: float | None) -> float | None:
+    """The sum of what is known; None if nothing is."""
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if known else None
+
+
+class Summary(NamedTuple):
+    """Mean and sample standard deviation (None below two values) over the n replicates that have a value."""
+
+    mean: float
+    std: float | None
+    n: int
+
+    @property
+    def margin(self) -> float | None:
+        """Half of Student's 95 % interval of the mean over all seeds, t·std/√n; None below two values."""
+        return None if self.std is None else t_quantile(self.n - 1) * self.std / math.sqrt(self.n)
+
+
+def summarise(values: Sequence[float | None]) -> Summary | None:
+    """Summary over replicates; None if there is no value at all."""
+    known = [value for value in values if value is not None]
+    return Summary(fmean(known), stdev(known) if len(known) > 1 else None, len(known)) if known else None
+
+
+def divergence(whys: Mapping[int, str], replicates: int) -> str:
+    """`1 of 3 replicates diverged; replicate 2: critic loss is nan at step 5`."""
+    each = "; ".join(f"replicate {i}: {why}" for i, why in sorted(whys.items()))
+    return f"{len(whys)} of {replicates} replicates diverged; {each}"
+
+
+def joined(parts: Mapping[int, Mapping[int, Report]], replicates: int) -> dict[int, Report]:
+    """By step, one report of all replicates; None where a replicate has no value, or none yet."""
+    steps = sorted({step for part in parts.values() for step in part})
+    return {
+        step: _join([part[step] for _, part in sorted(parts.items()) if step in part], replicates) for step in steps
+    }
+
+
+def _join(reports: Sequence[Report], replicates: int) -> Report:
+    return reports[-1]._replace(
+        metrics=_rows([(report.first, report.metrics) for report in reports], replicates),
+        traces=_rows([(report.first, report.traces) for report in reports], replicates),
+        diverged=_rows([(report.first, {"": report.diverged}) for report in reports], replicates)[""],
+        seconds=sum(report.seconds for report in reports),
+        joules=added(*(report.joules for report in reports)),
+        timestamp=max(report.timestamp for report in reports),
+        first=0,
+    )
+
+
+def _rows(parts: Sequence[tuple[int, Mapping[str, Sequence[_T | None]]]], size: int) -> dict[str, list[_T | None]]:
+    """Lists of all replicates, by key, from lists that begin with some replicate."""
+    rows: dict[str, list[_T | None]] = {}
+    for first, values in parts:
+        for key, some in values.items():
+            rows.setdefault(key, [None] * size)[first : first + len(some)] = some
+    return rows

@@ -1,0 +1,247 @@
+"""The one record of a running or finished sweep, kept by the driver; tables, tracker and live view all read it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from gramtune.components import Dataset, Metric
+from gramtune.record import budget
+from gramtune.record.report import Report, Status, Summary, divergence, joined, summarise
+from gramtune.space.domain import Assignment
+from gramtune.space.plan import Plan, PlannedTrial
+
+_TRAINED = (Status.COMPLETED, Status.DIVERGED)
+
+
+class Inheritance(NamedTuple):
+    """What a trial of a population takes over after a step: a parent's weights, and from then on these values."""
+
+    step: int
+    parent: str
+    assignment: Assignment
+
+
+class Basis(NamedTuple):
+    """What a value rests on. Only values on an equal basis are ranked against each other."""
+
+    data: Dataset
+    metrics: tuple[Metric, ...]
+    """Those that compute what is optimised."""
+    samples: int
+    steps: int
+
+
+@dataclass
+class TrialRecord:
+    """One trial as the driver knows it."""
+
+    trial: PlannedTrial
+    """As it began; in population-based training its values change: see `assignment`."""
+    status: Status = Status.PENDING
+    reason: str = ""
+    reports: dict[int, Report] = field(default_factory=dict)
+    """By step: a trial that restarts from a checkpoint repeats steps, and the repetition replaces the original."""
+    parts: dict[int, dict[int, Report]] = field(default_factory=dict)
+    """What `reports` is joined from where replicates were added later: by first replicate, then by step."""
+
+    inherited: tuple[Inheritance, ...] = ()
+    """In the order of steps."""
+
+    @property
+    def assignment(self) -> Assignment:
+        """The values of now."""
+        return self.inherited[-1].assignment if self.inherited else self.trial.assignment
+
+    def assignment_at(self, step: int) -> Assignment:
+        """The values that were in force in the training up to this step."""
+        past = [i.assignment for i in self.inherited if i.step < step]
+        return past[-1] if past else self.trial.assignment
+
+    @property
+    def last(self) -> Report | None:
+        """The newest report."""
+        return self.reports[max(self.reports)] if self.reports else None
+
+    @property
+    def trained(self) -> int:
+        """Replicates whose training has come to its end, diverged ones included."""
+        count = 0
+        for first, reports in sorted(self.parts.items()):
+            last = reports[max(reports)]
+            if first == count and last.status in _TRAINED:
+                count += last.replicates
+        return count
+
+    @property
+    def due(self) -> PlannedTrial:
+        """What is left to train: all replicates, or those that a finished trial is to be given besides."""
+        return self.trial.since(self.trained % self.trial.config.training.replicates)
+
+    @property
+    def step(self) -> int:
+        """Steps that the replicates which were trained last have taken."""
+        return max(self.parts[max(self.parts)], default=0) if self.parts else 0
+
+    @property
+    def taken(self) -> int:
+        """Training steps of all replicates together."""
+        newest = (reports[max(reports)] for reports in self.parts.values())
+        return sum(report.step * report.replicates for report in newest)
+
+    def summary(self, metric: str) -> Summary | None:
+        """The newest value of a metric over replicates."""
+        return summarise(self.last.metrics.get(metric, [])) if self.last else None
+
+    def add(self, report: Report) -> None:
+        """Takes note of a report. `reports` is replaced, not changed: other threads read it."""
+        part = {**self.parts.get(report.first, {}), report.step: report}
+        self.parts = {**self.parts, report.first: part}
+        self.reports = part if len(self.parts) == 1 else joined(self.parts, self.trial.config.training.replicates)
+
+    @property
+    def outcome(self) -> tuple[Status, str]:
+        """What became of all replicates together, where all have come to the end of their training."""
+        newest = [part[max(part)] for part in self.parts.values()]
+        whys = {report.first + i: why for report in newest for i, why in enumerate(report.diverged) if why}
+        return (Status.DIVERGED, divergence(whys, self.trained)) if whys else (Status.COMPLETED, "")
+
+
+class SweepState:
+    """All trial records of a sweep. Written by the runner's thread, read by any."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.records = {trial.name: TrialRecord(trial) for trial in plan.trials}
+        self.generations: set[int] = set()
+        """Of a population: the steps after which trials have inherited from others."""
+        self.elapsed = 0.0
+        """Wall-clock seconds of earlier runs of the command."""
+        self.taken = 0
+        """Training steps of all trials and replicates together. Counted, not summed: each report asks for it."""
+        self._changed = threading.Condition()
+        self.version = 0
+
+    def started(self, trial: PlannedTrial) -> None:
+        """The trial has begun, or begun again; one that was not planned joins the sweep."""
+        with self._changed:
+            if trial.name not in self.records:
+                self.records = {**self.records, trial.name: TrialRecord(trial)}
+        self._update(trial.name, Status.RUNNING, "")
+
+    def reported(self, name: str, report: Report) -> None:
+        """The trial has evaluated."""
+        record = self.records[name]
+        with self._changed:
+            before = record.taken
+            record.add(report)
+            self.taken += record.taken - before
+        status, reason = report.status, report.reason
+        if status in _TRAINED and len(record.parts) > 1:
+            status, reason = record.outcome
+        self._update(name, status, reason)
+
+    def ended(self, name: str, status: Status, reason: str = "") -> None:
+        """The trial will say no more, for a reason that it did not report itself."""
+        self._update(name, status, reason)
+
+    def inherited(self, step: int, heirs: Mapping[str, Inheritance]) -> None:
+        """A generation of a population has ended, and these trials go on from others' weights."""
+        with self._changed:
+            self.generations.add(step)
+            for name, inheritance in heirs.items():
+                self.records[name].inherited += (inheritance,)
+            self.version += 1
+            self._changed.notify_all()
+
+    def reopen(self) -> None:
+        """Takes back the ends that hold no longer: replicates have been added since, or a budget changed."""
+        wanted = self.plan.sweep.replicates
+        for record in self.records.values():
+            stopped = record.status == Status.STOPPED and not budget.stands(self.plan.sweep.budget, record.reason)
+            if stopped or (record.status in _TRAINED and 0 < record.trained < wanted):
+                record.status, record.reason = Status.RUNNING if record.reports else Status.PENDING, ""
+
+    def wait(self, version: int, timeout: float) -> int:
+        """Blocks until something is newer than `version`, or for `timeout` seconds; returns the current version."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.version > version, timeout)
+            return self.version
+
+    @property
+    def completed(self) -> list[TrialRecord]:
+        """The trials that may win; no other status can."""
+        return [record for record in self.records.values() if record.status == Status.COMPLETED]
+
+    def basis(self, record: TrialRecord) -> Basis:
+        """Data, metrics, samples and length behind the values of a trial."""
+        config, last = record.trial.config, record.last
+        metrics = tuple(m for m in config.metrics if not m.directions.keys().isdisjoint(self.plan.metrics))
+        return Basis(
+            config.data, metrics, last.samples if last else config.training.eval_samples, config.training.steps
+        )
+
+    @property
+    def groups(self) -> dict[Basis, list[TrialRecord]]:
+        """The trials by what their values rest on, in the order of the trials."""
+        found: dict[Basis, list[TrialRecord]] = {}
+        for record in self.records.values():
+            found.setdefault(self.basis(record), []).append(record)
+        return found
+
+    @property
+    def comparable(self) -> bool:
+        """Whether all completed trials are ranked against each other."""
+        return len({self.basis(record) for record in self.completed}) < 2
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The completed trial with the best mean of the primary metric.
+
+        None where two metrics are optimised, see `front`, and where the trials are not `comparable`.
+        """
+        if not self.comparable:
+            return None
+        scored = [(losses[0], r) for r in self.completed if (losses := self._losses(r))]
+        return min(scored, key=lambda pair: pair[0])[1] if scored and len(self.plan.metrics) == 1 else None
+
+    @property
+    def front(self) -> list[TrialRecord]:
+        """The Pareto front: completed trials that no other matches in all metrics and beats in one, by the first.
+
+        Empty where the trials are not `comparable`.
+        """
+        if not self.comparable:
+            return []
+        scored = [(losses, r) for r in self.completed if (losses := self._losses(r))]
+        kept: list[tuple[tuple[float, ...], TrialRecord]] = []
+        for losses, record in sorted(scored, key=lambda pair: pair[0]):
+            if not kept or losses[-1] < kept[-1][0][-1] or losses == kept[-1][0]:
+                kept.append((losses, record))
+        return [record for _, record in kept]
+
+    @property
+    def unfinished(self) -> list[TrialRecord]:
+        """Trials that a resumed sweep has still to run."""
+        return [record for record in self.records.values() if not record.status.final]
+
+    def values(self, key: str) -> tuple[Any, ...]:
+        """What the varied key may be: the values of its domain in their order, of a range those that occurred."""
+        if finite := self.plan.sweep.space[key].values:
+            return finite
+        return tuple(sorted({r.trial.assignment[key] for r in self.records.values() if key in r.trial.assignment}))
+
+    def _losses(self, record: TrialRecord) -> tuple[float, ...]:
+        """The means of what is optimised, turned so that less is better; empty where one is missing."""
+        directions, summaries = self.plan.config.directions, [record.summary(m) for m in self.plan.metrics]
+        signs = [1 if directions[metric] == "min" else -1 for metric in self.plan.metrics]
+        known = [sign * s.mean for sign, s in zip(signs, summaries, strict=True) if s]
+        return tuple(known) if len(known) == len(signs) else ()
+
+    def _update(self, name: str, status: Status, reason: str) -> None:
+        with self._changed:
+            self.records[name].status, self.records[name].reason = status, reason
+            self.version += 1
+            self._changed.notify_all()

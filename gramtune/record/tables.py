@@ -1,0 +1,190 @@
+"""The files of a sweep's folder: its resolved definition, the versions that it ran with, and its result tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gramtune.io import write_atomically
+from gramtune.record.state import SweepState, TrialRecord
+from gramtune.record.versions import versions
+from gramtune.space.domain import Assignment, Domain
+from gramtune.space.plan import Plan
+from gramtune.space.sweep import Sweep
+from gramtune.space.yaml_reader import yaml_text
+
+SWEEP_FILE, VERSIONS_FILE = "sweep.yaml", "versions.json"
+_INT64 = 2**63
+_RESULT_TYPES = {
+    **{"trial": "str", "replicate": "int64", "seed": "int64", "step": "int64"},
+    **{"metric": "str", "value": "float64", "samples": "int64"},
+}
+_TRIAL_TYPES = {
+    **{"trial": "str", "status": "str", "reason": "str", "metric": "str", "mean": "Float64", "std": "Float64"},
+    **{"n": "int64", "samples": "Int64", "steps": "int64", "seconds": "float64"},
+}
+_SECOND_TYPES = {
+    **{"second_metric": "str", "second_mean": "Float64", "second_std": "Float64", "second_n": "int64"},
+    "front": "bool",
+}
+"""Columns that the table of trials has besides where two metrics are optimised."""
+_NULLABLE = {"int64": "Int64", "float64": "Float64", "bool": "boolean", "str": "str"}
+
+
+def write_sweep(sweep: Sweep, folder: Path) -> None:
+    """Writes `sweep.yaml`, base inline and overrides applied; `load_sweep` reads an equal Sweep from it."""
+    resolved = sweep.model_dump(mode="json")
+    if sweep.metric is None:
+        del resolved["metric"]
+    _write_text(folder / SWEEP_FILE, yaml_text(resolved))
+
+
+def write_versions(plan: Plan, folder: Path) -> None:
+    """Writes `versions.json`: see `versions`."""
+    _write_text(folder / VERSIONS_FILE, json.dumps(versions(plan), indent=2, ensure_ascii=False) + "\n")
+
+
+def read_versions(folder: Path) -> dict[str, Any]:
+    """What `write_versions` wrote; nothing where the file is gone."""
+    file = folder / VERSIONS_FILE
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found
+
+
+def write_tables(state: SweepState, folder: Path) -> None:
+    """Writes results.parquet, results.csv, trials.parquet and trials.csv, each atomically."""
+    frames = {"results": results_frame(state), "trials": trials_frame(state)}
+    if state.plan.sweep.scheduler.name == "pbt":
+        frames["lineage"] = lineage_frame(state)
+    for name, frame in frames.items():
+        write_atomically(folder / f"{name}.parquet", parquet_writer(frame))
+        write_atomically(folder / f"{name}.csv", csv_writer(frame))
+
+
+def results_frame(state: SweepState) -> pd.DataFrame:
+    """Every metric value that there is: one row per (trial, replicate, step, metric).
+
+    Columns: trial, each varied key, replicate, seed, step, metric, value, samples (generated ones behind the value).
+    A replicate without a value, because it has diverged, has no row: `value` is never NaN.
+    """
+    rows = [row for record in state.records.values() for row in _values(record)]
+    frame = pd.DataFrame(rows, columns=list(_RESULT_TYPES)).astype(_RESULT_TYPES)
+    at = [state.records[name].assignment_at(step) for name, step in zip(frame["trial"], frame["step"], strict=True)]
+    return _with_varied(frame, state, at)
+
+
+def trials_frame(state: SweepState) -> pd.DataFrame:
+    """One row per trial, in the order of the plan, or that in which they were sampled.
+
+    Columns: trial, each varied key, status, reason, metric (the primary one), mean, std and n over the replicates that
+    have a value in the newest report, samples behind each value, steps, seconds. Null where there is no value.
+    Where two metrics are optimised also second_metric, second_mean, second_std, second_n and front: whether no other
+    completed trial beats this one.
+    """
+    records, (first, *second) = state.records.values(), state.plan.metrics
+    rows = [_trial_row(record, first) for record in records]
+    types = _TRIAL_TYPES
+    if second:
+        names = {record.trial.name for record in state.front}
+        for row, record in zip(rows, records, strict=True):
+            row |= _second(record, second[0]) | {"front": record.trial.name in names}
+        types = _TRIAL_TYPES | _SECOND_TYPES
+    return _with_varied(pd.DataFrame(rows, columns=list(types)).astype(types), state, [r.assignment for r in records])
+
+
+def lineage_frame(state: SweepState) -> pd.DataFrame:
+    """Who inherited from whom: one row per trial and inheritance, in the order of steps.
+
+    Columns: trial, each varied key with the value from then on, step, parent.
+    """
+    found = [(i.step, name, i) for name, record in state.records.items() for i in record.inherited]
+    rows = [(name, step, i.parent) for step, name, i in sorted(found)]
+    frame = pd.DataFrame(rows, columns=["trial", "step", "parent"])
+    frame = frame.astype({"trial": "str", "step": "int64", "parent": "str"})
+    return _with_varied(frame, state, [i.assignment for _, _, i in sorted(found)])
+
+
+def _values(record: TrialRecord) -> list[tuple[Any, ...]]:
+    first = record.trial.config.training.seed
+    return [
+        (record.trial.name, replicate, first + replicate, report.step, metric, value, report.samples)
+        for _, report in sorted(record.reports.items())
+        for metric, values in report.metrics.items()
+        for replicate, value in enumerate(values)
+        if value is not None
+    ]
+
+
+def _trial_row(record: TrialRecord, metric: str) -> dict[str, Any]:
+    last, summary = record.last, record.summary(metric)
+    return {
+        "trial": record.trial.name,
+        "status": record.status.value,
+        "reason": record.reason,
+        "metric": metric,
+        "mean": summary.mean if summary else None,
+        "std": summary.std if summary else None,
+        "n": summary.n if summary else 0,
+        "samples": last.samples if last else None,
+        "steps": last.step if last else 0,
+        "seconds": last.seconds if last else 0.0,
+    }
+
+
+def _second(record: TrialRecord, metric: str) -> dict[str, Any]:
+    summary = record.summary(metric)
+    return {
+        "second_metric": metric,
+        "second_mean": summary.mean if summary else None,
+        "second_std": summary.std if summary else None,
+        "second_n": summary.n if summary else 0,
+    }
+
+
+def _with_varied(frame: pd.DataFrame, state: SweepState, assignments: Sequence[Assignment]) -> pd.DataFrame:
+    """`frame` with one column per varied key put in after `trial`; null where an assignment does not have the key."""
+    taken = set(frame.columns)
+    for position, (key, domain) in enumerate(state.plan.sweep.space.items(), start=1):
+        dtype, encode = _column_type(domain)
+        cells = [encode(assignment[key]) if key in assignment else None for assignment in assignments]
+        column = pd.Series(cells, index=frame.index, dtype=_NULLABLE[dtype] if None in cells else dtype)
+        # A key of the sweep may be called as one of our columns, for example `metric`.
+        frame.insert(position, f"space.{key}" if key in taken else key, column)
+    return frame
+
+
+def _column_type(domain: Domain) -> tuple[str, Callable[[Any], Any]]:
+    """The column type that holds every value of the domain, tried yet or not, and how a value is put into it.
+
+    All bool, int, float or str; whole and broken numbers together are float; anything else is written as JSON.
+    """
+    if domain.values is None:
+        return ("int64", int) if domain.whole else ("float64", float)
+    kinds = {type(value) for value in domain.values}
+    if kinds in ({bool}, {str}):
+        return ("bool", bool) if kinds == {bool} else ("str", str)
+    if kinds <= {int, float} and all(abs(value) < _INT64 for value in domain.values):
+        return ("int64", int) if kinds == {int} else ("float64", float)
+    return "str", _json
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def parquet_writer(frame: pd.DataFrame) -> Callable[[Path], None]:
+    """Writes the frame to a path as Parquet."""
+    return lambda path: frame.to_parquet(path, index=False)
+
+
+def csv_writer(frame: pd.DataFrame) -> Callable[[Path], None]:
+    """Writes the frame to a path as CSV."""
+    return lambda path: frame.to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -1,0 +1,166 @@
+"""The primary metric against training steps, one line per trial."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import ListedColormap, LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from gramtune.analysis.labels import assignment_text, identity, value_text
+from gramtune.analysis.series import numeric, spans
+from gramtune.record.report import Summary, summarise
+from gramtune.record.state import SweepState, TrialRecord
+from gramtune.report.figures import style
+
+_MAX_NAMED = 12
+"""Trials that the legend names; beyond, a colour bar tells the value of the key."""
+_LONGEST = 72
+"""Characters of a trial's name that fit below the axes."""
+_LINES = ("-", "--", ":", "-.")
+_VIRIDIS = ListedColormap([colormaps["viridis"](i / 255) for i in range(225)])
+"""Without its light end, which does not show on white."""
+
+
+def learning_curves(state: SweepState) -> Figure:
+    """Mean ± std of the primary metric at each evaluation, coloured by the first varied key.
+
+    A line ends, with a symbol, where a replicate diverges: the mean of the survivors would be another quantity.
+    """
+    figure, axes = style.column_figure(state)
+    style.label_x(axes, "training steps")
+    colours = _Colours(state)
+    curves = [curve for record in state.records.values() if (curve := _curve(record, state.plan.metric, colours))]
+    # One artist for all bands: each `fill_between` would go through all that is drawn already.
+    bands = PolyCollection(
+        [curve.band for curve in curves],
+        facecolors=[curve.look["color"] for curve in curves],
+        alpha=0.12,
+        linewidths=0,
+    )
+    axes.add_collection(bands)
+    for curve in curves:
+        _draw(axes, curve)
+    drawn = [mean for curve in curves for mean in curve.means]
+    style.scale_y(axes, drawn)
+    if not drawn:
+        style.say_empty(axes)
+    lost = _lost_handles(state)
+    if colours.named:
+        _name_lines(figure, state, colours, lost)
+    else:
+        style.legend(figure, [*colours.handles, *lost])
+        if colours.bar is not None:
+            style.colour_bar(figure, axes, colours.bar, colours.key)
+    return figure
+
+
+class _Colours:
+    """Colour and dashes of each trial.
+
+    The colour tells the first varied key, by a bar where it is a number; the dashes tell all other keys, where there
+    are few enough combinations. Where colours do not suffice for that, they tell the trial.
+    """
+
+    def __init__(self, state: SweepState) -> None:
+        self.key = next(iter(state.plan.sweep.space))
+        domain, values = state.plan.sweep.space[self.key], state.values(self.key)
+        trials = [record.trial for record in state.records.values()]
+        self.bar: ScalarMappable | None = None
+        if numeric(values) and len(values) > 1:
+            log = domain.log if domain.values is None else spans(values, 1)
+            self.bar = ScalarMappable((LogNorm if log else Normalize)(min(values), max(values)), _VIRIDIS)
+        others = [identity({k: v for k, v in t.assignment.items() if k != self.key}) for t in trials]
+        distinct = list(dict.fromkeys(others))
+        lines = _LINES if len(distinct) <= len(_LINES) else _LINES[:1]
+        self._dashes = {t.name: lines[distinct.index(o) % len(lines)] for t, o in zip(trials, others, strict=True)}
+        self._positions = {trial.name: i for i, trial in enumerate(trials)}
+        longest = max((len(assignment_text(trial.assignment)) for trial in trials), default=0)
+        self.named = len(trials) <= _MAX_NAMED and longest <= _LONGEST
+        enough = len(values) <= len(style.OKABE_ITO) and (len(distinct) <= len(_LINES) or not self.named)
+        self._categories = list(map(identity, values)) if self.bar is None and len(values) > 1 and enough else []
+        self._texts = list(map(value_text, values))
+
+    def look(self, record: TrialRecord) -> dict[str, Any]:
+        """Keyword arguments of a line."""
+        name, assignment = record.trial.name, record.trial.assignment
+        if self.bar is not None and self.key in assignment:
+            return {"color": self.bar.to_rgba(assignment[self.key]), "linestyle": self._dashes[name]}
+        if self._categories and self.key in assignment:
+            index = self._categories.index(identity(assignment[self.key]))
+            return {"color": style.OKABE_ITO[index], "linestyle": self._dashes[name]}
+        position, colours = self._positions[name], len(style.OKABE_ITO)
+        linestyle = _LINES[position // colours % len(_LINES)]
+        return {"color": style.OKABE_ITO[position % colours], "linestyle": linestyle}
+
+    @property
+    def handles(self) -> list[Line2D]:
+        """The legend's entries for the values of the first key; none where a bar tells them."""
+        return [
+            Line2D([], [], linewidth=1.4, color=style.OKABE_ITO[i], label=style.escaped(self._texts[i]))
+            for i in range(len(self._categories))
+        ]
+
+
+class _Curve(NamedTuple):
+    """One trial, ready to be drawn."""
+
+    record: TrialRecord
+    look: dict[str, Any]
+    steps: list[int]
+    means: list[float]
+    band: list[tuple[float, float]]
+    """Corners of mean ± std: along its lower edge and back along the upper one."""
+
+
+def _curve(record: TrialRecord, metric: str, colours: _Colours) -> _Curve | None:
+    """None for a trial without a value."""
+    if not (points := _points(record, metric)):
+        return None
+    low = [(float(step), summary.mean - (summary.std or 0.0)) for step, summary in points]
+    high = [(float(step), summary.mean + (summary.std or 0.0)) for step, summary in points]
+    steps, means = [step for step, _ in points], [summary.mean for _, summary in points]
+    return _Curve(record, colours.look(record), steps, means, low + high[::-1])
+
+
+def _draw(axes: Axes, curve: _Curve) -> None:
+    name, status = curve.record.trial.name, curve.record.status
+    axes.plot(curve.steps, curve.means, marker=".", markersize=3, linewidth=1.1, gid=name, **curve.look)
+    if status in style.LOST:
+        style.mark_end(axes, status, curve.steps[-1], curve.means[-1], curve.look["color"])
+
+
+def _points(record: TrialRecord, metric: str) -> list[tuple[int, Summary]]:
+    """Evaluations at which every replicate has a value."""
+    total = record.trial.config.training.replicates
+    summaries = [(step, summarise(report.metrics.get(metric, []))) for step, report in sorted(record.reports.items())]
+    return [(step, summary) for step, summary in summaries if summary and summary.n == total]
+
+
+def _lost_handles(state: SweepState) -> list[Line2D]:
+    ended = {record.status for record in state.records.values() if _points(record, state.plan.metric)}
+    return [style.lost_handle(status, "black") for status in style.LOST if status in ended]
+
+
+def _name_lines(figure: Figure, state: SweepState, colours: _Colours, lost: list[Line2D]) -> None:
+    """A legend of all trials that have a line: values alone, under the key, where only one key varies."""
+    shown = [record for record in state.records.values() if _points(record, state.plan.metric)]
+    single = len(state.plan.sweep.space) == 1
+    names = [
+        value_text(record.trial.assignment.get(colours.key, "–"))
+        if single
+        else assignment_text(record.trial.assignment)
+        for record in shown
+    ]
+    lines = [
+        Line2D([], [], linewidth=1.4, label=style.escaped(name), **colours.look(record))
+        for name, record in zip(names, shown, strict=True)
+    ]
+    longest = max(map(len, names), default=0)
+    columns = 5 if longest < 8 else 2 if longest < 32 else 1
+    style.legend(figure, [*lines, *lost], title=colours.key if single and lines else None, columns=columns)

@@ -1,0 +1,259 @@
+"""The result of a sweep in words: one screen of plain text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from gramtune.analysis.labels import (
+    assignment_text,
+    basis_text,
+    count,
+    decimals_for,
+    direction_text,
+    leaves,
+    number,
+    spread_text,
+    status_counts,
+    value_text,
+)
+from gramtune.analysis.paired_difference import Difference, paired_difference, ranked
+from gramtune.record.lineage import lineage
+from gramtune.record.report import Status
+from gramtune.record.state import Basis, SweepState, TrialRecord
+from gramtune.record.student_t import t_quantile
+
+_ROWS = 24
+"""Trials in the table; of a longer sweep the best and where to find the others."""
+_REASONS = 6
+_WIDTH = 100
+_FEW = 5
+"""Replicates below which an interval is called what it is: wide."""
+
+
+def summary_lines(state: SweepState) -> list[str]:
+    """Counts by status, the table of trials, the best one, what the data can tell apart, what went wrong and why."""
+    sections = [_wrapped(heading(state)), _table(state), _wrapped(best_lines(state)), _wrapped(_problems(state))]
+    lines = [line for section in sections if section for line in ("", *section)]
+    return lines[1:]
+
+
+def summary_text(state: SweepState) -> str:
+    """`summary_lines` as the text of a file."""
+    return "\n".join(summary_lines(state)) + "\n"
+
+
+def heading(state: SweepState) -> list[str]:
+    """Name and question, trials by status, metric and what stands behind its values."""
+    sweep = state.plan.sweep
+    counts = ", ".join(f"{n} {status}" for status, n in status_counts(state).items())
+    metrics = " and ".join(f"{metric} ({direction_text(state, metric)})" for metric in state.plan.metrics)
+    return [
+        f"{sweep.name}: {sweep.about}".removesuffix(": "),
+        f"{count(len(state.records), 'trial')}: {counts}",
+        f"{metrics}, mean ± std; {basis_text(state)}",
+    ]
+
+
+def _table(state: SweepState) -> list[str]:
+    """One table, or one per group where trials are not comparable."""
+    groups = state.groups
+    if state.comparable:
+        return _one_table(state, list(state.records.values()))
+    tables = [[f"{group_text(basis, groups)}:", *_one_table(state, group)] for basis, group in groups.items()]
+    return [line for table in tables for line in ("", *table)][1:]
+
+
+def group_text(basis: Basis, groups: Iterable[Basis]) -> str:
+    """What tells a group of comparable trials from the others: `data.radius = 0.5, 1,500 steps`."""
+    groups = list(groups)
+    data, metrics = [g.data.model_dump(mode="json") for g in groups], [g.metrics for g in groups]
+    own = basis.data.model_dump(mode="json")
+    parts = [f"data.{key} = {value_text(own[key])}" for key in own if any(d.get(key) != own[key] for d in data)]
+    if len(set(metrics)) > 1:
+        parts.append(", ".join(metric.model_dump_json() for metric in basis.metrics))
+    if len({g.samples for g in groups}) > 1:
+        parts.append(f"{basis.samples:,} generated samples")
+    if len({g.steps for g in groups}) > 1:
+        parts.append(f"{basis.steps:,} steps")
+    return ", ".join(parts)
+
+
+def trial_tables(state: SweepState) -> list[tuple[str, list[list[str]]]]:
+    """The tables of all trials, the best first; one per group, under its name, where trials are not comparable."""
+    groups = {"": list(state.records.values())}
+    if not state.comparable:
+        groups = {group_text(basis, state.groups): group for basis, group in state.groups.items()}
+    tables = []
+    for name, group in groups.items():
+        first = ranked(state, group)
+        known = {record.trial.name for record in first}
+        others = [record for record in group if record.trial.name not in known]
+        tables.append((name, trial_rows(state, [*first, *others])))
+    return tables
+
+
+def _one_table(state: SweepState, shown: list[TrialRecord]) -> list[str]:
+    ranking = ranked(state, shown) if len(state.plan.metrics) == 1 else state.front
+    total = len(shown)
+    if len(shown) > _ROWS:
+        first = {record.trial.name for record in ranking}
+        shown = [*ranking, *(record for record in shown if record.trial.name not in first)][:_ROWS]
+    hidden = total - len(shown)
+    return aligned(trial_rows(state, shown)) + (
+        [f"… and {count(hidden, 'more trial')}: see trials.csv"] if hidden else []
+    )
+
+
+def trial_rows(state: SweepState, records: Sequence[TrialRecord]) -> list[list[str]]:
+    """A heading and a row per trial: its values, mean ± std of each metric, n, status, and a note on the best."""
+    notes = {state.best.trial.name: "best"} if state.best else {r.trial.name: "front" for r in state.front}
+    header = [*leaves(state.plan.sweep.space).values(), *state.plan.metrics, "n", "status", ""]
+    return [header, *(_row(record, state, notes.get(record.trial.name, "")) for record in records)]
+
+
+def _row(record: TrialRecord, state: SweepState, note: str) -> list[str]:
+    summary = record.summary(state.plan.metric)
+    values = [value_text(record.assignment.get(key, "–")) for key in state.plan.sweep.space]
+    spreads = [spread_text(record.summary(metric)) for metric in state.plan.metrics]
+    return [*values, *spreads, str(summary.n) if summary else "0", _status(record), note]
+
+
+def _status(record: TrialRecord) -> str:
+    total = record.trial.config.training.steps
+    if record.status == Status.COMPLETED or record.last is None or record.last.step >= total:
+        return record.status.value
+    return f"{record.status} at step {record.last.step:,} of {total:,}"
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Columns of equal width; all but the last two, which are words, to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    words = len(widths) - 2
+    return [
+        "  ".join(
+            cell.ljust(width) if i >= words else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _wrapped(lines: list[str]) -> list[str]:
+    """Lines that are too long, such as an error's text, cut between words, their continuation indented by four."""
+    return [
+        part
+        for line in lines
+        for part in textwrap.wrap(
+            line, _WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )
+    ]
+
+
+def best_lines(state: SweepState) -> list[str]:
+    """The best trial, or the front of two metrics, and what the data can tell apart; deeper lines are indented."""
+    if not state.comparable:
+        return _by_group(state)
+    ranking = ranked(state)
+    if not ranking:
+        return ["Best: none, because no trial has completed."]
+    if len(state.plan.metrics) == 2:
+        return _front(state)
+    best, summary = ranking[0], ranking[0].summary(state.plan.metric)
+    assert summary is not None
+    return [
+        *_how(state, best),
+        f"  {state.plan.metric} {spread_text(summary)}, n = {count(summary.n, 'replicate')}",
+        *_comparisons(state, ranking),
+    ]
+
+
+def _by_group(state: SweepState) -> list[str]:
+    """The best of each group of comparable trials, and that there is no best of all."""
+    groups = state.groups
+    lines = ["Best of all: none, because values on different data, metrics, samples or lengths are not comparable."]
+    for basis, group in groups.items():
+        if (ranking := ranked(state, group)) and len(state.plan.metrics) == 1:
+            summary = ranking[0].summary(state.plan.metric)
+            best = f"{assignment_text(ranking[0].assignment)}: {state.plan.metric} {spread_text(summary)}"
+            lines += [f"Best with {group_text(basis, groups)}: {best}", *_comparisons(state, ranking)]
+    return lines
+
+
+def _how(state: SweepState, best: TrialRecord) -> list[str]:
+    """The values of the best trial: a point, or, in a population, a schedule."""
+    past = lineage(state, best.trial.name)
+    if len(past) == 1:
+        return [f"Best: {assignment_text(best.assignment)}"]
+    stretches = [f"  from step {s.step:,}: {assignment_text(s.assignment)} (by {s.trial})" for s in past]
+    return [f"Best: {best.trial.name}, by a schedule of values", *stretches]
+
+
+def _front(state: SweepState) -> list[str]:
+    """The trials that no other beats in both metrics; no single one of them is the best."""
+    spreads = {r.trial.name: [f"{m} {spread_text(r.summary(m))}" for m in state.plan.metrics] for r in state.front}
+    return [
+        f"Front: {count(len(spreads), 'trial')} of {len(state.completed)} completed; no other is as good in "
+        f"{' and '.join(state.plan.metrics)}",
+        *(f"  {assignment_text(r.trial.assignment)}: {', '.join(spreads[r.trial.name])}" for r in state.front),
+        "  It goes by the means: neighbours may have changed places by chance.",
+    ]
+
+
+def _comparisons(state: SweepState, ranking: list[TrialRecord]) -> list[str]:
+    """The best against the runner-up and the worst, and how far to trust that."""
+    best, *others = ranking
+    if not others:
+        return ["No other trial has completed: nothing to compare it with."]
+    rivals = (
+        {"runner-up": others[0], "worst completed": others[-1]}
+        if len(others) > 1
+        else {"only other completed": others[0]}
+    )
+    differences = [paired_difference(rival, best, state.plan.metric) for rival in rivals.values()]
+    lines = [
+        line
+        for (role, rival), difference in zip(rivals.items(), differences, strict=True)
+        for line in (
+            f"  against the {role}, {assignment_text(rival.assignment)}:",
+            f"    {verdict(difference)}",
+        )
+    ]
+    known = [difference for difference in differences if difference]
+    return lines + _caveats(state, ranking, min((d.n for d in known), default=0))
+
+
+def verdict(difference: Difference | None) -> str:
+    """The verdict and the numbers behind it."""
+    if difference is None:
+        return "unknown: fewer than two seeds have a value in both trials (--replicates 3)"
+    decimals = decimals_for(max(difference.high - difference.low, 0) / 4)
+    mean, low, high = (number(value, decimals) for value in (difference.mean, difference.low, difference.high))
+    words = "separated" if difference.separated else "NOT separated, may be chance"
+    return f"{words}; difference {mean}, 95 % interval {low} to {high} (paired, n = {difference.n})"
+
+
+def _caveats(state: SweepState, ranking: list[TrialRecord], n: int) -> list[str]:
+    lines = []
+    if n:
+        few = f", which makes them wide (t = {t_quantile(n - 1):.2f})" if n < _FEW else ""
+        lines += [
+            f"  The intervals are Student's t over {n} seeds{few}.",
+            f"  They ignore that these were picked out of {len(ranking)}: confirm with fresh seeds "
+            "(--set training.seed=…).",
+        ]
+    return lines
+
+
+def _problems(state: SweepState) -> list[str]:
+    """Diverged and failed trials with their reasons, and how many have not ended."""
+    bad = [r for r in state.records.values() if r.status in (Status.DIVERGED, Status.FAILED)]
+    lines = [f"{r.status} {assignment_text(r.trial.assignment)}: {r.reason}" for r in bad[:_REASONS]]
+    if len(bad) > _REASONS:
+        lines.append(f"… and {len(bad) - _REASONS} more DIVERGED or FAILED: see trials.csv")
+    stopped = [record for record in state.records.values() if record.status == Status.STOPPED]
+    if stopped:
+        lines.append(f"STOPPED {count(len(stopped), 'trial')}: {stopped[0].reason}; resumed with more, they go on")
+    if left := state.unfinished:
+        lines.append(f"Unfinished: {count(len(left), 'trial')}")
+    return lines

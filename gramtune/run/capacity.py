@@ -1,0 +1,119 @@
+"""What machines can give to a trial, and how many trials fit on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from gramtune.errors import Fault, SpecError
+from gramtune.space.sweep import AUTO, Resources
+
+
+class Node(NamedTuple):
+    """`number` equal machines."""
+
+    cpu: int
+    gpu: int = 0
+    number: int = 1
+
+
+class Capacity(NamedTuple):
+    """The machines that a sweep can use."""
+
+    nodes: tuple[Node, ...]
+    """None of them known: whatever is asked for is assumed to come, as an autoscaler starts machines on demand."""
+    where: str = "this machine"
+    """How a message calls them."""
+    local: bool = True
+    """This machine alone."""
+
+
+class Grant(NamedTuple):
+    """What each trial gets, and a line for the user where that is less than was asked for."""
+
+    cpu: int
+    gpu: float
+    note: str = ""
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def here() -> Capacity:
+    """This machine, as this process may use it."""
+    return Capacity((Node(cores(), torch.cuda.device_count()),))
+
+
+def grant(resources: Resources, capacity: Capacity) -> Grant:
+    """The share of each trial; the GPU part is dropped where no node has a GPU, unless the sweep requires one.
+
+    Raises SpecError if no node holds one trial: it would wait for ever.
+    """
+    assert resources.gpu != AUTO, "settled before"
+    share = Grant(resources.cpu, resources.gpu)
+    none = bool(capacity.nodes) and not any(node.gpu for node in capacity.nodes)
+    if share.gpu and none and not resources.gpu_required:
+        place = "here" if capacity.local else f"at {capacity.where}"
+        note = f"no GPU {place}: gpu: {share.gpu:g} is dropped, each trial runs on {share.cpu} CPU core(s)"
+        share = Grant(share.cpu, 0, note)
+    if capacity.nodes and not any(_fitting(node, share) for node in capacity.nodes):
+        raise SpecError([Fault("resources", message) for message in _shortages(share, capacity)])
+    return share
+
+
+def at_once(plan_trials: int, share: Grant, capacity: Capacity, max_concurrent: int | None) -> int:
+    """Trials that run at the same time."""
+    limits = [plan_trials, max_concurrent or plan_trials]
+    if capacity.nodes:
+        limits.append(sum(node.number * _fitting(node, share) for node in capacity.nodes))
+    return max(1, min(limits))
+
+
+def claim(share: Grant) -> torch.device:
+    """Makes this process use its share: torch's threads, and the device to train on."""
+    torch.set_num_threads(share.cpu)
+    return torch.device("cuda" if share.gpu else "cpu")
+
+
+@contextmanager
+def claimed(share: Grant) -> Iterator[torch.device]:
+    """`claim` while the block runs: a notebook has its threads back afterwards."""
+    threads = torch.get_num_threads()
+    try:
+        yield claim(share)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def free_memory() -> int:
+    """Bytes that new processes may take here without swapping, as Linux tells them; all memory elsewhere."""
+    file = Path("/proc/meminfo")
+    lines = file.read_text(encoding="ascii").splitlines() if file.exists() else []
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    return found[0] if found else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _fitting(node: Node, share: Grant) -> int:
+    """Trials that fit on one machine. A part of a GPU is a part of one: two halves of different ones hold nothing."""
+    by_cpu = node.cpu // share.cpu
+    if not share.gpu:
+        return by_cpu
+    by_gpu = node.gpu * int(1 / share.gpu + 1e-9) if share.gpu <= 1 else node.gpu // int(share.gpu)
+    return min(by_cpu, by_gpu)
+
+
+def _shortages(share: Grant, capacity: Capacity) -> list[str]:
+    asked = {"cpu": share.cpu, "gpu": share.gpu}
+    most = {"cpu": max(node.cpu for node in capacity.nodes), "gpu": max(node.gpu for node in capacity.nodes)}
+    short = [kind for kind in asked if asked[kind] > most[kind]]
+    holder = capacity.where if capacity.local else f"the largest node of {capacity.where}"
+    messages = [f"each trial asks for {kind}: {asked[kind]:g}; {holder} has {most[kind]}" for kind in short]
+    both = f"each trial asks for cpu: {share.cpu} and gpu: {share.gpu:g}; no node of {capacity.where} has both"
+    return messages or [both]

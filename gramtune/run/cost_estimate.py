@@ -1,0 +1,202 @@
+"""What a trial costs, measured: some real steps and an evaluation, each trial in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from statistics import fmean
+from threading import BrokenBarrierError
+from typing import NamedTuple
+
+import torch
+
+from gramtune.errors import Fault, SpecError
+from gramtune.run.capacity import Capacity, grant
+from gramtune.run.guarded_trial import in_words
+from gramtune.space.plan import Plan, sampled
+from gramtune.space.validate_space import CORNERS
+from gramtune.training.config import TrialConfig
+from gramtune.training.graphs import RUNS_BEFORE
+from gramtune.training.trainer import Trainer
+
+_LONGEST = 10.0
+"""Seconds after which the steps of one trial are enough to measure by."""
+_SHORTEST_ON_GPU = 1.0
+"""Seconds of steps below which several trials at once do not meet on a GPU."""
+_PATIENCE = 600.0
+"""Seconds that a copy waits for the others to be ready."""
+_OTHER = "another one that ran at the same time has failed"
+
+
+class Cost(NamedTuple):
+    """Of one trial, all its replicates together, on one worker."""
+
+    seconds: float
+    """Scaled up from the steps that were timed."""
+    memory: int
+    """Peak resident bytes of its process; on a GPU those that torch took there."""
+    passes: int
+    """Updates of a network, or of both at once, that were timed."""
+    room: int = 0
+    """Bytes of the GPU in all; 0 on a CPU."""
+
+
+class _Order(NamedTuple):
+    """What a process is to measure."""
+
+    config: TrialConfig
+    root: Path
+    device: str
+    threads: int
+    passes: int
+
+
+class Estimate(NamedTuple):
+    """A measured guess at what the trials of a sweep cost."""
+
+    seconds_per_trial: float
+    """Mean over the trials. What a pruner saves is not counted."""
+    memory_per_trial: int
+    """The most that any measured trial took, in bytes."""
+    passes: int
+    """Updates that were timed, in all."""
+    trials: int
+    """How many were measured."""
+
+
+def estimate(plan: Plan, capacity: Capacity, root: Path, passes: int = 20) -> Estimate:
+    """Measures at most four trials of each objective, with the threads and the device that they will have.
+
+    Raises SpecError, with the reason in words, where one of them fails.
+    """
+    by_objective: dict[str, list[TrialConfig]] = {}
+    for trial in plan.trials or sampled(plan.sweep, CORNERS):
+        by_objective.setdefault(trial.config.objective.name, []).append(trial.config)
+    share = grant(plan.sweep.resources, capacity)
+    chosen = {name: spread(configs) for name, configs in by_objective.items()}
+    device = "cuda" if share.gpu and torch.cuda.is_available() else "cpu"
+    costs = measure([config for some in chosen.values() for config in some], root, device, share.cpu, passes)
+    left = iter(costs)
+    means = {name: fmean(next(left).seconds for _ in some) for name, some in chosen.items()}
+    seconds = sum(len(configs) * means[name] for name, configs in by_objective.items())
+    return Estimate(
+        seconds / sum(map(len, by_objective.values())),
+        max(cost.memory for cost in costs),
+        sum(cost.passes for cost in costs),
+        len(costs),
+    )
+
+
+def measure(
+    configs: Sequence[TrialConfig], root: Path, device: str, threads: int, passes: int, copies: int = 1
+) -> list[Cost]:
+    """The cost of each trial, as the mean over so many copies of it that run at the same time.
+
+    Not measured here: this process holds memory, and caches, that no worker will have. Raises SpecError if one fails.
+    """
+    settings = {"root": str(root), "device": device, "threads": threads, "passes": passes, "copies": copies}
+    order = json.dumps({"configs": [config.model_dump(mode="json") for config in configs], **settings})
+    done = subprocess.run(
+        [sys.executable, "-m", "gramtune.run.cost_estimate"], input=order, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"its process ended with {done.returncode}"])[-1]
+        raise SpecError([Fault("warm-up", f"a trial cannot be measured: {reason}")])
+    return [Cost(*cost) for cost in json.loads(done.stdout.splitlines()[-1])]
+
+
+def spread(configs: Sequence[TrialConfig], n: int = 4) -> list[TrialConfig]:
+    """At most n of them at equal distances, the first and the last included."""
+    last = len(configs) - 1
+    return [configs[i] for i in sorted({round(k * last / (n - 1)) for k in range(n)})]
+
+
+def _cost(config: TrialConfig, root: Path, device: torch.device, passes: int, together: Barrier) -> Cost:
+    on_gpu = device.type == "cuda"
+    shortest, trainer = (_SHORTEST_ON_GPU if on_gpu else 0.0), Trainer(config, root, device)
+    trainer.advance(RUNS_BEFORE + 1 if on_gpu else 1)
+    trainer.evaluate()  # loads data and features, which later trials of a worker find cached
+    together.wait(_PATIENCE)
+    started, first = time.perf_counter(), trainer.step
+    taken, steps, elapsed = 0, 1, 0.0
+    while (taken < passes or elapsed < shortest) and not trainer.done and elapsed < _LONGEST:
+        trainer.advance(min(steps, config.training.steps - trainer.step))
+        taken, elapsed = _passes(config, first, trainer.step), time.perf_counter() - started
+        steps *= 2  # each `advance` waits for the GPU, which is no part of a step
+    trained = time.perf_counter()
+    per_pass = (trained - started) / max(1, taken)
+    trainer.evaluate()
+    per_evaluation = time.perf_counter() - trained
+    total = _passes(config, 0, config.training.steps) * per_pass + len(config.training.evaluations) * per_evaluation
+    if on_gpu:
+        room = torch.cuda.get_device_properties(device).total_memory
+        return Cost(total, torch.cuda.max_memory_reserved(device), taken, room)
+    return Cost(total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, taken)
+
+
+def _passes(config: TrialConfig, start: int, stop: int) -> int:
+    """Updates in generator steps start … stop − 1: MMD-GAN's first ones have a hundred critic updates each."""
+    objective = config.objective
+    return sum(1 if objective.joint else 1 + objective.critic_steps(step) for step in range(start, stop))
+
+
+def _answer(connection: Connection, order: _Order, together: Barrier) -> None:
+    """Sends the cost of a trial, or why it has none."""
+    torch.set_num_threads(order.threads)
+    try:
+        connection.send(_cost(order.config, order.root, torch.device(order.device), order.passes, together))
+    except BrokenBarrierError:
+        connection.send(_OTHER)
+    except (OSError, RuntimeError, ValueError, MemoryError) as error:
+        together.abort()
+        connection.send(in_words(error))
+
+
+def _copies(order: _Order, copies: int) -> Cost | str:
+    """The mean cost of a trial over copies of it that run at once, or why it has none."""
+    fork = multiprocessing.get_context("fork")  # torch is imported already
+    together, workers = fork.Barrier(copies), []
+    for _ in range(copies):
+        ours, theirs = fork.Pipe(duplex=False)
+        workers.append((fork.Process(target=_answer, args=(theirs, order, together)), ours))
+        workers[-1][0].start()
+        theirs.close()
+    answers: list[Cost | str] = []
+    for worker, ours in workers:
+        try:
+            answers.append(ours.recv())
+        except EOFError:
+            together.abort()  # the others would wait for it
+            answers.append("its process was killed, perhaps for want of memory")
+        worker.join()
+    faults = [answer for answer in answers if isinstance(answer, str)]
+    if faults:
+        return next((fault for fault in faults if fault != _OTHER), _OTHER)
+    costs = [answer for answer in answers if isinstance(answer, Cost)]
+    seconds, memory = fmean(cost.seconds for cost in costs), max(cost.memory for cost in costs)
+    return Cost(seconds, memory, sum(cost.passes for cost in costs), costs[0].room)
+
+
+def _main() -> None:
+    """Reads the order of `measure`, prints the costs."""
+    order = json.load(sys.stdin)
+    same = (Path(order["root"]), order["device"], order["threads"], order["passes"])
+    costs = []
+    for raw in order["configs"]:
+        answer = _copies(_Order(TrialConfig.model_validate(raw), *same), order["copies"])
+        if isinstance(answer, str):
+            sys.exit(answer)
+        costs.append(answer)
+    print(json.dumps(costs))
+
+
+if __name__ == "__main__":
+    _main()

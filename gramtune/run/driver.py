@@ -1,0 +1,178 @@
+"""What every runner does with a sweep: take the next trial, pass on what it reports, stop it when told to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from gramtune.io import DiskFull, watching_space
+from gramtune.record import budget
+from gramtune.record.journal import Journal
+from gramtune.record.pruning import Rungs
+from gramtune.record.redaction import redact
+from gramtune.record.report import Report, Status
+from gramtune.record.state import SweepState, TrialRecord
+from gramtune.run.population import Population
+from gramtune.space.plan import PlannedTrial
+
+
+class Proposer(Protocol):
+    """Where new configurations come from."""
+
+    def propose(self) -> PlannedTrial | None:
+        """The next trial, or None if there is no more."""
+
+    def learn(self, record: TrialRecord) -> None:
+        """Takes note of a report or of the end of a trial."""
+
+
+class NothingNew:
+    """The Proposer of a grid: all trials are planned."""
+
+    def propose(self) -> PlannedTrial | None:
+        """None."""
+        return None
+
+    def learn(self, record: TrialRecord) -> None:
+        """Nothing to learn."""
+
+
+class Conductor:
+    """One sweep on its way: first the trials that are not finished, then what the proposer proposes.
+
+    `changed`: what the code and packages that run differ in from those that the sweep began with.
+    """
+
+    def __init__(self, state: SweepState, folder: Path, proposer: Proposer, changed: Sequence[str] = ()) -> None:
+        self.state, self.folder = state, folder
+        self.halted = ""
+        """Why the sweep has to stop where it is, to be resumed later; empty while it may go on."""
+        self.exhausted = False
+        """Whether all trials have been handed out; with none of them unfinished, the sweep is complete."""
+        self._journal, self._proposer, self._rungs = Journal(folder, state), proposer, Rungs.of(state)
+        self._started = time.monotonic()
+        self._running: set[str] = set()
+        """Trials that have been handed out and have neither ended nor paused."""
+        self._population: Population | None = None
+        if state.plan.sweep.scheduler.name == "pbt":
+            self._population = Population(state, folder, self._journal)
+        self._waiting = self._population.unarrived() if self._population else [r.due for r in state.unfinished]
+        with self._halting_when_full():
+            self._journal.opened(changed)
+
+    @property
+    def pausing(self) -> bool:
+        """Whether there will be a next trial though there is none now: a generation waits for its last ones."""
+        return self._population is not None and not (self.halted or self.exhausted)
+
+    def next(self) -> PlannedTrial | None:
+        """The next trial to run, or None if there is none, or, where `pausing`, none yet."""
+        if self.halted:
+            return None
+        if reason := self._spent():
+            self._stop_waiting(reason)
+            self.exhausted = True
+            return None
+        trial = self._waiting.pop(0) if self._waiting else self._proposer.propose() or self._turn()
+        self.exhausted = trial is None and not (self._population and (self._running or self.state.unfinished))
+        if trial:
+            self._running.add(trial.name)
+        return trial
+
+    def started(self, trial: PlannedTrial) -> None:
+        """The trial has begun, or begun again."""
+        record = self.state.records.get(trial.name)
+        with self._halting_when_full():
+            self._journal.started((record.trial if record else trial)._replace(first=trial.first))
+
+    def heard(self, message: Mapping[str, Any], say: Callable[[str], None]) -> bool:
+        """Takes what an `Attempt` says; returns whether its trial is to go on."""
+        name: str = message["trial"]
+        if "halt" in message:
+            self.halt(message["halt"])
+            return False
+        if "failed" in message:
+            self.failed(name, message["failed"])
+            return False
+        for line in message["damaged"]:
+            say(f"{name}: {line}; the trial goes on from step {message['step']}")
+        return self.reported(name, message)
+
+    def reported(self, name: str, report: Mapping[str, Any]) -> bool:
+        """Takes the fields of `Report`; returns whether the trial is to go on."""
+        if self._population and self._population.known(report["step"]):
+            return not self.halted
+        record = self.state.records[name]
+        with self._halting_when_full():
+            self._journal.reported(name, self._with_values(record, report))
+            newest = Report.from_json(report)
+            added = newest.first > 0  # to a trial that is judged already, and told to the proposer
+            hopeless = "" if added else self._rungs.decide(name, newest, self.state.plan.metric)
+            if hopeless and not record.status.final:
+                self._journal.ended(name, Status.PRUNED, hopeless)
+            if not record.status.final and (spent := self._spent()):
+                self._journal.ended(name, Status.STOPPED, spent)
+            if not added:
+                self._proposer.learn(record)
+        paused = self._population is not None and self._population.pauses(report["step"])
+        ended = paused or record.status.final
+        self._running -= {name} if ended else set()
+        return not (self.halted or ended)
+
+    def failed(self, name: str, reason: str) -> None:
+        """The trial is given up. What was reported remains: of replicates that were to be added, the earlier ones.
+
+        The reason goes into every table and page: without secrets.
+        """
+        record, reason = self.state.records[name], redact(reason)
+        added = record.trained
+        self._running.discard(name)
+        with self._halting_when_full():
+            self._journal.ended(name, Status.FAILED, f"replicates from {added} on: {reason}" if added else reason)
+            if not added:
+                self._proposer.learn(record)
+
+    def halt(self, reason: str) -> None:
+        """Stops the sweep where it is; trials that are running stay unfinished."""
+        self.halted = self.halted or reason
+
+    def _turn(self) -> PlannedTrial | None:
+        """The first trial of the next generation, if this one has ended."""
+        if self._population is None or self._running:
+            return None
+        with self._halting_when_full():
+            self._waiting = self._population.turn()
+        return self._waiting.pop(0) if self._waiting and not self.halted else None
+
+    def _with_values(self, record: TrialRecord, report: Mapping[str, Any]) -> Mapping[str, Any]:
+        """With the numbers that were in force as traces `value/…`: stores that write a parameter once can plot them."""
+        if not self._population:
+            return report
+        numbers = {k: v for k, v in record.assignment.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        replicates = record.trial.config.training.replicates
+        values = {f"value/{key}": [float(value)] * replicates for key, value in numbers.items()}
+        return {**report, "traces": {**report["traces"], **values}}
+
+    def _spent(self) -> str:
+        """Which budget has been reached; empty for none."""
+        seconds = self.state.elapsed + time.monotonic() - self._started
+        return budget.reached(self.state.plan.sweep.budget, seconds, self.state.taken)
+
+    def _stop_waiting(self, reason: str) -> None:
+        """Trials that have not been handed out, or that wait for their generation, will not report again."""
+        self._waiting = []
+        with self._halting_when_full():
+            for record in self.state.unfinished:
+                if record.trial.name not in self._running:
+                    self._journal.ended(record.trial.name, Status.STOPPED, reason)
+
+    @contextmanager
+    def _halting_when_full(self) -> Iterator[None]:
+        try:
+            with watching_space(self.folder):
+                yield
+        except DiskFull as error:
+            self.halt(str(error))

@@ -1,0 +1,93 @@
+"""`gpu: auto`: the share of a GPU at which the trials of a sweep together get the most done, measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from gramtune.errors import SpecError
+from gramtune.run.capacity import Capacity, grant
+from gramtune.run.cost_estimate import Cost, spread
+from gramtune.run.gpu_shares import CONTEXT
+from gramtune.space.plan import Plan, sampled
+from gramtune.space.sweep import AUTO, Resources
+from gramtune.space.validate_space import CORNERS
+from gramtune.training.config import TrialConfig
+
+_MOST = 16
+"""Trials on one GPU; each further one costs a process, a CUDA context and a CPU core."""
+_WORTH = 1.1
+"""What twice as many trials at once have to get done, as a multiple of what half of them did."""
+_MARGIN = 1.2
+"""Memory that a trial is given over what it took in a few steps."""
+_PASSES = 20
+
+
+class Measure(Protocol):
+    """`warmup.measure`, here or on a node with a GPU."""
+
+    def __call__(
+        self, configs: Sequence[TrialConfig], root: Path, device: str, threads: int, passes: int, copies: int
+    ) -> list[Cost]:
+        """The cost of each trial while so many copies of it run at once. Raises SpecError where one fails."""
+
+
+def settled(plan: Plan, capacity: Capacity, root: Path, measure: Measure, say: Callable[[str], None]) -> Plan:
+    """The plan with a number in the place of `gpu: auto`, and a line that says where it comes from.
+
+    Raises SpecError where no node has a GPU that the sweep requires, or a trial cannot be measured.
+    """
+    resources = plan.sweep.resources
+    if resources.gpu != AUTO:
+        return plan
+    whole = grant(resources.model_copy(update={"gpu": 1.0}), capacity)
+    if not whole.gpu:
+        place = "here" if capacity.local else f"at {capacity.where}"
+        say(f"no GPU {place}: gpu: auto is dropped, each trial runs on CPU")
+        return _with_gpu(plan, resources, 0.0)
+    n = min(_fitting(shape, root, resources.cpu, measure, say) for shape in shapes(plan))
+    return _with_gpu(plan, resources, 1 / n)
+
+
+def shapes(plan: Plan) -> list[TrialConfig]:
+    """A trial of each distinct shape of networks, objective, data and batch; at most four of each objective."""
+    by_objective: dict[str, dict[str, TrialConfig]] = {}
+    for trial in plan.trials or sampled(plan.sweep, CORNERS):
+        config = trial.config
+        by_objective.setdefault(config.objective.name, {}).setdefault(_shape(config), config)
+    return [config for distinct in by_objective.values() for config in spread(list(distinct.values()))]
+
+
+def _shape(config: TrialConfig) -> str:
+    """Equal for trials that differ in nothing but numbers that a step is computed with, such as a learning rate."""
+    data: dict[str, Any] = config.model_dump(mode="json", exclude={"optimizer", "training"})
+    return f"{data} {config.optimizer.name} {config.training.batch_size} {config.training.replicates}"
+
+
+def _fitting(config: TrialConfig, root: Path, threads: int, measure: Measure, say: Callable[[str], None]) -> int:
+    """How many trials of this shape one GPU is to hold: doubled while they fit, and get a tenth more done together."""
+    (alone,) = measure([config], root, "cuda", threads, _PASSES, 1)
+    needed = _MARGIN * alone.memory + CONTEXT
+    n, rate, why = 1, 1 / alone.seconds, f"more than {_MOST} are not tried"
+    while 2 * n <= _MOST:
+        if 2 * n * needed > alone.room:
+            why = f"{2 * n} do not fit into {alone.room / 2**30:.1f} GiB"
+            break
+        try:
+            (cost,) = measure([config], root, "cuda", threads, _PASSES, 2 * n)
+        except SpecError as error:
+            why = f"{2 * n} at once fail: {error.faults[0].message}"
+            break
+        if 2 * n / cost.seconds < _WORTH * rate:
+            why = f"{2 * n} get {2 * n / cost.seconds / rate:.2f} times as much done"
+            break
+        n, rate = 2 * n, 2 * n / cost.seconds
+    took = f"{alone.memory / 2**30:.2f} GiB alone"
+    say(f"gpu: auto: {n} of {config.objective.name} on a GPU, {rate * alone.seconds:.2f} times one; {took}; {why}")
+    return n
+
+
+def _with_gpu(plan: Plan, resources: Resources, gpu: float) -> Plan:
+    update = {"resources": resources.model_copy(update={"gpu": gpu})}
+    return plan._replace(sweep=plan.sweep.model_copy(update=update))

@@ -1,0 +1,37 @@
+"""Runs a sweep in this process, one trial after the other: for debugging, with the numbers that Ray would give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from gramtune.io import data_root
+from gramtune.run.capacity import claimed, grant, here
+from gramtune.run.driver import Conductor
+from gramtune.run.guarded_trial import Attempt
+
+
+class Runner(Protocol):
+    """Runs the trials that a conductor hands out. An interruption leaves them unfinished."""
+
+    def run(self, conductor: Conductor) -> None:
+        """Returns when all is done, or after Ctrl-C."""
+
+
+class InProcessRunner:
+    """The Runner without Ray."""
+
+    def __init__(self, say: Callable[[str], None] = print) -> None:
+        self._say = say
+
+    def run(self, conductor: Conductor) -> None:
+        """See `Runner`."""
+        with claimed(grant(conductor.state.plan.sweep.resources, here())) as device:
+            try:
+                while trial := conductor.next():
+                    conductor.started(trial)
+                    attempt = Attempt(trial, conductor.folder, data_root(), device)
+                    while conductor.heard(attempt.step(), self._say):
+                        pass
+            except KeyboardInterrupt:
+                return

@@ -1,0 +1,119 @@
+"""What one machine has to offer, and what is wrong with it beside another: the facts behind `gramtune doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from gramtune.record.provenance import code_digest
+from gramtune.record.versions import package_versions
+from gramtune.run.capacity import cores
+
+_MPS = "/tmp/nvidia-mps"
+"""Default pipe folder of CUDA's Multi-Process Service; $CUDA_MPS_PIPE_DIRECTORY overrides it."""
+_SKEW = 2.0
+"""Seconds by which a clock may be wrong: below the length of any trial, above what NTP leaves."""
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at on one machine."""
+
+    node: str
+    subject: str
+    text: str
+    remedy: str = ""
+    """What to do; empty where nothing is wrong."""
+
+
+class Machine(NamedTuple):
+    """What was found on one machine."""
+
+    host: str
+    cores: int
+    gpus: tuple[str, ...]
+    """Names, as torch sees them."""
+    mps: bool
+    """Whether CUDA's Multi-Process Service runs."""
+    versions: Mapping[str, str | None]
+    """Of Python and packages."""
+    code: str
+    """Digest of gramtune's own modules: two checkouts of one version may differ."""
+    data: tuple[str, ...]
+    """Entries of the data folder, with their sizes."""
+
+
+def inspect(root: str) -> Machine:
+    """This machine; `root` is the data folder."""
+    return Machine(
+        host=socket.gethostname(),
+        cores=cores(),
+        gpus=tuple(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())),
+        mps=mps_runs(),
+        versions={"python": platform.python_version(), **package_versions()},
+        code=code_digest(),
+        data=tuple(_entries(Path(root))),
+    )
+
+
+def mps_runs() -> bool:
+    """Whether CUDA's Multi-Process Service runs here: processes then really share a GPU, instead of taking turns."""
+    return (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or _MPS) / "control").exists()
+
+
+def findings(node: str, machine: Machine, driver: Machine, promised_gpus: float) -> Iterator[Finding]:
+    """What was found on a node, beside what the driver's machine has and what Ray says of the node."""
+    yield _versions(node, machine, driver)
+    if machine.code != driver.code:
+        text = "gramtune's modules differ from the driver's"
+        yield Finding(node, "code", text, "install the same checkout on all nodes")
+    yield _gpus(node, machine, promised_gpus)
+    if missing := sorted(set(driver.data) - set(machine.data)):
+        text = f"misses {', '.join(missing[:5])} of the driver's data folder"
+        yield Finding(node, "data", text, "put the data folder on the shared disk ($GRAMTUNE_DATA), or copy it there")
+    else:
+        yield Finding(node, "data", f"{len(machine.data)} entries in the data folder, as on the driver")
+
+
+def clock(node: str, sent: float, there: float, received: float) -> Finding:
+    """A node's clock, read between two readings of the driver's, all in seconds."""
+    ahead, behind = there - received, sent - there
+    if max(ahead, behind) <= _SKEW:
+        return Finding(node, "clock", f"as the driver's, within {received - sent + _SKEW:.0f} s")
+    text = f"{max(ahead, behind):.0f} s {'ahead of' if ahead > behind else 'behind'} the driver's"
+    return Finding(node, "clock", text, "run an NTP client there, such as chrony: timestamps are not comparable")
+
+
+def _versions(node: str, machine: Machine, driver: Machine) -> Finding:
+    different = [
+        f"{name} {machine.versions.get(name) or 'missing'}, on the driver {version or 'missing'}"
+        for name, version in driver.versions.items()
+        if machine.versions.get(name) != version
+    ]
+    if different:
+        return Finding(node, "versions", "; ".join(different), "pip install -c constraints.txt . on all nodes")
+    return Finding(node, "versions", f"{len(machine.versions)} packages as on the driver")
+
+
+def _gpus(node: str, machine: Machine, promised: float) -> Finding:
+    seen = len(machine.gpus)
+    names = ", ".join(dict.fromkeys(machine.gpus))
+    if seen < promised:
+        text = f"Ray promises {promised:g}, torch sees {seen}"
+        return Finding(node, "gpu", text, "install NVIDIA's driver and a CUDA build of torch there, then restart Ray")
+    if seen > promised:
+        text = f"torch sees {seen} ({names}), Ray offers {promised:g}"
+        return Finding(node, "gpu", text, f"start Ray there with --num-gpus={seen}, or nobody will use them")
+    shared = "; MPS runs: trials that share a GPU run at the same time" if machine.mps else ""
+    return Finding(node, "gpu", f"{seen} ({names}){shared}" if seen else "none")
+
+
+def _entries(root: Path) -> Iterator[str]:
+    if root.is_dir():
+        for path in sorted(root.iterdir()):
+            yield f"{path.name} ({path.stat().st_size} bytes)" if path.is_file() else f"{path.name}/"

@@ -1,0 +1,109 @@
+"""What a sweep does differently where its folder is in an object store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from gramtune.errors import Fault, SpecError
+from gramtune.io import local_runs
+from gramtune.record.object_store import Mirror, StoreLost, mirror_of
+from gramtune.record.state import SweepState
+from gramtune.record.tracker import Tracker, TrackerUnavailable, never
+from gramtune.run.driver import Conductor
+from gramtune.space.sweep import Sweep
+
+_TRIALS = "trials/"
+"""The trials store their own files."""
+
+
+def local_sweep(folder: Path | str) -> Path:
+    """Where a sweep is worked on: its folder, or, of a URI, a folder here that holds what the object store does.
+
+    Raises SpecError if the store cannot be read.
+    """
+    if "://" not in str(folder):
+        return fetched(Path(folder))
+    parts = urlsplit(str(folder))
+    path, _, name = parts.path.rstrip("/").rpartition("/")
+    return fetched(local_runs(urlunsplit(parts._replace(path=path))) / name)
+
+
+def fetched(folder: Path) -> Path:
+    """The folder; where it is a copy of one in an object store, with all that is there. Raises SpecError."""
+    try:
+        if mirror := mirror_of(folder):
+            mirror.pull()
+    except StoreLost as error:
+        raise SpecError([Fault("--runs", str(error))]) from None
+    return folder
+
+
+def check_mirrored(sweep: Sweep, folder: Path) -> None:
+    """Raises SpecError for what cannot be done in an object store."""
+    if mirror_of(folder) and sweep.scheduler.name == "pbt":
+        rule = "the trials of a population take over each other's files: needs a folder that all nodes share"
+        raise SpecError([Fault("--runs", f"{rule}, not an object store")])
+
+
+class MirroredTracker:
+    """A tracker of a sweep in an object store: fetches the trials' files before it stores them in turn."""
+
+    def __init__(self, tracker: Tracker, mirror: Mirror) -> None:
+        self._tracker, self._mirror = tracker, mirror
+
+    @property
+    def stored(self) -> int:
+        """See `Tracker`."""
+        return self._tracker.stored
+
+    @property
+    def link(self) -> str:
+        """See `Tracker`."""
+        return self._tracker.link
+
+    @property
+    def remedy(self) -> str:
+        """See `Tracker`."""
+        return self._tracker.remedy
+
+    def sync(self, state: SweepState, rest: Callable[[], None] = never) -> None:
+        """See `Tracker`."""
+        self._pull()
+        self._tracker.sync(state, rest)
+
+    def finish(self, state: SweepState, folder: Path) -> None:
+        """See `Tracker`."""
+        self._pull()
+        self._tracker.finish(state, folder)
+
+    def _pull(self) -> None:
+        try:
+            self._mirror.pull("trials")
+        except StoreLost as error:
+            raise TrackerUnavailable(str(error)) from error
+
+
+def store_first(mirror: Mirror) -> None:
+    """Stores what a sweep has before it starts. Raises SpecError if the store does not answer."""
+    try:
+        mirror.push(without=(_TRIALS,))
+    except StoreLost as error:
+        raise SpecError([Fault("--runs", str(error))]) from None
+
+
+def fetch_trials(mirror: Mirror, conductor: Conductor) -> None:
+    """Fetches what the trials have stored; a store that does not answer halts the conductor."""
+    try:
+        mirror.pull(_TRIALS)
+    except StoreLost as error:
+        conductor.halt(str(error))
+
+
+def store_tables(mirror: Mirror, conductor: Conductor) -> None:
+    """Stores all but the trials' files; a store that does not answer halts the conductor."""
+    try:
+        mirror.push(without=(_TRIALS,))
+    except StoreLost as error:
+        conductor.halt(str(error))

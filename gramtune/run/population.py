@@ -1,0 +1,111 @@
+"""Population-based training (Jaderberg et al. 2017) in generations: the worst trials go on from the best ones' weights.
+
+Every `interval` steps all trials wait for each other. Then each of the worst copies the checkpoint of one of the best,
+and its values, and changes these a little. So the result is a schedule of values, not a point, and it depends neither
+on how many trials run at once nor on their speed.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gramtune.io import watching_space
+from gramtune.record.journal import Journal
+from gramtune.record.layout import checkpoints, trial_folder
+from gramtune.record.state import Inheritance, SweepState, TrialRecord
+from gramtune.space.domain import Assignment, Domain
+from gramtune.space.plan import PlannedTrial
+from gramtune.space.sweep import Scheduler
+
+
+class Population:
+    """Who waits for whom, and who inherits from whom. A generation is one line of the journal: it is whole or not."""
+
+    def __init__(self, state: SweepState, folder: Path, journal: Journal) -> None:
+        self._state, self._folder, self._journal = state, folder, journal
+        self._scheduler = state.plan.sweep.scheduler
+        self._boundary = max(state.generations, default=0)
+
+    def unarrived(self) -> list[PlannedTrial]:
+        """Trials that have still to train up to the end of this generation, with the values of now."""
+        return [self._now(record) for record in self._state.unfinished if self._end not in record.reports]
+
+    def known(self, step: int) -> bool:
+        """Whether a report of this step was taken before: a trial that goes on repeats that of its checkpoint."""
+        return 0 < step <= self._boundary
+
+    def pauses(self, step: int) -> bool:
+        """Whether a trial waits for the others after this step."""
+        return step == self._end
+
+    def turn(self) -> list[PlannedTrial]:
+        """The trials of the next generation, if all have come to the end of this one; none otherwise."""
+        waiting = [record for record in self._state.unfinished if self._end in record.reports]
+        if not waiting or len(waiting) < len(self._state.unfinished):
+            return []
+        heirs = self._heirs(waiting)
+        for name, inheritance in heirs.items():
+            self._copy(inheritance.parent, name)
+        self._boundary = self._end
+        self._journal.generation(self._boundary, heirs)
+        return self.unarrived()
+
+    @property
+    def _end(self) -> int:
+        return self._boundary + self._scheduler.interval
+
+    def _now(self, record: TrialRecord) -> PlannedTrial:
+        name, assignment = record.trial.name, record.assignment
+        return PlannedTrial(name, assignment, self._state.plan.sweep.config(assignment))
+
+    def _heirs(self, waiting: Sequence[TrialRecord]) -> dict[str, Inheritance]:
+        """What each of the worst inherits; one of them that has lost a replicate is worse than any that has not."""
+        ranking = sorted(waiting, key=self._loss)
+        count = int(len(ranking) * self._scheduler.quantile)
+        parents = [record for record in ranking[:count] if self._loss(record)[0] == 0]
+        heirs = {}
+        for record in ranking[len(ranking) - count :] if parents else []:
+            rng = random.Random(f"{self._state.plan.sweep.search.seed} {self._end} {record.trial.name}")
+            parent = rng.choice(parents)
+            values = perturbed(parent.assignment, self._state.plan.sweep.space, self._base, self._scheduler, rng)
+            heirs[record.trial.name] = Inheritance(self._end, parent.trial.name, values)
+        return heirs
+
+    def _loss(self, record: TrialRecord) -> tuple[int, float, str]:
+        metric = self._state.plan.metric
+        values = record.reports[self._end].metrics.get(metric, [])
+        known = [value for value in values if value is not None]
+        sign = 1 if self._state.plan.config.directions[metric] == "min" else -1
+        mean = sign * sum(known) / len(known) if known else float("inf")
+        return len(values) - len(known) if known else len(values) + 1, mean, record.trial.name
+
+    @property
+    def _base(self) -> Mapping[str, Any]:
+        return self._state.plan.sweep.inline_base
+
+    def _copy(self, parent: str, heir: str) -> None:
+        """Puts the parent's checkpoints in place of the heir's own. Raises DiskFull; doing it again is no harm."""
+        target = trial_folder(self._folder, heir)
+        for path in checkpoints(target):
+            path.unlink()
+        with watching_space(target):
+            for path in checkpoints(trial_folder(self._folder, parent)):
+                shutil.copyfile(path, target / path.name)
+
+
+def perturbed(
+    parent: Assignment, space: Mapping[str, Domain], base: Mapping[str, Any], scheduler: Scheduler, rng: random.Random
+) -> dict[str, Any]:
+    """Each value of the parent's drawn anew with probability `resample`, otherwise moved a step up or down."""
+    values: dict[str, Any] = {}
+    for key, domain in space.items():
+        if domain.active(values, base):
+            anew = key not in parent or rng.random() < scheduler.resample
+            values[key] = (
+                domain.draw(rng) if anew else domain.neighbour(parent[key], rng.choice(scheduler.factors), rng)
+            )
+    return values

@@ -1,0 +1,105 @@
+"""Turns pydantic's validation errors into one line each: value, rule, alternatives and place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from gramtune.components import Component, Dataset, Metric, Network, Objective
+from gramtune.errors import Fault, Path, did_you_mean, dotted
+from gramtune.registry import classes
+from gramtune.training.optimizer import Adam, RMSprop
+
+
+def model_faults(model: type[BaseModel], error: ValidationError, where: Callable[[Path], str]) -> list[Fault]:
+    """One fault per error of validating `model`; `where` tells the place of a path."""
+    faults = []
+    for detail in error.errors():
+        path, owner = _locate(model, detail["loc"])
+        faults.append(Fault(where(path), _message(detail, path, owner)))
+    return faults
+
+
+def _variants(field: str) -> dict[str, type[Any]] | None:
+    """The classes among which `name` decides for this field of a trial configuration."""
+    kinds: dict[str, type[Component]] = {"data": Dataset, "objective": Objective, "network": Network, "metrics": Metric}
+    if field in kinds:
+        return dict(classes(kinds[field]))
+    return {"adam": Adam, "rmsprop": RMSprop} if field == "optimizer" else None
+
+
+def _locate(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[Path, type[BaseModel] | None]:
+    """Splits pydantic's location into the path in the document (without union tags) and the model that owns it."""
+    path: list[str | int] = []
+    owner: type[BaseModel] | None = model
+    variants: dict[str, type[Any]] | None = None
+    for index, part in enumerate(loc):
+        if variants and part in variants:  # the tag that pydantic inserts
+            owner, variants = variants[str(part)], None
+        elif part != "[key]":
+            path.append(part)
+            if index < len(loc) - 1 and isinstance(part, str) and owner is not None:
+                variants = _variants(part) if owner is model else None
+                owner = owner if variants else _section(owner, part)
+    return tuple(path), owner
+
+
+def _section(owner: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The model of a field that is a section, or of the values of a field that is a mapping of sections."""
+    if key not in owner.model_fields:
+        return owner  # a key of such a mapping
+    annotation = owner.model_fields[key].annotation
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _message(detail: ErrorDetails, path: Path, owner: type[BaseModel] | None) -> str:
+    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
+    key = dotted(path)
+    if kind == "extra_forbidden":
+        return f"unknown key {key!r}" + did_you_mean(path[-1], owner.model_fields if owner else ())
+    if kind == "missing":
+        return f"missing key {key!r}"
+    if kind == "union_tag_invalid":
+        legal = [tag.strip(" '") for tag in str(context["expected_tags"]).split(",")]
+        return f"{key}.name = {context['tag']!r} does not exist" + did_you_mean(context["tag"], legal)
+    if kind == "union_tag_not_found":
+        return f"{key} = {value!r} needs a name; legal: {', '.join(_variants(str(path[0])) or ())}"
+    if kind == "literal_error":
+        return f"{key} = {value!r} is not legal; legal: {context['expected']}"
+    if kind == "value_error":
+        return f"{key}: {context['error']}"
+    return f"{key} = {value!r} should be {_rule(kind, detail['msg'], context)}{_hint(value)}"
+
+
+def _rule(kind: str, message: str, context: Mapping[str, Any]) -> str:
+    """The rule in the words of YAML."""
+    if kind in ("tuple_type", "list_type"):
+        return "a list"
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
+        return "a mapping of keys to values"
+    if kind == "too_short":
+        return f"a list of at least {context['min_length']}"
+    if kind == "too_long":
+        return f"at most {context['max_length']} entries"
+    if kind == "string_pattern_mismatch":
+        return "letters, digits, '.', '_' and '-', beginning with a letter or digit"
+    rule = message.removeprefix("Input should be ").removeprefix("a valid ")
+    return {"integer": "an integer", "number": "a number", "string": "text", "boolean": "true or false"}.get(rule, rule)
+
+
+def _hint(value: Any) -> str:
+    return "; a number in quotes is a string" if isinstance(value, str) and _is_number(value) else ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

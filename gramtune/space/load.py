@@ -1,0 +1,182 @@
+"""From files and the command line to a checked sweep or trial configuration; all faults at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from gramtune.errors import Fault, Path, SpecError, clipped, dotted
+from gramtune.space.domain import assigned
+from gramtune.space.issues import model_faults
+from gramtune.space.sweep import Sweep, named
+from gramtune.space.validate_pbt import population_faults
+from gramtune.space.validate_points import point_faults
+from gramtune.space.validate_space import Origins, config_errors, legal_domains, space_faults
+from gramtune.space.yaml_reader import Document, parse_value, read_yaml
+from gramtune.training.config import TrialConfig
+
+
+class Overrides(NamedTuple):
+    """What the command line changes."""
+
+    base: str | None = None
+    name: str | None = None
+    replicates: int | None = None
+    samples: int | None = None
+    """Trials of a sweep that samples."""
+    time_budget: float | None = None
+    """Seconds."""
+    set: tuple[str, ...] = ()
+    """`key=value`, the key a dotted path into the base, the value YAML."""
+
+
+NO_OVERRIDES = Overrides()
+
+
+def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Sweep:
+    """The sweep of a space file, its base inline and the overrides applied.
+
+    Every value of every varied key has been tried on the models. Raises SpecError with all faults at once.
+    """
+    document = read_yaml(FilePath(file))
+    faults = _shape_faults(document)
+    raw = dict(document.data)
+    faults += _load_base(document, raw, overrides)
+    if faults:
+        raise SpecError(faults)
+    if overrides.replicates is not None:
+        raw["replicates"] = overrides.replicates
+    if overrides.samples is not None:
+        raw["search"] = {**named(raw.get("search", {})), "samples": overrides.samples}
+    if overrides.time_budget is not None:
+        raw["budget"] = {**raw.get("budget", {}), "seconds": overrides.time_budget}
+    raw["name"] = overrides.name or (
+        f"{raw['name']}-{FilePath(overrides.base).stem}" if overrides.base else raw["name"]
+    )
+    try:
+        sweep = Sweep.model_validate(raw)
+    except ValidationError as error:  # only what the command line gave is left to be wrong
+        options: dict[Path, str] = {("search", "samples"): "--samples", ("budget", "seconds"): "--time-budget"}
+        raise SpecError(model_faults(Sweep, error, lambda path: options.get(path, f"--{dotted(path)}"))) from None
+    if faults := [*population_faults(sweep, document.where), *point_faults(sweep, document.where)]:
+        raise SpecError(faults)
+    return sweep
+
+
+def places(file: FilePath, overrides: Overrides = NO_OVERRIDES) -> Callable[[Path], str]:
+    """Tells where a part of a trial's configuration was given: file and line, or option.
+
+    Reads the files again: only a fault needs it. Where they cannot be read (a sweep made in Python), `file` itself.
+    """
+    try:
+        document = read_yaml(file)
+        source = _base_document(document, dict(document.data), overrides)
+    except SpecError:
+        source = None
+    if source is None:
+        return lambda path: str(file)
+    varied: dict[str, str] = {}
+    for key, domain in legal_domains(document.data.get("space")).items():
+        for path in {path: None for case in (domain.cases or {}).values() for path in case} or {key: None}:
+            varied[path] = document.where(("space", key))
+    settings = {key: _option(key) for key in _settings(overrides.set)[0]}
+    return Origins(source, {**settings, **varied}).where
+
+
+def config_places(file: FilePath, settings: tuple[str, ...]) -> Callable[[Path], str]:
+    """`places` of the trial configuration of a base file alone."""
+    return Origins(read_yaml(file), {key: _option(key) for key in _settings(settings)[0]}).where
+
+
+def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialConfig:
+    """The trial configuration of a base file with `--set` applied. Raises SpecError with all faults at once."""
+    document = read_yaml(FilePath(file))
+    values, faults = _settings(settings)
+    faults += config_errors(assigned(document.data, values), Origins(document, {k: _option(k) for k in values}))
+    if faults:
+        raise SpecError(faults)
+    return TrialConfig.model_validate(assigned(document.data, values))
+
+
+def _shape_faults(document: Document) -> list[Fault]:
+    try:
+        Sweep.model_validate(document.data)
+    except ValidationError as error:
+        return model_faults(Sweep, error, document.where)
+    return []
+
+
+def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) -> list[Fault]:
+    """Puts the base inline into `raw`, with overrides, and returns every fault of base and space together."""
+    values, faults = _settings(overrides.set)
+    try:
+        source = _base_document(document, raw, overrides)
+    except SpecError as error:
+        return faults + error.faults
+    if source is None:
+        return faults
+    if "metric" in values:  # --set metric=… asks for that one alone
+        raw.pop("metric", None)
+    metrics = [m for m in _entries(raw.get("metric")) if isinstance(m, str)]  # anything else is a fault already
+    if metrics:
+        values["metric"] = metrics[0]
+    replicates = raw.get("replicates", Sweep.model_fields["replicates"].default)
+    if overrides.replicates is not None:
+        replicates = overrides.replicates
+    if isinstance(replicates, int):  # anything else is a fault of the space file already
+        values["training.replicates"] = replicates
+    origins = {key: _option(key) for key in values}
+    origins["training.replicates"] = document.where(("replicates",)) if overrides.replicates is None else "--replicates"
+    if "metric" in raw:
+        origins["metric"] = document.where(("metric",))
+    for index, metric in enumerate(metrics[1:], start=1):
+        place = {**origins, "metric": document.where(("metric", index))}
+        faults += config_errors(assigned(source.data, {**values, "metric": metric}), Origins(source, place))
+    raw["base"] = assigned(source.data, values)
+    if len(metrics) < 2:
+        raw.pop("metric", None)
+    return faults + space_faults(document, raw, Origins(source, origins))
+
+
+def _base_document(document: Document, raw: Mapping[str, Any], overrides: Overrides) -> Document | None:
+    """The base, inline or from its file; None where `base` is neither, a fault already. Raises SpecError."""
+    folder = FilePath(document.file).parent
+    if overrides.base:
+        return read_yaml(_base_file(overrides.base, folder), "--base")
+    base = raw.get("base")
+    if isinstance(base, str):
+        return read_yaml(folder / base, document.where(("base",)))
+    if isinstance(base, dict):
+        return Document(document.file, base, {p[1:]: n for p, n in document.lines.items() if p[:1] == ("base",)})
+    return None
+
+
+def _entries(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _settings(settings: tuple[str, ...]) -> tuple[dict[str, Any], list[Fault]]:
+    values: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        if not separator or not all(key.split(".")):
+            faults.append(Fault(_option(setting), "should be key=value, for example training.steps=2000"))
+            continue
+        try:
+            values[key] = parse_value(text)
+        except ValueError as error:
+            faults.append(Fault(_option(key), str(error)))
+    return values, faults
+
+
+def _option(key: str) -> str:
+    return f"--set {clipped(key, 80)}"
+
+
+def _base_file(base: str, folder: FilePath) -> FilePath:
+    """`--base cifar10` is `base/cifar10.yaml` beside the space file; anything with a suffix is a path."""
+    return FilePath(base) if FilePath(base).suffix else folder / "base" / f"{base}.yaml"

@@ -1,0 +1,257 @@
+"""From a sweep to its trials, and what they will cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+from gramtune.components import Dataset, Metric, Unavailable
+from gramtune.errors import Fault, Path, SpecError
+from gramtune.space.domain import Assignment, corner_assignment, grid_assignments, size_of
+from gramtune.space.load import NO_OVERRIDES, Overrides, places
+from gramtune.space.sweep import Sweep
+from gramtune.space.validate_points import point_faults
+from gramtune.space.validate_space import CORNERS
+from gramtune.training.batches import check_epochs
+from gramtune.training.config import TrialConfig
+from gramtune.training.networks import build_networks
+
+Check = tuple[Path, Callable[[], object]]
+"""The part of a configuration that is checked, and what raises ValueError, whose message is the fault."""
+
+
+class Misfit(NamedTuple):
+    """What is wrong with a part of a configuration that is legal by itself."""
+
+    part: Path
+    message: str
+
+
+class PlannedTrial(NamedTuple):
+    """One configuration of a sweep under the name that it has everywhere."""
+
+    name: str
+    assignment: Assignment
+    config: TrialConfig
+    first: int = 0
+    """The replicate that `config` begins with: above 0 where replicates are added to those of a finished trial."""
+
+    def since(self, first: int) -> PlannedTrial:
+        """The trial of its replicates from `first` on alone: equal seeds, so equal numbers."""
+        training = self.config.training
+        update = {"seed": training.seed + first, "replicates": training.replicates - first}
+        config = self.config.model_copy(update={"training": training.model_copy(update=update)})
+        return self._replace(config=config, first=first)
+
+
+class Plan(NamedTuple):
+    """A sweep, the trials that are known before it starts, and what they have in common."""
+
+    sweep: Sweep
+    trials: tuple[PlannedTrial, ...]
+    """All trials of a grid; none where they are sampled."""
+    config: TrialConfig
+    """One configuration of the sweep: metric, directions, data and length can be read from it."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def metric(self) -> str:
+        """The primary metric: the first, where two are optimised."""
+        return self.config.metric
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What is optimised: the primary metric, or two."""
+        return self.sweep.metric or (self.config.metric,)
+
+    @property
+    def size(self) -> int:
+        """Number of trials that the sweep will have."""
+        return len(self.trials) if self.sweep.search.name == "grid" else self.sweep.search.samples
+
+
+def make_plan(sweep: Sweep, root: FilePath, source: FilePath, overrides: Overrides = NO_OVERRIDES) -> Plan:
+    """The trials of a sweep, checked; `source` and `overrides` are what it was loaded from, to tell places in faults.
+
+    Raises SpecError if networks, data or feature weights do not fit or are missing.
+    """
+    if faults := list(point_faults(sweep, lambda path: str(source))):  # a sweep made in Python
+        raise SpecError(faults)
+    sample, plan = sampled(sweep, CORNERS), recorded_plan(sweep)
+    misfits = faults_of([trial.config for trial in sample], root)
+    # Unlike networks, numbers of samples are quick to check: in every trial of a grid.
+    misfits += _refusals(check for trial in plan.trials for check in _count_checks(trial.config))
+    if misfits := list(dict.fromkeys(misfits)):
+        where = places(source, overrides)
+        raise SpecError([Fault(where(part), message) for part, message in misfits])
+    warnings = tuple(dict.fromkeys(warning for trial in sample for warning in sample_warnings(trial.config)))
+    return plan._replace(warnings=(*search_warnings(sweep), *warnings))
+
+
+def recorded_plan(sweep: Sweep) -> Plan:
+    """The plan of a sweep that has been checked before; its data and weights need not be on this machine."""
+    trials = tuple(all_trials(sweep)) if sweep.search.name == "grid" else ()
+    return Plan(sweep, trials, (trials or sampled(sweep, 1))[0].config)
+
+
+def planned(sweep: Sweep, assignment: Assignment) -> PlannedTrial:
+    """The trial of these values."""
+    return PlannedTrial(trial_name(assignment), assignment, sweep.config(assignment))
+
+
+def all_trials(sweep: Sweep) -> list[PlannedTrial]:
+    """Every trial of a grid."""
+    return [planned(sweep, assignment) for assignment in grid_assignments(sweep.space, sweep.inline_base)]
+
+
+def sampled(sweep: Sweep, n: int) -> list[PlannedTrial]:
+    """At most n trials to check: the first, the last and some of a grid's; corners and random points of a range."""
+    rng = random.Random(0)
+    if sweep.search.name == "grid":
+        trials = all_trials(sweep)
+        return trials if len(trials) <= n else [trials[0], trials[-1], *rng.sample(trials, n - 2)]
+    return [planned(sweep, corner_assignment(sweep.space, sweep.inline_base, rng)) for _ in range(n)]
+
+
+def trial_name(assignment: Assignment) -> str:
+    """`critic_dim=16,learning_rate=0.001`: derived from the configuration alone, legal as a folder name.
+
+    Keys are cut to their last part where that is unambiguous. Whatever does not fit is replaced by a digest.
+    """
+    leaves = [key.rsplit(".", 1)[-1] for key in assignment]
+    keys = leaves if len(set(leaves)) == len(leaves) else list(assignment)
+    name = ",".join(f"{key}={_text(value)}" for key, value in zip(keys, assignment.values(), strict=True))
+    name = name or "base"  # every key is switched off by its condition
+    legal = re.sub(r"[^A-Za-z0-9.,=_+-]", "_", name)
+    if legal == name and len(name) <= 100:
+        return name
+    digest = hashlib.sha256(json.dumps(dict(assignment), sort_keys=True, default=str).encode()).hexdigest()
+    return f"{legal[:90]}-{digest[:8]}"
+
+
+def faults_of(configs: Sequence[TrialConfig], root: FilePath) -> list[Misfit]:
+    """What the models cannot see: networks and extractors against shapes, metrics against data, files on disk.
+
+    Files are read once, however many configurations need them: a checksum of CIFAR-10 takes a second.
+    """
+    data = {config.data.model_dump_json(): config.data for config in configs}
+    extractors = {metric.extractor: (i, config) for config in configs for i, metric in enumerate(config.metrics)}
+    epochs = {(c.data.model_dump_json(), c.training.batch_size): c for c in configs if c.training.sampling == "epochs"}
+    needing = {key: [m for c in configs if c.data == dataset for m in c.metrics] for key, dataset in data.items()}
+    files: list[Check] = [(("data",), partial(_try_data, data[key], needing[key], root)) for key in data]
+    files += [(("metrics", i), partial(c.extractors[name].check, root)) for name, (i, c) in extractors.items()]
+    files += [(("training", "batch_size"), partial(_try_epochs, config, root)) for config in epochs.values()]
+    own = [check for config in configs for check in (*_shape_checks(config), *_count_checks(config))]
+    return list(dict.fromkeys(_refusals([*own, *files])))
+
+
+def _shape_checks(config: TrialConfig) -> list[Check]:
+    shape = config.data.shape
+    metrics = [(("metrics", i), metric) for i, metric in enumerate(config.metrics)]
+    return [
+        (("network",), partial(_try_networks, config)),
+        *((part, partial(config.extractors[metric.extractor].dim, shape)) for part, metric in metrics),
+        *((part, partial(metric.check, config.data)) for part, metric in metrics),
+    ]
+
+
+def _count_checks(config: TrialConfig) -> list[Check]:
+    return [(("training", "eval_samples"), partial(_try_generated, m, config)) for m in config.metrics]
+
+
+def _try_generated(metric: Metric, config: TrialConfig) -> None:
+    """Raises ValueError if there are too few generated samples for the metric to have a value."""
+    needed, samples = metric.least[0], config.training.eval_samples
+    if samples < needed:
+        rule = f"metric {metric.name} needs {needed} or more generated samples"
+        raise ValueError(f"training.eval_samples is {samples}: {rule}")
+
+
+def _try_data(dataset: Dataset, metrics: Sequence[Metric], root: FilePath) -> None:
+    """Raises ValueError if files are missing, or too few samples are held out for a metric to have a value."""
+    dataset.check(root)
+    needed = {m.name: m.least[1] for m in sorted(metrics, key=lambda metric: metric.least[1])}
+    held_out = len(dataset.held_out(root)) if any(needed.values()) else 0
+    if lacking := [f"{name} needs {least} or more" for name, least in needed.items() if held_out < least]:
+        raise ValueError(f"data set {dataset.name} holds out {held_out} samples: metric {', '.join(lacking)}")
+
+
+def _try_networks(config: TrialConfig) -> None:
+    """Raises ValueError if the networks do not fit the data, or have layers beyond what torch can address."""
+    try:
+        build_networks(config, config.data.shape)
+    except (RuntimeError, TypeError, OverflowError) as error:
+        rule = "has a layer that is larger than torch can address"
+        raise ValueError(f"network {config.network.name} {rule}: {str(error).splitlines()[0]}") from error
+
+
+def _try_epochs(config: TrialConfig, root: FilePath) -> None:
+    """Raises ValueError if a minibatch is larger than the training set; missing files are a fault of their own."""
+    try:
+        n = config.data.train_size(root)
+    except Unavailable:
+        return
+    check_epochs(config.training.batch_size, n)
+
+
+def _refusals(checks: Iterable[Check]) -> list[Misfit]:
+    misfits = []
+    for part, check in checks:
+        try:
+            check()
+        except ValueError as error:  # Unavailable is one
+            misfits.append(Misfit(part, str(error)))
+    return misfits
+
+
+def search_warnings(sweep: Sweep) -> list[str]:
+    """What the search of a sweep cannot do, one line each."""
+    search, warnings = sweep.search, []
+    if search.name == "cmaes":
+        blind = [key for key, domain in sweep.space.items() if domain.values is not None or domain.when]
+        if blind:
+            warnings.append(f"cmaes draws {', '.join(blind)} at random: it learns numbers without `when` only")
+    size = None if search.name == "grid" else size_of(sweep.space, sweep.inline_base, search.samples)
+    if size is not None and size < search.samples:
+        warnings.append(f"the space holds {size} configurations; samples = {search.samples} cannot be reached")
+    pruner, steps = sweep.pruner, max(trial.config.training.steps for trial in sampled(sweep, CORNERS))
+    if pruner.name != "none" and pruner.false_prune_rate is not None and sweep.replicates == 2:
+        warnings.append("pruner.false_prune_rate: with 2 replicates next to no trial is ever stopped; use 3 or more")
+    if pruner.name != "none" and (pruner.min_steps or 0) >= steps:
+        rule = f"the trials have {steps} steps, so the pruner never decides"
+        warnings.append(f"pruner.min_steps = {pruner.min_steps}: {rule}")
+    return warnings
+
+
+def sample_warnings(config: TrialConfig, samples: int | None = None) -> list[str]:
+    """One line per metric that has too few samples for its features; by default as many as the configuration says."""
+    warnings = []
+    samples = config.training.eval_samples if samples is None else samples
+    for metric in config.metrics:
+        dim = config.extractors[metric.extractor].dim(config.data.shape)
+        needed, reason = metric.min_samples(config.data, dim)
+        if samples < needed:
+            warnings.append(
+                f"{metric.name}: {samples} generated samples for {dim} features; below {needed} "
+                f"{reason} (training.eval_samples)"
+            )
+    return warnings
+
+
+def separable_gap(replicates: int) -> float:
+    """Smallest difference of two trials' means that R replicates separate, in standard deviations over seeds.
+
+    (z₀.₉₇₅ + z₀.₈)·√(2/R): two-sided 5 %, power 80 %.
+    """
+    return (1.959964 + 0.841621) * math.sqrt(2 / replicates)
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

@@ -1,0 +1,219 @@
+"""What a sweep is, as its file says it: what varies, on what base, how often, and with what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PlainValidator,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from gramtune.components import Component
+from gramtune.space.domain import Assignment, Domain, assigned, expanded
+from gramtune.training.config import TrialConfig
+
+
+def named(section: Any) -> Any:
+    """`pruner: asha` is short for `pruner: {name: asha}`."""
+    return {"name": section} if isinstance(section, str) else section
+
+
+def listed(metric: Any) -> Any:
+    """`metric: fid` is short for `metric: [fid]`."""
+    return [metric] if isinstance(metric, str) else metric
+
+
+class Search(Component):
+    """How configurations are proposed: every one of a grid, or Optuna's samplers by their names."""
+
+    name: Literal["grid", "random", "tpe", "cmaes", "gp", "qmc", "nsga2"] = "grid"
+    samples: PositiveInt = 20
+    """Trials of a sweep that samples; a grid has as many as it has."""
+    seed: NonNegativeInt = 0
+    """Of the sampler."""
+    points: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] = ()
+    """Values of some or all varied keys to try first."""
+    population_size: Annotated[int, Field(ge=2)] | None = None
+    """Of nsga2: configurations per generation; default: a fifth of the samples, at least 4."""
+
+    @model_validator(mode="after")
+    def _has_a_population(self) -> Search:
+        if self.population_size is not None and self.name != "nsga2":
+            raise ValueError(f"{self.name} has no population_size; nsga2 has")
+        return self
+
+
+class Pruner(Component):
+    """How hopeless trials are stopped early: asynchronous successive halving, Hyperband's brackets of it, or median.
+
+    A space file without this section prunes nothing; one that has it prunes by ASHA unless it says otherwise.
+    """
+
+    name: Literal["none", "asha", "hyperband", "median"] = "asha"
+    min_steps: PositiveInt | None = None
+    """Training steps before the first decision; default: the first evaluation."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 4
+    """η: a trial goes on if it is among the best 1/η of those that have come as far; rungs are η apart."""
+    false_prune_rate: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    """Noise-aware: the probability, at most, that the trial which is best in truth is ever stopped. A trial is then
+    stopped only if its replicates show, paired by seed, that it is worse; without a rate the means alone decide."""
+
+
+NO_PRUNER = Pruner(name="none")
+
+
+class Scheduler(Component):
+    """How trials depend on each other while they train: not at all, or as a population (Jaderberg et al. 2017)."""
+
+    name: Literal["none", "pbt"] = "pbt"
+    interval: PositiveInt = 250
+    """Training steps of a generation; a multiple of training.eval_every."""
+    quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
+    """Share of the worst that inherit, and of the best that they inherit from."""
+    resample: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Probability that a value is drawn anew instead of changed a little."""
+    factors: Annotated[tuple[PositiveFloat, PositiveFloat], Field(strict=False)] = (0.8, 1.25)
+    """What a number is multiplied by, one or the other."""
+
+
+NO_SCHEDULER = Scheduler(name="none")
+
+
+AUTO: Final = "auto"
+_GPUS = 1_000_000
+"""More than any node has; neither infinity nor a number that no float can hold."""
+
+
+def _gpu(value: Any) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value != AUTO and not (number and (0 <= value <= 1 or (1 < value < _GPUS and value == int(value)))):
+        raise ValueError(f"{value!r} should be a share of a GPU from 0 to 1, a whole number of GPUs, or auto")
+    return value if value == AUTO else float(value)
+
+
+class Resources(Component):
+    """What one trial asks for."""
+
+    cpu: PositiveInt = 1
+    """Cores, and threads that torch may use."""
+    gpu: Annotated[float | Literal["auto"], PlainValidator(_gpu)] = 0.0
+    """Share of a GPU, or a whole number of them; dropped, and said so, where no node has one. `auto`: measured.
+
+    `{share: 0.25, required: true}` asks for the share and sets `gpu_required`."""
+    gpu_required: bool = False
+    """Refuse to run where no node has a GPU."""
+
+    timeout: PositiveFloat | None = None
+    """Seconds within which a trial must report again; one that hangs is killed. None: for ever."""
+    retries: NonNegativeInt = 1
+    """Times that a trial whose process dies goes on from its checkpoint before it is FAILED."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, data: Any) -> Any:
+        """Splits `gpu: {share: …, required: …}` into its two fields; other mappings are left to the field's check."""
+        gpu = data.get("gpu") if isinstance(data, dict) else None
+        if not (isinstance(gpu, dict) and "share" in gpu and gpu.keys() <= {"share", "required"}):
+            return data
+        return {**data, "gpu": gpu["share"], "gpu_required": gpu.get("required", False)}
+
+
+class Budget(Component):
+    """What a sweep may spend. Looked at with each report: then trials that are not at their end are STOPPED."""
+
+    seconds: PositiveFloat | None = None
+    """Wall-clock time of all runs of the command together: resuming does not begin anew."""
+    steps: PositiveInt | None = None
+    """Training steps of all trials and replicates together."""
+
+
+class Sweep(Component):
+    """A space file: what varies, on what base, how often and with what."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name of the folder under `runs/` and of the run in MLflow."""
+    about: str = ""
+    """The question, in a sentence."""
+    base: str | dict[str, Any]
+    """A trial configuration: a file beside this one, or inline."""
+    space: Annotated[dict[str, Domain], Field(min_length=1, max_length=100)]
+    """Domain of each varied key, by dotted path into the base."""
+    metric: (
+        Annotated[tuple[str, ...], BeforeValidator(listed), Field(strict=False, min_length=1, max_length=2)] | None
+    ) = None
+    """What is optimised, where it is not the base's primary metric; two give a front, the first one is the primary."""
+    replicates: PositiveInt = 3
+    search: Annotated[Search, BeforeValidator(named), Field(validate_default=True)] = Search()
+    pruner: Annotated[Pruner, BeforeValidator(named)] = NO_PRUNER
+    scheduler: Annotated[Scheduler, BeforeValidator(named)] = NO_SCHEDULER
+    budget: Budget = Budget()
+    resources: Resources = Resources()
+
+    @field_validator("space")
+    @classmethod
+    def _comparable(cls, space: dict[str, Domain]) -> dict[str, Domain]:
+        if fixed := [key for key in ("metric", "training.replicates") if key in space]:
+            raise ValueError(f"{fixed[0]} cannot vary: trials are compared by the same metric over the same seeds")
+        return space
+
+    @field_validator("metric")
+    @classmethod
+    def _distinct(cls, metric: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if metric and len(set(metric)) < len(metric):
+            raise ValueError(f"{metric[0]!r} is named twice")
+        return metric
+
+    @field_validator("search")
+    @classmethod
+    def _fits_domains(cls, search: Search, info: ValidationInfo) -> Search:
+        for key, domain in info.data.get("space", {}).items():
+            if search.name == "grid" and not domain.enumerable:
+                raise ValueError(f"grid needs grid or cases, but {key} is another kind; or use random, tpe, …")
+            if search.name != "grid" and domain.grid is not None:
+                raise ValueError(f"{search.name} samples, but {key} is a grid; use choice, uniform, int, … there")
+        if search.name == "cmaes" and len(info.data.get("metric") or ()) == 2:
+            raise ValueError("cmaes optimises one metric, not two; legal for two: grid, random, tpe, gp, qmc, nsga2")
+        return search
+
+    @field_validator("pruner")
+    @classmethod
+    def _one_metric(cls, pruner: Pruner, info: ValidationInfo) -> Pruner:
+        if pruner.name != "none" and len(info.data.get("metric") or ()) == 2:
+            raise ValueError(f"{pruner.name} judges by one metric, but two are optimised; legal: none")
+        return pruner
+
+    @field_validator("scheduler")
+    @classmethod
+    def _population_alone(cls, scheduler: Scheduler, info: ValidationInfo) -> Scheduler:
+        if scheduler.name == "none" or not {"search", "pruner"} <= info.data.keys():
+            return scheduler
+        search, pruner = info.data["search"], info.data["pruner"]
+        if pruner.name != "none":
+            raise ValueError(
+                f"pbt replaces the worst trials, so pruner {pruner.name} has no place beside it; legal: none"
+            )
+        if len(info.data.get("metric") or ()) == 2:
+            raise ValueError("pbt ranks by one metric, but two are optimised")
+        if search.name not in (legal := ("grid", "random", "qmc")):
+            raise ValueError(
+                f"{search.name} learns from finished trials, but pbt draws all at the start; legal: {', '.join(legal)}"
+            )
+        return scheduler
+
+    def config(self, assignment: Assignment) -> TrialConfig:
+        """The trial configuration with these values. Raises pydantic's ValidationError if they are not legal."""
+        return TrialConfig.model_validate(assigned(self.inline_base, expanded(assignment, self.space)))
+
+    @property
+    def inline_base(self) -> dict[str, Any]:
+        """The base as a trial configuration; `load_sweep` has put it inline."""
+        assert isinstance(self.base, dict)
+        return self.base

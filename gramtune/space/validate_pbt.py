@@ -1,0 +1,57 @@
+"""What may change in mid-training: population-based training puts one trial's weights under another's values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from gramtune.errors import Fault, Path
+from gramtune.space.domain import Domain, assigned, grid_assignments
+from gramtune.space.sweep import Sweep
+from gramtune.training.config import TrialConfig
+from gramtune.training.networks import build_networks
+
+_RULE = "pbt varies fields of optimizer and objective that keep their networks, and training.batch_size"
+
+
+def population_faults(sweep: Sweep, where: Callable[[Path], str]) -> Iterator[Fault]:
+    """Faults of a sweep whose trials inherit from each other; none of any other sweep."""
+    if sweep.scheduler.name == "none":
+        return
+    for key, domain in sweep.space.items():
+        if reason := _fixed(key, domain, sweep.inline_base):
+            yield Fault(where(("space", key)), f"space.{key}: {reason} in mid-training; {_RULE}")
+    training = sweep.inline_base["training"]
+    interval, steps, every = sweep.scheduler.interval, training["steps"], training["eval_every"]
+    if interval % every or interval >= steps:
+        rule = f"a multiple of training.eval_every ({every}) below training.steps ({steps})"
+        yield Fault(where(("scheduler", "interval")), f"scheduler.interval = {interval} should be {rule}")
+    size = sweep.search.samples
+    if sweep.search.name == "grid":
+        size = sum(1 for _ in grid_assignments(sweep.space, sweep.inline_base))
+    if int(size * sweep.scheduler.quantile) < 1:
+        text = f"scheduler.quantile = {sweep.scheduler.quantile:g} of {size} trials is less than one trial"
+        yield Fault(where(("scheduler", "quantile")), text)
+
+
+def _fixed(key: str, domain: Domain, base: Mapping[str, Any]) -> str:
+    """Why the key cannot change; empty where it can."""
+    if domain.cases:
+        return "a bundle of values cannot change"
+    section, _, leaf = key.partition(".")
+    if key == "training.batch_size" or (section == "optimizer" and leaf != "name"):
+        return ""
+    if section != "objective" or leaf == "name":
+        return "this key cannot change"
+    try:
+        shapes = [_shapes(TrialConfig.model_validate(assigned(base, {key: value}))) for value in domain.probes]
+    except ValueError:  # legal beside values of other keys only; networks that do not fit are make_plan's fault to tell
+        return "this key depends on others and cannot change"
+    return (
+        "" if all(other == shapes[0] for other in shapes) else "this key changes the networks' shapes and cannot change"
+    )
+
+
+def _shapes(config: TrialConfig) -> list[tuple[str, str, tuple[int, ...]]]:
+    networks = build_networks(config, config.data.shape)
+    return [(label, name, tuple(t.shape)) for label, n in networks.items() for name, t in n.state_dict().items()]

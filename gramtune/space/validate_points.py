@@ -1,0 +1,55 @@
+"""Checks the points that a search tries first, as any other value of a varied key is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from gramtune.errors import Fault, Path, did_you_mean, dotted
+from gramtune.space.domain import fitting
+from gramtune.space.sweep import Sweep
+
+
+def point_faults(sweep: Sweep, where: Callable[[Path], str]) -> Iterator[Fault]:
+    """Faults of `search.points`: unknown or inactive keys, values outside the domain, repeated points."""
+    complete: dict[str, int] = {}
+    for index, point in enumerate(sweep.search.points):
+        path = ("search", "points", index)
+        faults = list(_faults(sweep, point, path, where))
+        yield from faults
+        if faults or not _is_complete(sweep, point):
+            continue
+        key = repr(sorted((key, fitting(sweep.space[key], value)) for key, value in point.items()))
+        if key in complete:
+            rule = "should be distinct from the others"
+            yield Fault(where(path), f"{dotted(path)} = {point!r} {rule}; it repeats search.points[{complete[key]}]")
+        complete.setdefault(key, index)
+        try:
+            sweep.config({key: fitting(sweep.space[key], value) for key, value in point.items()})
+        except ValidationError as error:
+            yield Fault(where(path), f"{dotted(path)} = {point!r} is not a legal trial: {error.errors()[0]['msg']}")
+
+
+def _faults(sweep: Sweep, point: Mapping[str, Any], path: Path, where: Callable[[Path], str]) -> Iterator[Fault]:
+    for key, value in point.items():
+        place, name = where((*path, key)), f"{dotted(path)}: {key}"
+        if key not in sweep.space:
+            yield Fault(place, f"{dotted(path)}: unknown key {key!r}{did_you_mean(key, sweep.space)}")
+            continue
+        domain = sweep.space[key]
+        if open_keys := [other for other in domain.when if other in sweep.space and other not in point]:
+            yield Fault(place, f"{name} exists only for some values of {open_keys[0]}; the point should set that too")
+        elif not domain.active(point, sweep.inline_base):
+            conditions = " and ".join(f"{other} is {wanted}" for other, wanted in domain.when.items())
+            yield Fault(place, f"{name} exists only where {conditions}; leave it out of this point")
+        try:
+            fitting(domain, value)
+        except ValueError as error:
+            yield Fault(place, f"{name} = {value!r} {error}")
+
+
+def _is_complete(sweep: Sweep, point: Mapping[str, Any]) -> bool:
+    """Whether the point leaves nothing to the sampler."""
+    return all(key in point or not domain.active(point, sweep.inline_base) for key, domain in sweep.space.items())

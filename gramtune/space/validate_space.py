@@ -1,0 +1,183 @@
+"""Every value of every varied key, tried on the models before anything starts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from gramtune.errors import Fault, Path, did_you_mean, dotted
+from gramtune.space.domain import Assignment, Domain, assigned, corner_assignment, expanded, grid_assignments, lookup
+from gramtune.space.issues import model_faults
+from gramtune.space.sweep import named
+from gramtune.space.yaml_reader import Document
+from gramtune.training.config import TrialConfig
+
+CORNERS = 64
+"""Random combinations of the values of a sampled space that are tried before anything starts."""
+MAX_TRIALS = 10_000
+"""Of a grid."""
+
+
+class Origins(NamedTuple):
+    """Who gave a value: an override or varied key by its dotted path, else the base document."""
+
+    document: Document
+    overrides: Mapping[str, str]
+
+    def where(self, path: Path) -> str:
+        """file:line or option of the longest known part of `path`."""
+        for length in range(len(path), 0, -1):
+            if (key := dotted(path[:length])) in self.overrides:
+                return self.overrides[key]
+        for key, place in self.overrides.items():
+            if path and key.startswith(dotted(path) + "."):  # a missing section that the key had to make
+                return place
+        return self.document.where(path)
+
+
+def space_faults(document: Document, raw: Mapping[str, Any], origins: Origins) -> list[Fault]:
+    """Faults of the base alone, of each value of each varied key put into it, then of combinations."""
+    faults = config_errors(raw["base"], origins)
+    space = legal_domains(raw.get("space"))
+    broken: set[str] = set()
+    for key in space:
+        if conditions := _condition_faults(document, key, space, raw["base"]):
+            broken.add(key)
+            faults += conditions
+        elif broken.isdisjoint(space[key].when):
+            faults += _value_faults(document, raw["base"], key, space, origins)
+    return faults or _combination_faults(document, raw, space, origins)
+
+
+def _value_faults(
+    document: Document, base: Mapping[str, Any], key: str, space: Mapping[str, Domain], origins: Origins
+) -> list[Fault]:
+    """Faults of each value of one varied key, beside values of others under which it exists."""
+    faults: list[Fault] = []
+    domain = space[key]
+    kind = next(iter(domain.model_dump(exclude_none=True)))
+    beside = _beside(key, space)
+    for index, value in enumerate(domain.probes):
+        given = {**beside, key: value}
+        chosen = {other: given[other] for other in space if other in given}  # bundles win over those above them
+        places = _places(document, chosen, space)
+        if not domain.cases:
+            places[key] = document.where(("space", key, kind, index))
+        varied = Origins(origins.document, {**origins.overrides, **places})
+        faults += config_errors(assigned(base, expanded(chosen, space)), varied)
+    return faults
+
+
+def _combination_faults(
+    document: Document, raw: Mapping[str, Any], space: Mapping[str, Domain], origins: Origins
+) -> list[Fault]:
+    """The first faults that values have together though each is legal alone; of too many trials."""
+    sampler = named(raw.get("search", {}))
+    grid = not isinstance(sampler, Mapping) or sampler.get("name", "grid") == "grid"
+    if not space or (grid and not all(domain.enumerable for domain in space.values())):
+        return []  # a fault already
+    rng = random.Random(0)
+    corners = (corner_assignment(space, raw["base"], rng) for _ in range(CORNERS))
+    assignments = grid_assignments(space, raw["base"]) if grid else corners
+    places = {key: document.where(("space", key)) for key in space}
+    for count, assignment in enumerate(assignments):
+        if count == MAX_TRIALS:
+            return [Fault(document.where(("space",)), f"space: a grid of more than {MAX_TRIALS:,} trials")]
+        paths = expanded(assignment, space)
+        by = {
+            path: place for key, place in places.items() if key in assignment for path in _paths(key, assignment, space)
+        }
+        if faults := config_errors(
+            assigned(raw["base"], paths), Origins(origins.document, {**origins.overrides, **by})
+        ):
+            chosen = ", ".join(f"{key} = {value!r}" for key, value in assignment.items())
+            return [Fault(fault.where, f"{fault.message}; this is where {chosen}") for fault in faults]
+    return []
+
+
+def _paths(key: str, assignment: Assignment, space: Mapping[str, Domain]) -> Iterable[str]:
+    """The dotted paths that the value of a varied key sets."""
+    cases = space[key].cases
+    return cases[assignment[key]] if cases else (key,)
+
+
+def legal_domains(space: Any) -> dict[str, Domain]:
+    """The domains that are legal by themselves; the others are faults already."""
+    domains: dict[str, Domain] = {}
+    for key, value in space.items() if isinstance(space, dict) else ():
+        with suppress(ValidationError):
+            domains[str(key)] = Domain.model_validate(value)
+    return domains
+
+
+def _beside(key: str, space: Mapping[str, Domain]) -> dict[str, Any]:
+    """Values of other varied keys to try `key` with: those under which it exists, and a case of every `cases`.
+
+    A case is always chosen, so the base alone is no trial: a field that it lacks and every case brings may be varied.
+    """
+    first = {other: next(iter(domain.cases)) for other, domain in space.items() if domain.cases and not domain.when}
+    return {**first, **_enabling(key, space)}
+
+
+def _places(document: Document, chosen: Assignment, space: Mapping[str, Domain]) -> dict[str, str]:
+    """Where each path that these values set stands: in the bundle of a case, or under its own key."""
+    bundled: dict[str, str] = {}
+    plain: dict[str, str] = {}
+    for key, value in chosen.items():
+        if cases := space[key].cases:
+            bundled |= {path: document.where(("space", key, "cases", value, path)) for path in cases.get(value, ())}
+        else:
+            plain[key] = document.where(("space", key))
+    return {**bundled, **plain}
+
+
+def _enabling(key: str, space: Mapping[str, Domain]) -> dict[str, Any]:
+    """Values of other varied keys under which `key` exists: those of its condition, of their conditions, and so on."""
+    chosen: dict[str, Any] = {}
+    conditions = dict(space[key].when)
+    for other in reversed(_above(key, space)):
+        if other in conditions:
+            wanted = conditions[other]
+            chosen[other] = wanted[0] if isinstance(wanted, list) else wanted
+            conditions = {**space[other].when, **conditions}
+    return chosen
+
+
+def _above(key: str, space: Mapping[str, Domain]) -> list[str]:
+    """The keys that are varied above this one; conditions can be on these alone, so they make no circle."""
+    return list(space)[: list(space).index(key)]
+
+
+def _condition_faults(
+    document: Document, key: str, space: Mapping[str, Domain], base: Mapping[str, Any]
+) -> list[Fault]:
+    """A condition is on a key that is varied above this one, or that the base has, and on values that it can have."""
+    faults = []
+    above = _above(key, space)
+    for other, wanted in space[key].when.items():
+        where = document.where(("space", key, "when", other))
+        if wanted == []:
+            faults.append(Fault(where, f"space.{key}.when: {other} = [] should be a value, or a list of at least 1"))
+        if other in above:
+            values = space[other].values
+            for value in wanted if isinstance(wanted, list) else [wanted]:
+                if values is not None and value not in values:
+                    legal = ", ".join(map(str, values))
+                    faults.append(Fault(where, f"space.{key}.when: {other} is never {value!r}; legal: {legal}"))
+        elif other in space or lookup(base, other) is None:
+            rule = "should be a key that is varied above this one, or a key of the base"
+            faults.append(Fault(where, f"space.{key}.when: {other!r} {rule}" + did_you_mean(other, above)))
+    return faults
+
+
+def config_errors(raw: Mapping[str, Any], origins: Origins) -> list[Fault]:
+    """What the models say of a trial configuration, each fault with the place that it came from."""
+    try:
+        TrialConfig.model_validate(raw)
+    except ValidationError as error:
+        return model_faults(TrialConfig, error, origins.where)
+    return []

@@ -1,1 +1,0 @@
-"""What a sweep is, without Ray, Optuna or MLflow."""

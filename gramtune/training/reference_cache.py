@@ -1,0 +1,53 @@
+"""What metrics need of the held-out data: computed once per machine, then read from files under the data root.
+
+Safetensors, never pickles; a damaged file is made again. Several processes that start at once wait for the first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gramtune.io import write_atomically
+
+FOLDER = "references"
+"""Under the data root; safe to delete."""
+
+
+def kept(path: Path, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """What `compute` returns, from the file at `path` if an earlier call, of any process, has written it there.
+
+    Where the folder cannot be written, it is computed every time: a cache is no reason to fail.
+    """
+    with suppress(OSError, SafetensorError):  # absent or damaged
+        return load_file(path)
+    with _locked(path.with_suffix(".lock")):
+        with suppress(OSError, SafetensorError):  # another process was faster
+            return load_file(path)
+        tensors = dict(compute())
+        with suppress(OSError, SafetensorError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+            write_atomically(path, lambda temporary: save_file(content, temporary))
+        return tensors
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds the lock of that name, which ends with its process; without one where the file system has none."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError:
+        yield
+        return
+    with file:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
