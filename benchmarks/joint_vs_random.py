@@ -33,7 +33,7 @@ from gramtune.record.journal import load_state
 from gramtune.record.report import Status
 from gramtune.record.student_t import t_quantile
 from gramtune.report.figures.style import OKABE_ITO
-from gramtune.run.driver import Conductor
+from gramtune.run.driver import Driver
 from gramtune.run.in_process import InProcessRunner
 from gramtune.space.load import Overrides, load_sweep
 from gramtune.space.plan import make_plan
@@ -102,7 +102,7 @@ def run(arm: str, seed: int, budget: int, settings: tuple[str, ...], out: Path) 
     folder.mkdir(parents=True, exist_ok=True)
     plan = make_plan(sweep_of(arm, seed, budget, settings), data_root(), SPACE)
     state = load_state(folder, plan)
-    InProcessRunner().run(Conductor(state, folder, OptunaProposer(state, folder)))
+    InProcessRunner().run(Driver(state, folder, OptunaProposer(state, folder)))
     spent, best, incumbents = 0, float("inf"), []
     for record in state.records.values():  # one at a time: in the order in which they ended
         spent += (record.last.step if record.last else 0) * plan.sweep.replicates

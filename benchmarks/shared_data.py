@@ -19,7 +19,7 @@ from gramtune.backends.ray import runner as ray_runner
 from gramtune.backends.ray.quiet import ray
 from gramtune.record.state import SweepState
 from gramtune.run.capacity import Capacity, Node
-from gramtune.run.driver import Conductor, NothingNew
+from gramtune.run.driver import Driver, NothingNew
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
 
@@ -52,25 +52,25 @@ def measure(trials: int, *, lent: bool) -> Memory:
         file = Path(folder) / "space.yaml"
         file.write_text(SPACE.format(rates=", ".join(f"{1e-4 * (i + 1):.4f}" for i in range(trials))))
         state = SweepState(make_plan(load_sweep(file), Path(folder), file))
-        conductor = Conductor(state, Path(folder), NothingNew())
+        driver = Driver(state, Path(folder), NothingNew())
         found: list[Memory] = []
-        watcher = threading.Thread(target=watch, args=(state, conductor, found))
+        watcher = threading.Thread(target=watch, args=(state, driver, found))
         watcher.start()
         known, ray_runner.datasets = ray_runner.datasets, ray_runner.datasets if lent else lambda state: []
         try:
-            ray_runner.RayRunner(print, trials, Capacity((Node(trials),))).run(conductor)
+            ray_runner.RayRunner(print, trials, Capacity((Node(trials),))).run(driver)
         finally:
             ray_runner.datasets = known
         watcher.join()
     return found[0]
 
 
-def watch(state: SweepState, conductor: Conductor, found: list[Memory]) -> None:
+def watch(state: SweepState, driver: Driver, found: list[Memory]) -> None:
     """Once every trial has reported twice: the memory of their processes; then the end."""
     while not all(len(record.reports) >= 2 for record in state.records.values()):
         time.sleep(0.2)
     totals = [rollup(pid) for pid in trial_processes(os.getpid())]
-    conductor.halt("measured")
+    driver.halt("measured")
     assert len(totals) == len(state.records), f"{len(totals)} processes"
     found.append(Memory(sum(t.pss for t in totals), sum(t.uss for t in totals)))
 

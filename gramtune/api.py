@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from gramtune.errors import Fault, SpecError
+from gramtune.errors import Issue, SpecError
 from gramtune.io import DiskFull, data_root, local_runs
 from gramtune.record import budget
 from gramtune.record.journal import load_state
@@ -27,7 +27,7 @@ from gramtune.record.tables import SWEEP_FILE, read_versions, results_frame, tri
 from gramtune.record.tracker import TrackerThread
 from gramtune.record.versions import changed_since, versions
 from gramtune.run.capacity import Capacity, grant, here
-from gramtune.run.driver import Conductor, NothingNew, Proposer
+from gramtune.run.driver import Driver, NothingNew, Proposer
 from gramtune.run.in_process import InProcessRunner, Runner
 from gramtune.run.lock import driving
 from gramtune.run.object_store_run import (
@@ -158,7 +158,7 @@ def place(address: str | None, runs: Path, say: Say, debug: bool = False) -> Ite
         yield here()
         return
     if debug:
-        raise SpecError([Fault("--debug", "runs in this process alone: leave out --address")])
+        raise SpecError([Issue("--debug", "runs in this process alone: leave out --address")])
     from gramtune.backends.ray.session import joined
 
     with joined(address, runs, say) as capacity:
@@ -227,26 +227,26 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
         store_first(mirror)
     thread = TrackerThread(MirroredTracker(how.tracker, mirror) if mirror else how.tracker, state, say)
     with how.watch(state):
-        conductor = Conductor(state, folder, _proposer(state, folder), changed)
-        how.runner.run(conductor)
+        driver = Driver(state, folder, _proposer(state, folder), changed)
+        how.runner.run(driver)
     if mirror:
-        fetch_trials(mirror, conductor)
-    _report(conductor, say)
+        fetch_trials(mirror, driver)
+    _report(driver, say)
     if mirror:
-        store_tables(mirror, conductor)
+        store_tables(mirror, driver)
     if thread.close(folder):
         say(f"MLflow: {how.tracker.link}{how.tracker.hint}")
-    complete = conductor.exhausted and not state.unfinished
+    complete = driver.exhausted and not state.unfinished
     missing, whole = _shortfall(state) if complete else ("", True)
     if missing:
         say(missing)
     if not whole:
         return Result(folder, state, False, missing)
-    if conductor.halted:
-        say(f"{conductor.halted}; mend that, then go on with: gramtune resume {where}")
+    if driver.halted:
+        say(f"{driver.halted}; mend that, then go on with: gramtune resume {where}")
     elif not complete:
         say(f"interrupted with {len(state.unfinished)} trial(s) unfinished; go on with: gramtune resume {where}")
-    return Result(folder, state, complete, conductor.halted)
+    return Result(folder, state, complete, driver.halted)
 
 
 def _shortfall(state: SweepState) -> tuple[str, bool]:
@@ -274,15 +274,15 @@ def rewrite(state: SweepState, folder: Path) -> str:
     return write_report(state, folder, importances(state))
 
 
-def _report(conductor: Conductor, say: Say) -> None:
-    """Summary, tables and figures, from the state alone; halts the conductor where the disk is full."""
+def _report(driver: Driver, say: Say) -> None:
+    """Summary, tables and figures, from the state alone; halts the driver where the disk is full."""
     from gramtune.report.text.summary import summary_text
 
-    say("\n" + summary_text(conductor.state))
+    say("\n" + summary_text(driver.state))
     try:
-        say(rewrite(conductor.state, conductor.folder))
+        say(rewrite(driver.state, driver.folder))
     except DiskFull as error:
-        conductor.halt(str(error))
+        driver.halt(str(error))
 
 
 def _proposer(state: SweepState, folder: Path) -> Proposer:

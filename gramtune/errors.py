@@ -10,7 +10,7 @@ Path = tuple[str | int, ...]
 """A place in a YAML document: keys and list indices from the top."""
 
 
-class Fault(NamedTuple):
+class Issue(NamedTuple):
     """One thing that is wrong: `where` is file:line or the command-line option."""
 
     where: str
@@ -23,16 +23,16 @@ class Fault(NamedTuple):
 class SpecError(ValueError):
     """Everything that is wrong with a sweep, found before anything starts."""
 
-    def __init__(self, faults: Iterable[Fault]) -> None:
-        tidy = (Fault(escaped(fault.where), clipped(escaped(fault.message))) for fault in faults)
-        self.faults = sorted(dict.fromkeys(tidy), key=_place)
-        super().__init__("\n".join(map(str, self.faults)))
+    def __init__(self, issues: Iterable[Issue]) -> None:
+        tidy = (Issue(escaped(issue.where), clipped(escaped(issue.message))) for issue in issues)
+        self.issues = sorted(dict.fromkeys(tidy), key=_place)
+        super().__init__("\n".join(map(str, self.issues)))
 
 
-def _place(fault: Fault) -> tuple[str, int]:
+def _place(issue: Issue) -> tuple[str, int]:
     """File by file, line by line."""
-    file, _, line = fault.where.rpartition(":")
-    return (file, int(line)) if line.isdecimal() else (fault.where, 0)
+    file, _, line = issue.where.rpartition(":")
+    return (file, int(line)) if line.isdecimal() else (issue.where, 0)
 
 
 def escaped(text: str) -> str:

@@ -16,7 +16,7 @@ from gramtune import load_sweep, resume_sweep, run_sweep
 from gramtune.backends.mlflow.store import EXPERIMENT, default_uri
 from gramtune.errors import SpecError
 from gramtune.record.journal import load_state
-from gramtune.run.driver import Conductor, NothingNew
+from gramtune.run.driver import Driver, NothingNew
 from gramtune.run.lock import driving
 from gramtune.space.load import Overrides
 from gramtune.space.plan import make_plan
@@ -145,11 +145,11 @@ def test_wall_clock_counts_over_all_runs_of_the_command(tmp_path):
     ]
     (tmp_path / "journal.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     assert load_state(tmp_path, plan).elapsed == 37.0
-    ended = Conductor(load_state(tmp_path, plan), tmp_path, NothingNew())
+    ended = Driver(load_state(tmp_path, plan), tmp_path, NothingNew())
     assert ended.next().name == "critic_dim=1"
     spent = make_plan(load_sweep(path, Overrides(time_budget=36.0)), tmp_path, path)
     state = load_state(tmp_path, spent)
-    assert Conductor(state, tmp_path, NothingNew()).next() is None
+    assert Driver(state, tmp_path, NothingNew()).next() is None
     assert [record.status for record in state.records.values()] == ["STOPPED"] * 3
     assert {record.reason for record in state.records.values()} == {"time budget of 36 s reached"}
 

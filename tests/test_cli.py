@@ -76,7 +76,7 @@ def test_a_command_ends_without_taking_python_apart_but_leaves_nothing_undone():
     assert closed.returncode == 0
 
 
-def test_bad_input_is_one_line_per_fault_and_exit_code_2(tmp_path):
+def test_bad_input_is_one_line_per_issue_and_exit_code_2(tmp_path):
     path = write_space(tmp_path, SPACE.replace("[1, 4, 16]", "[0, 1]").replace("replicates", "replicas"))
     for command in (["validate"], ["sweep"], ["sweep", "--debug"], ["sweep", "--dry-run"]):
         done = gramtune(*command, path.name, cwd=tmp_path)
@@ -89,7 +89,7 @@ def test_validate_and_dry_run_start_nothing(tmp_path):
     write_space(tmp_path)
     done = gramtune("validate", "axis.yaml", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "axis.yaml: 3 trials × 2 replicates, metric fid_digits: no fault\n"
+    assert done.stdout == "axis.yaml: 3 trials × 2 replicates, metric fid_digits: no issue\n"
     done = gramtune("sweep", "axis.yaml", "--dry-run", "--replicates", 5, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "3 × 5 replicates, 6 steps each" in done.stdout

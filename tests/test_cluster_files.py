@@ -53,10 +53,10 @@ def test_what_only_the_owner_knows_is_asked_for_by_name_and_line(file):
         return
     with pytest.raises(SpecError) as caught:
         load_target(file)
-    asked = {re.search(r"only you know (\w+); write it there", fault.message)[1] for fault in caught.value.faults}
+    asked = {re.search(r"only you know (\w+); write it there", issue.message)[1] for issue in caught.value.issues}
     assert asked == {name for _, name in wanted}
-    for fault in caught.value.faults:
-        assert re.fullmatch(rf"{re.escape(str(file))}:\d+", fault.where)
+    for issue in caught.value.issues:
+        assert re.fullmatch(rf"{re.escape(str(file))}:\d+", issue.where)
 
 
 @pytest.mark.parametrize("name", ["aws", "gcp", "onprem"])

@@ -130,7 +130,7 @@ def test_legal_names_are_those_of_the_registry(section: str, kind: Any, ring_con
     assert expected == {", ".join(repr(name) for name in classes(kind))}
 
 
-def test_faults_of_several_sections_come_together(ring_config: Settings) -> None:
+def test_issues_of_several_sections_come_together(ring_config: Settings) -> None:
     broken = changed(changed(ring_config, "objective.critic_dim", 0), "training.steps", 0)
     with pytest.raises(ValidationError) as caught:
         TrialConfig.model_validate(broken)

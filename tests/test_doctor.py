@@ -11,12 +11,12 @@ from gramtune.run.inspection import Machine, clock, findings, inspect, mps_runs
 HERE = Machine("driver", 8, ("L4",), False, {"python": "3.11.7", "ray": "2.60.0"}, "abc", ("cifar-10-batches-py/",))
 
 
-def faults(machine, promised=1.0):
+def issues(machine, promised=1.0):
     return {f.subject: f for f in findings("10.0.0.2", machine, HERE, promised) if f.remedy}
 
 
-def test_an_equal_node_has_no_fault_and_every_check_is_reported():
-    assert faults(HERE) == {}
+def test_an_equal_node_has_no_issue_and_every_check_is_reported():
+    assert issues(HERE) == {}
     assert [f.subject for f in findings("10.0.0.2", HERE, HERE, 1)] == ["versions", "gpu", "data"]
 
 
@@ -32,7 +32,7 @@ def test_an_equal_node_has_no_fault_and_every_check_is_reported():
     ],
 )
 def test_what_is_wrong_is_found(change, promised, subject, text):
-    found = faults(HERE._replace(**change), promised)
+    found = issues(HERE._replace(**change), promised)
     assert list(found) == [subject]
     assert text in found[subject].text
 
@@ -71,4 +71,4 @@ def test_the_command_exits_with_1_where_something_is_wrong(tmp_path):
     assert done.returncode == 1
     assert "FAULT  driver           tracking" in done.stdout
     assert "→ start the server" in done.stdout
-    assert done.stdout.endswith("1 fault(s)\n")
+    assert done.stdout.endswith("1 issue(s)\n")

@@ -20,7 +20,7 @@ from gramtune.metrics.frechet import frechet_distance, moments
 from gramtune.metrics.modes import Modes
 from gramtune.pixels import to_float
 from gramtune.registry import classes
-from gramtune.space.plan import faults_of, sample_warnings
+from gramtune.space.plan import issues_of, sample_warnings
 from gramtune.training.config import TrialConfig
 from gramtune.training.evaluator import Evaluator, extract
 from gramtune.training.samples import training_samples
@@ -126,7 +126,7 @@ def test_a_metric_that_is_no_number_is_an_error(ring_config: Settings, monkeypat
 
 
 def test_a_metric_that_does_not_fit_the_data_is_one_line_before_the_start(digits_config: Settings) -> None:
-    (misfit,) = faults_of([configured(digits_config, "modes")], Path("unused"))
+    (misfit,) = issues_of([configured(digits_config, "modes")], Path("unused"))
     assert misfit.part == ("metrics", 0)
     assert misfit.message.startswith("metric modes needs data whose modes are known")
 

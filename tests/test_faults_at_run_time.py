@@ -15,7 +15,7 @@ from gramtune import load_sweep, resume_sweep, run_sweep
 from gramtune.record.journal import load_state
 from gramtune.record.layout import checkpoints, trial_folder
 from gramtune.record.report import Status
-from gramtune.run.driver import Conductor, NothingNew
+from gramtune.run.driver import Driver, NothingNew
 from gramtune.run.in_process import InProcessRunner
 from gramtune.space.plan import make_plan
 
@@ -32,19 +32,19 @@ def run(runner, plan, folder, reports=None):
     """Runs until the end, or until so many reports have come."""
     folder.mkdir(exist_ok=True)
     state = load_state(folder, plan)
-    conductor = Conductor(state, folder, NothingNew())
-    heard, left = conductor.heard, [reports]
+    driver = Driver(state, folder, NothingNew())
+    heard, left = driver.heard, [reports]
 
     def counted(message, say):
         going_on = heard(message, say)
         if left[0] is not None:
             left[0] -= 1
             if not left[0]:
-                conductor.halt("enough")
-        return going_on and not conductor.halted
+                driver.halt("enough")
+        return going_on and not driver.halted
 
-    conductor.heard = counted
-    runner.run(conductor)
+    driver.heard = counted
+    runner.run(driver)
     return state
 
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - tables of hostile values
-"""A thousand damaged space and base files: each is a sweep or a list of faults with their places, at once.
+"""A thousand damaged space and base files: each is a sweep or a list of issues with their places, at once.
 
 Guards against every traceback, hang and wrong line that a file from a text editor can cause.
 """
@@ -263,39 +263,39 @@ def write(folder, space, base):
 
 
 def verdict(folder, path, overrides):
-    """`fine` or `refused`; AssertionError where a fault breaks the contract. Whatever else is raised goes through."""
+    """`fine` or `refused`; AssertionError where an issue breaks the contract. Whatever else is raised goes through."""
     try:
         with limited():
             make_plan(load_sweep(path, overrides), folder / "data", path)
     except SpecError as error:
-        faults = error.faults
+        issues = error.issues
     else:
         return "fine"
-    assert faults
-    for fault in faults:
-        check(fault, path)
+    assert issues
+    for issue in issues:
+        check(issue, path)
     return "refused"
 
 
-def check(fault, path):
+def check(issue, path):
     """One line of a bearable length, and a place that exists."""
-    text = str(fault)
+    text = str(issue)
     assert len(text.splitlines()) == 1, f"not one line: {text!r}"
     assert text.isprintable(), f"not printable: {text!r}"
     assert len(text) < 1000, f"{len(text)} characters: {text[:200]!r} …"
     assert text.encode("utf-8")
-    if fault.where.startswith("--"):
+    if issue.where.startswith("--"):
         return
-    file, _, line = fault.where.rpartition(":")
+    file, _, line = issue.where.rpartition(":")
     if line.isdecimal() and file:
         lines = re.split(b"\r\n?|\n", Path(file).read_bytes())
         assert 1 <= int(line) <= max(1, len(lines) - (lines[-1] == b"")), f"no such line: {text!r}"
     else:  # networks against shapes, files on disk: what no single line is to blame for
-        assert fault.where == str(path), f"no such place: {text!r}"
+        assert issue.where == str(path), f"no such place: {text!r}"
 
 
 @pytest.mark.parametrize("block", range(BLOCKS))
-def test_a_damaged_file_is_a_sweep_or_faults_with_places(block, tmp_path, offline):
+def test_a_damaged_file_is_a_sweep_or_issues_with_places(block, tmp_path, offline):
     seen = set()
     for seed in range(block * PER_BLOCK, (block + 1) * PER_BLOCK):
         space, base, overrides = mutant(seed)

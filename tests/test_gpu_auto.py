@@ -5,7 +5,7 @@ import torch
 from sweeps import SPACE, write_space
 
 from gramtune import load_sweep, run_sweep
-from gramtune.errors import Fault, SpecError
+from gramtune.errors import Issue, SpecError
 from gramtune.io import data_root
 from gramtune.run.capacity import Capacity, Node
 from gramtune.run.cost_estimate import Cost, measure
@@ -69,7 +69,7 @@ def test_the_neediest_shape_decides_and_a_learning_rate_is_no_shape(tmp_path):
 def test_copies_that_fail_together_are_fewer(tmp_path):
     def measured(configs, root, device, threads, passes, copies):
         if copies == 4:
-            raise SpecError([Fault("warm-up", "CUDA out of memory")])
+            raise SpecError([Issue("warm-up", "CUDA out of memory")])
         return [Cost(1.0, GIB, passes, 80 * GIB)]
 
     said = []

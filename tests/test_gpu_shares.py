@@ -9,7 +9,7 @@ from gramtune.backends.ray.trainable import GramTrainable
 from gramtune.record.journal import load_state
 from gramtune.record.report import Status
 from gramtune.run.capacity import Capacity, Node
-from gramtune.run.driver import Conductor, NothingNew
+from gramtune.run.driver import Driver, NothingNew
 from gramtune.run.gpu_shares import CONTEXT, GpuShares, memory_cap
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
@@ -71,7 +71,7 @@ def test_out_of_memory_leaves_the_neighbours_alone_and_goes_again_with_more(one_
     path = write_space(tmp_path, SPACE.replace("gpu: 0", "gpu: 0.25"))
     state = load_state(tmp_path, make_plan(load_sweep(path), tmp_path, path))
     said = []
-    ray_runner.RayRunner(said.append, capacity=one_gpu).run(Conductor(state, tmp_path, NothingNew()))
+    ray_runner.RayRunner(said.append, capacity=one_gpu).run(Driver(state, tmp_path, NothingNew()))
     statuses = {name: record.status for name, record in state.records.items()}
     assert statuses == {
         "critic_dim=1": Status.COMPLETED,

@@ -183,7 +183,7 @@ def test_a_model_name_that_the_registry_refuses_is_bad_input(wrong: str, tmp_pat
     assert checked_model_name("gram-digits v1.0") == "gram-digits v1.0"
 
 
-def test_a_generator_that_is_not_there_is_a_clear_fault(finished: Finished, tmp_path: Path) -> None:
+def test_a_generator_that_is_not_there_is_a_clear_issue(finished: Finished, tmp_path: Path) -> None:
     name, record = next(iter(finished.result.state.records.items()))
     file = checkpoints(trial_folder(finished.result.folder, name))[0]
     assert record.status == Status.COMPLETED

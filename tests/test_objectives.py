@@ -320,8 +320,8 @@ def test_a_field_beside_the_preset_wins() -> None:
 
 
 @pytest.mark.parametrize("preset", ["flwo", "", 3, ["flow"]], ids=str)
-def test_an_unknown_preset_is_one_fault(preset: object) -> None:
-    """Missing bandwidths would be a second fault, and not the user's."""
+def test_an_unknown_preset_is_one_issue(preset: object) -> None:
+    """Missing bandwidths would be a second issue, and not the user's."""
     with pytest.raises(ValidationError) as caught:
         Gram.model_validate({"preset": preset, "critic_dim": 3})
     (error,) = caught.value.errors()

@@ -51,7 +51,7 @@ def test_trial_names_are_stable_legal_and_distinct():
 def test_misfits_are_found_before_anything_starts(tmp_path):
     with pytest.raises(SpecError, match="digits_cnn reads 1×8×8 images, not 2") as caught:
         plan(tmp_path, set=("data={name: ring}", "network={name: mlp}"))
-    assert len(caught.value.faults) == 1
+    assert len(caught.value.issues) == 1
     with pytest.raises(SpecError, match="network dcgan needs square images"):
         plan(tmp_path, set=("data={name: ring}",))
 
@@ -77,7 +77,7 @@ def test_a_misfit_has_the_place_of_what_does_not_fit(base, settings, place, tmp_
     with pytest.raises(SpecError) as caught:
         plan(tmp_path, base=base, set=settings)
     wanted = place if place.startswith("--") else str(tmp_path / place)
-    assert wanted in {fault.where for fault in caught.value.faults}, caught.value
+    assert wanted in {issue.where for issue in caught.value.issues}, caught.value
 
 
 def test_a_batch_that_is_larger_than_an_epoch_is_found_before_anything_starts(tmp_path):
@@ -86,8 +86,8 @@ def test_a_batch_that_is_larger_than_an_epoch_is_found_before_anything_starts(tm
     assert plan(tmp_path, set=(*small, "training.batch_size=100", "training.sampling=epochs")).size
     with pytest.raises(SpecError) as caught:
         plan(tmp_path, set=(*small, "training.batch_size=101", "training.sampling=epochs"))
-    (fault,) = caught.value.faults
-    assert str(fault) == (
+    (issue,) = caught.value.issues
+    assert str(issue) == (
         "--set training.batch_size: training.batch_size = 101 should be at most the 100 training samples where "
         "training.sampling is epochs"
     )
@@ -98,22 +98,22 @@ def test_a_batch_that_is_larger_than_an_epoch_is_found_before_anything_starts(tm
 def test_missing_files_are_not_said_again_because_of_epochs(tmp_path, offline):
     with pytest.raises(SpecError) as caught:
         plan(tmp_path, set=("data={name: cifar10}", "training.sampling=epochs"))
-    assert not any("training" in fault.message for fault in caught.value.faults)
+    assert not any("training" in issue.message for issue in caught.value.issues)
 
 
 def test_a_misfit_of_a_varied_value_has_its_line(tmp_path):
     space = SPACE.replace("  objective.critic_dim: {grid: [1, 4, 16]}", "  network.name: {grid: [mlp, dcgan]}")
     with pytest.raises(SpecError) as caught:
         plan(tmp_path, space, POINTS)
-    (fault,) = caught.value.faults
-    assert fault.where == f"{tmp_path / 'axis.yaml'}:5"
-    assert fault.message.startswith("network dcgan needs square images")
+    (issue,) = caught.value.issues
+    assert issue.where == f"{tmp_path / 'axis.yaml'}:5"
+    assert issue.message.startswith("network dcgan needs square images")
 
 
 def test_missing_data_and_weights_are_one_line_each(tmp_path, offline):
     with pytest.raises(SpecError) as caught:
         plan(tmp_path, set=("data={name: cifar10}", "metrics=[fid]", "metric=fid"))
-    lines = [str(fault) for fault in caught.value.faults]
+    lines = [str(issue) for issue in caught.value.issues]
     assert len(lines) == 2
     assert all(str(tmp_path / "data") in line and "\n" not in line for line in lines)
 
@@ -138,9 +138,9 @@ def test_a_metric_without_a_value_is_refused_before_the_start(metrics, samples, 
     base = BASE.replace("metrics: [fid_digits]", f"metrics: [{metrics}]").replace("metric: fid", f"metric: {metric} #")
     with pytest.raises(SpecError) as caught:
         plan(tmp_path, base=base.replace("eval_samples: 100", f"eval_samples: {samples}"))
-    (fault,) = caught.value.faults
-    assert fault.where == f"{tmp_path / 'base' / 'tiny.yaml'}:5"
-    assert fault.message == f"training.eval_samples is {samples}: metric {needed} or more generated samples"
+    (issue,) = caught.value.issues
+    assert issue.where == f"{tmp_path / 'base' / 'tiny.yaml'}:5"
+    assert issue.message == f"training.eval_samples is {samples}: metric {needed} or more generated samples"
 
 
 def test_too_few_samples_are_found_in_every_trial_of_a_grid(tmp_path):
@@ -151,17 +151,17 @@ def test_too_few_samples_are_found_in_every_trial_of_a_grid(tmp_path):
         plan(tmp_path, space)
 
 
-@pytest.mark.parametrize(("k", "n", "fault"), [(1, 1, "fid_digits needs 2"), (3, 3, "precision_recall_digits needs 4")])
-def test_too_few_held_out_samples_for_a_metric_are_refused(k, n, fault, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("k", "n", "issue"), [(1, 1, "fid_digits needs 2"), (3, 3, "precision_recall_digits needs 4")])
+def test_too_few_held_out_samples_for_a_metric_are_refused(k, n, issue, tmp_path, monkeypatch):
     monkeypatch.setattr(Digits, "held_out", lambda self, root: torch.zeros(n, 1, 8, 8, dtype=torch.uint8))
     extra = f"{{name: precision_recall_digits, neighbours: {k}}}"
     base = BASE.replace("metrics: [fid_digits]", f"metrics: [fid_digits, {extra}]")
     with pytest.raises(SpecError) as caught:
         plan(tmp_path, base=base)
-    (found,) = caught.value.faults
+    (found,) = caught.value.issues
     assert found.where == f"{tmp_path / 'base' / 'tiny.yaml'}:1"
     assert found.message.startswith(f"data set digits holds out {n} samples: metric ")
-    assert fault in found.message
+    assert issue in found.message
 
 
 def test_the_order_of_trials_is_that_of_the_file(tmp_path):

@@ -15,7 +15,7 @@ from gramtune.record.tables import lineage_frame, results_frame, trials_frame
 from gramtune.report.figures.catalogue import write_figures
 from gramtune.report.figures.schedule import schedule_figure
 from gramtune.report.text.summary import summary_lines
-from gramtune.run.driver import Conductor
+from gramtune.run.driver import Driver
 from gramtune.run.in_process import InProcessRunner
 from gramtune.run.resume_policy import refusals
 from gramtune.space.domain import Domain
@@ -57,12 +57,12 @@ def sweep_state(folder, space=SPACE, base=RING):
 
 
 def run(folder, space=SPACE, *, runner=None, dies=None):
-    """Runs, or goes on with, the sweep; `dies` patches the conductor so that the driver is killed somewhere."""
+    """Runs, or goes on with, the sweep; `dies` patches the driver so that the driver is killed somewhere."""
     state = sweep_state(folder, space)
-    conductor = Conductor(state, folder, OptunaProposer(state, folder))
+    driver = Driver(state, folder, OptunaProposer(state, folder))
     if dies:
-        dies(conductor)
-    (runner or InProcessRunner()).run(conductor)
+        dies(driver)
+    (runner or InProcessRunner()).run(driver)
     return state
 
 
@@ -112,38 +112,38 @@ def test_weights_are_inherited_and_the_new_rate_is_used(tmp_path):
 
 
 def at_report(number):
-    def patch(conductor):
-        reported, count = conductor.reported, iter(range(10**6))
+    def patch(driver):
+        reported, count = driver.reported, iter(range(10**6))
 
         def dying(name, report):
             if next(count) == number:
                 raise Killed
             return reported(name, report)
 
-        conductor.reported = dying
+        driver.reported = dying
 
     return patch
 
 
-def in_the_middle_of_copying(conductor):
-    copy, count = conductor._population._copy, iter(range(10**6))
+def in_the_middle_of_copying(driver):
+    copy, count = driver._population._copy, iter(range(10**6))
 
     def dying(parent, heir):
         copy(parent, heir)
         if next(count) == 0:  # one heir has its checkpoint, the other not, and the journal knows of neither
             raise Killed
 
-    conductor._population._copy = dying
+    driver._population._copy = dying
 
 
-def before_the_first_report_of_a_generation(conductor):
-    turn = conductor._population.turn
+def before_the_first_report_of_a_generation(driver):
+    turn = driver._population.turn
 
     def dying():
         turn()
         raise Killed
 
-    conductor._population.turn = dying
+    driver._population.turn = dying
 
 
 @pytest.mark.parametrize(
@@ -233,11 +233,11 @@ def test_a_population_does_not_grow(undisturbed):
         ("name: pbt", "name: pbd", "8: scheduler.name = 'pbd' is not legal; legal: 'none' or 'pbt'"),
     ],
 )  # fmt: skip
-def test_faults_have_their_line(old, new, expected, tmp_path):
+def test_issues_have_their_line(old, new, expected, tmp_path):
     with pytest.raises(SpecError) as error:
         load_sweep(write_space(tmp_path, SPACE.replace(old, new), RING))
-    assert any(str(fault).startswith(f"{tmp_path / 'axis.yaml'}:{expected}") for fault in error.value.faults), (
-        error.value.faults
+    assert any(str(issue).startswith(f"{tmp_path / 'axis.yaml'}:{expected}") for issue in error.value.issues), (
+        error.value.issues
     )
 
 

@@ -12,7 +12,7 @@ from sweeps import SPACE, write_space
 from gramtune.record.journal import load_state
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState
-from gramtune.run.driver import Conductor, NothingNew
+from gramtune.run.driver import Driver, NothingNew
 from gramtune.run.in_process import InProcessRunner
 from gramtune.space.load import Overrides, load_sweep
 from gramtune.space.plan import make_plan
@@ -37,7 +37,7 @@ def planned(folder, space=SPACE, **overrides):
 def run(runner, plan, folder):
     folder.mkdir(parents=True, exist_ok=True)
     state = load_state(folder, plan)
-    runner.run(Conductor(state, folder, NothingNew()))
+    runner.run(Driver(state, folder, NothingNew()))
     return state
 
 
@@ -98,7 +98,7 @@ def test_a_killed_actor_goes_on_from_its_checkpoint(ray_runner, tmp_path):
 
     killer = threading.Thread(target=kill_after_two_reports)
     killer.start()
-    ray_runner.run(Conductor(state, folder, NothingNew()))
+    ray_runner.run(Driver(state, folder, NothingNew()))
     killer.join()
     assert killed
     assert any("starts again from its newest checkpoint" in line for line in ray_runner.said)
@@ -136,10 +136,10 @@ def test_a_trial_that_hangs_is_killed_and_fails_with_the_reason(ray_runner, tmp_
     space = space.replace("gpu: 0}", "gpu: 0, timeout: 15, retries: 0}")
     plan = planned(tmp_path, space, set=("training.steps=1000000",))  # an evaluation that is hours away
     state = load_state(tmp_path, plan)
-    conductor = Conductor(state, tmp_path, NothingNew())
-    reported = conductor.reported
-    conductor.reported = lambda name, report: reported(name, report) and report["step"] < 30
-    ray_runner.run(conductor)
+    driver = Driver(state, tmp_path, NothingNew())
+    reported = driver.reported
+    driver.reported = lambda name, report: reported(name, report) and report["step"] < 30
+    ray_runner.run(driver)
     record = state.records["eval_every=1000000"]
     assert record.status == Status.FAILED
     assert record.reason == "no report within 15 s; hang.txt in its folder tells where it hung"
@@ -156,10 +156,10 @@ def test_a_trial_that_hangs_is_killed_and_fails_with_the_reason(ray_runner, tmp_
 def test_a_budget_that_is_reached_ends_the_sweep_cleanly(budget, reason, tmp_path):
     plan = planned(tmp_path, SPACE + f"budget: {budget}\n")
     state = load_state(tmp_path, plan)
-    conductor = Conductor(state, tmp_path, NothingNew())
-    InProcessRunner().run(conductor)
+    driver = Driver(state, tmp_path, NothingNew())
+    InProcessRunner().run(driver)
     started = [r for r in state.records.values() if r.reports]
-    assert conductor.exhausted
+    assert driver.exhausted
     assert len(started) < len(state.records)
     assert all(r.status in (Status.COMPLETED, Status.STOPPED) for r in state.records.values())
     assert {r.reason for r in state.records.values() if r.status == Status.STOPPED} == {reason}

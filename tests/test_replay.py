@@ -161,7 +161,7 @@ def test_the_command_prints_one_line_per_pruner(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "fault"),
+    ("options", "issue"),
     [
         (["--pruner", "ashaa"], "--pruner: name = 'ashaa' is not legal; legal: 'none', 'asha'"),
         (["--reduction-factor", 1], "--reduction-factor: reduction_factor = 1 should be greater than or equal to 2"),
@@ -169,11 +169,11 @@ def test_the_command_prints_one_line_per_pruner(tmp_path):
         (["--min-steps", 4], "--min-steps: 4 should be below 4, the steps of these trials"),
     ],
 )
-def test_settings_that_make_no_sense_are_one_line(tmp_path, options, fault):
+def test_settings_that_make_no_sense_are_one_line(tmp_path, options, issue):
     write_journal(tmp_path, CURVES)
     done = CliRunner().invoke(app, ["replay", str(tmp_path), *map(str, options)])
     assert isinstance(done.exception, SpecError)
-    assert str(done.exception).startswith(fault)
+    assert str(done.exception).startswith(issue)
     assert len(str(done.exception).splitlines()) == 1
     assert done.stdout == ""
 

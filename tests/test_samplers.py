@@ -12,7 +12,7 @@ from sweeps import write_space
 from gramtune.backends.optuna.search import FILE, OptunaProposer
 from gramtune.record.journal import load_state
 from gramtune.record.report import Status
-from gramtune.run.driver import Conductor
+from gramtune.run.driver import Driver
 from gramtune.run.in_process import InProcessRunner
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
@@ -60,16 +60,16 @@ def run(folder, sampler, *, kill_after=None):
     folder.mkdir(exist_ok=True)
     path = write_space(folder, SPACE.replace("name: tpe", f"name: {sampler}"), RING)
     state = load_state(folder, make_plan(load_sweep(path), folder, path))
-    conductor = Conductor(state, folder, OptunaProposer(state, folder))
-    started = conductor.started
+    driver = Driver(state, folder, OptunaProposer(state, folder))
+    started = driver.started
 
     def dying(trial):
         if kill_after is not None and len(state.records) >= kill_after:
             raise Killed
         started(trial)
 
-    conductor.started = dying
-    InProcessRunner().run(conductor)
+    driver.started = dying
+    InProcessRunner().run(driver)
     return state
 
 

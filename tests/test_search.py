@@ -12,7 +12,7 @@ from sweeps import SPACE, write_space
 from gramtune.backends.optuna.search import FILE, OptunaProposer
 from gramtune.record.journal import load_state
 from gramtune.record.report import Status
-from gramtune.run.driver import Conductor
+from gramtune.run.driver import Driver
 from gramtune.run.in_process import InProcessRunner
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
@@ -33,9 +33,9 @@ def sweep_state(folder, space=SAMPLED):
 def run(folder, space=SAMPLED, stop_after=None):
     """Runs, or goes on with, a sampled sweep; an interruption comes after so many reports."""
     state = sweep_state(folder, space)
-    conductor = Conductor(state, folder, OptunaProposer(state, folder))
+    driver = Driver(state, folder, OptunaProposer(state, folder))
     if stop_after is not None:
-        reported, count = conductor.reported, 0
+        reported, count = driver.reported, 0
 
         def interrupted(name, report):
             nonlocal count
@@ -44,8 +44,8 @@ def run(folder, space=SAMPLED, stop_after=None):
                 raise KeyboardInterrupt
             return reported(name, report)
 
-        conductor.reported = interrupted
-    InProcessRunner().run(conductor)
+        driver.reported = interrupted
+    InProcessRunner().run(driver)
     return state
 
 
@@ -164,7 +164,7 @@ def test_a_driver_killed_while_it_wrote_the_study_does_not_lock_it_for_ever(tmp_
 def fed(folder, space, value):
     """A sampled sweep without training: `value` gives each assignment its metric, None where it diverges."""
     state = sweep_state(folder, space)
-    driver = Conductor(state, folder, OptunaProposer(state, folder))
+    driver = Driver(state, folder, OptunaProposer(state, folder))
     while trial := driver.next():
         driver.started(trial)
         found = value(trial.assignment)

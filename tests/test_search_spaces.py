@@ -8,7 +8,7 @@ from gramtune.backends.optuna.search import OptunaProposer
 from gramtune.errors import SpecError
 from gramtune.record.journal import load_state
 from gramtune.record.report import Status
-from gramtune.run.driver import Conductor, NothingNew
+from gramtune.run.driver import Driver, NothingNew
 from gramtune.run.in_process import InProcessRunner
 from gramtune.space.load import Overrides, load_config, load_sweep
 from gramtune.space.plan import make_plan
@@ -89,7 +89,7 @@ def test_it_runs(name, tmp_path, root, monkeypatch):
     plan = plan._replace(sweep=shortened(plan.sweep), trials=covering(plan.trials))
     state = load_state(tmp_path, plan)
     grid = plan.sweep.search.name == "grid"
-    InProcessRunner().run(Conductor(state, tmp_path, NothingNew() if grid else OptunaProposer(state, tmp_path)))
+    InProcessRunner().run(Driver(state, tmp_path, NothingNew() if grid else OptunaProposer(state, tmp_path)))
     assert len(state.records) == (len(plan.trials) if grid else len(METHODS))
     for record in state.records.values():
         assert record.status in (Status.COMPLETED, Status.PRUNED), record.reason
@@ -112,7 +112,7 @@ def test_on_another_base_only_files_are_missing(name, other, tmp_path, offline):
     assert sweep.name == f"{name.replace('_', '-')}-{other}"
     with pytest.raises(SpecError) as caught:
         make_plan(sweep, tmp_path, path)
-    data, weights = (fault.message for fault in caught.value.faults)
+    data, weights = (issue.message for issue in caught.value.issues)
     assert data.startswith(f"data set {other} ")
     assert weights.startswith("Inception weights are not on disk")
 
@@ -121,7 +121,7 @@ def test_the_template_for_ones_own_images_lacks_nothing_but_images(tmp_path, off
     path = FOLDER / "critic_dim.yaml"
     with pytest.raises(SpecError) as caught:
         make_plan(load_sweep(path, Overrides(base="image_folder")), tmp_path, path)
-    data, weights = (fault.message for fault in caught.value.faults)
+    data, weights = (issue.message for issue in caught.value.issues)
     assert data.startswith("data set image_folder: ")
     assert weights.startswith("Inception weights are not on disk")
 

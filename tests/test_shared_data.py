@@ -22,7 +22,7 @@ from gramtune.record.report import Status
 from gramtune.record.state import SweepState
 from gramtune.registry import classes
 from gramtune.run.datasets import MOST, datasets
-from gramtune.run.driver import Conductor, NothingNew
+from gramtune.run.driver import Driver, NothingNew
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
 from gramtune.training import evaluator, samples
@@ -123,7 +123,7 @@ def test_sampled_data_are_known_where_they_are_few(tmp_path: Path) -> None:
 
 def run(runner: Any, state: SweepState, folder: Path) -> SweepState:
     (folder / "run").mkdir(parents=True)
-    runner.run(Conductor(state, folder / "run", NothingNew()))
+    runner.run(Driver(state, folder / "run", NothingNew()))
     return state
 
 

@@ -7,12 +7,12 @@ from gramtune.space.domain import grid_assignments
 from gramtune.space.load import Overrides, load_config, load_sweep
 
 
-def faults(folder, space=SPACE, base=BASE, **overrides):
-    """Each fault as `<file name or option>:<line>: message`."""
+def issues(folder, space=SPACE, base=BASE, **overrides):
+    """Each issue as `<file name or option>:<line>: message`."""
     path = write_space(folder, space, base)
     with pytest.raises(SpecError) as caught:
         load_sweep(path, Overrides(**overrides))
-    return [str(fault).replace(f"{folder}/", "") for fault in caught.value.faults]
+    return [str(issue).replace(f"{folder}/", "") for issue in caught.value.issues]
 
 
 def test_a_good_file_loads_with_its_base_inline(tmp_path):
@@ -68,9 +68,9 @@ def test_another_base_gives_the_sweep_another_name(tmp_path):
         ("space:\n  objective.critic_dim: {grid: [1, 4, 16]}", "space: {}", ["axis.yaml:4: space = {} should be"]),
     ],
 )  # fmt: skip
-def test_faults_of_the_space_file(tmp_path, old, new, expected):
+def test_issues_of_the_space_file(tmp_path, old, new, expected):
     assert old in SPACE
-    found = [line for line in faults(tmp_path, SPACE.replace(old, new)) if "training.replicates" not in line]
+    found = [line for line in issues(tmp_path, SPACE.replace(old, new)) if "training.replicates" not in line]
     assert len(found) == len(expected)
     for line, start in zip(found, expected, strict=True):
         assert line.startswith(start)
@@ -89,15 +89,15 @@ def test_faults_of_the_space_file(tmp_path, old, new, expected):
         ("data: {name: digits}", "data: digits", "base/tiny.yaml:1: data = 'digits' should be a mapping"),
     ],
 )  # fmt: skip
-def test_faults_of_the_base_are_found_there(tmp_path, old, new, expected):
+def test_issues_of_the_base_are_found_there(tmp_path, old, new, expected):
     assert old in BASE
-    assert any(line.startswith(expected) for line in faults(tmp_path, base=BASE.replace(old, new)))
+    assert any(line.startswith(expected) for line in issues(tmp_path, base=BASE.replace(old, new)))
 
 
-def test_all_faults_of_all_sources_come_at_once(tmp_path):
+def test_all_issues_of_all_sources_come_at_once(tmp_path):
     space = SPACE.replace("[1, 4, 16]", "[0]").replace("replicates", "replicas")
     base = BASE.replace("width: 4", "width: -4")
-    lines = faults(tmp_path, space, base, set=("training.steps=0", "rubbish"))
+    lines = issues(tmp_path, space, base, set=("training.steps=0", "rubbish"))
     assert [line.split(": ")[0] for line in lines] == [
         "--set rubbish",
         "--set training.steps",
@@ -153,16 +153,16 @@ def test_cases_bundle_values_and_conditions_leave_keys_out(tmp_path):
         ("[8, 16]}", f"{[*range(1, 200)]}}}\n  training.seed: {{grid: {[*range(200)]}}}", "axis.yaml:3: space: a grid of more than 10,000"),
     ],
 )  # fmt: skip
-def test_faults_of_values_together(tmp_path, old, new, expected):
+def test_issues_of_values_together(tmp_path, old, new, expected):
     assert old in METHODS
-    (line,) = faults(tmp_path, METHODS.replace(old, new))
+    (line,) = issues(tmp_path, METHODS.replace(old, new))
     assert line.startswith(expected)
     assert len(line) < 700
 
 
-def test_faults_in_cases_and_conditions_have_their_own_lines(tmp_path):
+def test_issues_in_cases_and_conditions_have_their_own_lines(tmp_path):
     space = METHODS.replace("learning_rate: 1e-4", "learning_rate: -1").replace("method: GRAM}", "method: GRAN}")
-    assert faults(tmp_path, space) == [
+    assert issues(tmp_path, space) == [
         "axis.yaml:7: optimizer.learning_rate = -1 should be greater than 0",
         "axis.yaml:8: space.objective.critic_dim.when: method is never 'GRAN'; legal: GRAM, GAN",
     ]
@@ -184,7 +184,7 @@ def test_a_field_that_the_base_lacks_and_every_case_brings_may_be_varied(tmp_pat
     base = BASE.replace("{name: dcgan, noise_dim: 4, width: 4}", "{name: mlp, noise_dim: 4}")
     cases = "  network:\n    cases:\n      dcgan: {network.name: dcgan}\n"
     space = METHODS.replace("  training.batch_size", cases + "  network.width: {grid: [4, 0]}\n  training.batch_size")
-    assert faults(tmp_path, space, base) == ["axis.yaml:12: network.width = 0 should be greater than 0"]
+    assert issues(tmp_path, space, base) == ["axis.yaml:12: network.width = 0 should be greater than 0"]
     sweep = load_sweep(write_space(tmp_path, space.replace("[4, 0]", "[4, 8]"), base))
     found = [sweep.config(a).network for a in grid_assignments(sweep.space, sweep.inline_base)]
     assert [(network.name, network.width) for network in found] == [("dcgan", w) for w in (4, 4, 8, 8)] * 3

@@ -43,7 +43,7 @@ def invoke(*arguments: object) -> Any:
 
 
 def refused(*arguments: object) -> list[str]:
-    """The lines of the faults."""
+    """The lines of the issues."""
     result = invoke(*arguments)
     assert isinstance(result.exception, SpecError), result.output
     return str(result.exception).splitlines()
@@ -93,7 +93,7 @@ def test_replicate_seed_and_trial_matter_and_repetition_does_not(finished: Path,
     assert len({first, *others}) == 4
 
 
-def test_faults_of_sample(finished: Path, tmp_path: Path) -> None:
+def test_issues_of_sample(finished: Path, tmp_path: Path) -> None:
     (line,) = refused("sample", finished, "--replicate", 2, "--trial", "critic_dim=4")
     assert line == "--replicate: 2 of critic_dim=4: no such replicate; legal: 0, 1"
     (line,) = refused("sample", finished, "--out", tmp_path / "x.jpg")
@@ -210,7 +210,7 @@ def _rows(frame: pd.DataFrame) -> Any:
     return list(frame.itertuples(index=False, name="Row"))
 
 
-def test_faults_of_evaluate(finished: Path, tmp_path: Path) -> None:
+def test_issues_of_evaluate(finished: Path, tmp_path: Path) -> None:
     lines = refused("evaluate", finished, "--metrics", "kid_digit,fud")
     assert len(lines) == 2
     assert lines[0].startswith("--metrics: 'kid_digit' does not exist; did you mean 'kid_digits'? legal: ")

@@ -16,7 +16,7 @@ from gramtune.record.tables import trials_frame, write_sweep
 from gramtune.report.figures.catalogue import write_figures
 from gramtune.report.figures.front import front_figure
 from gramtune.report.text.summary import summary_lines
-from gramtune.run.driver import Conductor
+from gramtune.run.driver import Driver
 from gramtune.run.in_process import InProcessRunner
 from gramtune.space.load import Overrides, load_sweep
 from gramtune.space.plan import make_plan
@@ -31,7 +31,7 @@ def run(folder, space=SPACE_OF_TWO):
     folder.mkdir(exist_ok=True)
     path = write_space(folder, space, BOTH)
     state = load_state(folder, make_plan(load_sweep(path), folder, path))
-    InProcessRunner().run(Conductor(state, folder, OptunaProposer(state, folder)))
+    InProcessRunner().run(Driver(state, folder, OptunaProposer(state, folder)))
     return state
 
 
@@ -82,10 +82,10 @@ def test_a_resolved_sweep_has_both_metrics_still(tmp_path):
         ("\n", "\npruner: asha\n", "pruner: asha judges by one metric, but two are optimised; legal: none"),
     ],
 )  # fmt: skip
-def test_faults_have_their_line(tmp_path, old, new, expected):
+def test_issues_have_their_line(tmp_path, old, new, expected):
     with pytest.raises(SpecError) as error:
         load_sweep(write_space(tmp_path, SPACE_OF_TWO.replace(old, new, 1), BOTH))
-    assert any(expected in str(fault) for fault in error.value.faults)
+    assert any(expected in str(issue) for issue in error.value.issues)
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "gp", "qmc", "nsga2"])

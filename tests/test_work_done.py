@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gramtune.backends.mlflow.tracker import MlflowTracker
 from gramtune.backends.optuna.search import OptunaProposer
 from gramtune.record.report import Status
-from gramtune.run.driver import Conductor, NothingNew
+from gramtune.run.driver import Driver, NothingNew
 from gramtune.space.load import load_config
 from gramtune.training.trainer import Trainer
 
@@ -88,7 +88,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - first)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are those of glibc")
 def test_memory_of_a_step_is_not_fetched_anew_by_the_next():
-    """Page faults of ten steps of four tensors each; 122,570 as glibc comes, but where chance puts something on top."""
+    """Page issues of ten steps of four tensors each; 122,570 as glibc comes, but where chance puts something on top."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     command = [sys.executable, "-c", FAULTS]
     done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
@@ -97,14 +97,14 @@ def test_memory_of_a_step_is_not_fetched_anew_by_the_next():
 
 def test_a_result_is_one_append_that_reaches_the_disk(tmp_path, monkeypatch):
     state = sweep_state(tmp_path, replicates=2)
-    conductor = Conductor(state, tmp_path, NothingNew())
+    driver = Driver(state, tmp_path, NothingNew())
     name = begin(state, objective__critic_dim=4)
     done, sync, open_ = Counter(), os.fsync, Path.open
     monkeypatch.setattr(os, "fsync", lambda file: (done.update(["fsync"]), sync(file)))
     monkeypatch.setattr(Path, "open", lambda path, *rest, **more: (done.update([path]), open_(path, *rest, **more))[1])
     for step in range(20):
         each = report(step, [1.0, 2.0])
-        conductor.reported(name, {**each._asdict(), "status": each.status.value})
+        driver.reported(name, {**each._asdict(), "status": each.status.value})
     assert done == {"fsync": 20, tmp_path / "journal.jsonl": 20}
 
 

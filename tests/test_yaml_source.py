@@ -62,11 +62,11 @@ def test_bad_files_give_one_line_with_the_place(tmp_path, content, line, message
     file.write_bytes(content)
     with pytest.raises(SpecError) as caught:
         read_yaml(file)
-    (fault,) = caught.value.faults
-    assert message in fault.message
-    assert "\n" not in str(fault)
-    assert fault.where == (f"{file}:{line}" if line else str(file))
-    assert len(fault.message) < 700
+    (issue,) = caught.value.issues
+    assert message in issue.message
+    assert "\n" not in str(issue)
+    assert issue.where == (f"{file}:{line}" if line else str(file))
+    assert len(issue.message) < 700
 
 
 def test_a_missing_file_names_what_is_there(tmp_path):

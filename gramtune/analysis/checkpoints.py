@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from gramtune.errors import Fault, SpecError, did_you_mean
+from gramtune.errors import Issue, SpecError, did_you_mean
 from gramtune.record.layout import checkpoints, part_folders
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.training.config import TrialConfig
@@ -48,12 +48,12 @@ def of_sweep(state: SweepState, folder: Path, wanted: str) -> list[Trained]:
     names = [_best(state)] if wanted == BEST else list(state.records) if wanted == ALL else [wanted]
     if unknown := [name for name in names if name not in state.records]:
         rule = f"{unknown[0]!r} is no trial of {state.plan.sweep.name}"
-        raise SpecError([Fault("--trial", rule + did_you_mean(unknown[0], [BEST, *state.records]))])
+        raise SpecError([Issue("--trial", rule + did_you_mean(unknown[0], [BEST, *state.records]))])
     records = [state.records[name] for name in names]
     found = [Trained(record.trial.name, record.trial.config, part_folders(folder, record)) for record in records]
     if not (usable := [trial for trial in found if trial.usable]):
         status = f" ({state.records[names[0]].status})" if len(names) == 1 else ""
-        raise SpecError([Fault("--trial", f"{wanted}: no checkpoint under {folder / 'trials'} yet{status}")])
+        raise SpecError([Issue("--trial", f"{wanted}: no checkpoint under {folder / 'trials'} yet{status}")])
     return usable
 
 
@@ -64,9 +64,9 @@ def of_train(folder: Path) -> list[Trained]:
         config = TrialConfig.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
         reason = next(iter(str(error).splitlines()))
-        raise SpecError([Fault(str(file), f"is no configuration of this version of gramtune ({reason})")]) from None
+        raise SpecError([Issue(str(file), f"is no configuration of this version of gramtune ({reason})")]) from None
     if not checkpoints(folder):
-        raise SpecError([Fault(str(folder), "no checkpoint there yet")])
+        raise SpecError([Issue(str(folder), "no checkpoint there yet")])
     return [Trained(folder.name, config, {0: folder})]
 
 
@@ -75,20 +75,20 @@ def load(trial: Trained) -> Generators:
     loaded = [found for first, folder in trial.folders.items() if (found := _newest(trial, first, folder))]
     if not loaded:
         gone = ", ".join(map(str, trial.folders.values()))
-        raise SpecError([Fault(trial.name, f"no checkpoint in {gone} any more")])
+        raise SpecError([Issue(trial.name, f"no checkpoint in {gone} any more")])
     networks, steps, diverged = (dict(ChainMap(*parts)) for parts in zip(*reversed(loaded), strict=True))
     return Generators(networks, steps, diverged)
 
 
 def _newest(trial: Trained, first: int, folder: Path) -> Generators | None:
-    faults = []
+    issues = []
     for path in checkpoints(folder):
         try:
             return load_generators(trial.config, path, first)
         except CheckpointError as error:  # damaged, or a running trial has just replaced it
-            faults.append(Fault(trial.name, str(error)))
-    if faults:
-        raise SpecError(faults)
+            issues.append(Issue(trial.name, str(error)))
+    if issues:
+        raise SpecError(issues)
     return None
 
 
@@ -99,4 +99,4 @@ def _best(state: SweepState) -> str:
     reason = "two metrics have no single best" if several else "no trial is completed yet"
     if not state.comparable:
         reason = "trials on different data, samples or lengths have no common best"
-    raise SpecError([Fault("--trial best", f"{reason}; name one of {', '.join(state.records)}")])
+    raise SpecError([Issue("--trial best", f"{reason}; name one of {', '.join(state.records)}")])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gramtune.errors import Fault, SpecError
+from gramtune.errors import Issue, SpecError
 from gramtune.record.state import SweepState
 from gramtune.record.tables import VERSIONS_FILE
 
@@ -25,7 +25,7 @@ def named(states: Sequence[tuple[Path, SweepState]]) -> list[Told]:
     """The sweeps under names that tell them apart. Raises SpecError where a folder is given twice."""
     folders = [folder.resolve() for folder, _ in states]
     if repeated := [folder for i, folder in enumerate(folders) if folder in folders[:i]]:
-        raise SpecError([Fault(str(repeated[0]), "is given twice; a sweep differs from others only")])
+        raise SpecError([Issue(str(repeated[0]), "is given twice; a sweep differs from others only")])
     names = [state.plan.sweep.name for _, state in states]
     unique = len(set(names)) == len(names)
     return [
@@ -38,14 +38,14 @@ def check_comparable(sweeps: Sequence[Told]) -> None:
     """Raises SpecError, one line per sweep and difference to the first, where the values are not comparable."""
     first, *others = sweeps
     facts = _facts(first)
-    faults = [
-        Fault(str(other.folder), f"not comparable with {first.folder}: {what} {theirs} there, {facts[what]} here")
+    issues = [
+        Issue(str(other.folder), f"not comparable with {first.folder}: {what} {theirs} there, {facts[what]} here")
         for other in others
         for what, theirs in _facts(other).items()
         if theirs != facts[what]
     ]
-    if faults:
-        raise SpecError(faults)
+    if issues:
+        raise SpecError(issues)
 
 
 def _facts(sweep: Told) -> dict[str, str]:

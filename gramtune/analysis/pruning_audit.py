@@ -72,7 +72,7 @@ def _cost(state: SweepState, *, pruned: bool) -> tuple[str, tuple[tuple[str, ...
     try:
         recorded = recording(state, state.plan.sweep.name)
     except SpecError as error:
-        return f"Nothing was stopped, and no pruner can be replayed: {error.faults[0].message}.", ()
+        return f"Nothing was stopped, and no pruner can be replayed: {error.issues[0].message}.", ()
     if len(recorded.trials) > _MOST:
         return f"Nothing was stopped. Of more than {_MOST} trials, gramtune replay tells what a pruner would do.", ()
     results = [

@@ -12,7 +12,7 @@ import torch
 
 from gramtune.analysis.checkpoints import Trained, load
 from gramtune.components import Metric
-from gramtune.errors import Fault, SpecError, did_you_mean
+from gramtune.errors import Issue, SpecError, did_you_mean
 from gramtune.io import write_atomically
 from gramtune.record.report import Summary, summarise
 from gramtune.record.tables import csv_writer
@@ -44,8 +44,8 @@ def with_metrics(config: TrialConfig, names: Iterable[str]) -> TrialConfig:
     own = {metric.name: metric for metric in config.metrics}
     if unknown := [name for name in names if name not in classes(Metric)]:
         legal = classes(Metric)
-        faults = [Fault("--metrics", f"{name!r} does not exist" + did_you_mean(name, legal)) for name in unknown]
-        raise SpecError(faults)
+        issues = [Issue("--metrics", f"{name!r} does not exist" + did_you_mean(name, legal)) for name in unknown]
+        raise SpecError(issues)
     chosen = tuple(own.get(name) or create(Metric, name) for name in dict.fromkeys(names))
     return config.model_copy(update={"metrics": chosen, "metric": next(iter(chosen[0].directions))})
 
@@ -65,9 +65,9 @@ def evaluate(trial: Trained, root: Path, device: torch.device, samples: int, noi
             try:
                 scores = evaluator.scores(fake)
             except ArithmeticError as error:
-                raise SpecError([Fault(trial.name, f"replicate {replicate}: {error}")]) from None
+                raise SpecError([Issue(trial.name, f"replicate {replicate}: {error}")]) from None
             except ValueError as error:
-                raise SpecError([Fault("--samples", str(error))]) from None
+                raise SpecError([Issue("--samples", str(error))]) from None
             for metric, value in scores.items():
                 yield Row(trial.name, replicate, seed, generators.steps[replicate], noise, metric, samples, value)
 
@@ -83,7 +83,7 @@ def store(rows: Iterable[Row], folder: Path) -> Path:
         both = pd.concat([before, frame], ignore_index=True) if len(before) else frame
         write_atomically(path, csv_writer(both.drop_duplicates(_KEY, keep="last")))
     except (OSError, ValueError) as error:
-        raise SpecError([Fault(str(path), f"cannot be extended: {error}")]) from None
+        raise SpecError([Issue(str(path), f"cannot be extended: {error}")]) from None
     return path
 
 

@@ -17,11 +17,11 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from gramtune.components import Direction
-from gramtune.errors import Fault, Path, SpecError
+from gramtune.errors import Issue, Path, SpecError
 from gramtune.record.pruning import Rungs
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState, TrialRecord
-from gramtune.space.issues import model_faults
+from gramtune.space.issues import model_issues
 from gramtune.space.sweep import NO_PRUNER, Pruner
 
 _Z = 1.959964
@@ -90,7 +90,7 @@ def checked_pruner(name: str, min_steps: int | None, reduction_factor: int, fals
     try:
         return Pruner.model_validate({"name": name, **settings})
     except ValidationError as error:
-        raise SpecError(model_faults(Pruner, error, _option)) from None
+        raise SpecError(model_issues(Pruner, error, _option)) from None
 
 
 def _option(path: Path) -> str:
@@ -118,10 +118,10 @@ def recording(state: SweepState, where: str, min_steps: int | None = None) -> Re
     if len(usable) < 2:
         why = f" ({'; '.join(left_out)})" if left_out else ""
         raise SpecError(
-            [Fault(where, f"a replay needs two COMPLETED trials of one schedule, found {len(usable)}{why}")]
+            [Issue(where, f"a replay needs two COMPLETED trials of one schedule, found {len(usable)}{why}")]
         )
     if min_steps is not None and min_steps >= usual[-1]:
-        raise SpecError([Fault("--min-steps", f"{min_steps} should be below {usual[-1]}, the steps of these trials")])
+        raise SpecError([Issue("--min-steps", f"{min_steps} should be below {usual[-1]}, the steps of these trials")])
     config, metric = usable[0].trial.config, state.plan.metric
     trials = {record.trial.name: tuple(report for _, report in sorted(record.reports.items())) for record in usable}
     return Recording(trials, metric, config.directions[metric], config.training.eval_every, left_out)

@@ -38,12 +38,12 @@ def _nodes(address: str, runs: Path, driver: Machine) -> Iterator[Finding]:
             else:
                 yield from findings(node, machine, driver, gpus[node])
         yield from _clocks(on_every_node, ray)
-        faults = {node: fault for node, fault in not_shared(runs) if fault}
+        issues = {node: issue for node, issue in not_shared(runs) if issue}
         for node in gpus:
-            fault = faults.get(node, "")
+            issue = issues.get(node, "")
             good = f"{runs}: what the driver writes is read there, and the other way round"
-            remedy = "mount one folder on all nodes, at the same path, and give it as --runs" if fault else ""
-            yield Finding(node, "storage", fault or good, remedy)
+            remedy = "mount one folder on all nodes, at the same path, and give it as --runs" if issue else ""
+            yield Finding(node, "storage", issue or good, remedy)
 
 
 def _clocks(on_every_node: Any, ray: Any) -> Iterator[Finding]:

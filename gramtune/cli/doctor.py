@@ -10,16 +10,16 @@ from gramtune.cli.options import Address, Runs, TrackingUri
 
 
 def doctor(address: Address = None, runs: Runs = Path("runs"), tracking_uri: TrackingUri = None) -> None:
-    """Check every node: versions, GPUs, data, shared storage, clock; and the tracking server. Exit code 1: a fault."""
+    """Check every node: versions, GPUs, data, shared storage, clock; and the tracking server. Exit code 1: an issue."""
     from gramtune.backends.doctor import examine
 
-    faults = 0
+    issues = 0
     for finding in examine(address, runs, tracking_uri):
         verdict = "FAULT" if finding.remedy else "ok   "
         typer.echo(f"{verdict}  {finding.node:<15}  {finding.subject:<9} {finding.text}")
         if finding.remedy:
             typer.echo(f"       {'':<15}  {'':<9} → {finding.remedy}")
-            faults += 1
-    if faults:
-        typer.echo(f"{faults} fault(s)")
+            issues += 1
+    if issues:
+        typer.echo(f"{issues} issue(s)")
         raise typer.Exit(1)

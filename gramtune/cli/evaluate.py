@@ -45,14 +45,14 @@ def evaluate(
 def _checked(trials: list[Trained], metrics: str | None, samples: int) -> list[Trained]:
     """The trials with the metrics that were asked for. Raises SpecError if these do not fit the data; warns of bias."""
     from gramtune.analysis.reevaluate import with_metrics
-    from gramtune.errors import Fault, SpecError
+    from gramtune.errors import Issue, SpecError
     from gramtune.io import data_root
-    from gramtune.space.plan import faults_of, sample_warnings
+    from gramtune.space.plan import issues_of, sample_warnings
 
     names = metrics.split(",") if metrics is not None else None
     chosen = [t._replace(config=with_metrics(t.config, names)) if names else t for t in trials]
-    if misfits := faults_of([_judged(trial.config, samples) for trial in chosen], data_root()):
-        raise SpecError([Fault("--metrics", message) for _, message in misfits])
+    if misfits := issues_of([_judged(trial.config, samples) for trial in chosen], data_root()):
+        raise SpecError([Issue("--metrics", message) for _, message in misfits])
     for warning in dict.fromkeys(w for trial in chosen for w in sample_warnings(trial.config, samples)):
         typer.echo(f"warning: {warning}", err=True)
     return chosen

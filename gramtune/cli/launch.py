@@ -45,18 +45,18 @@ def launch(
 def _request(space: Path, words: list[str], resume: bool) -> Request:
     """The sweep as `gramtune sweep SPACE WORDS…` would run it. Raises SpecError, or click's UsageError."""
     from gramtune.backends.cluster.target import Request
-    from gramtune.errors import Fault, SpecError
+    from gramtune.errors import Issue, SpecError
     from gramtune.io import remote_runs
     from gramtune.space.load import Overrides, load_sweep
 
     given = _given(space, words)
     local = [name for name in _LOCAL if name in given]
-    faults = [Fault(f"--{name}", "is not for launch: the sweep runs on the cluster") for name in local]
+    issues = [Issue(f"--{name}", "is not for launch: the sweep runs on the cluster") for name in local]
     runs = (remote_runs(given["runs"]) or str(given["runs"])) if "runs" in given else None
     if runs and "://" not in runs and not Path(runs).is_absolute():
-        faults.append(Fault("--runs", f"{runs} should be an absolute path, of a folder that the cluster's nodes share"))
-    if faults:
-        raise SpecError(faults)
+        issues.append(Issue("--runs", f"{runs} should be an absolute path, of a folder that the cluster's nodes share"))
+    if issues:
+        raise SpecError(issues)
     overrides = Overrides(**{k: given[k] for k in _OVERRIDES if k in given}, set=tuple(given.get("settings", ())))
     options = [word for key, option in _FORWARDED.items() if key in given for word in (option, str(given[key]))]
     return Request(load_sweep(space, overrides), runs, resume, tuple(options))

@@ -1,4 +1,4 @@
-"""`gramtune`: collects the commands and turns faults into lines and exit codes."""
+"""`gramtune`: collects the commands and turns issues into lines and exit codes."""
 
 from __future__ import annotations
 

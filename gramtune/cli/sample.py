@@ -23,7 +23,7 @@ def sample(
     """Draw samples of any trial that has a checkpoint; of a sweep that runs, too."""
     from gramtune.analysis.checkpoints import load
     from gramtune.cli.trained import trained_in
-    from gramtune.errors import Fault, SpecError
+    from gramtune.errors import Issue, SpecError
     from gramtune.record.sample_files import check_target, write_samples
     from gramtune.run.capacity import claim, grant, here
     from gramtune.space.sweep import Resources
@@ -35,7 +35,7 @@ def sample(
     if replicate not in generators.networks:
         reason = generators.diverged.get(replicate, "no such replicate")
         legal = f"legal: {', '.join(map(str, generators.networks)) or 'none'}"
-        raise SpecError([Fault("--replicate", f"{replicate} of {chosen.name}: {reason}; {legal}")])
+        raise SpecError([Issue("--replicate", f"{replicate} of {chosen.name}: {reason}; {legal}")])
     generator, step = generators.networks[replicate], generators.steps[replicate]
     device = claim(grant(Resources(), here()))
     samples = draw(chosen.config, generator, n, seed, "sample", device)
@@ -43,5 +43,5 @@ def sample(
     try:
         write_samples(samples, out, {key: str(value) for key, value in about.items()})
     except OSError as error:
-        raise SpecError([Fault("--out", f"{out} cannot be written: {error.strerror or error}")]) from None
+        raise SpecError([Issue("--out", f"{out} cannot be written: {error.strerror or error}")]) from None
     typer.echo(f"{n} samples of {chosen.name}, replicate {replicate}, step {step}: {out}")

@@ -24,25 +24,25 @@ def train(
 
     from gramtune.analysis.checkpoints import CONFIG_FILE
     from gramtune.cli.train_view import run_with_progress
-    from gramtune.errors import Fault, SpecError
+    from gramtune.errors import Issue, SpecError
     from gramtune.io import data_root
     from gramtune.run.capacity import claimed, grant, here
     from gramtune.run.trial_runner import TrialRun
     from gramtune.space.load import config_places, load_config
-    from gramtune.space.plan import faults_of
+    from gramtune.space.plan import issues_of
     from gramtune.space.sweep import Resources
 
     given = (*(settings or ()), f"training.replicates={replicates}")
     trial, where = load_config(config, given), config_places(config, given)
-    faults = [Fault(where(part), message) for part, message in faults_of([trial], data_root())]
+    issues = [Issue(where(part), message) for part, message in issues_of([trial], data_root())]
     share = grant(Resources(cpu=threads, gpu=int(gpu)), here())
     folder = runs / (name or f"train-{config.stem}")
     described = folder / CONFIG_FILE
     text = trial.model_dump_json(indent=2)
     if described.exists() and described.read_text() != text:
-        faults.append(Fault(str(folder), "holds a run of another configuration; choose another --name"))
-    if faults:
-        raise SpecError(faults)
+        issues.append(Issue(str(folder), "holds a run of another configuration; choose another --name"))
+    if issues:
+        raise SpecError(issues)
     folder.mkdir(parents=True, exist_ok=True)
     described.write_text(text)
     if share.note:

@@ -29,13 +29,13 @@ def ui(
 def _nearest() -> Path:
     """The nearest folder of sweeps; says which one, and which others there are. Raises SpecError if there is none."""
     from gramtune.backends.mlflow.store import found_stores
-    from gramtune.errors import Fault, SpecError
+    from gramtune.errors import Issue, SpecError
 
     here = Path.cwd()
     found = found_stores(here)
     if not found:
         rule = "holds no sweep that MLflow knows, nor does a folder around it; name the folder of sweeps with --runs"
-        raise SpecError([Fault(str(here), rule)])
+        raise SpecError([Issue(str(here), rule)])
     nearest, *others = found
     typer.echo(f"the sweeps in {nearest}")
     for other in others:

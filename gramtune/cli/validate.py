@@ -27,4 +27,4 @@ def validate(
     for warning in plan.warnings:
         typer.echo(f"warning: {warning}", err=True)
     sweep = plan.sweep
-    typer.echo(f"{space}: {plan.size} trials × {sweep.replicates} replicates, metric {plan.metric}: no fault")
+    typer.echo(f"{space}: {plan.size} trials × {sweep.replicates} replicates, metric {plan.metric}: no issue")

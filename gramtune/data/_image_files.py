@@ -33,21 +33,21 @@ def decode(folder: Path, names: Sequence[str], size: int, channels: int) -> Tens
     Raises Unavailable, one line, if any of them is damaged or missing.
     """
     images = torch.empty(len(names), channels, size, size, dtype=torch.uint8)
-    faults: dict[str, str] = {}
+    issues: dict[str, str] = {}
 
     def fill(index: int) -> None:
         try:
             images[index] = _decode(folder / names[index], size, channels)
         except _UNREADABLE as error:
-            faults[names[index]] = next(iter(str(error).splitlines()), type(error).__name__)
+            issues[names[index]] = next(iter(str(error).splitlines()), type(error).__name__)
 
     with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes without Python's lock
         list(pool.map(fill, range(len(names))))
-    if faults:
-        named = ", ".join(f"{name} ({why})" for name, why in sorted(faults.items())[:_NAMED])
-        more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+    if issues:
+        named = ", ".join(f"{name} ({why})" for name, why in sorted(issues.items())[:_NAMED])
+        more = f" and {len(issues) - _NAMED} more" if len(issues) > _NAMED else ""
         raise Unavailable(
-            f"{len(faults)} of {len(names)} images under {folder} cannot be read: {named}{more}; replace or remove them"
+            f"{len(issues)} of {len(names)} images under {folder} cannot be read: {named}{more}; replace or remove them"
         )
     return images
 

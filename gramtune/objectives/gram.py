@@ -88,7 +88,7 @@ class Gram(Objective):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, given: Any) -> Any:
-        """An unknown preset is filled too, so that its own fault stands alone and not beside missing bandwidths."""
+        """An unknown preset is filled too, so that its own issue stands alone and not beside missing bandwidths."""
         if not isinstance(given, dict) or given.get("preset") is None:
             return given
         return PRESETS.get(str(given["preset"]), _PAPER) | given

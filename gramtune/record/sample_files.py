@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from gramtune.components import Shape
-from gramtune.errors import Fault, SpecError
+from gramtune.errors import Issue, SpecError
 from gramtune.io import write_atomically
 from gramtune.pixels import grid, to_uint8
 
@@ -20,11 +20,11 @@ def check_target(out: Path, shape: Shape) -> None:
     """Raises SpecError if samples of that shape cannot be written as `out` asks."""
     forms = "grid.png, a folder for one PNG each, or samples.safetensors"
     if out.suffix not in ("", ".png", ".safetensors"):
-        raise SpecError([Fault("--out", f"{out} should be {forms}")])
+        raise SpecError([Issue("--out", f"{out} should be {forms}")])
     if len(shape) != 3 and out.suffix != ".safetensors":
-        raise SpecError([Fault("--out", f"{out}: points are no images; write samples.safetensors")])
+        raise SpecError([Issue("--out", f"{out}: points are no images; write samples.safetensors")])
     if out.is_dir() and (out.suffix or any(out.iterdir())):
-        raise SpecError([Fault("--out", f"{out} is a folder with files in it; choose a new one")])
+        raise SpecError([Issue("--out", f"{out} is a folder with files in it; choose a new one")])
 
 
 def write_samples(samples: Tensor, out: Path, about: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from gramtune.errors import Fault, SpecError
+from gramtune.errors import Issue, SpecError
 from gramtune.space.sweep import AUTO, Resources
 
 
@@ -64,7 +64,7 @@ def grant(resources: Resources, capacity: Capacity) -> Grant:
         note = f"no GPU {place}: gpu: {share.gpu:g} is dropped, each trial runs on {share.cpu} CPU core(s)"
         share = Grant(share.cpu, 0, note)
     if capacity.nodes and not any(_fitting(node, share) for node in capacity.nodes):
-        raise SpecError([Fault("resources", message) for message in _shortages(share, capacity)])
+        raise SpecError([Issue("resources", message) for message in _shortages(share, capacity)])
     return share
 
 

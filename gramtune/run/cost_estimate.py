@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import torch
 
-from gramtune.errors import Fault, SpecError
+from gramtune.errors import Issue, SpecError
 from gramtune.run.capacity import Capacity, grant
 from gramtune.run.guarded_trial import in_words
 from gramtune.space.plan import Plan, sampled
@@ -109,7 +109,7 @@ def measure(
     )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"its process ended with {done.returncode}"])[-1]
-        raise SpecError([Fault("warm-up", f"a trial cannot be measured: {reason}")])
+        raise SpecError([Issue("warm-up", f"a trial cannot be measured: {reason}")])
     return [Cost(*cost) for cost in json.loads(done.stdout.splitlines()[-1])]
 
 
@@ -177,9 +177,9 @@ def _copies(order: _Order, copies: int) -> Cost | str:
             together.abort()  # the others would wait for it
             answers.append("its process was killed, perhaps for want of memory")
         worker.join()
-    faults = [answer for answer in answers if isinstance(answer, str)]
-    if faults:
-        return next((fault for fault in faults if fault != _OTHER), _OTHER)
+    issues = [answer for answer in answers if isinstance(answer, str)]
+    if issues:
+        return next((issue for issue in issues if issue != _OTHER), _OTHER)
     costs = [answer for answer in answers if isinstance(answer, Cost)]
     seconds, memory = fmean(cost.seconds for cost in costs), max(cost.memory for cost in costs)
     return Cost(seconds, memory, sum(cost.passes for cost in costs), costs[0].room)

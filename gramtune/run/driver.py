@@ -40,7 +40,7 @@ class NothingNew:
         """Nothing to learn."""
 
 
-class Conductor:
+class Driver:
     """One sweep on its way: first the trials that are not finished, then what the proposer proposes.
 
     `changed`: what the code and packages that run differ in from those that the sweep began with.

@@ -77,7 +77,7 @@ def _fitting(config: TrialConfig, root: Path, threads: int, measure: Measure, sa
         try:
             (cost,) = measure([config], root, "cuda", threads, _PASSES, 2 * n)
         except SpecError as error:
-            why = f"{2 * n} at once fail: {error.faults[0].message}"
+            why = f"{2 * n} at once fail: {error.issues[0].message}"
             break
         if 2 * n / cost.seconds < _WORTH * rate:
             why = f"{2 * n} get {2 * n / cost.seconds / rate:.2f} times as much done"

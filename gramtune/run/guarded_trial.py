@@ -1,4 +1,4 @@
-"""A trial under a runner: whatever goes wrong in it comes back as a line for the conductor, never as an exception."""
+"""A trial under a runner: whatever goes wrong in it comes back as a line for the driver, never as an exception."""
 
 from __future__ import annotations
 

@@ -7,14 +7,14 @@ from typing import Protocol
 
 from gramtune.io import data_root
 from gramtune.run.capacity import claimed, grant, here
-from gramtune.run.driver import Conductor
+from gramtune.run.driver import Driver
 from gramtune.run.guarded_trial import Attempt
 
 
 class Runner(Protocol):
-    """Runs the trials that a conductor hands out. An interruption leaves them unfinished."""
+    """Runs the trials that a driver hands out. An interruption leaves them unfinished."""
 
-    def run(self, conductor: Conductor) -> None:
+    def run(self, driver: Driver) -> None:
         """Returns when all is done, or after Ctrl-C."""
 
 
@@ -24,14 +24,14 @@ class InProcessRunner:
     def __init__(self, say: Callable[[str], None] = print) -> None:
         self._say = say
 
-    def run(self, conductor: Conductor) -> None:
+    def run(self, driver: Driver) -> None:
         """See `Runner`."""
-        with claimed(grant(conductor.state.plan.sweep.resources, here())) as device:
+        with claimed(grant(driver.state.plan.sweep.resources, here())) as device:
             try:
-                while trial := conductor.next():
-                    conductor.started(trial)
-                    attempt = Attempt(trial, conductor.folder, data_root(), device)
-                    while conductor.heard(attempt.step(), self._say):
+                while trial := driver.next():
+                    driver.started(trial)
+                    attempt = Attempt(trial, driver.folder, data_root(), device)
+                    while driver.heard(attempt.step(), self._say):
                         pass
             except KeyboardInterrupt:
                 return

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gramtune.errors import Fault, SpecError
+from gramtune.errors import Issue, SpecError
 
 _FILE = ".driver"
 """Who drives the sweep, for the message. What counts is the kernel's lock on it, which no killed process keeps."""
@@ -25,7 +25,7 @@ def driving(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / _FILE).open("ab+", buffering=0)
     except OSError as error:
-        raise SpecError([Fault("--runs", f"{folder} cannot be written: {error.strerror or error}")]) from None
+        raise SpecError([Issue("--runs", f"{folder} cannot be written: {error.strerror or error}")]) from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -33,7 +33,7 @@ def driving(folder: Path) -> Iterator[None]:
             file.seek(0)
             other = file.read().decode().strip() or "another process"
             rule = "a sweep has one driver; wait for it, stop it, or choose another --name"
-            raise SpecError([Fault(str(folder), f"{other} is running this sweep: {rule}")]) from None
+            raise SpecError([Issue(str(folder), f"{other} is running this sweep: {rule}")]) from None
         with suppress(OSError):  # the disk may be full; who it is, is only for the message
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())

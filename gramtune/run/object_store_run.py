@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from gramtune.errors import Fault, SpecError
+from gramtune.errors import Issue, SpecError
 from gramtune.io import local_runs
 from gramtune.record.object_store import Mirror, StoreLost, mirror_of
 from gramtune.record.state import SweepState
 from gramtune.record.tracker import Tracker, TrackerUnavailable, never
-from gramtune.run.driver import Conductor
+from gramtune.run.driver import Driver
 from gramtune.space.sweep import Sweep
 
 _TRIALS = "trials/"
@@ -36,7 +36,7 @@ def fetched(folder: Path) -> Path:
         if mirror := mirror_of(folder):
             mirror.pull()
     except StoreLost as error:
-        raise SpecError([Fault("--runs", str(error))]) from None
+        raise SpecError([Issue("--runs", str(error))]) from None
     return folder
 
 
@@ -44,7 +44,7 @@ def check_mirrored(sweep: Sweep, folder: Path) -> None:
     """Raises SpecError for what cannot be done in an object store."""
     if mirror_of(folder) and sweep.scheduler.name == "pbt":
         rule = "the trials of a population take over each other's files: needs a folder that all nodes share"
-        raise SpecError([Fault("--runs", f"{rule}, not an object store")])
+        raise SpecError([Issue("--runs", f"{rule}, not an object store")])
 
 
 class MirroredTracker:
@@ -90,20 +90,20 @@ def store_first(mirror: Mirror) -> None:
     try:
         mirror.push(without=(_TRIALS,))
     except StoreLost as error:
-        raise SpecError([Fault("--runs", str(error))]) from None
+        raise SpecError([Issue("--runs", str(error))]) from None
 
 
-def fetch_trials(mirror: Mirror, conductor: Conductor) -> None:
-    """Fetches what the trials have stored; a store that does not answer halts the conductor."""
+def fetch_trials(mirror: Mirror, driver: Driver) -> None:
+    """Fetches what the trials have stored; a store that does not answer halts the driver."""
     try:
         mirror.pull(_TRIALS)
     except StoreLost as error:
-        conductor.halt(str(error))
+        driver.halt(str(error))
 
 
-def store_tables(mirror: Mirror, conductor: Conductor) -> None:
-    """Stores all but the trials' files; a store that does not answer halts the conductor."""
+def store_tables(mirror: Mirror, driver: Driver) -> None:
+    """Stores all but the trials' files; a store that does not answer halts the driver."""
     try:
         mirror.push(without=(_TRIALS,))
     except StoreLost as error:
-        conductor.halt(str(error))
+        driver.halt(str(error))

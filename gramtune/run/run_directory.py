@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gramtune.errors import Fault, SpecError
+from gramtune.errors import Issue, SpecError
 from gramtune.io import data_root
 from gramtune.record.journal import load_state
 from gramtune.record.state import SweepState
@@ -36,7 +36,7 @@ def _existing(folder: Path, overrides: Overrides = NO_OVERRIDES) -> Sweep:
     if not (folder / SWEEP_FILE).is_file():
         sweeps = sorted(path.parent.name for path in folder.parent.glob(f"*/{SWEEP_FILE}"))
         there = f"; {folder.parent} holds {', '.join(sweeps)}" if sweeps else ""
-        raise SpecError([Fault(str(folder), f"holds no sweep (no {SWEEP_FILE}){there}")])
+        raise SpecError([Issue(str(folder), f"holds no sweep (no {SWEEP_FILE}){there}")])
     return load_sweep(folder / SWEEP_FILE, overrides)
 
 
@@ -47,7 +47,7 @@ def start_folder(plan: Plan, folder: Path) -> None:
         write_versions(plan, folder)
         write_sweep(plan.sweep, folder)  # last: where it is, there is a sweep
     except OSError as error:
-        raise SpecError([Fault("--runs", f"{folder} cannot be written: {error.strerror or error}")]) from None
+        raise SpecError([Issue("--runs", f"{folder} cannot be written: {error.strerror or error}")]) from None
 
 
 def agreed(folder: Path, wanted: Sweep, ask: Ask) -> SweepState:
@@ -65,4 +65,4 @@ def refuse(lines: Sequence[str], folder: Path) -> None:
     """Raises SpecError if there are `lines` that speak against going on with the sweep in `folder` as was asked for."""
     ways = f"as it is, it goes on with: gramtune resume {folder}; or choose another --name"
     if lines:
-        raise SpecError([Fault(str(folder), f"{line}; {ways}") for line in lines])
+        raise SpecError([Issue(str(folder), f"{line}; {ways}") for line in lines])

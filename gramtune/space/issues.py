@@ -9,18 +9,18 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from gramtune.components import Component, Dataset, Metric, Network, Objective
-from gramtune.errors import Fault, Path, did_you_mean, dotted
+from gramtune.errors import Issue, Path, did_you_mean, dotted
 from gramtune.registry import classes
 from gramtune.training.optimizer import Adam, RMSprop
 
 
-def model_faults(model: type[BaseModel], error: ValidationError, where: Callable[[Path], str]) -> list[Fault]:
-    """One fault per error of validating `model`; `where` tells the place of a path."""
-    faults = []
+def model_issues(model: type[BaseModel], error: ValidationError, where: Callable[[Path], str]) -> list[Issue]:
+    """One issue per error of validating `model`; `where` tells the place of a path."""
+    issues = []
     for detail in error.errors():
         path, owner = _locate(model, detail["loc"])
-        faults.append(Fault(where(path), _message(detail, path, owner)))
-    return faults
+        issues.append(Issue(where(path), _message(detail, path, owner)))
+    return issues
 
 
 def _variants(field: str) -> dict[str, type[Any]] | None:

@@ -1,4 +1,4 @@
-"""From files and the command line to a checked sweep or trial configuration; all faults at once."""
+"""From files and the command line to a checked sweep or trial configuration; all issues at once."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from gramtune.errors import Fault, Path, SpecError, clipped, dotted
+from gramtune.errors import Issue, Path, SpecError, clipped, dotted
 from gramtune.space.domain import assigned
-from gramtune.space.issues import model_faults
+from gramtune.space.issues import model_issues
 from gramtune.space.sweep import Sweep, named
-from gramtune.space.validate_pbt import population_faults
-from gramtune.space.validate_points import point_faults
-from gramtune.space.validate_space import Origins, config_errors, legal_domains, space_faults
+from gramtune.space.validate_pbt import population_issues
+from gramtune.space.validate_points import point_issues
+from gramtune.space.validate_space import Origins, config_errors, legal_domains, space_issues
 from gramtune.space.yaml_reader import Document, parse_value, read_yaml
 from gramtune.training.config import TrialConfig
 
@@ -39,14 +39,14 @@ NO_OVERRIDES = Overrides()
 def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Sweep:
     """The sweep of a space file, its base inline and the overrides applied.
 
-    Every value of every varied key has been tried on the models. Raises SpecError with all faults at once.
+    Every value of every varied key has been tried on the models. Raises SpecError with all issues at once.
     """
     document = read_yaml(FilePath(file))
-    faults = _shape_faults(document)
+    issues = _shape_issues(document)
     raw = dict(document.data)
-    faults += _load_base(document, raw, overrides)
-    if faults:
-        raise SpecError(faults)
+    issues += _load_base(document, raw, overrides)
+    if issues:
+        raise SpecError(issues)
     if overrides.replicates is not None:
         raw["replicates"] = overrides.replicates
     if overrides.samples is not None:
@@ -60,16 +60,16 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
         sweep = Sweep.model_validate(raw)
     except ValidationError as error:  # only what the command line gave is left to be wrong
         options: dict[Path, str] = {("search", "samples"): "--samples", ("budget", "seconds"): "--time-budget"}
-        raise SpecError(model_faults(Sweep, error, lambda path: options.get(path, f"--{dotted(path)}"))) from None
-    if faults := [*population_faults(sweep, document.where), *point_faults(sweep, document.where)]:
-        raise SpecError(faults)
+        raise SpecError(model_issues(Sweep, error, lambda path: options.get(path, f"--{dotted(path)}"))) from None
+    if issues := [*population_issues(sweep, document.where), *point_issues(sweep, document.where)]:
+        raise SpecError(issues)
     return sweep
 
 
 def places(file: FilePath, overrides: Overrides = NO_OVERRIDES) -> Callable[[Path], str]:
     """Tells where a part of a trial's configuration was given: file and line, or option.
 
-    Reads the files again: only a fault needs it. Where they cannot be read (a sweep made in Python), `file` itself.
+    Reads the files again: only an issue needs it. Where they cannot be read (a sweep made in Python), `file` itself.
     """
     try:
         document = read_yaml(file)
@@ -92,41 +92,41 @@ def config_places(file: FilePath, settings: tuple[str, ...]) -> Callable[[Path],
 
 
 def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialConfig:
-    """The trial configuration of a base file with `--set` applied. Raises SpecError with all faults at once."""
+    """The trial configuration of a base file with `--set` applied. Raises SpecError with all issues at once."""
     document = read_yaml(FilePath(file))
-    values, faults = _settings(settings)
-    faults += config_errors(assigned(document.data, values), Origins(document, {k: _option(k) for k in values}))
-    if faults:
-        raise SpecError(faults)
+    values, issues = _settings(settings)
+    issues += config_errors(assigned(document.data, values), Origins(document, {k: _option(k) for k in values}))
+    if issues:
+        raise SpecError(issues)
     return TrialConfig.model_validate(assigned(document.data, values))
 
 
-def _shape_faults(document: Document) -> list[Fault]:
+def _shape_issues(document: Document) -> list[Issue]:
     try:
         Sweep.model_validate(document.data)
     except ValidationError as error:
-        return model_faults(Sweep, error, document.where)
+        return model_issues(Sweep, error, document.where)
     return []
 
 
-def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) -> list[Fault]:
-    """Puts the base inline into `raw`, with overrides, and returns every fault of base and space together."""
-    values, faults = _settings(overrides.set)
+def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) -> list[Issue]:
+    """Puts the base inline into `raw`, with overrides, and returns every issue of base and space together."""
+    values, issues = _settings(overrides.set)
     try:
         source = _base_document(document, raw, overrides)
     except SpecError as error:
-        return faults + error.faults
+        return issues + error.issues
     if source is None:
-        return faults
+        return issues
     if "metric" in values:  # --set metric=… asks for that one alone
         raw.pop("metric", None)
-    metrics = [m for m in _entries(raw.get("metric")) if isinstance(m, str)]  # anything else is a fault already
+    metrics = [m for m in _entries(raw.get("metric")) if isinstance(m, str)]  # anything else is an issue already
     if metrics:
         values["metric"] = metrics[0]
     replicates = raw.get("replicates", Sweep.model_fields["replicates"].default)
     if overrides.replicates is not None:
         replicates = overrides.replicates
-    if isinstance(replicates, int):  # anything else is a fault of the space file already
+    if isinstance(replicates, int):  # anything else is an issue of the space file already
         values["training.replicates"] = replicates
     origins = {key: _option(key) for key in values}
     origins["training.replicates"] = document.where(("replicates",)) if overrides.replicates is None else "--replicates"
@@ -134,15 +134,15 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) ->
         origins["metric"] = document.where(("metric",))
     for index, metric in enumerate(metrics[1:], start=1):
         place = {**origins, "metric": document.where(("metric", index))}
-        faults += config_errors(assigned(source.data, {**values, "metric": metric}), Origins(source, place))
+        issues += config_errors(assigned(source.data, {**values, "metric": metric}), Origins(source, place))
     raw["base"] = assigned(source.data, values)
     if len(metrics) < 2:
         raw.pop("metric", None)
-    return faults + space_faults(document, raw, Origins(source, origins))
+    return issues + space_issues(document, raw, Origins(source, origins))
 
 
 def _base_document(document: Document, raw: Mapping[str, Any], overrides: Overrides) -> Document | None:
-    """The base, inline or from its file; None where `base` is neither, a fault already. Raises SpecError."""
+    """The base, inline or from its file; None where `base` is neither, an issue already. Raises SpecError."""
     folder = FilePath(document.file).parent
     if overrides.base:
         return read_yaml(_base_file(overrides.base, folder), "--base")
@@ -158,19 +158,19 @@ def _entries(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _settings(settings: tuple[str, ...]) -> tuple[dict[str, Any], list[Fault]]:
+def _settings(settings: tuple[str, ...]) -> tuple[dict[str, Any], list[Issue]]:
     values: dict[str, Any] = {}
-    faults: list[Fault] = []
+    issues: list[Issue] = []
     for setting in settings:
         key, separator, text = setting.partition("=")
         if not separator or not all(key.split(".")):
-            faults.append(Fault(_option(setting), "should be key=value, for example training.steps=2000"))
+            issues.append(Issue(_option(setting), "should be key=value, for example training.steps=2000"))
             continue
         try:
             values[key] = parse_value(text)
         except ValueError as error:
-            faults.append(Fault(_option(key), str(error)))
-    return values, faults
+            issues.append(Issue(_option(key), str(error)))
+    return values, issues
 
 
 def _option(key: str) -> str:

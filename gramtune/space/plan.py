@@ -13,18 +13,18 @@ from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 from gramtune.components import Dataset, Metric, Unavailable
-from gramtune.errors import Fault, Path, SpecError
+from gramtune.errors import Issue, Path, SpecError
 from gramtune.space.domain import Assignment, corner_assignment, grid_assignments, size_of
 from gramtune.space.load import NO_OVERRIDES, Overrides, places
 from gramtune.space.sweep import Sweep
-from gramtune.space.validate_points import point_faults
+from gramtune.space.validate_points import point_issues
 from gramtune.space.validate_space import CORNERS
 from gramtune.training.batches import check_epochs
 from gramtune.training.config import TrialConfig
 from gramtune.training.networks import build_networks
 
 Check = tuple[Path, Callable[[], object]]
-"""The part of a configuration that is checked, and what raises ValueError, whose message is the fault."""
+"""The part of a configuration that is checked, and what raises ValueError, whose message is the issue."""
 
 
 class Misfit(NamedTuple):
@@ -78,19 +78,19 @@ class Plan(NamedTuple):
 
 
 def make_plan(sweep: Sweep, root: FilePath, source: FilePath, overrides: Overrides = NO_OVERRIDES) -> Plan:
-    """The trials of a sweep, checked; `source` and `overrides` are what it was loaded from, to tell places in faults.
+    """The trials of a sweep, checked; `source` and `overrides` are what it was loaded from, to tell places in issues.
 
     Raises SpecError if networks, data or feature weights do not fit or are missing.
     """
-    if faults := list(point_faults(sweep, lambda path: str(source))):  # a sweep made in Python
-        raise SpecError(faults)
+    if issues := list(point_issues(sweep, lambda path: str(source))):  # a sweep made in Python
+        raise SpecError(issues)
     sample, plan = sampled(sweep, CORNERS), recorded_plan(sweep)
-    misfits = faults_of([trial.config for trial in sample], root)
+    misfits = issues_of([trial.config for trial in sample], root)
     # Unlike networks, numbers of samples are quick to check: in every trial of a grid.
     misfits += _refusals(check for trial in plan.trials for check in _count_checks(trial.config))
     if misfits := list(dict.fromkeys(misfits)):
         where = places(source, overrides)
-        raise SpecError([Fault(where(part), message) for part, message in misfits])
+        raise SpecError([Issue(where(part), message) for part, message in misfits])
     warnings = tuple(dict.fromkeys(warning for trial in sample for warning in sample_warnings(trial.config)))
     return plan._replace(warnings=(*search_warnings(sweep), *warnings))
 
@@ -136,7 +136,7 @@ def trial_name(assignment: Assignment) -> str:
     return f"{legal[:90]}-{digest[:8]}"
 
 
-def faults_of(configs: Sequence[TrialConfig], root: FilePath) -> list[Misfit]:
+def issues_of(configs: Sequence[TrialConfig], root: FilePath) -> list[Misfit]:
     """What the models cannot see: networks and extractors against shapes, metrics against data, files on disk.
 
     Files are read once, however many configurations need them: a checksum of CIFAR-10 takes a second.
@@ -193,7 +193,7 @@ def _try_networks(config: TrialConfig) -> None:
 
 
 def _try_epochs(config: TrialConfig, root: FilePath) -> None:
-    """Raises ValueError if a minibatch is larger than the training set; missing files are a fault of their own."""
+    """Raises ValueError if a minibatch is larger than the training set; missing files are an issue of their own."""
     try:
         n = config.data.train_size(root)
     except Unavailable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from gramtune.errors import Fault, Path
+from gramtune.errors import Issue, Path
 from gramtune.space.domain import Domain, assigned, grid_assignments
 from gramtune.space.sweep import Sweep
 from gramtune.training.config import TrialConfig
@@ -14,24 +14,24 @@ from gramtune.training.networks import build_networks
 _RULE = "pbt varies fields of optimizer and objective that keep their networks, and training.batch_size"
 
 
-def population_faults(sweep: Sweep, where: Callable[[Path], str]) -> Iterator[Fault]:
-    """Faults of a sweep whose trials inherit from each other; none of any other sweep."""
+def population_issues(sweep: Sweep, where: Callable[[Path], str]) -> Iterator[Issue]:
+    """Issues of a sweep whose trials inherit from each other; none of any other sweep."""
     if sweep.scheduler.name == "none":
         return
     for key, domain in sweep.space.items():
         if reason := _fixed(key, domain, sweep.inline_base):
-            yield Fault(where(("space", key)), f"space.{key}: {reason} in mid-training; {_RULE}")
+            yield Issue(where(("space", key)), f"space.{key}: {reason} in mid-training; {_RULE}")
     training = sweep.inline_base["training"]
     interval, steps, every = sweep.scheduler.interval, training["steps"], training["eval_every"]
     if interval % every or interval >= steps:
         rule = f"a multiple of training.eval_every ({every}) below training.steps ({steps})"
-        yield Fault(where(("scheduler", "interval")), f"scheduler.interval = {interval} should be {rule}")
+        yield Issue(where(("scheduler", "interval")), f"scheduler.interval = {interval} should be {rule}")
     size = sweep.search.samples
     if sweep.search.name == "grid":
         size = sum(1 for _ in grid_assignments(sweep.space, sweep.inline_base))
     if int(size * sweep.scheduler.quantile) < 1:
         text = f"scheduler.quantile = {sweep.scheduler.quantile:g} of {size} trials is less than one trial"
-        yield Fault(where(("scheduler", "quantile")), text)
+        yield Issue(where(("scheduler", "quantile")), text)
 
 
 def _fixed(key: str, domain: Domain, base: Mapping[str, Any]) -> str:
@@ -45,7 +45,7 @@ def _fixed(key: str, domain: Domain, base: Mapping[str, Any]) -> str:
         return "this key cannot change"
     try:
         shapes = [_shapes(TrialConfig.model_validate(assigned(base, {key: value}))) for value in domain.probes]
-    except ValueError:  # legal beside values of other keys only; networks that do not fit are make_plan's fault to tell
+    except ValueError:  # legal beside values of other keys only; networks that do not fit are make_plan's issue to tell
         return "this key depends on others and cannot change"
     return (
         "" if all(other == shapes[0] for other in shapes) else "this key changes the networks' shapes and cannot change"

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from gramtune.errors import Fault, Path, did_you_mean, dotted
+from gramtune.errors import Issue, Path, did_you_mean, dotted
 from gramtune.space.domain import Assignment, Domain, assigned, corner_assignment, expanded, grid_assignments, lookup
-from gramtune.space.issues import model_faults
+from gramtune.space.issues import model_issues
 from gramtune.space.sweep import named
 from gramtune.space.yaml_reader import Document
 from gramtune.training.config import TrialConfig
@@ -39,25 +39,25 @@ class Origins(NamedTuple):
         return self.document.where(path)
 
 
-def space_faults(document: Document, raw: Mapping[str, Any], origins: Origins) -> list[Fault]:
-    """Faults of the base alone, of each value of each varied key put into it, then of combinations."""
-    faults = config_errors(raw["base"], origins)
+def space_issues(document: Document, raw: Mapping[str, Any], origins: Origins) -> list[Issue]:
+    """Issues of the base alone, of each value of each varied key put into it, then of combinations."""
+    issues = config_errors(raw["base"], origins)
     space = legal_domains(raw.get("space"))
     broken: set[str] = set()
     for key in space:
-        if conditions := _condition_faults(document, key, space, raw["base"]):
+        if conditions := _condition_issues(document, key, space, raw["base"]):
             broken.add(key)
-            faults += conditions
+            issues += conditions
         elif broken.isdisjoint(space[key].when):
-            faults += _value_faults(document, raw["base"], key, space, origins)
-    return faults or _combination_faults(document, raw, space, origins)
+            issues += _value_issues(document, raw["base"], key, space, origins)
+    return issues or _combination_issues(document, raw, space, origins)
 
 
-def _value_faults(
+def _value_issues(
     document: Document, base: Mapping[str, Any], key: str, space: Mapping[str, Domain], origins: Origins
-) -> list[Fault]:
-    """Faults of each value of one varied key, beside values of others under which it exists."""
-    faults: list[Fault] = []
+) -> list[Issue]:
+    """Issues of each value of one varied key, beside values of others under which it exists."""
+    issues: list[Issue] = []
     domain = space[key]
     kind = next(iter(domain.model_dump(exclude_none=True)))
     beside = _beside(key, space)
@@ -68,34 +68,34 @@ def _value_faults(
         if not domain.cases:
             places[key] = document.where(("space", key, kind, index))
         varied = Origins(origins.document, {**origins.overrides, **places})
-        faults += config_errors(assigned(base, expanded(chosen, space)), varied)
-    return faults
+        issues += config_errors(assigned(base, expanded(chosen, space)), varied)
+    return issues
 
 
-def _combination_faults(
+def _combination_issues(
     document: Document, raw: Mapping[str, Any], space: Mapping[str, Domain], origins: Origins
-) -> list[Fault]:
-    """The first faults that values have together though each is legal alone; of too many trials."""
+) -> list[Issue]:
+    """The first issues that values have together though each is legal alone; of too many trials."""
     sampler = named(raw.get("search", {}))
     grid = not isinstance(sampler, Mapping) or sampler.get("name", "grid") == "grid"
     if not space or (grid and not all(domain.enumerable for domain in space.values())):
-        return []  # a fault already
+        return []  # an issue already
     rng = random.Random(0)
     corners = (corner_assignment(space, raw["base"], rng) for _ in range(CORNERS))
     assignments = grid_assignments(space, raw["base"]) if grid else corners
     places = {key: document.where(("space", key)) for key in space}
     for count, assignment in enumerate(assignments):
         if count == MAX_TRIALS:
-            return [Fault(document.where(("space",)), f"space: a grid of more than {MAX_TRIALS:,} trials")]
+            return [Issue(document.where(("space",)), f"space: a grid of more than {MAX_TRIALS:,} trials")]
         paths = expanded(assignment, space)
         by = {
             path: place for key, place in places.items() if key in assignment for path in _paths(key, assignment, space)
         }
-        if faults := config_errors(
+        if issues := config_errors(
             assigned(raw["base"], paths), Origins(origins.document, {**origins.overrides, **by})
         ):
             chosen = ", ".join(f"{key} = {value!r}" for key, value in assignment.items())
-            return [Fault(fault.where, f"{fault.message}; this is where {chosen}") for fault in faults]
+            return [Issue(issue.where, f"{issue.message}; this is where {chosen}") for issue in issues]
     return []
 
 
@@ -106,7 +106,7 @@ def _paths(key: str, assignment: Assignment, space: Mapping[str, Domain]) -> Ite
 
 
 def legal_domains(space: Any) -> dict[str, Domain]:
-    """The domains that are legal by themselves; the others are faults already."""
+    """The domains that are legal by themselves; the others are issues already."""
     domains: dict[str, Domain] = {}
     for key, value in space.items() if isinstance(space, dict) else ():
         with suppress(ValidationError):
@@ -152,32 +152,32 @@ def _above(key: str, space: Mapping[str, Domain]) -> list[str]:
     return list(space)[: list(space).index(key)]
 
 
-def _condition_faults(
+def _condition_issues(
     document: Document, key: str, space: Mapping[str, Domain], base: Mapping[str, Any]
-) -> list[Fault]:
+) -> list[Issue]:
     """A condition is on a key that is varied above this one, or that the base has, and on values that it can have."""
-    faults = []
+    issues = []
     above = _above(key, space)
     for other, wanted in space[key].when.items():
         where = document.where(("space", key, "when", other))
         if wanted == []:
-            faults.append(Fault(where, f"space.{key}.when: {other} = [] should be a value, or a list of at least 1"))
+            issues.append(Issue(where, f"space.{key}.when: {other} = [] should be a value, or a list of at least 1"))
         if other in above:
             values = space[other].values
             for value in wanted if isinstance(wanted, list) else [wanted]:
                 if values is not None and value not in values:
                     legal = ", ".join(map(str, values))
-                    faults.append(Fault(where, f"space.{key}.when: {other} is never {value!r}; legal: {legal}"))
+                    issues.append(Issue(where, f"space.{key}.when: {other} is never {value!r}; legal: {legal}"))
         elif other in space or lookup(base, other) is None:
             rule = "should be a key that is varied above this one, or a key of the base"
-            faults.append(Fault(where, f"space.{key}.when: {other!r} {rule}" + did_you_mean(other, above)))
-    return faults
+            issues.append(Issue(where, f"space.{key}.when: {other!r} {rule}" + did_you_mean(other, above)))
+    return issues
 
 
-def config_errors(raw: Mapping[str, Any], origins: Origins) -> list[Fault]:
-    """What the models say of a trial configuration, each fault with the place that it came from."""
+def config_errors(raw: Mapping[str, Any], origins: Origins) -> list[Issue]:
+    """What the models say of a trial configuration, each issue with the place that it came from."""
     try:
         TrialConfig.model_validate(raw)
     except ValidationError as error:
-        return model_faults(TrialConfig, error, origins.where)
+        return model_issues(TrialConfig, error, origins.where)
     return []

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from gramtune.errors import Fault, Path, SpecError
+from gramtune.errors import Issue, Path, SpecError
 
 _MAX_SIZE = 64_000
 """Bytes of a file, and entries of its data with every alias counted anew; PyYAML reads some 50,000 a second."""
@@ -71,8 +71,8 @@ class Document(NamedTuple):
 def parse_value(text: str) -> Any:
     """A YAML value from the command line. Raises ValueError if it is not YAML, or has a key twice."""
     parsed = _parse(text)
-    if parsed.faults:
-        raise ValueError(f"{text!r}: {parsed.faults[0].message}")
+    if parsed.issues:
+        raise ValueError(f"{text!r}: {parsed.issues[0].message}")
     return parsed.data
 
 
@@ -93,11 +93,11 @@ def read_yaml(file: FilePath, named_by: str | None = None) -> Document:
     except FileNotFoundError:
         siblings = sorted(p.name for p in file.parent.glob("*.y*ml")) if file.parent.is_dir() else []
         there = f"; {file.parent} holds {', '.join(siblings)}" if siblings else ""
-        raise SpecError([Fault(where, f"file {str(file)!r} does not exist{there}")]) from None
+        raise SpecError([Issue(where, f"file {str(file)!r} does not exist{there}")]) from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        raise SpecError([Fault(where, f"file {str(file)!r} cannot be read: {error}")]) from None
+        raise SpecError([Issue(where, f"file {str(file)!r} cannot be read: {error}")]) from None
     if len(content) > _MAX_SIZE:
-        raise SpecError([Fault(where, f"file {str(file)!r} is larger than {_MAX_SIZE:,} bytes")])
+        raise SpecError([Issue(where, f"file {str(file)!r} is larger than {_MAX_SIZE:,} bytes")])
     return _document(content, str(file))
 
 
@@ -107,14 +107,14 @@ def _document(content: bytes, file: str) -> Document:
     except UnicodeDecodeError as error:
         line = 1 + content[: error.start].count(b"\n")
         raise SpecError(
-            [Fault(f"{file}:{line}", f"cannot be read: byte {content[error.start]:#x} is not UTF-8")]
+            [Issue(f"{file}:{line}", f"cannot be read: byte {content[error.start]:#x} is not UTF-8")]
         ) from None
     parsed = _parse(text)
-    if not parsed.faults and not isinstance(parsed.data, dict):
+    if not parsed.issues and not isinstance(parsed.data, dict):
         kind = type(parsed.data).__name__
-        raise SpecError([Fault(f"{file}:1", f"should be a mapping of keys to values, not {kind}")])
-    if parsed.faults:
-        raise SpecError(Fault(f"{file}:{line}", message) for line, message in parsed.faults)
+        raise SpecError([Issue(f"{file}:1", f"should be a mapping of keys to values, not {kind}")])
+    if parsed.issues:
+        raise SpecError(Issue(f"{file}:{line}", message) for line, message in parsed.issues)
     return Document(file, parsed.data, parsed.lines)
 
 
@@ -126,11 +126,11 @@ class _Misstep(NamedTuple):
 
 
 class _Parsed(NamedTuple):
-    """A YAML text: its data, the line of every path, and what is wrong; with faults, the data is nothing."""
+    """A YAML text: its data, the line of every path, and what is wrong; with issues, the data is nothing."""
 
     data: Any
     lines: Mapping[Path, int]
-    faults: Sequence[_Misstep]
+    issues: Sequence[_Misstep]
 
 
 def _parse(text: str) -> _Parsed:
@@ -139,18 +139,18 @@ def _parse(text: str) -> _Parsed:
         loader = _Loader(text)
         if (node := loader.get_single_node()) is not None:
             index.add(node, ())
-        data = None if index.faults or node is None else loader.construct_document(node)
+        data = None if index.issues or node is None else loader.construct_document(node)
     except (yaml.YAMLError, RecursionError) as error:
         return _Parsed(None, {}, [_Misstep(index.line(_mark(error)), f"not YAML: {_problem(error)}")])
-    return _Parsed(data, index.lines, index.faults)
+    return _Parsed(data, index.lines, index.issues)
 
 
 class _Index:
-    """The line of every key and list entry of a text, and a fault per key that is given twice or is no plain word."""
+    """The line of every key and list entry of a text, and an issue per key that is given twice or is no plain word."""
 
     def __init__(self, text: str) -> None:
         self.lines: dict[Path, int] = {(): 1}
-        self.faults: list[_Misstep] = []
+        self.issues: list[_Misstep] = []
         self._starts = [0, *(match.end() for match in re.finditer("\n", text.removesuffix("\n")))]
         self._entries = 0
         self._section: yaml.Node | None = None
@@ -169,14 +169,14 @@ class _Index:
                     self._add_key(key, path)
                     self._add_value((*path, key.value), key, value)
                 else:
-                    self.faults.append(_Misstep(self.line(key.start_mark), "a key should be text"))
+                    self.issues.append(_Misstep(self.line(key.start_mark), "a key should be text"))
         elif isinstance(node, yaml.SequenceNode):
             for index, value in enumerate(node.value):
                 self._add_value((*path, index), value, value)
 
     def _add_key(self, key: yaml.ScalarNode, path: Path) -> None:
         if (*path, key.value) in self.lines and key.value != "<<":
-            self.faults.append(_Misstep(self.line(key.start_mark), f"key {key.value!r} is given twice"))
+            self.issues.append(_Misstep(self.line(key.start_mark), f"key {key.value!r} is given twice"))
 
     def _add_value(self, path: Path, at: yaml.Node, value: yaml.Node) -> None:
         self._entries += 1

@@ -75,7 +75,7 @@ class Replicates:
         """Trains for `steps` generator steps; returns each replicate's losses and traces, the mean over these steps.
 
         On divergence `diverged` says why, and nothing of that replicate changes any more. The offending update is not
-        made: in a joint step neither network moves; where steps alternate, the network whose loss is at fault stays,
+        made: in a joint step neither network moves; where steps alternate, the network whose loss is at issue stays,
         while the critic may have been clamped and have taken earlier steps of the same generator step. The traces are
         those of the generator steps that were completed, so never NaN.
         """

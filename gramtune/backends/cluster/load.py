@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
 
 from gramtune.backends.cluster.target import Target
 from gramtune.components import Component
-from gramtune.errors import Fault, SpecError, dotted
+from gramtune.errors import Issue, SpecError, dotted
 
 _YOURS = re.compile(r"YOUR_[A-Z_]*[A-Z]")
 _Port = Annotated[int, Field(ge=1, le=65535)]
@@ -53,7 +53,7 @@ _Ours = Annotated[LocalFile | ExistingFile | SlurmFile, Field(discriminator="tar
 
 
 def load_target(file: Path) -> Target:
-    """The target that a cluster file describes. Raises SpecError with all faults of the file."""
+    """The target that a cluster file describes. Raises SpecError with all issues of the file."""
     documents = _documents(file)
     first = next((d for d in documents if d.get("kind") == "RayCluster"), documents[0])
     if "provider" in first:
@@ -71,7 +71,7 @@ def _ours(file: Path, data: dict[str, Any]) -> Target:
     try:
         settings = TypeAdapter[LocalFile | ExistingFile | SlurmFile](_Ours).validate_python(data)
     except ValidationError as error:
-        raise SpecError([Fault(str(file), _message(detail)) for detail in error.errors()]) from None
+        raise SpecError([Issue(str(file), _message(detail)) for detail in error.errors()]) from None
     if isinstance(settings, LocalFile):  # other users of this machine reach its ports, but do not have the token
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray reads it when it is imported
     from gramtune.backends.cluster.existing import Existing
@@ -99,18 +99,18 @@ def _documents(file: Path) -> list[dict[str, Any]]:
         nodes = list(yaml.compose_all(text, yaml.SafeLoader))
         documents = list(yaml.safe_load_all(text))
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError([Fault(str(file), f"cannot be read: {error}")]) from None
+        raise SpecError([Issue(str(file), f"cannot be read: {error}")]) from None
     except yaml.YAMLError as error:
-        raise SpecError([Fault(str(file), " ".join(str(error).split()))]) from None
-    if missing := list(dict.fromkeys(fault for node in nodes for fault in _unfilled(file, node, (), set()))):
+        raise SpecError([Issue(str(file), " ".join(str(error).split()))]) from None
+    if missing := list(dict.fromkeys(issue for node in nodes for issue in _unfilled(file, node, (), set()))):
         raise SpecError(missing)
     if not documents or not all(isinstance(document, dict) for document in documents):
-        raise SpecError([Fault(str(file), "should be a mapping of keys to values")])
+        raise SpecError([Issue(str(file), "should be a mapping of keys to values")])
     return documents
 
 
-def _unfilled(file: Path, node: Any, path: tuple[str | int, ...], seen: set[int]) -> Iterator[Fault]:
-    """A fault per YOUR_… in a value, at its line."""
+def _unfilled(file: Path, node: Any, path: tuple[str | int, ...], seen: set[int]) -> Iterator[Issue]:
+    """An issue per YOUR_… in a value, at its line."""
     if id(node) in seen:  # an anchor's value, met again
         return
     seen.add(id(node))
@@ -122,4 +122,4 @@ def _unfilled(file: Path, node: Any, path: tuple[str | int, ...], seen: set[int]
             yield from _unfilled(file, value, (*path, index), seen)
     elif isinstance(node, yaml.ScalarNode):
         for name in _YOURS.findall(node.value):
-            yield Fault(f"{file}:{node.start_mark.line + 1}", f"{dotted(path)}: only you know {name}; write it there")
+            yield Issue(f"{file}:{node.start_mark.line + 1}", f"{dotted(path)}: only you know {name}; write it there")

@@ -16,7 +16,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from gramtune.backends.cluster.jobs import JobsTarget
 from gramtune.backends.cluster.shell import RAY, free_port, run, tunnel
 from gramtune.backends.cluster.target import ClusterError, Request, Say
-from gramtune.errors import Fault, SpecError
+from gramtune.errors import Issue, SpecError
 
 _CLIENTS = {"aws": ("boto3", "boto3"), "gcp": ("googleapiclient", "google-api-python-client")}
 """By provider: the module that Ray needs on this machine, and the package that brings it."""
@@ -63,6 +63,6 @@ def check(file: Path, config: dict[str, Any]) -> str:
     ) as error:
         text = error.message if isinstance(error, click.ClickException | jsonschema.ValidationError) else str(error)
         line = next(iter(text.strip().splitlines()), type(error).__name__)
-        raise SpecError([Fault(str(file), f"Ray's launcher refuses it: {line}")]) from None
+        raise SpecError([Issue(str(file), f"Ray's launcher refuses it: {line}")]) from None
     provider: str = prepared["provider"]["type"]
     return provider

@@ -14,7 +14,7 @@ from torch import nn
 from gramtune.analysis.checkpoints import best_replicate
 from gramtune.backends.mlflow.runs import SWEEP_ID, TRIAL_ID, StoredRun, SweepRuns
 from gramtune.backends.mlflow.store import RunGone, translated
-from gramtune.errors import Fault, SpecError
+from gramtune.errors import Issue, SpecError
 from gramtune.record.layout import newest_checkpoint
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.training.config import TrialConfig
@@ -47,7 +47,7 @@ def checked_model_name(name: str) -> str:
     """The name if the registry takes it. Raises SpecError."""
     if not re.fullmatch(r"[\w. -]{1,250}", name) or not name.strip(". "):
         rule = "should be letters, digits, spaces and . _ - only, 250 at most; for example gram-digits"
-        raise SpecError([Fault("--register", f"{name!r} is no name for a model; it {rule}")])
+        raise SpecError([Issue("--register", f"{name!r} is no name for a model; it {rule}")])
     return name
 
 

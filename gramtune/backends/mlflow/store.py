@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gramtune.errors import Fault, SpecError
+from gramtune.errors import Issue, SpecError
 from gramtune.record.redaction import redact
 from gramtune.record.tracker import TrackerUnavailable
 
@@ -74,11 +74,11 @@ def checked_uri(uri: str) -> str:
     if scheme == "sqlite":
         path = uri.partition(":///")[2]
         if not path or path == ":memory:" or "?" in path:
-            raise _fault(f"{uri!r} should name a file, without ?; for example sqlite:////data/mlflow.db")
+            raise _issue(f"{uri!r} should name a file, without ?; for example sqlite:////data/mlflow.db")
         return f"sqlite:///{Path(path).absolute()}"
     if scheme not in ("http", "https", *_DATABASES):
         legal = ", ".join(f"{name}://" for name in ("http", "https", *_DATABASES))
-        raise _fault(f"{redact(uri)!r} is of no known kind; legal: {legal}")
+        raise _issue(f"{redact(uri)!r} is of no known kind; legal: {legal}")
     return uri.rstrip("/")
 
 
@@ -158,8 +158,8 @@ def translated(uri: str) -> Iterator[None]:
         raise TrackerUnavailable(f"MLflow at {redact(uri)}: {message}") from error
 
 
-def _fault(message: str) -> SpecError:
-    return SpecError([Fault("--tracking-uri", message)])
+def _issue(message: str) -> SpecError:
+    return SpecError([Issue("--tracking-uri", message)])
 
 
 def _client(uri: str) -> Any:

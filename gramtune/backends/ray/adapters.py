@@ -1,4 +1,4 @@
-"""The conductor as Ray Tune sees it: a searcher that hands out trials, a stopper that ends them, a callback.
+"""The driver as Ray Tune sees it: a searcher that hands out trials, a stopper that ends them, a callback.
 
 Tune pickles all three into a state of its own, which gramtune does not use: the journal is what a sweep resumes from.
 """
@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 from gramtune.backends.ray.quiet import tune
 from gramtune.backends.ray.trainable import HANG
 from gramtune.record.layout import trial_folder
-from gramtune.run.driver import Conductor
+from gramtune.run.driver import Driver
 from gramtune.run.gpu_shares import GpuShares
 from gramtune.space.plan import PlannedTrial
 
@@ -44,11 +44,11 @@ class Cast:
 
 
 class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is not annotated
-    """Hands out the conductor's trials as `{"trial": {"name": …, "assignment": …, "first": …, "gpu": …}}`."""
+    """Hands out the driver's trials as `{"trial": {"name": …, "assignment": …, "first": …, "gpu": …}}`."""
 
-    def __init__(self, conductor: Conductor, cast: Cast) -> None:
+    def __init__(self, driver: Driver, cast: Cast) -> None:
         super().__init__()
-        self._conductor, self._cast = conductor, cast
+        self._driver, self._cast = driver, cast
         self._running: set[str] = set()
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
@@ -57,10 +57,10 @@ class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is n
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next trial, None if there is none yet, or FINISHED."""
-        trial = self._cast.again.pop(0) if self._cast.again else self._conductor.next()
+        trial = self._cast.again.pop(0) if self._cast.again else self._driver.next()
         if trial is None:
             returning = self._running and self._cast.shares.may_grow  # one of them may want a larger share
-            return None if returning or self._conductor.pausing else Searcher.FINISHED
+            return None if returning or self._driver.pausing else Searcher.FINISHED
         self._running.add(trial_id)
         self._cast.planned[trial.name] = trial
         fields = {"name": trial.name, "assignment": dict(trial.assignment), "first": trial.first}
@@ -88,19 +88,19 @@ class LiveTrialsInOrder(FIFOScheduler):  # type: ignore[misc]  # ray is not anno
 
 
 class ConductedStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray is not annotated
-    """Passes every report to the conductor and stops a trial that it prunes.
+    """Passes every report to the driver and stops a trial that it prunes.
 
     A scheduler would do the same, but is given a flattened report, and not the last one of a trial.
     """
 
-    def __init__(self, conductor: Conductor, cast: Cast, say: Callable[[str], None]) -> None:
-        self._conductor, self._cast, self._say = conductor, cast, say
+    def __init__(self, driver: Driver, cast: Cast, say: Callable[[str], None]) -> None:
+        self._driver, self._cast, self._say = driver, cast, say
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether the trial is to stop."""
         if result.get("out_of_memory") and self._goes_again(result["trial"]):
             return True
-        return not self._conductor.heard(result, self._say)
+        return not self._driver.heard(result, self._say)
 
     def _goes_again(self, name: str) -> bool:
         """Out of GPU memory: its neighbours go on, the trial starts again, from its checkpoint, with a larger share."""
@@ -113,18 +113,18 @@ class ConductedStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray i
 
     def stop_all(self) -> bool:
         """Whether the sweep is to stop where it is; otherwise the searcher ends it."""
-        return bool(self._conductor.halted)
+        return bool(self._driver.halted)
 
 
 class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray is not annotated
-    """Tells the conductor of starts and failures."""
+    """Tells the driver of starts and failures."""
 
-    def __init__(self, conductor: Conductor, cast: Cast, say: Callable[[str], None]) -> None:
-        self._conductor, self._cast, self._say = conductor, cast, say
+    def __init__(self, driver: Driver, cast: Cast, say: Callable[[str], None]) -> None:
+        self._driver, self._cast, self._say = driver, cast, say
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial has an actor."""
-        self._conductor.started(self._cast.planned[trial_name(trial)])
+        self._driver.started(self._cast.planned[trial_name(trial)])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial died and is tried again."""
@@ -132,13 +132,13 @@ class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial died for good."""
-        self._conductor.failed(trial_name(trial), self._failure(trial))
+        self._driver.failed(trial_name(trial), self._failure(trial))
 
     def _failure(self, trial: Any) -> str:
         """The last line of the traceback that Tune stored; its copy in the sweep's folder may come later."""
-        folder = trial_folder(self._conductor.folder, trial_name(trial))
+        folder = trial_folder(self._driver.folder, trial_name(trial))
         if (hang := folder / HANG).is_file() and hang.stat().st_size:
-            timeout = self._conductor.state.plan.sweep.resources.timeout
+            timeout = self._driver.state.plan.sweep.resources.timeout
             return f"no report within {timeout:g} s; {HANG} in its folder tells where it hung"
         local = Path(trial.error_file) if trial.error_file else None
         text = local.read_text(encoding="utf-8") if local and local.is_file() else str(trial.get_error() or "")

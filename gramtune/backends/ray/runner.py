@@ -18,12 +18,12 @@ from gramtune.backends.ray.data import put
 from gramtune.backends.ray.quiet import quiet, ray, tune
 from gramtune.backends.ray.trainable import GramTrainable
 from gramtune.components import Unavailable
-from gramtune.errors import Fault, SpecError
+from gramtune.errors import Issue, SpecError
 from gramtune.io import data_root, remote_runs
 from gramtune.record.object_store import mirror_of
 from gramtune.run.capacity import Capacity, Grant, at_once, grant, here
 from gramtune.run.datasets import datasets
-from gramtune.run.driver import Conductor
+from gramtune.run.driver import Driver
 
 _STARTS = 3
 
@@ -36,43 +36,43 @@ class RayRunner:
     ) -> None:
         self._say, self._max_concurrent, self._capacity = say, max_concurrent, capacity or here()
 
-    def run(self, conductor: Conductor) -> None:
+    def run(self, driver: Driver) -> None:
         """See `Runner`. Raises SpecError if no node can hold one trial, or if the data cannot be read."""
-        share = grant(conductor.state.plan.sweep.resources, self._capacity)
+        share = grant(driver.state.plan.sweep.resources, self._capacity)
         if share.note:
             self._say(share.note)
         with quiet():
             if ray.is_initialized():
-                self._tuner(conductor, share).fit()
+                self._tuner(driver, share).fit()
             elif problem := _problem_to_start():
-                conductor.halt(problem)
+                driver.halt(problem)
             else:
                 try:
-                    self._tuner(conductor, share).fit()
+                    self._tuner(driver, share).fit()
                 finally:
                     ray.shutdown()
 
-    def _tuner(self, conductor: Conductor, share: Grant) -> Any:
-        cast, mirror = Cast(share.gpu), mirror_of(conductor.folder)
+    def _tuner(self, driver: Driver, share: Grant) -> Any:
+        cast, mirror = Cast(share.gpu), mirror_of(driver.folder)
         return tune.Tuner(
-            tune.with_resources(_trainable(conductor), partial(_bundle, share.cpu)),
+            tune.with_resources(_trainable(driver), partial(_bundle, share.cpu)),
             tune_config=tune.TuneConfig(
                 scheduler=LiveTrialsInOrder(),
-                search_alg=ConductedSearcher(conductor, cast),
+                search_alg=ConductedSearcher(driver, cast),
                 num_samples=-1,
-                max_concurrent_trials=at_once(conductor.state.plan.size, share, self._capacity, self._max_concurrent),
+                max_concurrent_trials=at_once(driver.state.plan.size, share, self._capacity, self._max_concurrent),
                 reuse_actors=True,
                 trial_name_creator=trial_name,
                 trial_dirname_creator=trial_name,
             ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=mirror.uri if mirror else str(conductor.folder.absolute()),
+                storage_path=mirror.uri if mirror else str(driver.folder.absolute()),
                 verbose=0,
-                stop=ConductedStopper(conductor, cast, self._say),
-                callbacks=[ConductedCallback(conductor, cast, self._say)],
+                stop=ConductedStopper(driver, cast, self._say),
+                callbacks=[ConductedCallback(driver, cast, self._say)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=conductor.state.plan.sweep.resources.retries),
+                failure_config=tune.FailureConfig(max_failures=driver.state.plan.sweep.resources.retries),
             ),
         )
 
@@ -96,12 +96,12 @@ def _bundle(cpu: int, config: dict[str, Any]) -> Any:
     return tune.PlacementGroupFactory([{"CPU": cpu, **({"GPU": gpu} if gpu else {})}])
 
 
-def _trainable(conductor: Conductor) -> Any:
-    sweep = conductor.state.plan.sweep.model_dump(mode="json", exclude_none=True)
-    folder = conductor.folder.absolute()
+def _trainable(driver: Driver) -> Any:
+    sweep = driver.state.plan.sweep.model_dump(mode="json", exclude_none=True)
+    folder = driver.folder.absolute()
     places = {"folder": str(folder), "remote": remote_runs(folder.parent), "root": str(data_root())}
     try:
-        data = put(datasets(conductor.state), data_root())
+        data = put(datasets(driver.state), data_root())
     except Unavailable as error:  # the files have changed since they were checked
-        raise SpecError([Fault("data", str(error))]) from None
+        raise SpecError([Issue("data", str(error))]) from None
     return tune.with_parameters(GramTrainable, sweep=sweep, data=data, **places)

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from gramtune.backends.ray.quiet import ray
-from gramtune.errors import Fault, SpecError
+from gramtune.errors import Issue, SpecError
 from gramtune.io import remote_runs
 from gramtune.record.object_store import Mirror, StoreLost
 from gramtune.run.capacity import Capacity, Node
@@ -48,12 +48,12 @@ def joined(address: str, runs: Path, say: Callable[[str], None]) -> Iterator[Cap
 @contextmanager
 def connected(address: str) -> Iterator[None]:
     """This process as a driver of the Ray at `address`. Raises SpecError if there is none that it can join."""
-    if fault := _unreachable(address):
-        raise SpecError([Fault("--address", fault)])
+    if issue := _unreachable(address):
+        raise SpecError([Issue("--address", issue)])
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise SpecError([Fault("--address", f"{address}: {_first_line(error)}")]) from None
+        raise SpecError([Issue("--address", f"{address}: {_first_line(error)}")]) from None
     try:
         yield
     finally:
@@ -163,7 +163,7 @@ def not_shared(runs: Path) -> list[tuple[str, str]]:
         probe = runs.absolute() / f".shared-{uuid.uuid4().hex}"
         probe.mkdir()
     except OSError as error:
-        raise SpecError([Fault("--runs", f"{runs} cannot be written: {error.strerror or error}")]) from None
+        raise SpecError([Issue("--runs", f"{runs} cannot be written: {error.strerror or error}")]) from None
     try:
         (probe / "driver").write_text(probe.name)
         answers = on_every_node(_leave_mark, str(probe), probe.name)
@@ -185,7 +185,7 @@ def _not_reached(uri: str) -> list[tuple[str, str]]:
         read = [(node, mirror.read(answer) if isinstance(answer, str) else answer) for node, answer in answers]
         mirror.clear()
     except StoreLost as error:
-        raise SpecError([Fault("--runs", str(error))]) from None
+        raise SpecError([Issue("--runs", str(error))]) from None
     return [(node, "" if text == token else f"{uri} is not the driver's ({_why(text)})") for node, text in read]
 
 
@@ -207,9 +207,9 @@ def _why(answer: Any) -> str:
 def _check_shared(runs: Path) -> None:
     """Raises SpecError."""
     rule = "results of a sweep on several nodes need a folder that all of them share (NFS, EFS, Filestore)"
-    faults = [Fault("--runs", f"on node {node} {why}: {rule}") for node, why in not_shared(runs) if why]
-    if faults:
-        raise SpecError(faults)
+    issues = [Issue("--runs", f"on node {node} {why}: {rule}") for node, why in not_shared(runs) if why]
+    if issues:
+        raise SpecError(issues)
 
 
 def _leave_mark(folder: str, token: str) -> str | None:

@@ -59,7 +59,7 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
         return True
 
     def step(self) -> dict[str, Any]:
-        """What the conductor is to hear: see `Attempt`."""
+        """What the driver is to hear: see `Attempt`."""
         with _watchdog(self._sweep.resources.timeout, trial_folder(self._folder, self._trial.name)):
             borrow(self._trial.config.data, self._data)
             if self._device.type == "cuda":  # Ray counts shares, but holds nobody to them

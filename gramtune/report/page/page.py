@@ -48,7 +48,7 @@ def page(state: SweepState, folder: Path, figures: Sequence[Path], importances: 
         importances=importances,
         tables=trial_tables(state),
         audit=audit(state),
-        faults=_faults(state),
+        issues=_issues(state),
         cost=cost_of(state),
         counts=len(state.records),
         **_provenance(folder),
@@ -96,7 +96,7 @@ def _settings(state: SweepState) -> list[tuple[str, str]]:
     ]
 
 
-def _faults(state: SweepState) -> list[tuple[str, str, str]]:
+def _issues(state: SweepState) -> list[tuple[str, str, str]]:
     bad = [r for r in state.records.values() if r.status in (Status.DIVERGED, Status.FAILED)]
     return [(assignment_text(record.trial.assignment), record.status.value, record.reason) for record in bad]
 
