@@ -150,6 +150,10 @@ class Dataset(Component, ABC):
         """Number of training samples. Raises Unavailable as `train` does."""
         return len(self.train(root))
 
+    def held_out_size(self, root: Path) -> int:
+        """Number of held-out samples. Raises Unavailable as `held_out` does."""
+        return len(self.held_out(root))
+
     @abstractmethod
     def train(self, root: Path) -> Tensor:
         """The training set; files are looked for under `root`."""

@@ -41,7 +41,7 @@ LAYERS = {
     # pynvml: the energy of a GPU.
     "training": Allowed(TRAINING, {"torch", "safetensors", "pynvml", *PYDANTIC}),
     # A YAML library: PyYAML.
-    "space": Allowed(SPACE, {"yaml", "numpy", *PYDANTIC}),
+    "space": Allowed(SPACE, {"yaml", "numpy", "scipy", *PYDANTIC}),
     # torch: sample tensors pass through; PIL, safetensors: sample grids and points. pyarrow: object stores.
     "record": Allowed(
         RECORD, {"yaml", "numpy", "scipy", "pandas", "pyarrow", "torch", "PIL", "safetensors", *PYDANTIC}

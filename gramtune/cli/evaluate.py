@@ -52,7 +52,8 @@ def _checked(trials: list[Trained], metrics: str | None, samples: int) -> list[T
     names = metrics.split(",") if metrics is not None else None
     chosen = [t._replace(config=with_metrics(t.config, names)) if names else t for t in trials]
     if misfits := issues_of([_judged(trial.config, samples) for trial in chosen], data_root()):
-        raise SpecError([Issue("--metrics", message) for _, message in misfits])
+        options: dict[tuple[str | int, ...], str] = {("training", "eval_samples"): "--samples"}
+        raise SpecError([Issue(options.get(part, "--metrics"), message) for part, message in misfits])
     for warning in dict.fromkeys(w for trial in chosen for w in sample_warnings(trial.config, samples)):
         typer.echo(f"warning: {warning}", err=True)
     return chosen

@@ -24,14 +24,22 @@ def plan_lines(plan: Plan, max_concurrent: int | None, capacity: Capacity, guess
         ("resources", f"{share.cpu} CPU and {share.gpu:g} GPU per trial, {together} at once on {_machines(capacity)}"),
         *([("", share.note)] if share.note else []),
         *_costs(plan, guess, together, capacity),
-        ("resolution", f"{sweep.replicates} replicates tell two trials apart if their means differ by more than"),
-        ("", f"{separable_gap(sweep.replicates):.2f} standard deviations over seeds (two-sided 5 %, power 80 %)"),
+        *_resolution(sweep.replicates),
         *(("warning", warning) for warning in plan.warnings),
     ]
     return [
         f"{sweep.name}: {sweep.about}".removesuffix(": "),
         *_aligned([(key, domain.describe()) for key, domain in sweep.space.items()], indent="  "),
         *_aligned(facts),
+    ]
+
+
+def _resolution(replicates: int) -> list[tuple[str, str]]:
+    if replicates < 2:
+        return [("resolution", "one replicate tells no two trials apart: it has no spread")]
+    return [
+        ("resolution", f"{replicates} replicates tell two trials apart if their means differ by more than"),
+        ("", f"{separable_gap(replicates):.2f} standard deviations over seeds (paired t, two-sided 5 %, power 80 %)"),
     ]
 
 

@@ -39,6 +39,14 @@ class Mnist(Dataset):
         for train in (True, False):
             _read(root, train=train, download=True)
 
+    def train_size(self, root: Path) -> int:
+        """Fixed by the published files; none is read."""
+        return 60_000
+
+    def held_out_size(self, root: Path) -> int:
+        """Fixed by the published files; none is read."""
+        return 10_000
+
     def train(self, root: Path) -> Tensor:
         """uint8 [60000, 1, 28, 28]."""
         return _read(root, train=True)

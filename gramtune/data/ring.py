@@ -51,6 +51,10 @@ class Ring(Dataset):
         """n_train, without drawing a point."""
         return self.n_train
 
+    def held_out_size(self, root: Path) -> int:
+        """n_held_out, without drawing a point."""
+        return self.n_held_out
+
     def train(self, root: Path) -> Tensor:
         """float32 [n_train, dim]."""
         return self._draw(self.n_train, seed=0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from gramtune.components import CriticSpec, Losses, Objective, View
@@ -37,9 +38,25 @@ class Gan(Objective):
         )
 
 
-def _softplus(x: Tensor) -> Tensor:
+class _Softplus(torch.autograd.Function):
     """log(1 + eˣ), elementwise, as max(x, 0) + log1p(e^−|x|).
 
     torch's own softplus rounds an element by its place in memory, so a replicate would depend on those beside it.
     """
-    return x.relu() + x.abs().neg().exp().log1p()
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.relu().add_(x.abs().neg_().exp_().log1p_())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        """1/(1 + e^−x) times the gradient; torch's sigmoid has the same fault as its softplus."""
+        (x,) = ctx.saved_tensors
+        found: Tensor = grads[0] * (1 + x.neg().exp()).reciprocal()
+        return found
+
+
+def _softplus(x: Tensor) -> Tensor:
+    out: Tensor = _Softplus.apply(x)
+    return out

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from gramtune.components import Dataset, Metric, Unavailable
 from gramtune.errors import Issue, Path, SpecError
 from gramtune.space.domain import Assignment, corner_assignment, grid_assignments, size_of
@@ -178,7 +180,7 @@ def _try_data(dataset: Dataset, metrics: Sequence[Metric], root: FilePath) -> No
     """Raises ValueError if files are missing, or too few samples are held out for a metric to have a value."""
     dataset.check(root)
     needed = {m.name: m.least[1] for m in sorted(metrics, key=lambda metric: metric.least[1])}
-    held_out = len(dataset.held_out(root)) if any(needed.values()) else 0
+    held_out = dataset.held_out_size(root) if any(needed.values()) else 0
     if lacking := [f"{name} needs {least} or more" for name, least in needed.items() if held_out < least]:
         raise ValueError(f"data set {dataset.name} holds out {held_out} samples: metric {', '.join(lacking)}")
 
@@ -246,11 +248,26 @@ def sample_warnings(config: TrialConfig, samples: int | None = None) -> list[str
 
 
 def separable_gap(replicates: int) -> float:
-    """Smallest difference of two trials' means that R replicates separate, in standard deviations over seeds.
+    """Smallest difference of two trials' means that R ≥ 2 replicates separate, in standard deviations over seeds.
 
-    (z₀.₉₇₅ + z₀.₈)·√(2/R): two-sided 5 %, power 80 %.
+    δ with P(|T| > t) = 80 % for T noncentral t with ν = R − 1 degrees of freedom and noncentrality δ·√(R/2), where t is
+    Student's two-sided 5 % quantile: the power of the paired t test that the report uses, for uncorrelated trials. It
+    is the mean over s, χ_ν/√ν, of P(Z > t·s − noncentrality); scipy's own noncentral t is NaN for few degrees.
+    Infinite for R = 1.
     """
-    return (1.959964 + 0.841621) * math.sqrt(2 / replicates)
+    from scipy.optimize import brentq  # scipy.stats takes a second to import
+    from scipy.stats import chi2, norm, t
+
+    if replicates < 2:
+        return math.inf
+    degrees = replicates - 1
+    limit = float(t.ppf(0.975, degrees))
+    spread = limit * np.sqrt(chi2.ppf((np.arange(4000) + 0.5) / 4000, degrees) / degrees)
+
+    def lack(noncentrality: float) -> float:
+        return float(np.mean(norm.sf(spread - noncentrality) + norm.cdf(-spread - noncentrality))) - 0.8
+
+    return float(brentq(lack, 0.0, 10 * limit)) * math.sqrt(2 / replicates)
 
 
 def _text(value: Any) -> str:
