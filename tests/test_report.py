@@ -534,7 +534,22 @@ def test_names_that_become_one_file_name_keep_their_figures(tmp_path, monkeypatc
     """Two methods, GRAM α and GRAM β, had one file, and the figure of the first was lost."""
     state = grid(tmp_path)
     figure = learning_curves(state)
-    drawn = {"samples_training-GRAM α": figure, "samples_training-GRAM β": figure}
-    monkeypatch.setattr("gramtune.report.figures.catalogue.sample_figures", lambda state, folder: drawn)
+    drawn = {f"samples_training-GRAM {letter}": lambda: figure for letter in "αβ"}
+    monkeypatch.setattr("gramtune.report.figures.catalogue.sample_draws", lambda state, folder: drawn)
     names = {path.stem for path in write_figures(state, tmp_path)}
     assert {"samples_training-GRAM__", "samples_training-GRAM___2"} <= names
+
+
+def test_a_figure_that_cannot_be_drawn_is_a_line_and_stops_nothing(tmp_path, monkeypatch):
+    """With two held-out images there is no third neighbour; the whole report ended there."""
+
+    def broken():
+        raise ValueError("3 nearest neighbours need at least 3 points, got 2")
+
+    failed = []
+    monkeypatch.setattr("gramtune.report.figures.catalogue.sample_draws", lambda *given: {"samples_nearest": broken})
+    names = {path.stem for path in write_figures(grid(tmp_path), tmp_path, failed)}
+    assert names == {"critic_dim", "learning_curves"}
+    assert failed == [
+        "figure samples_nearest is not drawn: ValueError: 3 nearest neighbours need at least 3 points, got 2"
+    ]

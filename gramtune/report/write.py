@@ -21,10 +21,13 @@ def write_report(state: SweepState, folder: Path, importances: Importances) -> s
     Raises DiskFull where there is no space.
     """
     write_tables(state, folder)
-    figures = write_figures(state, folder)
+    failed: list[str] = []
+    figures = write_figures(state, folder, failed)
     _write_text(folder / SUMMARY, summary_text(state))
     _write_text(folder / FILE, page(state, folder, figures, importances))
-    return f"{folder}/: {FILE}, results.parquet, results.csv, {FOLDER}/, {SUMMARY}"
+    return f"{folder}/: {FILE}, results.parquet, results.csv, {FOLDER}/, {SUMMARY}" + "".join(
+        f"\n{line}" for line in failed
+    )
 
 
 def _write_text(path: Path, text: str) -> None:

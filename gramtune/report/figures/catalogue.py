@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from gramtune.record.state import SweepState
 from gramtune.report.figures.front import front_figure
 from gramtune.report.figures.learning_curves import learning_curves
 from gramtune.report.figures.parallel import parallel_figure
-from gramtune.report.figures.samples import PREFIX, sample_figures
+from gramtune.report.figures.samples import PREFIX, Draw, sample_draws
 from gramtune.report.figures.schedule import schedule_figure
 from gramtune.report.figures.sensitivity import sensitivity_figure
 from gramtune.space.sweep import Sweep
@@ -30,22 +31,36 @@ _METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 """Nothing that changes from one writing to the next, so that equal sweeps give equal bytes."""
 
 
-def write_figures(state: SweepState, folder: Path) -> list[Path]:
-    """Writes figures/<key>.png and .svg for each varied key, learning_curves, the front of two metrics, and samples."""
+def write_figures(state: SweepState, folder: Path, failed: list[str] | None = None) -> list[Path]:
+    """Writes figures/<key>.png and .svg for each varied key, learning_curves, the front of two metrics, and samples.
+
+    Each figure is drawn on its own. `failed` gets a line for each that cannot be drawn.
+    """
     target = folder / FOLDER
     target.mkdir(parents=True, exist_ok=True)
     against_key = schedule_figure if state.plan.sweep.scheduler.name == "pbt" else sensitivity_figure
-    figures = {name: against_key(state, key) for key, name in file_names(state.plan.sweep.space).items()}
-    figures[CURVES] = learning_curves(state)
+    draws: dict[str, Draw] = {
+        name: partial(against_key, state, key) for key, name in file_names(state.plan.sweep.space).items()
+    }
+    draws[CURVES] = partial(learning_curves, state)
     if len(state.plan.metrics) == 2:
-        figures[FRONT] = front_figure(state)
+        draws[FRONT] = partial(front_figure, state)
     if _joint(state.plan.sweep):
-        figures[PARALLEL] = parallel_figure(state)
-    for name, figure in sample_figures(state, folder).items():
-        figures[_free(_legal(name), figures)] = figure
+        draws[PARALLEL] = partial(parallel_figure, state)
+    for name, draw in sample_draws(state, folder).items():
+        draws[_free(_legal(name), draws)] = draw
     written = []
-    for name, figure in figures.items():
-        _lay_out(figure)
+    for name, draw in draws.items():
+        try:
+            if (figure := draw()) is None:
+                continue
+            _lay_out(figure)
+        # Anything may be wrong with data and files that others wrote. Tables and page matter more than one figure.
+        except Exception as error:  # noqa: BLE001 (see above)
+            if failed is not None:
+                reason = next(iter(str(error).splitlines()), "")
+                failed.append(f"figure {name} is not drawn: {type(error).__name__}: {reason}")
+            continue
         for suffix in _METADATA:
             path = target / f"{name}.{suffix}"
             write_atomically(path, _writer(figure, suffix))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -18,36 +19,54 @@ from gramtune.report.figures.projection import projection_figure
 from gramtune.report.figures.scatter_grid import MAX_PANELS, scatter_grid
 from gramtune.report.figures.selection import one_per_method, spread
 
+Draw = Callable[[], Figure | None]
 PREFIX = "samples_"
 """Of the names of all of them: no figure of a varied key begins with it."""
 _COLUMNS, _ROWS = 4, 8
 
 
 def sample_figures(state: SweepState, folder: Path) -> dict[str, Figure]:
-    """Fig. 1, 2, 4 and 7 of the paper, for this sweep."""
-    return {PREFIX + name: figure for name, figure in _figures(state, folder)}
+    """The figures themselves: what `sample_draws` draws."""
+    drawn = {name: draw() for name, draw in sample_draws(state, folder).items()}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
-def _figures(state: SweepState, folder: Path) -> Iterator[tuple[str, Figure]]:
-    sweep = state.plan.sweep.name
+def sample_draws(state: SweepState, folder: Path) -> dict[str, Draw]:
+    """What draws Fig. 1, 2, 4 and 7 of the paper, for this sweep, by name; None where there is nothing to show."""
+    found: dict[str, Draw] = {}
     with_points = one_per_method(state, lambda record: bool(point_samples(_trial(record, folder))))
     for method, record in with_points.items():
-        if recorded := _points_over_training(record, folder):
-            yield _named("projection", method), projection_figure(record, recorded, sweep)
+        found[PREFIX + _named("projection", method)] = partial(_projection, state, record, folder)
     if len(state.records) <= MAX_PANELS:
-        newest = {name: points for name, record in state.records.items() if (points := _newest_points(record, folder))}
-        if (grid := scatter_grid(state, newest)) is not None:
-            yield "grid", grid
+        found[PREFIX + "grid"] = partial(_grid, state, folder)
     with_images = one_per_method(state, lambda record: bool(sample_grids(_trial(record, folder))))
     for method, record in with_images.items():
-        files = sample_grids(_trial(record, folder))
-        shape, steps = record.trial.config.data.shape, spread(list(files), _ROWS, log=False)
-        strips = {step: strip for step in steps if (strip := read_strip(files[step], shape)) is not None}
-        if strips:
-            yield _named("training", method), image_training_figure(record, strips, sweep)
+        found[PREFIX + _named("training", method)] = partial(_training, state, record, folder)
     for best in [*with_images.values()][:1]:
-        if (found := nearest_images(best, folder, data_root())) is not None:
-            yield "nearest", nearest_figure(best, found, sweep)
+        found[PREFIX + "nearest"] = partial(_nearest, state, best, folder)
+    return found
+
+
+def _projection(state: SweepState, record: TrialRecord, folder: Path) -> Figure | None:
+    recorded = _points_over_training(record, folder)
+    return projection_figure(record, recorded, state.plan.sweep.name) if recorded else None
+
+
+def _grid(state: SweepState, folder: Path) -> Figure | None:
+    newest = {name: points for name, record in state.records.items() if (points := _newest_points(record, folder))}
+    return scatter_grid(state, newest)
+
+
+def _training(state: SweepState, record: TrialRecord, folder: Path) -> Figure | None:
+    files = sample_grids(_trial(record, folder))
+    shape, steps = record.trial.config.data.shape, spread(list(files), _ROWS, log=False)
+    strips = {step: strip for step in steps if (strip := read_strip(files[step], shape)) is not None}
+    return image_training_figure(record, strips, state.plan.sweep.name) if strips else None
+
+
+def _nearest(state: SweepState, best: TrialRecord, folder: Path) -> Figure | None:
+    found = nearest_images(best, folder, data_root())
+    return nearest_figure(best, found, state.plan.sweep.name) if found is not None else None
 
 
 def _points_over_training(record: TrialRecord, folder: Path) -> dict[int, PointSamples]:
