@@ -39,9 +39,8 @@ def _issues(sweep: Sweep, point: Mapping[str, Any], path: Path, where: Callable[
             yield Issue(place, f"{dotted(path)}: unknown key {key!r}{did_you_mean(key, sweep.space)}")
             continue
         domain = sweep.space[key]
-        if open_keys := [other for other in domain.when if other in sweep.space and other not in point]:
-            yield Issue(place, f"{name} exists only for some values of {open_keys[0]}; the point should set that too")
-        elif not domain.active(point, sweep.inline_base):
+        open_keys = [other for other in domain.when if other in sweep.space and other not in point]
+        if not open_keys and not domain.active(point, sweep.inline_base):
             conditions = " and ".join(f"{other} is {wanted}" for other, wanted in domain.when.items())
             yield Issue(place, f"{name} exists only where {conditions}; leave it out of this point")
         try:
