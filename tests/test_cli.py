@@ -48,6 +48,32 @@ def test_help_imports_nothing_heavy():
     assert not HEAVY & loaded
 
 
+def test_every_option_shows_its_whole_help_text():
+    """Rich's markup once ate all text in square brackets: `Trials at once .`"""
+    from typer.main import get_command
+    from typer.testing import CliRunner
+
+    from gramtune.cli.main import app
+
+    bracketed = 0
+    for name, command in get_command(app).commands.items():
+        shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "100", "TERM": "dumb"})
+        text = "".join(shown.output.split())  # wrapped at any place
+        for parameter in command.params:
+            told = getattr(parameter, "help", None) or ""
+            bracketed += "[" in told
+            assert "".join(told.split()) in text, (name, parameter.name)
+    assert bracketed >= 5
+
+
+def test_the_version_and_the_package_as_a_command():
+    import gramtune as package
+
+    for command in (COMMAND, [sys.executable, "-m", "gramtune"]):
+        done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, f"gramtune {package.__version__}\n")
+
+
 ENDING = """
 import atexit, sys, threading
 from gramtune.cli import main

@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 import threading
+from typing import Annotated
 
 import typer
 
@@ -30,16 +31,33 @@ _OBJECTS = 100_000
 with Python's 700 a fifth of the time that importing them takes goes into looking through them."""
 
 app = typer.Typer(
-    help="Hyperparameter sweeps for GRAM-nets and the models they are compared with.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # Rich would take "[default: all]" for markup and drop it
 )
 _COMMANDS = (sweep, resume, train, validate, report, export, ui, sync, replay, sample, evaluate)
 _ON_CLUSTERS = (attach, stop, down, doctor)
 for _command in (*_COMMANDS, *_ON_CLUSTERS):
     app.command()(_command)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(launch)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from gramtune import __version__
+
+        typer.echo(f"gramtune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def gramtune(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Hyperparameter sweeps for GRAM-nets and the models they are compared with."""
 
 
 def script() -> None:
