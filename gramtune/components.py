@@ -1,4 +1,4 @@
-"""The five kinds of component. Read this file first: everything that a sweep can vary is one of them.
+"""The six kinds of component. Read this file first: everything that a sweep can vary is one of them.
 
 A component *is* its configuration: a frozen model whose fields are its hyperparameters and whose methods are its
 behaviour. `objective.ridge` is at once the YAML path, the key of the sweep and the parameter name in MLflow.
@@ -8,12 +8,12 @@ To add one, add one file to the folder of its kind and decorate the class with `
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveFloat
 from torch import Tensor, nn
 
 Shape = tuple[int, ...]
@@ -115,6 +115,27 @@ class Network(Component, ABC):
     @abstractmethod
     def noise(self, n: int, rng: torch.Generator) -> Tensor:
         """n draws from the prior p_z: [n, noise_dim] on the device of `rng`."""
+
+
+class Optimizer(Component, ABC):
+    """How generator and critic are stepped; each network has an optimiser of its own with the same settings."""
+
+    name: str
+    learning_rate: PositiveFloat
+    critic_learning_rate: PositiveFloat | None = None
+    """The critic's learning rate where it differs."""
+
+    @abstractmethod
+    def build(self, parameters: Sequence[torch.nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+        """The torch optimiser over `parameters`."""
+
+    def for_generator(self, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser that steps γ."""
+        return self.build(parameters, self.learning_rate)
+
+    def for_critic(self, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser that steps θ."""
+        return self.build(parameters, self.critic_learning_rate or self.learning_rate)
 
 
 class Mixture(NamedTuple):

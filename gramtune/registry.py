@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from functools import cache
-from typing import Annotated, Any, TypeVar, Union
+from functools import cache, lru_cache
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field
+from pydantic import GetCoreSchemaHandler, SerializationInfo, TypeAdapter
+from pydantic_core import CoreSchema, core_schema
 
-from gramtune.components import Component, Dataset, FeatureExtractor, Metric, Network, Objective
+from gramtune.components import Component, Dataset, FeatureExtractor, Metric, Network, Objective, Optimizer
 
 KINDS: dict[type[Component], str] = {
     Objective: "objectives",
     Network: "networks",
+    Optimizer: "optimizers",
     Dataset: "data",
     FeatureExtractor: "features",
     Metric: "metrics",
@@ -58,7 +60,45 @@ def create(kind: type[C], name: str) -> C:
     return classes(kind)[name].model_validate({"name": name})
 
 
-def union(kind: type[C]) -> Any:
-    """The pydantic type "any component of this kind", told apart by `name`."""
-    members = tuple(classes(kind).values())
-    return Annotated[Union[members], Field(discriminator="name")] if len(members) > 1 else members[0]  # noqa: UP007
+class Named:
+    """Annotation of a field that holds a component: its name is looked up when a configuration is validated.
+
+    So a component that is registered after the model was made, in a plug-in or a notebook, is legal at once. Pydantic's
+    errors are those of a union told apart by `name`.
+    """
+
+    def __init__(self, kind: type[Component]) -> None:
+        self.kind = kind
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._resolve,
+            serialization=core_schema.plain_serializer_function_ser_schema(_dumped, info_arg=True),
+        )
+
+    def _resolve(self, value: Any) -> Component:
+        if isinstance(value, self.kind):
+            return value
+        found: Component = _adapter(self.kind, tuple(classes(self.kind).values())).validate_python(value)
+        return found
+
+
+@lru_cache(64)
+def _adapter(kind: type[Component], members: tuple[type[Component], ...]) -> TypeAdapter[Any]:
+    """Validates any component of the kind; made anew whenever one is registered."""
+    return TypeAdapter(Annotated[Any, _Choice(members)])
+
+
+class _Choice:
+    """A union of models told apart by `name`, of one member too."""
+
+    def __init__(self, members: tuple[type[Component], ...]) -> None:
+        self._members = members
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = {cls.model_fields["name"].default: handler.generate_schema(cls) for cls in self._members}
+        return core_schema.tagged_union_schema(choices, discriminator="name")
+
+
+def _dumped(component: Component, info: SerializationInfo) -> dict[str, Any]:
+    return component.model_dump(mode=info.mode, exclude_none=info.exclude_none)

@@ -17,7 +17,13 @@ from gramtune.registry import classes
 from gramtune.training.config import TrialConfig
 from gramtune.training.networks import build_networks
 
-REQUIRED: dict[str, Any] = {"critic_dim": 3, "bandwidths": [0.5, 2.0], "path": "pictures", "size": 8}
+REQUIRED: dict[str, Any] = {
+    "critic_dim": 3,
+    "bandwidths": [0.5, 2.0],
+    "path": "pictures",
+    "size": 8,
+    "learning_rate": 1e-3,
+}
 """Values for fields that have no default, by field name."""
 SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"noise_dim": 4, "width": 4},

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from gramtune.components import Dataset, Metric, Network, Objective
 from gramtune.objectives.gram import Gram
+from gramtune.optimizers.adam import Adam
 from gramtune.registry import classes
 from gramtune.training.config import TrialConfig
-from gramtune.training.optimizer import Adam
 
 Settings = dict[str, Any]
 

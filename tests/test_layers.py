@@ -16,7 +16,7 @@ import pytest
 import gramtune
 
 ROOT = Path(gramtune.__file__).parent
-LEAVES = ("objectives", "networks", "data", "features", "metrics")
+LEAVES = ("objectives", "networks", "optimizers", "data", "features", "metrics")
 FOUNDATION = {"errors", "io", "components", "registry", "pixels"}
 PYDANTIC = {"pydantic", "pydantic_core"}
 NUMERIC = {"torch", "torchvision", "numpy", "pytorch_fid", "sklearn", "safetensors", *PYDANTIC}

@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gramtune.training.optimizer import Adam, Optimizer, RMSprop, load_rows, row
+from gramtune.components import Optimizer
+from gramtune.optimizers.adam import Adam
+from gramtune.optimizers.rmsprop import RMSprop
+from gramtune.training.optimizer_state import load_rows, row
 
 KINDS: list[tuple[type[Optimizer], dict[str, Any], dict[str, Any]]] = [
     (Adam, {"beta1": 0.3, "beta2": 0.9}, {"betas": (0.3, 0.9)}),

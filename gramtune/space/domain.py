@@ -7,12 +7,13 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from pydantic import AliasGenerator, ConfigDict, Field, PositiveFloat, model_validator
 
 from gramtune.components import Component
-from gramtune.training.config import TrialConfig
+from gramtune.registry import classes
+from gramtune.training.config import SECTIONS
 
 Assignment = Mapping[str, Any]
 """Values of the varied keys, by dotted path (or the name of a key with `cases`)."""
@@ -266,17 +267,10 @@ def assigned(base: Mapping[str, Any], paths: Mapping[str, Any]) -> dict[str, Any
 
 
 def _keep_common(section: dict[str, Any], kind: str, name: Any) -> None:
-    new = next((cls for cls in _alternatives(kind) if cls.model_fields["name"].default == name), None)
+    new = classes(SECTIONS[kind]).get(name) if kind in SECTIONS and isinstance(name, str) else None
     if new:
         for field in [field for field in section if field not in new.model_fields]:
             del section[field]
-
-
-def _alternatives(section: str) -> tuple[type[Component], ...]:
-    """The components that may stand in a section of a trial configuration; none for `training`: it has no name."""
-    field = TrialConfig.model_fields.get(section)
-    members = get_args(field.annotation) if field else ()
-    return tuple(cls for cls in members if isinstance(cls, type) and issubclass(cls, Component))
 
 
 def lookup(base: Mapping[str, Any], key: str) -> Any:

@@ -8,10 +8,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gramtune.components import Component, Dataset, Metric, Network, Objective
 from gramtune.errors import Issue, Path, did_you_mean, dotted
 from gramtune.registry import classes
-from gramtune.training.optimizer import Adam, RMSprop
+from gramtune.training.config import SECTIONS
 
 
 def model_issues(model: type[BaseModel], error: ValidationError, where: Callable[[Path], str]) -> list[Issue]:
@@ -25,10 +24,7 @@ def model_issues(model: type[BaseModel], error: ValidationError, where: Callable
 
 def _variants(field: str) -> dict[str, type[Any]] | None:
     """The classes among which `name` decides for this field of a trial configuration."""
-    kinds: dict[str, type[Component]] = {"data": Dataset, "objective": Objective, "network": Network, "metrics": Metric}
-    if field in kinds:
-        return dict(classes(kinds[field]))
-    return {"adam": Adam, "rmsprop": RMSprop} if field == "optimizer" else None
+    return dict(classes(SECTIONS[field])) if field in SECTIONS else None
 
 
 def _locate(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[Path, type[BaseModel] | None]:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator
 
-from gramtune.components import Component, Dataset, Direction, FeatureExtractor, Metric, Network, Objective
-from gramtune.registry import create, union
+from gramtune.components import Component, Dataset, Direction, FeatureExtractor, Metric, Network, Objective, Optimizer
+from gramtune.registry import Named, create
 from gramtune.training.batches import Sampling
-from gramtune.training.optimizer import Adam, Optimizer, RMSprop
 
-if TYPE_CHECKING:
-    AnyDataset = Dataset
-    AnyObjective = Objective
-    AnyNetwork = Network
-    AnyMetric = Metric
-    AnyOptimizer = Optimizer
-else:
-    AnyDataset, AnyObjective, AnyNetwork, AnyMetric = map(union, (Dataset, Objective, Network, Metric))
-    AnyOptimizer = Annotated[Adam | RMSprop, Field(discriminator="name")]
+SECTIONS: Mapping[str, type[Component]] = {
+    "data": Dataset,
+    "objective": Objective,
+    "network": Network,
+    "optimizer": Optimizer,
+    "metrics": Metric,
+}
+"""The kind of component that each section of a trial configuration holds."""
 
 
 def _expand(entry: Any) -> Any:
@@ -74,12 +72,14 @@ class Training(Component):
 class TrialConfig(Component):
     """Everything that determines the numbers of one trial."""
 
-    data: AnyDataset
-    objective: AnyObjective
-    network: AnyNetwork
-    optimizer: AnyOptimizer
+    data: Annotated[Dataset, Named(Dataset)]
+    objective: Annotated[Objective, Named(Objective)]
+    network: Annotated[Network, Named(Network)]
+    optimizer: Annotated[Optimizer, Named(Optimizer)]
     training: Training
-    metrics: Annotated[tuple[Annotated[AnyMetric, BeforeValidator(_expand)], ...], Field(min_length=1, strict=False)]
+    metrics: Annotated[
+        tuple[Annotated[Metric, Named(Metric), BeforeValidator(_expand)], ...], Field(min_length=1, strict=False)
+    ]
     metric: str
     """The primary metric: one of the keys that `metrics` compute."""
 

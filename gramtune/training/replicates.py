@@ -16,7 +16,7 @@ from gramtune.training.batches import BATCHES
 from gramtune.training.config import TrialConfig
 from gramtune.training.graphs import Graphs, Traces
 from gramtune.training.networks import Stack, build_networks, differentiate
-from gramtune.training.optimizer import load_rows, row
+from gramtune.training.optimizer_state import load_rows, row
 from gramtune.training.seeds import stream
 from gramtune.training.sums import Sums
 

@@ -1,0 +1,17 @@
+"""What optimizers have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""Decay rate of a moving average."""
+
+
+def capturable(parameters: Sequence[torch.nn.Parameter]) -> bool:
+    """Whether a CUDA graph may be made of their update, for which the optimiser counts its steps on the GPU."""
+    return parameters[0].is_cuda
