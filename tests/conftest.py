@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -40,6 +41,8 @@ Settings = dict[str, Any]
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)  # two threads on a busy machine wait for each other
+    # A shell without job control starts background processes with SIGINT ignored, and every child inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

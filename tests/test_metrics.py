@@ -102,6 +102,19 @@ def test_identical_sets_have_distance_zero() -> None:
     assert fid(x, x) == pytest.approx(0, abs=1e-10)
 
 
+@pytest.mark.parametrize("mixed", [False, True], ids=["as they are", "mixed"])
+@pytest.mark.parametrize("n", [50, 300])
+def test_features_of_very_different_scales_never_have_a_negative_distance(n: int, mixed: bool) -> None:
+    """The error is bounded relative to the traces, which the largest scale makes."""
+    x = points(n, 64) * torch.logspace(-8, 4, 64, dtype=torch.float64)
+    x = x @ points(64, 64, seed=1) if mixed else x
+    trace, shift = float(x.var(dim=0).sum()), torch.full((64,), 1e3, dtype=torch.float64)
+    assert 0 <= fid(x, x) <= 1e-6 * trace
+    assert fid(x, x + shift) >= 64e6 * (1 - 1e-9)
+    assert fid(x, x + shift) == pytest.approx(64e6, abs=1e-6 * trace)
+    assert fid(x, 2 * x) == pytest.approx(trace + float(x.mean(dim=0).square().sum()), abs=1e-6 * trace)
+
+
 def test_translation_and_scale_are_known() -> None:
     """A shift by c costs ‖c‖²; a scaling by s costs (1 − s)²(‖μ‖² + Tr Σ)."""
     x = points(300, 5)

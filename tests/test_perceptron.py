@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize, weight_norm
 
 from gramtune.training.networks import Stack, differentiate
 from gramtune.training.perceptron import is_perceptron
@@ -90,3 +91,34 @@ def test_a_loss_without_the_networks_is_refused():
 )
 def test_what_is_none_is_left_to_torch(layer):
     assert not is_perceptron([nn.Linear(4, 4), layer])
+
+
+class Doubled(nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+def parametrised(layer):
+    return parametrize.register_parametrization(layer, "weight", Doubled())
+
+
+def hooked(layer):
+    layer.register_forward_hook(lambda module, inputs, output: 2 * output)
+    return layer
+
+
+class OwnLinear(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+@pytest.mark.parametrize("changed", [parametrised, hooked, weight_norm, lambda layer: OwnLinear(4, 4)])
+def test_a_changed_linear_layer_is_left_to_torch(changed):
+    """The batched product would drop the change: it knows weights and biases alone."""
+    torch.manual_seed(0)
+    networks = [nn.Sequential(changed(nn.Linear(4, 4)), nn.ReLU()) for _ in range(R)]
+    assert not is_perceptron(list(networks[0]))
+    x = torch.randn(R, B, 4)
+    expected = torch.stack([network(batch) for network, batch in zip(networks, x, strict=True)])
+    torch.testing.assert_close(Stack(networks)(x)[0], expected)

@@ -562,13 +562,20 @@ def test_a_diverged_replicate_can_still_be_shown(digits_config: Settings) -> Non
     assert preview.shape == (4, 1, 8, 8)
 
 
+@pytest.mark.parametrize("batch_size", [1, 16])
+@pytest.mark.parametrize("widths", [[1], [1, 12], [8, 1, 8], [8, 8]], ids=str)
 @pytest.mark.parametrize("name", ["gan", "gram"])
-def test_a_replicate_equals_a_solo_run_where_a_layer_has_one_unit(name: str, ring_config: Settings) -> None:
+def test_a_replicate_equals_a_solo_run_where_a_layer_has_one_unit(
+    name: str, widths: list[int], batch_size: int, ring_config: Settings
+) -> None:
     """MKL rounds a batched product with a dimension of size 1 differently for one replicate and for several."""
     ring_config["objective"] = {"name": name} | ({"critic_dim": 1, "bandwidths": [1.0]} if name == "gram" else {})
-    ring_config["network"] |= {"noise_dim": 1, "hidden": [1, 12], "critic_hidden": [12, 1]}
+    ring_config["network"] |= {"noise_dim": 1, "hidden": widths, "critic_hidden": widths[::-1]}
+    ring_config["training"] |= {"batch_size": batch_size}
     config = TrialConfig.model_validate(ring_config)
-    together, _ = trained_alone(config, 0, 3)
-    for seed in range(3):
-        alone, _ = trained_alone(config, seed, 1)
-        assert_same(alone.replicates.state_dict(0), together.replicates.state_dict(seed))
+    alone = [trained_alone(config, seed, 1) for seed in range(8)]
+    for replicates in (2, 3, 5, 8):
+        together, scores = trained_alone(config, 0, replicates)
+        for i, (solo, own) in enumerate(alone[:replicates]):
+            assert_same(solo.replicates.state_dict(0), together.replicates.state_dict(i))
+            assert own == {key: values[i : i + 1] for key, values in scores.items()}

@@ -41,6 +41,9 @@ def frechet_distance(real: Moments, fake: Tensor) -> float:
 
     With Σ_p = L Lᵀ and Σ_q = Aᵀ A the eigenvalues of Σ_p Σ_q are those of Lᵀ Aᵀ A L, and of A L Lᵀ Aᵀ: symmetric both;
     Tr(Σ_p Σ_q)^½ = Σ_i √λ_i, taken from whichever is smaller, [r, r] or [N, N].
+
+    λ is rounded relative to the largest, so √λ of a small one may be wrong by √ε of the traces. The second term is
+    never negative in truth: 0 is nearer to it than any negative result.
     """
     mean, factor = _mean(fake), real.factor
     if len(fake) > fake.shape[1]:
@@ -52,7 +55,7 @@ def frechet_distance(real: Moments, fake: Tensor) -> float:
         products, trace = _symmetric_product(both, both), rows.square().sum()
     root_trace = torch.linalg.eigvalsh(products).clamp_min(0).sqrt().sum()
     traces = trace + torch.linalg.vector_norm(factor).square()
-    return float((real.mean - mean).square().sum() + traces - 2 * root_trace)
+    return float((real.mean - mean).square().sum() + (traces - 2 * root_trace).clamp_min(0))
 
 
 def _mean(features: Tensor) -> Tensor:

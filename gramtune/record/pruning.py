@@ -28,6 +28,8 @@ class Rungs:
     first rungs, by a fixed draw on the trial's name. Median (Golovin et al. 2017): at every evaluation from min_steps,
     a trial goes on if it is no worse than the median of the others there.
 
+    A trial with a diverged replicate is judged, but judges nobody from then on: see `_rivals`.
+
     With a false-prune rate α a trial is stopped only if each of as many others as the rule asks for is better than
     chance allows: see `_surely_worse`.
     """
@@ -37,6 +39,7 @@ class Rungs:
         self._sign = 1.0 if direction == "min" else -1.0
         self._reached: dict[int, dict[str, Scores]] = {}
         self._stopped: dict[str, int] = {}
+        self._diverged: set[str] = set()
 
     @classmethod
     def of(cls, state: SweepState) -> Rungs:
@@ -66,7 +69,7 @@ class Rungs:
         """Why the trial should be stopped now; an empty text to go on."""
         if not self._note(trial, report, metric):
             return ""
-        reached = self._reached[report.step]
+        reached = self._rivals(trial, report.step)
         mean, threshold = _mean(reached[trial]), self._threshold(reached, trial)
         if threshold is None or mean <= threshold:
             return ""
@@ -83,11 +86,22 @@ class Rungs:
     def _note(self, trial: str, report: Report, metric: str) -> bool:
         """Takes note of a report at a rung; False where it is not one to be judged by."""
         values = report.metrics.get(metric, [])
+        if any(report.diverged) or None in values:
+            self._diverged.add(trial)
         if report.step not in self.steps(trial) or report.status.final or all(v is None for v in values):
             return False
         scores = [None if value is None else self._sign * value for value in values]
         self._reached.setdefault(report.step, {})[trial] = scores
         return True
+
+    def _rivals(self, trial: str, step: int) -> dict[str, Scores]:
+        """The scores at a rung of this trial and of those that it is compared with.
+
+        Those with a diverged replicate are not among them. They cannot win, and the mean of the replicates that are
+        left says nothing about all.
+        """
+        reached = self._reached[step]
+        return {name: scores for name, scores in reached.items() if name == trial or name not in self._diverged}
 
     def _geometric(self, step: int) -> Iterator[int]:
         while step < self._max_steps:
@@ -114,7 +128,7 @@ class Rungs:
         rungs with probability α at most. N counts those stopped earlier too: they were among the N that might have
         come here by luck.
         """
-        reached = self._reached[step]
+        reached = self._rivals(trial, step)
         others = [scores for name, scores in reached.items() if name != trial]
         rivals = len(others) + sum(stopped < step for stopped in self._stopped.values())
         needed = self._better_needed(len(reached))

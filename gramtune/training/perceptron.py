@@ -22,13 +22,20 @@ Sigmoid is missing: torch rounds an element by its place in memory, so a replica
 
 
 def is_perceptron(layers: Sequence[nn.Module]) -> bool:
-    """Whether `Perceptrons` can run this chain."""
-    return all(
-        isinstance(layer, nn.Linear)
+    """Whether `Perceptrons` can run this chain: no layer may compute anything beside what its own type does.
+
+    A parametrised layer has a subclass of its own; weight_norm and spectral_norm of torch.nn.utils are hooks.
+    """
+    return all(map(_is_known, layers))
+
+
+def _is_known(layer: nn.Module) -> bool:
+    hooks = (layer._forward_pre_hooks, layer._forward_hooks, layer._backward_pre_hooks, layer._backward_hooks)
+    return not any(hooks) and (
+        type(layer) is nn.Linear
         or (type(layer) in _DERIVATIVES and getattr(layer, "negative_slope", 0) >= 0)
-        or (isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) == (1, -1))
-        or (isinstance(layer, nn.Unflatten) and layer.dim == 1)
-        for layer in layers
+        or (type(layer) is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1))
+        or (type(layer) is nn.Unflatten and layer.dim == 1)
     )
 
 
