@@ -119,7 +119,7 @@ def test_validate_and_dry_run_start_nothing(tmp_path):
     done = gramtune("sweep", "axis.yaml", "--dry-run", "--replicates", 5, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "3 × 5 replicates, 6 steps each" in done.stdout
-    assert "1.77 standard deviations" in done.stdout
+    assert "2.38 standard deviations" in done.stdout
     assert not (tmp_path / "runs").exists()
 
 

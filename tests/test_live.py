@@ -236,5 +236,5 @@ def test_the_plan_is_aligned(tmp_path):
     (column,) = {len(line) - len(line.removeprefix(line.split()[0]).lstrip()) for line in facts if line[0] != " "}
     assert all(line[column] != " " and line[column - 1] == " " for line in facts)
     assert facts[0].startswith("trials:     6 × 2 replicates, 6 steps each")
-    assert "2.80 standard deviations" in "\n".join(facts)
+    assert "16.33 standard deviations" in "\n".join(facts)
     assert max(map(len, lines)) <= 100
