@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from functools import cache, lru_cache
+from importlib.metadata import entry_points
 from typing import Annotated, Any, TypeVar
 
 from pydantic import GetCoreSchemaHandler, SerializationInfo, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
 
 from gramtune.components import Component, Dataset, FeatureExtractor, Metric, Network, Objective, Optimizer
+from gramtune.errors import Issue, SpecError
 
 KINDS: dict[type[Component], str] = {
     Objective: "objectives",
@@ -36,9 +38,26 @@ def register(cls: type[C]) -> type[C]:
         raise ValueError(f"{cls.__name__} is none of {', '.join(k.__name__ for k in KINDS)}")
     name = cls.model_fields["name"].default
     taken = _registered[kind].setdefault(name, cls)
-    if taken is not cls:
+    if taken is not cls and not _is_newer(cls, taken):
         raise ValueError(f"{kind.__name__} {name!r} is already {taken.__module__}.{taken.__name__}")
+    _registered[kind][name] = cls
     return cls
+
+
+def _is_newer(cls: type[Component], taken: type[Component]) -> bool:
+    """Whether the two are versions of one class: of an edited plug-in file, or of a cell that is run again."""
+    if cls.__qualname__ != taken.__qualname__:
+        return False
+    module, other = cls.__module__, taken.__module__
+    file = module.rpartition("_")[0]
+    return module == other == "__main__" or (
+        module.startswith("gramtune_plugins.") and file == other.rpartition("_")[0]
+    )
+
+
+def registered_in(module: str) -> list[type[Component]]:
+    """The components that a module has registered."""
+    return [cls for kind in _registered.values() for cls in kind.values() if cls.__module__ == module]
 
 
 @cache
@@ -47,6 +66,19 @@ def _discover(kind: type[Component]) -> None:
     package = importlib.import_module(f"gramtune.{KINDS[kind]}")
     for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
         importlib.import_module(f"{package.__name__}.{module}")
+    _load_entry_points()
+
+
+@cache
+def _load_entry_points() -> None:
+    """Imports the modules that installed packages name under the entry point `gramtune.components`."""
+    for point in entry_points(group="gramtune.components"):
+        try:
+            point.load()
+        except Exception as error:
+            first = next(iter(str(error).splitlines()), "")
+            message = f"entry point {point.name} = {point.value} fails: {type(error).__name__}: {first}"
+            raise SpecError([Issue("gramtune.components", message)]) from error
 
 
 def classes(kind: type[C]) -> dict[str, type[C]]:

@@ -17,7 +17,7 @@ import gramtune
 
 ROOT = Path(gramtune.__file__).parent
 LEAVES = ("objectives", "networks", "optimizers", "data", "features", "metrics")
-FOUNDATION = {"errors", "io", "components", "registry", "pixels"}
+FOUNDATION = {"errors", "io", "components", "registry", "plugins", "pixels"}
 PYDANTIC = {"pydantic", "pydantic_core"}
 NUMERIC = {"torch", "torchvision", "numpy", "pytorch_fid", "sklearn", "safetensors", *PYDANTIC}
 TRAINING = {*LEAVES, *FOUNDATION, "stats", "training"}

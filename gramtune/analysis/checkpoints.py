@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import ChainMap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from gramtune.errors import Issue, SpecError, did_you_mean
+from gramtune.plugins import Plugin
 from gramtune.record.layout import checkpoints, part_folders
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.training.config import TrialConfig
@@ -18,6 +18,8 @@ from gramtune.training.trainer import CheckpointError
 
 CONFIG_FILE = "config.json"
 """In the folder of `gramtune train`: the resolved configuration."""
+PLUGINS_FILE = "plugins.json"
+"""Beside it, where the configuration has components of plug-ins."""
 BEST, ALL = "best", "all"
 
 
@@ -61,8 +63,10 @@ def of_train(folder: Path) -> list[Trained]:
     """The one trial in a folder of `gramtune train`. Raises SpecError if it cannot be used."""
     file = folder / CONFIG_FILE
     try:
+        for plugin in json.loads(found.read_text()) if (found := folder / PLUGINS_FILE).exists() else []:
+            Plugin.model_validate(plugin)
         config = TrialConfig.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:  # ValidationError is one
         reason = next(iter(str(error).splitlines()))
         raise SpecError([Issue(str(file), f"is no configuration of this version of gramtune ({reason})")]) from None
     if not checkpoints(folder):

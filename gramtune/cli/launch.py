@@ -57,7 +57,8 @@ def _request(space: Path, words: list[str], resume: bool) -> Request:
         issues.append(Issue("--runs", f"{runs} should be an absolute path, of a folder that the cluster's nodes share"))
     if issues:
         raise SpecError(issues)
-    overrides = Overrides(**{k: given[k] for k in _OVERRIDES if k in given}, set=tuple(given.get("settings", ())))
+    overrides = Overrides(**{key: given[key] for key in _OVERRIDES if key in given})
+    overrides = overrides._replace(set=tuple(given.get("settings") or ()), plugins=tuple(given.get("plugins") or ()))
     options = [word for key, option in _FORWARDED.items() if key in given for word in (option, str(given[key]))]
     return Request(load_sweep(space, overrides), runs, resume, tuple(options))
 

@@ -45,6 +45,10 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a field of the base: --set training.steps=2000. Repeatable."),
 ]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", help="A file or module with components of your own: --plugin my_gan.py. Repeatable."),
+]
 TrackingUri = Annotated[
     str | None,
     typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow store [default: SQLite in --runs]."),

@@ -11,6 +11,7 @@ from gramtune.cli.options import (
     Address,
     Debug,
     MaxConcurrent,
+    Plugins,
     Register,
     Replicates,
     Runs,
@@ -27,6 +28,7 @@ def sweep(
         str | None, typer.Option(help="Another base: a name in base/ beside the space file, or a path.")
     ] = None,
     settings: Settings = None,
+    plugins: Plugins = None,
     replicates: Replicates = None,
     samples: Samples = None,
     time_budget: TimeBudget = None,
@@ -50,7 +52,7 @@ def sweep(
     from gramtune.space.load import Overrides, load_sweep
     from gramtune.space.plan import make_plan
 
-    overrides = Overrides(base, name, replicates, samples, time_budget, tuple(settings or ()))
+    overrides = Overrides(base, name, replicates, samples, time_budget, tuple(settings or ()), tuple(plugins or ()))
     plan = make_plan(load_sweep(space, overrides), data_root(), space, overrides)
     if dry_run:
         with place(address, runs, typer.echo) as capacity:

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from gramtune.cli.options import Runs, Settings
+from gramtune.cli.options import Plugins, Runs, Settings
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="Base file, for example search_spaces/base/digits.yaml.")],
     settings: Settings = None,
+    plugins: Plugins = None,
     replicates: Annotated[int, typer.Option(min=1, help="Random initialisations.")] = 1,
     name: Annotated[str | None, typer.Option(help="Folder of the results in --runs [default: train-<config>].")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
@@ -20,18 +21,22 @@ def train(
     runs: Runs = Path("runs"),
 ) -> None:
     """Train one configuration in this process; the same command again goes on from the newest checkpoint."""
+    import json
+
     from rich.console import Console
 
-    from gramtune.analysis.checkpoints import CONFIG_FILE
+    from gramtune.analysis.checkpoints import CONFIG_FILE, PLUGINS_FILE
     from gramtune.cli.train_view import run_with_progress
     from gramtune.errors import Issue, SpecError
     from gramtune.io import data_root
+    from gramtune.plugins import loaded
     from gramtune.run.capacity import claimed, grant, here
     from gramtune.run.trial_runner import TrialRun
-    from gramtune.space.load import config_places, load_config
+    from gramtune.space.load import config_places, load_config, load_plugins
     from gramtune.space.plan import issues_of
     from gramtune.space.sweep import Resources
 
+    load_plugins(plugins or ())
     given = (*(settings or ()), f"training.replicates={replicates}")
     trial, where = load_config(config, given), config_places(config, given)
     issues = [Issue(where(part), message) for part, message in issues_of([trial], data_root())]
@@ -45,6 +50,8 @@ def train(
         raise SpecError(issues)
     folder.mkdir(parents=True, exist_ok=True)
     described.write_text(text)
+    if own := [plugin.model_dump() for plugin in loaded()]:
+        (folder / PLUGINS_FILE).write_text(json.dumps(own))
     if share.note:
         typer.echo(share.note)
     with claimed(share) as device:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gramtune.cli.options import Settings
+from gramtune.cli.options import Plugins, Settings
 
 
 def validate(
@@ -16,13 +16,14 @@ def validate(
         str | None, typer.Option(help="Another base: a name in base/ beside the space file, or a path.")
     ] = None,
     settings: Settings = None,
+    plugins: Plugins = None,
 ) -> None:
     """Check a space file: every value of every key, networks against shapes, data and weights on disk."""
     from gramtune.io import data_root
     from gramtune.space.load import Overrides, load_sweep
     from gramtune.space.plan import make_plan
 
-    overrides = Overrides(base=base, set=tuple(settings or ()))
+    overrides = Overrides(base=base, set=tuple(settings or ()), plugins=tuple(plugins or ()))
     plan = make_plan(load_sweep(space, overrides), data_root(), space, overrides)
     for warning in plan.warnings:
         typer.echo(f"warning: {warning}", err=True)

@@ -40,6 +40,8 @@ def write_sweep(sweep: Sweep, folder: Path) -> None:
     resolved = sweep.model_dump(mode="json")
     if sweep.metric is None:
         del resolved["metric"]
+    if not sweep.plugins:
+        del resolved["plugins"]
     _write_text(folder / SWEEP_FILE, yaml_text(resolved))
 
 

@@ -40,6 +40,7 @@ def versions(plan: Plan) -> dict[str, Any]:
         "gpus": _gpus(),
         "packages": package_versions(),
         "data": sorted({dataset.fingerprint(data_root()) for dataset in data.values()}),
+        "plugins": {plugin.name: plugin.digest for plugin in plan.sweep.plugins},
         "extractors": {n: extractor.fingerprint for config in configs for n, extractor in config.extractors.items()},
     }
 
@@ -52,6 +53,7 @@ def package_versions() -> dict[str, str | None]:
 def changed_since(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What of `versions` is no longer as it was then and may change numbers, one item each."""
     pairs = {key: (then.get(key), now[key]) for key in ("gramtune", "python", "cpu", "gpus", "data", "extractors")}
+    pairs["plugins"] = (then.get("plugins", {}), now["plugins"])
     packages = then.get("packages", {})
     pairs |= {name: (packages.get(name), version) for name, version in now["packages"].items()}
     items = [f"{name} {_text(old)} → {_text(new)}" for name, (old, new) in pairs.items() if old != new]

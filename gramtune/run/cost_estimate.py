@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 
 from gramtune.errors import Issue, SpecError
+from gramtune.plugins import Plugin, loaded
 from gramtune.run.capacity import Capacity, grant
 from gramtune.run.guarded_trial import in_words
 from gramtune.space.plan import Plan, sampled
@@ -102,8 +103,19 @@ def measure(
 
     Not measured here: this process holds memory, and caches, that no worker will have. Raises SpecError if one fails.
     """
+    return measured(order_of(configs, root, device, threads, passes, copies))
+
+
+def order_of(configs: Sequence[TrialConfig], root: Path, device: str, threads: int, passes: int, copies: int) -> str:
+    """What `measured` is to measure, as JSON: a process elsewhere has to load the plug-ins first."""
     settings = {"root": str(root), "device": device, "threads": threads, "passes": passes, "copies": copies}
-    order = json.dumps({"configs": [config.model_dump(mode="json") for config in configs], **settings})
+    plugins = [plugin.model_dump(mode="json") for plugin in loaded()]
+    raw = [config.model_dump(mode="json") for config in configs]
+    return json.dumps({"plugins": plugins, "configs": raw, **settings})
+
+
+def measured(order: str) -> list[Cost]:
+    """The costs that an order asks for, in a process of their own. Raises SpecError if a trial fails."""
     done = subprocess.run(
         [sys.executable, "-m", "gramtune.run.cost_estimate"], input=order, capture_output=True, text=True, check=False
     )
@@ -188,6 +200,8 @@ def _copies(order: _Order, copies: int) -> Cost | str:
 def _main() -> None:
     """Reads the order of `measure`, prints the costs."""
     order = json.load(sys.stdin)
+    for plugin in order["plugins"]:
+        Plugin.model_validate(plugin)
     same = (Path(order["root"]), order["device"], order["threads"], order["passes"])
     costs = []
     for raw in order["configs"]:

@@ -11,6 +11,7 @@ import torch
 
 from gramtune.components import Unavailable
 from gramtune.io import DiskFull, watching_space
+from gramtune.plugins import place_in_plugin
 from gramtune.record.layout import run_folder, trial_folder
 from gramtune.record.object_store import Mirror, mirror_of
 from gramtune.run.trial_runner import TrialRun
@@ -35,6 +36,7 @@ class Attempt:
         Instead of a report, `failed`: why the trial is given up (with `out_of_memory` where a GPU was full); or `halt`:
         why no trial can go on before someone has made room, or put a file back.
         """
+        below = f"trials/{self._trial.name}"
         try:
             return {"trial": self._trial.name, **self._report()}
         except (DiskFull, Unavailable) as error:
@@ -42,7 +44,9 @@ class Attempt:
         except Exception as error:  # noqa: BLE001 - whatever a trial raises ends that trial, not the sweep
             text = traceback.format_exc()
             self._run = None  # frees its memory
-            message = {"trial": self._trial.name, **self._given_up(in_words(error), text)}
+            place = place_in_plugin(error)
+            where = f" at {place}; traceback: {below}/{ERROR}" if place else ""
+            message = {"trial": self._trial.name, **self._given_up(in_words(error) + where, text)}
             return message | {"out_of_memory": True} if isinstance(error, torch.OutOfMemoryError) else message
 
     def _report(self) -> dict[str, Any]:

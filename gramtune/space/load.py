@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from gramtune.errors import Issue, Path, SpecError, clipped, dotted
+from gramtune.plugins import read_plugin
 from gramtune.space.domain import assigned
 from gramtune.space.issues import model_issues
 from gramtune.space.sweep import Sweep, named
@@ -31,6 +32,8 @@ class Overrides(NamedTuple):
     """Seconds."""
     set: tuple[str, ...] = ()
     """`key=value`, the key a dotted path into the base, the value YAML."""
+    plugins: tuple[str, ...] = ()
+    """Files, relative to the working directory, or modules."""
 
 
 NO_OVERRIDES = Overrides()
@@ -42,8 +45,9 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
     Every value of every varied key has been tried on the models. Raises SpecError with all issues at once.
     """
     document = read_yaml(FilePath(file))
-    issues = _shape_issues(document)
     raw = dict(document.data)
+    issues = _load_plugins(document, raw, overrides.plugins)
+    issues += _shape_issues(document._replace(data=dict(raw)))
     issues += _load_base(document, raw, overrides)
     if issues:
         raise SpecError(issues)
@@ -99,6 +103,34 @@ def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialCo
     if issues:
         raise SpecError(issues)
     return TrialConfig.model_validate(assigned(document.data, values))
+
+
+def _load_plugins(document: Document, raw: dict[str, Any], given: tuple[str, ...]) -> list[Issue]:
+    """Puts the plug-ins of the file and of `--plugin`, with their text, into `raw`, and returns what is wrong."""
+    issues: list[Issue] = []
+    folder, written = FilePath(document.file).parent, raw.get("plugins", [])
+    if not isinstance(written, list):
+        return []  # an issue of the shape
+    entries = [(entry, folder, document.where(("plugins", index))) for index, entry in enumerate(written)]
+    entries += [(entry, FilePath(), f"--plugin {entry}") for entry in given]
+    found: list[Any] = []
+    for entry, relative, where in entries:
+        try:
+            plugin = read_plugin(entry, relative) if isinstance(entry, str) else None
+            found.append(plugin.model_dump(exclude_none=True) if plugin else entry)
+        except ValidationError as error:
+            issues += [Issue(where, str(detail["ctx"]["error"])) for detail in error.errors()]
+        except ValueError as error:
+            issues.append(Issue(where, str(error)))
+    if found or "plugins" in raw:
+        raw["plugins"] = found
+    return issues
+
+
+def load_plugins(given: Sequence[str]) -> None:
+    """Loads what `--plugin` names, for commands without a space file. Raises SpecError."""
+    if issues := _load_plugins(Document("", {}, {}), {}, tuple(given)):
+        raise SpecError(issues)
 
 
 def _shape_issues(document: Document) -> list[Issue]:

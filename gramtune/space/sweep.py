@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from gramtune.components import Component
+from gramtune.plugins import Plugin
 from gramtune.space.domain import Assignment, Domain, assigned, expanded
 from gramtune.training.config import TrialConfig
 
@@ -142,6 +143,8 @@ class Sweep(Component):
     """Name of the folder under `runs/` and of the run in MLflow."""
     about: str = ""
     """The question, in a sentence."""
+    plugins: Annotated[tuple[Plugin, ...], Field(strict=False)] = ()
+    """Components of the user's own: files, by a path relative to this one, or installed modules."""
     base: str | dict[str, Any]
     """A trial configuration: a file beside this one, or inline."""
     space: Annotated[dict[str, Domain], Field(min_length=1, max_length=100)]

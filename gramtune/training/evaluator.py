@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sys
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from gramtune.components import Component, Dataset, FeatureExtractor, Metric
 from gramtune.pixels import to_float, to_uint8
+from gramtune.plugins import code_of
 from gramtune.training.config import TrialConfig
 from gramtune.training.reference_cache import FOLDER, kept
 from gramtune.training.samples import fingerprint, held_out_samples
@@ -120,5 +120,4 @@ def _name(source: _Source, metric: Metric | None) -> str:
 def _code(cls: type[Component]) -> str:
     """Digest of the files that define a component: where they change, what is kept is void."""
     modules = {base.__module__ for base in cls.__mro__ if issubclass(base, Component)}
-    files = sorted(str(sys.modules[module].__file__) for module in modules)
-    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
+    return hashlib.sha256(b"".join(code_of(module) for module in sorted(modules))).hexdigest()

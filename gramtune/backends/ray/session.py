@@ -18,7 +18,7 @@ from gramtune.errors import Issue, SpecError
 from gramtune.io import remote_runs
 from gramtune.record.object_store import Mirror, StoreLost
 from gramtune.run.capacity import Capacity, Node
-from gramtune.run.cost_estimate import Cost, measure
+from gramtune.run.cost_estimate import Cost, measured, order_of
 
 _REACHABLE = 10.0
 """Seconds to connect to the head."""
@@ -110,9 +110,9 @@ def _node(resources: dict[str, float]) -> Node:
 
 
 def measure_there(configs: Any, root: Path, device: str, threads: int, passes: int, copies: int) -> list[Cost]:
-    """`warmup.measure` on a node with a GPU, the whole of which it has; an autoscaler may have to start one."""
-    remote = ray.remote(num_cpus=threads, num_gpus=1, max_retries=0)(measure)
-    costs: list[Cost] = ray.get(remote.remote(configs, root, device, threads, passes, copies))
+    """`measure` on a node with a GPU, the whole of which it has; an autoscaler may have to start one."""
+    remote = ray.remote(num_cpus=threads, num_gpus=1, max_retries=0)(measured)
+    costs: list[Cost] = ray.get(remote.remote(order_of(configs, root, device, threads, passes, copies)))
     return costs
 
 
