@@ -54,6 +54,10 @@ class Rungs:
                 rungs._stopped[name] = record.last.step
         return rungs
 
+    @property
+    def _min_trials(self) -> int:
+        return self._pruner.min_trials or (3 if self._pruner.name == "median" else self._pruner.reduction_factor)
+
     def steps(self, trial: str) -> list[int]:
         """Training steps at which the trial is judged, on the grid of evaluations."""
         first = math.ceil((self._pruner.min_steps or self._eval_every) / self._eval_every) * self._eval_every

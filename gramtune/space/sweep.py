@@ -63,6 +63,9 @@ class Pruner(Component):
     """Training steps before the first decision; default: the first evaluation."""
     reduction_factor: Annotated[int, Field(ge=2)] = 4
     """η: a trial goes on if it is among the best 1/η of those that have come as far; rungs are η apart."""
+    min_trials: Annotated[int, Field(ge=2)] | None = None
+    """Trials, this one included, that have come as far before one is judged. Default: η, of which the best 1/η is one
+    trial; 3 for median. With fewer, the second trial would be judged by the first alone."""
     false_prune_rate: Annotated[float, Field(gt=0, lt=0.5)] | None = None
     """Noise-aware: the probability, at most, that the trial which is best in truth is ever stopped. A trial is then
     stopped only if its replicates show, paired by seed, that it is worse; without a rate the means alone decide."""
