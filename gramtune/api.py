@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
+from gramtune.analysis.verdicts import KeyVerdict, verdicts
 from gramtune.errors import Issue, SpecError
 from gramtune.io import DiskFull, data_root, local_runs
 from gramtune.record import budget
@@ -72,6 +73,11 @@ class Result(NamedTuple):
     def trials(self) -> pd.DataFrame:
         """One row per trial, with its status and the final mean and spread of the primary metric."""
         return trials_frame(self.state)
+
+    @property
+    def verdicts(self) -> list[KeyVerdict]:
+        """Per varied key and method: INSENSITIVE, SENSITIVE or UNDECIDED, and the values that may be the best."""
+        return verdicts(self.state)
 
 
 class _How(NamedTuple):

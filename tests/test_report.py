@@ -373,15 +373,18 @@ def test_verdicts_in_words(tmp_path):
     state = three(tmp_path, (A, B, (10.5, 19.0, 31.0)))
     text = "\n".join(summary_lines(state))
     assert "Best: critic_dim = 4\n  fid_digits 20 ± 10, n = 3 replicates\n" in text
-    assert (
-        "  against the runner-up, critic_dim = 16:\n"
-        "    NOT separated, may be chance; difference 0.2, 95 % interval −2.4 to 2.8 (paired, n = 3)\n" in text
-    )
-    assert (
-        "  against the worst completed, critic_dim = 1:\n"
-        "    separated; difference 3.0, 95 % interval 0.5 to 5.5 (paired, n = 3)\n" in text
-    )
-    assert "Student's t over 3 seeds, which makes them wide (t = 4.30)." in text
+    assert "Verdict on critic_dim: UNDECIDED within 10 %: open is critic_dim ∈ {1, 4, 16}" in text
+    assert "  critic_dim ∈ {1, 4, 16} may be the best; no value is shown to be worse" in text
+    assert "3 replicates of each value, geometric means of fid_digits, lower is better" in text
+
+
+def test_below_three_replicates_pairs_are_compared(tmp_path):
+    state = three(tmp_path, (A[:2], B[:2], (10.5, 19.0)))
+    text = "\n".join(summary_lines(state))
+    assert "Verdict" not in text
+    assert "  against the runner-up, " in text
+    assert "NOT separated, may be chance" in text
+    assert "Student's t over 2 seeds, which makes them wide (t = 12.71)." in text
 
 
 def test_where_more_is_better_the_ranking_turns_round(tmp_path):

@@ -48,7 +48,7 @@ def robustness(state: SweepState) -> list[Robustness]:
 
 def _rows(state: SweepState, key: str) -> list[Robustness]:
     axis = axis_of(state, key)
-    if why := _no_axis(state):
+    if why := no_axis(state):
         return [Robustness(key, "", state.plan.sweep.space[key].describe(), len(axis.places), 0, "", None, (), why)]
     whys = [_why_not(series) for series in axis.series]
     usable = [series for series, why in zip(axis.series, whys, strict=True) if not why]
@@ -64,7 +64,7 @@ def _rows(state: SweepState, key: str) -> list[Robustness]:
     return rows
 
 
-def _no_axis(state: SweepState) -> str:
+def no_axis(state: SweepState) -> str:
     """Why no two trials of the sweep differ in one key alone; empty where they do."""
     sweep = state.plan.sweep
     if sweep.scheduler.name == "pbt":

@@ -157,6 +157,8 @@ class Sweep(Component):
     ) = None
     """What is optimised, where it is not the base's primary metric; two give a front, the first one is the primary."""
     replicates: PositiveInt = 3
+    tolerance: Annotated[float, Field(gt=0, lt=10)] = 0.1
+    """A method is insensitive to a key where every value is within this part of the best: 0.1 for 10 %."""
     search: Annotated[Search, BeforeValidator(named), Field(validate_default=True)] = Search()
     pruner: Annotated[Pruner, BeforeValidator(named)] = NO_PRUNER
     scheduler: Annotated[Scheduler, BeforeValidator(named)] = NO_SCHEDULER

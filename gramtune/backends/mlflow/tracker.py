@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from gramtune.analysis.verdicts import verdict_tags
 from gramtune.backends.mlflow.describe import (
     best_points,
     description,
@@ -225,7 +226,7 @@ class MlflowTracker:
 
     def _describe(self, runs: SweepRuns, parent: StoredRun, state: SweepState, figure: str) -> None:
         note = redact(description(state, figure), self._uri)
-        runs.log(parent, best_points(state), tags={"mlflow.note.content": note})
+        runs.log(parent, best_points(state), tags={"mlflow.note.content": note, **verdict_tags(state)})
 
     def _store_files(self, runs: SweepRuns, record: TrialRecord, snapshot: _Snapshot) -> None:
         name = record.trial.name

@@ -18,10 +18,12 @@ from gramtune.analysis.labels import (
     value_text,
 )
 from gramtune.analysis.paired_difference import Difference, paired_difference, ranked
+from gramtune.analysis.verdicts import verdicts
 from gramtune.record.lineage import lineage
 from gramtune.record.report import Status
 from gramtune.record.state import Basis, SweepState, TrialRecord
 from gramtune.record.student_t import t_quantile
+from gramtune.report.text.verdict import verdict_text
 
 _ROWS = 24
 """Trials in the table; of a longer sweep the best and where to find the others."""
@@ -164,8 +166,14 @@ def best_lines(state: SweepState) -> list[str]:
     return [
         *_how(state, best),
         f"  {state.plan.metric} {spread_text(summary)}, n = {count(summary.n, 'replicate')}",
-        *_comparisons(state, ranking),
+        *(verdict_lines(state) or _comparisons(state, ranking)),
     ]
+
+
+def verdict_lines(state: SweepState) -> list[str]:
+    """The verdict on each varied key; empty where there is none on any."""
+    rows = verdicts(state)
+    return [line for row in rows for line in verdict_text(row, state)] if any(row.finding for row in rows) else []
 
 
 def _by_group(state: SweepState) -> list[str]:

@@ -1,0 +1,109 @@
+"""The verdicts of a sweep: one per varied key and method, or why there is none."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from gramtune.analysis.labels import count, leaves
+from gramtune.analysis.robustness import no_axis
+from gramtune.analysis.series import Axis, Series, axis_of
+from gramtune.analysis.verdict import LEAST_REPLICATES, Finding, decide
+from gramtune.record.report import Status
+from gramtune.record.state import SweepState, TrialRecord
+
+_NOT_IN_TAGS = re.compile(r"[^\w.-]+")
+"""MLflow refuses most punctuation in names of tags."""
+
+
+@dataclass(frozen=True)
+class KeyVerdict:
+    """One method along one key."""
+
+    key: str
+    method: str
+    """What tells it from the others along this key; empty where it is the only one."""
+    values: tuple[str, ...]
+    """The values of the key that were tried, in their order."""
+    diverged: tuple[str, ...]
+    """For each value, `1 of 3 replicates diverged`, or empty."""
+    replicates: int
+    """The least number of replicates at any value."""
+    finding: Finding | None
+    why: str
+    """Why there is no verdict; empty where there is one."""
+
+
+def verdicts(state: SweepState) -> list[KeyVerdict]:
+    """A verdict per varied key and method at the sweep's tolerance; names of methods are no range.
+
+    There is none for a sweep with two metrics, with trials that are not comparable, or with several sampled keys.
+    """
+    keys = [key for key, domain in state.plan.sweep.space.items() if not domain.cases]
+    return [
+        _verdict(state, key, axis, series) for key in keys for axis in [axis_of(state, key)] for series in axis.series
+    ]
+
+
+def verdict_tags(state: SweepState) -> dict[str, str]:
+    """`gramtune.verdict.critic_dim`: `SENSITIVE`; of several methods `gramtune.verdict.critic_dim.<method>`."""
+    names = leaves(state.plan.sweep.space)
+    return {
+        _NOT_IN_TAGS.sub("-", f"gramtune.verdict.{names[row.key]}.{row.method}".rstrip(".")): row.finding.verdict.value
+        for row in verdicts(state)
+        if row.finding
+    }
+
+
+def _verdict(state: SweepState, key: str, axis: Axis, series: Series) -> KeyVerdict:
+    texts = tuple(place.text for place, _ in series.records)
+    records = [record for _, record in series.records]
+    metric = state.plan.metric
+    whole = [_replicates(record, metric) for record in records]
+    diverged = tuple(f"{lost} of {count(n, 'replicate')} diverged" if lost else "" for lost, n in map(_lost, whole))
+    least = min((len(values) for values in whole), default=0)
+    why = no_axis(state) or _why_not(state, series, whole)
+    finding = None
+    if not why:
+        sign = 1 if state.plan.config.directions[metric] == "min" else -1
+        losses = [[math.inf if value is None else sign * math.log(value) for value in values] for values in whole]
+        finding = decide(losses, state.plan.sweep.tolerance)
+    return KeyVerdict(key, series.label, texts, diverged, least, finding, why)
+
+
+def _why_not(state: SweepState, series: Series, whole: list[list[float | None]]) -> str:
+    records = [record for _, record in series.records]
+    trials = count(len(records), "trial")
+    if len(state.plan.metrics) > 1:
+        return "a verdict is about one metric"
+    if not state.comparable:
+        return "the trials are not comparable"
+    if not series.alone:
+        return "other keys are sampled along with it, so no two trials differ in this key alone"
+    if unfinished := sum(not r.status.final or r.status == Status.STOPPED for r in records):
+        return f"{unfinished} of {trials} not finished"
+    if other := [r.status for r in records if r.status not in (Status.COMPLETED, Status.DIVERGED)]:
+        return f"{len(other)} of {trials} {', '.join(sorted(set(other)))}: a verdict needs the last value of each"
+    if len(records) < 2:
+        return "a single value has no range"
+    if all(value is None for values in whole for value in values):
+        return "every replicate diverged"
+    if any(value is not None and value <= 0 for values in whole for value in values):
+        return f"a percentage of {state.plan.metric} needs values above zero"
+    if all(len({value for value in values if value is not None}) < 2 for values in whole):
+        return "no value has a spread between its replicates"
+    if (least := min(map(len, whole))) < LEAST_REPLICATES:
+        return f"it needs {LEAST_REPLICATES} replicates of every value, and there are {least} (--replicates 3)"
+    return ""
+
+
+def _replicates(record: TrialRecord, metric: str) -> list[float | None]:
+    """The last value of each replicate, in the order of the seeds; None where it diverged."""
+    planned = record.trial.config.training.replicates
+    values = list(record.last.metrics.get(metric, [])) if record.last else []
+    return values or [None] * planned
+
+
+def _lost(values: list[float | None]) -> tuple[int, int]:
+    return sum(value is None for value in values), len(values)

@@ -1,0 +1,65 @@
+"""Verdicts in words. Every sentence is a claim that docs/verdict.md proves or an estimate that says so."""
+
+from __future__ import annotations
+
+import math
+
+from gramtune.analysis.labels import count, direction_text, leaves
+from gramtune.analysis.verdict import ALPHA, Finding, Verdict
+from gramtune.analysis.verdicts import KeyVerdict
+from gramtune.record.state import SweepState
+
+_SHOWN = 12
+"""Values named in a sentence; of more, so many and how many there are."""
+
+
+def verdict_text(row: KeyVerdict, state: SweepState) -> list[str]:
+    """The lines on one method along one key: the verdict, what it means, the values that may be the best."""
+    name = leaves(state.plan.sweep.space)[row.key]
+    subject = f"{name} ({row.method})" if row.method else name
+    if row.finding is None:
+        return [f"Verdict on {subject}: none, because {row.why}."]
+    best = row.finding.may_be_best
+    worse = len(row.values) - len(best)
+    rest = {0: "no value is shown to be worse", 1: "the other is worse"}.get(worse, "all others are worse")
+    return [
+        f"Verdict on {subject}: {_headline(row, row.finding, name, state.plan.sweep.tolerance)}",
+        f"  {_named(row, best, name)} may be the best; {rest} (all together wrong with probability ≤ {ALPHA:.0%}).",
+        f"  {count(row.replicates, 'replicate')} of each value, geometric means of {state.plan.metric}, "
+        f"{direction_text(state)}; assumptions: docs/verdict.md.",
+    ]
+
+
+def _headline(row: KeyVerdict, finding: Finding, name: str, tolerance: float) -> str:
+    percent = f"{100 * tolerance:g} %"
+    when = f"decided at {count(finding.look, 'replicate')}"
+    if finding.verdict == Verdict.INSENSITIVE:
+        return f"INSENSITIVE: every value is within {percent} of the best ({when})."
+    if finding.verdict == Verdict.SENSITIVE:
+        return f"SENSITIVE: {_worst(row, finding, name)}, more than {percent} ({when})."
+    return f"UNDECIDED within {percent}: {_missing(row, finding, name)}."
+
+
+def _worst(row: KeyVerdict, finding: Finding, name: str) -> str:
+    worst = max(range(len(row.values)), key=lambda i: (finding.low[i], len(row.diverged[i])))
+    if math.isinf(finding.low[worst]):
+        return f"{name} = {row.values[worst]} diverges more often than the others ({row.diverged[worst]})"
+    return f"{name} = {row.values[worst]} is worse than the best by at least {math.expm1(finding.low[worst]):.0%}"
+
+
+def _missing(row: KeyVerdict, finding: Finding, name: str) -> str:
+    if lost := [f"{row.values[i]} ({why})" for i, why in enumerate(row.diverged) if why]:
+        return f"it cannot be INSENSITIVE, because a replicate diverged at {name} = {', '.join(lost)}"
+    words = f"open is {_named(row, finding.open, name)}"
+    if finding.more is None:
+        return f"{words}; more than 400 replicates seem to be needed"
+    return f"{words}; about {finding.more} more replicates of each would decide, if means and spreads stay"
+
+
+def _named(row: KeyVerdict, indices: tuple[int, ...], name: str) -> str:
+    """`critic_dim = 4` or `critic_dim ∈ {4, 16}`."""
+    texts = [row.values[i] for i in indices]
+    if len(texts) == 1:
+        return f"{name} = {texts[0]}"
+    more = f", … {len(texts)} values" if len(texts) > _SHOWN else ""
+    return f"{name} ∈ {{{', '.join(texts[:_SHOWN])}{more}}}"
