@@ -20,6 +20,7 @@ from gramtune.cli.replay import replay
 from gramtune.cli.report import report
 from gramtune.cli.resume import resume
 from gramtune.cli.sample import sample
+from gramtune.cli.streams import harden
 from gramtune.cli.sweep import sweep
 from gramtune.cli.sync import sync
 from gramtune.cli.train import train
@@ -62,6 +63,7 @@ def gramtune(
 
 def script() -> None:
     """Entry point of the command: `main`, and then the end of the process, without Python's own."""
+    harden()
     try:
         main()
     except SystemExit as end:

@@ -15,6 +15,7 @@ from gramtune.record.pruning import Rungs
 from gramtune.record.redaction import redact
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState, TrialRecord
+from gramtune.run.interruption import Interruption
 from gramtune.run.population import Population
 from gramtune.space.plan import PlannedTrial
 
@@ -43,11 +44,20 @@ class NothingNew:
 class Driver:
     """One sweep on its way: first the trials that are not finished, then what the proposer proposes.
 
-    `changed`: what the code and packages that run differ in from those that the sweep began with.
+    `changed`: what the code and packages that run differ in from those that the sweep began with. `interruption`: what
+    tells its runner to stop where it is.
     """
 
-    def __init__(self, state: SweepState, folder: Path, proposer: Proposer, changed: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        state: SweepState,
+        folder: Path,
+        proposer: Proposer,
+        changed: Sequence[str] = (),
+        interruption: Interruption | None = None,
+    ) -> None:
         self.state, self.folder = state, folder
+        self.interruption = interruption or Interruption()
         self.halted = ""
         """Why the sweep has to stop where it is, to be resumed later; empty while it may go on."""
         self.exhausted = False
