@@ -26,8 +26,11 @@ from gramtune.run.capacity import Capacity, Grant, at_once, grant, here
 from gramtune.run.datasets import datasets
 from gramtune.run.driver import Driver
 from gramtune.run.interruption import Interruption
+from gramtune.run.machine import cores, memory_limit
 
 _STARTS = 3
+_OBJECT_STORE, _LEAST_STORE = 0.3, 80 * 2**20
+"""Ray's own share of the memory for its object store, and a little more than the least that it takes."""
 
 
 class RayRunner:
@@ -88,7 +91,9 @@ def _problem_to_start(interruption: Interruption) -> str:
     for _ in range(_STARTS):
         try:
             with interruption.open():
-                ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+                ray.init(
+                    address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR", **limits()
+                )
             interruption.arm()
             return ""
         except SystemExit:  # what Ray's own handler of SIGTERM raises
@@ -98,6 +103,15 @@ def _problem_to_start(interruption: Interruption) -> str:
             ray.shutdown()
             problem = f"Ray does not start here: {next(iter(str(error).splitlines()), type(error).__name__)}"
     return problem
+
+
+def limits() -> dict[str, int]:
+    """What Ray may take of this machine, in the words of `ray.init`: it looks at a part of what may limit a process."""
+    limit, found = memory_limit(), {"num_cpus": cores()}
+    if limit is None:
+        return found
+    share = int(limit * _OBJECT_STORE)
+    return found | {"object_store_memory": max(share, _LEAST_STORE), "_memory": limit - share}
 
 
 def _bundle(cpu: int, config: dict[str, Any]) -> Any:
