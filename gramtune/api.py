@@ -266,9 +266,9 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     if not whole:
         return Result(folder, state, False, missing)
     if driver.halted:
-        say(f"{driver.halted}; mend that, then go on with: gramtune resume {where}")
+        say(f"{driver.halted}; mend that, then go on with: {command('resume', where)}")
     elif not complete:
-        say(f"interrupted with {len(state.unfinished)} trial(s) unfinished; go on with: gramtune resume {where}")
+        say(f"interrupted with {len(state.unfinished)} trial(s) unfinished; go on with: {command('resume', where)}")
     return Result(folder, state, complete, driver.halted)
 
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,38 @@ class DiskFull(OSError):
 
 def data_root() -> Path:
     """Folder of data sets and feature weights: $GRAMTUNE_DATA, else ~/.cache/gramtune."""
-    return Path(os.environ.get("GRAMTUNE_DATA") or "~/.cache/gramtune").expanduser().absolute()
+    return cached("GRAMTUNE_DATA", "gramtune").absolute()
+
+
+def user_path(text: Path | str) -> Path:
+    """A path as a user writes it: `~` is the home folder, also where no shell has seen it (`--runs=~/runs`, a variable).
+
+    A folder that is named by dots alone (`.`, `..`) gets its name: a sweep is known by it, and its store lies beside it.
+    """
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:  # an account without a home, or `~nobody`
+        path = Path(text)
+    return Path(os.path.abspath(path)) if path.name in ("", "..") else path
+
+
+def cached(variable: str, name: str) -> Path:
+    """A folder for what can be had again: what the variable says, else ~/.cache/`name`.
+
+    Where an account has no home, or may not write there, it is a folder of this user among the temporary files.
+    """
+    if chosen := os.environ.get(variable):
+        return user_path(chosen)
+    home = user_path("~/.cache")
+    if home.is_absolute() and _writable(home):
+        return home / name
+    return Path(tempfile.gettempdir()) / f"{name}-{os.getuid()}"
+
+
+def _writable(folder: Path) -> bool:
+    """Whether files can be made in the folder, which itself may have to be made."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 MARK = ".remote"
@@ -31,10 +63,9 @@ MARK = ".remote"
 def local_runs(runs: Path | str) -> Path:
     """Where the sweeps of a folder are worked on: in it, or, of a URI such as s3://bucket/runs, in a folder here."""
     if "://" not in str(runs):
-        return Path(runs)
+        return user_path(runs)
     uri = str(runs).rstrip("/")
-    scratch = Path(os.environ.get("GRAMTUNE_SCRATCH") or "~/.cache/gramtune-runs").expanduser().absolute()
-    folder = scratch / hashlib.sha256(uri.encode()).hexdigest()[:12]
+    folder = cached("GRAMTUNE_SCRATCH", "gramtune-runs").absolute() / hashlib.sha256(uri.encode()).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / MARK).exists():
         write_atomically(folder / MARK, lambda temporary: temporary.write_text(uri, encoding="utf-8"))

@@ -18,6 +18,7 @@ from types import ModuleType
 from pydantic import model_validator
 
 from gramtune.components import Component
+from gramtune.io import user_path
 from gramtune.registry import KINDS, classes, register, registered_in
 
 PACKAGE = "gramtune_plugins"
@@ -77,7 +78,7 @@ def read_plugin(text: str, folder: Path) -> Plugin:
     """
     if not text.endswith(".py"):
         return Plugin(name=text)
-    file = folder / Path(text).expanduser()
+    file = folder / user_path(text)
     try:
         source = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gramtune.io import command
+
 if TYPE_CHECKING:
     from gramtune.backends.cluster.target import Target
 
@@ -33,7 +35,7 @@ def stop(cluster: Cluster, job: Job = None) -> None:
     with in_one_line():
         job = job or target.newest()
         target.stop(job)
-        typer.echo(f"stopped {job}; go on with: gramtune launch {cluster} SPACE --resume")
+        typer.echo(f"stopped {job}; go on with: {command('launch', cluster, 'SPACE', '--resume')}")
 
 
 def down(cluster: Cluster) -> None:
@@ -49,7 +51,7 @@ def follow(target: Target, cluster: Path, job: str) -> None:
     try:
         code = target.follow(job, typer.echo)
     except KeyboardInterrupt:
-        typer.echo(f"left; the sweep goes on. gramtune attach {cluster} {job}, or gramtune stop {cluster} {job}")
+        typer.echo(f"left; the sweep goes on. {command('attach', cluster, job)}, or {command('stop', cluster, job)}")
         raise typer.Exit(130) from None
     raise typer.Exit(code)
 

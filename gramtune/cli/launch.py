@@ -28,6 +28,7 @@ def launch(
 ) -> None:
     """Run a sweep on a cluster: bring it up, ship the package, submit, show the output. Options as for sweep."""
     from gramtune.backends.cluster.load import load_target
+    from gramtune.io import command
 
     request = _request(space, context.args, resume)
     target = load_target(cluster)
@@ -37,7 +38,7 @@ def launch(
     with in_one_line():
         target.up(typer.echo)
         job = target.submit(request)
-        typer.echo(f"job {job}; leave with Ctrl-C, come back with: gramtune attach {cluster} {job}")
+        typer.echo(f"job {job}; leave with Ctrl-C, come back with: {command('attach', cluster, job)}")
         if not detach:
             follow(target, cluster, job)
 

@@ -8,10 +8,18 @@ from typing import Annotated
 import typer
 
 
-def _local_runs(text: str) -> Path:
-    from gramtune.io import local_runs
+def local_runs(text: str) -> Path:
+    """The folder of all sweeps, or of a local copy of those in an object store."""
+    from gramtune.io import local_runs as found
 
-    return local_runs(text)
+    return found(text)
+
+
+def user_path(text: str) -> Path:
+    """A file that the user names."""
+    from gramtune.io import user_path as found
+
+    return found(text)
 
 
 def local_sweep(text: str) -> Path:
@@ -26,7 +34,7 @@ Runs = Annotated[
     typer.Option(
         "--runs",
         envvar="GRAMTUNE_RUNS",
-        parser=_local_runs,
+        parser=local_runs,
         metavar="PATH",
         help="Folder of all sweeps, or s3://…, gs://…",
     ),

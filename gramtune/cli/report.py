@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gramtune.cli.options import local_sweep
+from gramtune.cli.options import local_sweep, user_path
 
 
 def report(
@@ -19,7 +19,9 @@ def report(
             help="The sweep's folder, for example runs/critic-dim; or several.",
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Page of a comparison of several sweeps.")] = Path(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", parser=user_path, metavar="PATH", help="Page of a comparison of several sweeps.")
+    ] = Path(
         "comparison.html"
     ),
 ) -> None:

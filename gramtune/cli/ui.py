@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gramtune.cli.options import TrackingUri
+from gramtune.cli.options import TrackingUri, local_runs
 
 
 def ui(
@@ -15,7 +15,12 @@ def ui(
     tracking_uri: TrackingUri = None,
     runs: Annotated[
         Path | None,
-        typer.Option(envvar="GRAMTUNE_RUNS", help="Folder of all sweeps [default: the nearest one, here or above]."),
+        typer.Option(
+            envvar="GRAMTUNE_RUNS",
+            parser=local_runs,
+            metavar="PATH",
+            help="Folder of all sweeps [default: the nearest one, here or above].",
+        ),
     ] = None,
 ) -> None:
     """Open the results in MLflow, on this machine only."""
@@ -30,6 +35,7 @@ def _nearest() -> Path:
     """The nearest folder of sweeps; says which one, and which others there are. Raises SpecError if there is none."""
     from gramtune.backends.mlflow.store import found_stores
     from gramtune.errors import Issue, SpecError
+    from gramtune.io import command
 
     here = Path.cwd()
     found = found_stores(here)
@@ -39,5 +45,5 @@ def _nearest() -> Path:
     nearest, *others = found
     typer.echo(f"the sweeps in {nearest}")
     for other in others:
-        typer.echo(f"there are others: gramtune ui --runs {other}")
+        typer.echo(f"there are others: {command('ui', '--runs', other)}")
     return nearest

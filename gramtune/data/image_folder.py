@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gramtune.components import Dataset, Shape, Unavailable
 from gramtune.data._image_files import Parts, cached, decode
+from gramtune.io import user_path
 from gramtune.registry import register
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -65,7 +66,7 @@ class ImageFolder(Dataset):
         return int.from_bytes(hashlib.sha256(portable).digest()[:8]) < self.held_out_share * 2**64
 
     def _folder(self, root: Path) -> Path:
-        return root / Path(self.path).expanduser()  # an absolute path replaces `root`
+        return root / user_path(self.path)  # an absolute path replaces `root`
 
     def _names(self, root: Path) -> list[str]:
         """Relative paths of the images, sorted. Raises Unavailable if either side of the split would be empty."""

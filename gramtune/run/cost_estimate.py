@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import resource
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import NamedTuple
 
 import torch
 
+import gramtune
 from gramtune.errors import Issue, SpecError
 from gramtune.plugins import Plugin, loaded
 from gramtune.run.capacity import Capacity, grant
@@ -116,9 +118,10 @@ def order_of(configs: Sequence[TrialConfig], root: Path, device: str, threads: i
 
 def measured(order: str) -> list[Cost]:
     """The costs that an order asks for, in a process of their own. Raises SpecError if a trial fails."""
-    done = subprocess.run(
-        [sys.executable, "-m", "gramtune.run.cost_estimate"], input=order, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-P", "-m", "gramtune.run.cost_estimate"]
+    path = [*filter(None, sys.path), str(Path(gramtune.__file__).parents[1])]  # not the working directory: random.py
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    done = subprocess.run(command, env=env, input=order, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"its process ended with {done.returncode}"])[-1]
         raise SpecError([Issue("warm-up", f"a trial cannot be measured: {reason}")])

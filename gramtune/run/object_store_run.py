@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from gramtune.errors import Issue, SpecError
-from gramtune.io import local_runs
+from gramtune.io import local_runs, user_path
 from gramtune.record.object_store import Mirror, StoreLost, mirror_of
 from gramtune.record.state import SweepState
 from gramtune.record.tracker import Tracker, TrackerUnavailable, never
@@ -24,7 +24,7 @@ def local_sweep(folder: Path | str) -> Path:
     Raises SpecError if the store cannot be read.
     """
     if "://" not in str(folder):
-        return fetched(Path(folder))
+        return fetched(user_path(folder))
     parts = urlsplit(str(folder))
     path, _, name = parts.path.rstrip("/").rpartition("/")
     return fetched(local_runs(urlunsplit(parts._replace(path=path))) / name)

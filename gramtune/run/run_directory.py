@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gramtune.errors import Issue, SpecError
-from gramtune.io import data_root
+from gramtune.io import command, data_root
 from gramtune.record.journal import load_state
 from gramtune.record.state import SweepState
 from gramtune.record.tables import SWEEP_FILE, write_sweep, write_versions
@@ -63,6 +63,6 @@ def agreed(folder: Path, wanted: Sweep, ask: Ask) -> SweepState:
 
 def refuse(lines: Sequence[str], folder: Path) -> None:
     """Raises SpecError if there are `lines` that speak against going on with the sweep in `folder` as was asked for."""
-    ways = f"as it is, it goes on with: gramtune resume {folder}; or choose another --name"
+    ways = f"as it is, it goes on with: {command('resume', folder)}; or choose another --name"
     if lines:
         raise SpecError([Issue(str(folder), f"{line}; {ways}") for line in lines])

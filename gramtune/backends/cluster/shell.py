@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gramtune.backends.cluster.target import ClusterError
 
-RAY = (sys.executable, "-m", "ray.scripts.scripts")
+RAY = (sys.executable, "-P", "-m", "ray.scripts.scripts")
 """Ray's command line, of the Ray that gramtune runs with."""
 _TUNNEL = 60.0
 """Seconds for a tunnel to open."""

@@ -28,6 +28,7 @@ _START_SECONDS = 300.0
 _STOP_SECONDS = 10.0
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PYTHONSAFEPATH": "1",  # the working directory may hold a random.py; -P is not passed on to its workers
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven more processes, for features that a sweep has no use for
 }
 
@@ -94,7 +95,7 @@ def _command(uri: str, port: int, runs: Path) -> list[str]:
         "--port": str(port),
         "--workers": "1",
     }
-    return [sys.executable, "-m", "mlflow", "server", *(text for option in options.items() for text in option)]
+    return [sys.executable, "-P", "-m", "mlflow", "server", *(text for option in options.items() for text in option)]
 
 
 def _environment(uri: str) -> dict[str, str]:

@@ -6,14 +6,16 @@ import fcntl
 import logging
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from gramtune.errors import Issue, SpecError
+from gramtune.io import user_path
 from gramtune.record.redaction import redact
 from gramtune.record.tracker import TrackerUnavailable
 
@@ -28,6 +30,14 @@ QUIET = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # creating a run is not idempotent: the tracker looks before it retries
 }
+_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Tables and columns of MLflow's database with absolute paths of files."""
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _GONE = "RESOURCE_DOES_NOT_EXIST"
 _REJECTED = "INVALID_PARAMETER_VALUE"
@@ -75,7 +85,7 @@ def checked_uri(uri: str) -> str:
         path = uri.partition(":///")[2]
         if not path or path == ":memory:" or "?" in path:
             raise _issue(f"{uri!r} should name a file, without ?; for example sqlite:////data/mlflow.db")
-        return f"sqlite:///{Path(path).absolute()}"
+        return f"sqlite:///{user_path(path).absolute()}"
     if scheme not in ("http", "https", *_DATABASES):
         legal = ", ".join(f"{name}://" for name in ("http", "https", *_DATABASES))
         raise _issue(f"{redact(uri)!r} is of no known kind; legal: {legal}")
@@ -123,13 +133,16 @@ def connect(uri: str) -> Any:
 
 
 def ensure_store(uri: str) -> None:
-    """Makes the tables of a SQLite store that does not exist yet (2 to 7 s); nothing for any other. Raises OSError.
+    """Makes the tables of a SQLite store that does not exist yet (2 to 7 s), and brings one that was moved up to date.
 
-    MLflow's migrations are safe neither against a second process nor against being killed half-way: one process at a
+    Nothing for any other. Raises OSError. MLflow's migrations are safe neither against a second process nor against being killed half-way: one process at a
     time, on a file that gets its name when it is complete.
     """
     file = database_file(uri)
-    if file is None or _exists(file):
+    if file is None:
+        return
+    if _exists(file):
+        _relocate(file)
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     quiet_environment()
@@ -139,6 +152,28 @@ def ensure_store(uri: str) -> None:
             partial.unlink(missing_ok=True)
             _client(f"sqlite:///{partial}").search_experiments(max_results=1)
             partial.replace(file)
+
+
+def _relocate(file: Path) -> None:
+    """Tells a store that was moved or copied with its files where they are now: MLflow keeps absolute paths.
+
+    They would be written to the old place otherwise, which would be made again. Raises OSError.
+    """
+    ours = (file.parent / "artifacts").as_uri()
+    try:
+        with closing(sqlite3.connect(file, timeout=_LOCK_SECONDS)) as database, database:
+            query = "SELECT artifact_location FROM experiments WHERE name = ?"
+            location = next((row[0] for row in database.execute(query, [EXPERIMENT])), f"{ours}/{EXPERIMENT}")
+            theirs = location.removesuffix(f"/{EXPERIMENT}")
+            if theirs == ours or not theirs.startswith("file:///") or not theirs.endswith("/artifacts"):
+                return
+            if not (file.parent / "artifacts" / EXPERIMENT).is_dir():  # they are somewhere else, on purpose
+                return
+            for table, column in _PLACES:
+                update = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} LIKE ? || '/%'"
+                database.execute(update, [ours, len(theirs) + 1, theirs])
+    except sqlite3.Error as error:
+        raise OSError(f"{file}: {error}") from error
 
 
 @contextmanager

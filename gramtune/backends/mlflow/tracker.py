@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 import uuid
@@ -27,7 +28,7 @@ from gramtune.backends.mlflow.page import store_datasets, store_files, store_mod
 from gramtune.backends.mlflow.runs import PARENT, Point, StoredRun, SweepRuns
 from gramtune.backends.mlflow.store import Rejected, RunGone, checked_uri, default_uri, is_server, runs_url
 from gramtune.backends.mlflow.view import IMAGES, store_view, view_key
-from gramtune.io import write_atomically
+from gramtune.io import command, write_atomically
 from gramtune.record.layout import checkpoints, sample_grids, trial_folder
 from gramtune.record.redaction import redact
 from gramtune.record.report import Report, Status
@@ -98,16 +99,15 @@ class MlflowTracker:
         if is_server(self._uri):
             return ""
         if self._uri == default_uri(self._folder.parent):
-            runs = "" if self._folder.parent == Path("runs").absolute() else f" --runs {self._named.parent}"
-            return f"; open with: gramtune ui{runs}"
-        return f"; open with: gramtune ui --tracking-uri {redact(self._uri)}"
+            runs = () if self._folder.parent == Path("runs").absolute() else ("--runs", self._named.parent)
+            return f"; open with: {command('ui', *runs)}"
+        return f"; open with: {command('ui', '--tracking-uri', redact(self._uri))}"
 
     @property
     def remedy(self) -> str:
         """`gramtune sync` on the same folder and store; credentials that the URI had have to be put in again."""
         embedded = self._uri == default_uri(self._folder.parent)
-        store = "" if embedded else f" --tracking-uri {redact(self._uri)}"
-        return f"gramtune sync {self._named}{store}"
+        return command("sync", self._named, *(() if embedded else ("--tracking-uri", redact(self._uri))))
 
     def sync(self, state: SweepState, rest: Callable[[], None] = never) -> None:
         """See `Tracker`. Raises TrackerUnavailable."""
@@ -272,12 +272,30 @@ def _store_checkpoint(runs: SweepRuns, run: StoredRun, folder: Path) -> None:
 
 
 def _sweep_id(folder: Path) -> str:
-    """Identity of a sweep, kept in its folder: the folder can be moved, and sent to any server. Raises OSError."""
+    """Identity of a sweep, kept in its folder: the folder can be moved, and sent to any server. Raises OSError.
+
+    A copy beside its original is a sweep of its own: both would write into the same runs.
+    """
     file = folder / "sweep_id"
-    if not (file.is_file() and re.fullmatch(r"[0-9a-f]{32}", file.read_text(encoding="utf-8").strip())):
+    identity, place = _identity(file)
+    if not identity or (place and place != str(folder) and _identity(Path(place) / file.name)[0] == identity):
+        if not identity or not os.path.samefile(place, folder):  # one folder may have two paths
+            identity = uuid.uuid4().hex
+        place = ""
+    if place != str(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, lambda temporary: temporary.write_text(f"{uuid.uuid4().hex}\n", encoding="utf-8"))
-    return file.read_text(encoding="utf-8").strip()
+        text = f"{identity}\n{folder}\n"
+        write_atomically(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return identity
+
+
+def _identity(file: Path) -> tuple[str, str]:
+    """What `_sweep_id` has written there, and where that was; empty texts where it has not."""
+    try:
+        identity, _, place = file.read_text(encoding="utf-8").strip().partition("\n")
+    except (OSError, UnicodeDecodeError):
+        return "", ""
+    return (identity, place) if re.fullmatch(r"[0-9a-f]{32}", identity) else ("", "")
 
 
 def _versions(folder: Path, plan: Plan) -> dict[str, Any]:

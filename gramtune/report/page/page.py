@@ -14,6 +14,7 @@ from gramtune.analysis.importance import Importances
 from gramtune.analysis.labels import assignment_text, basis_text, direction_text, duration, spread_text
 from gramtune.analysis.pruning_audit import audit
 from gramtune.analysis.robustness import DRAWS, TOLERANCES, robustness
+from gramtune.io import command
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState
 from gramtune.record.tables import SWEEP_FILE, VERSIONS_FILE
@@ -106,7 +107,7 @@ def _provenance(folder: Path) -> dict[str, Any]:
     packages = versions.get("packages", {})
     told = {key: value for key, value in versions.items() if key != "packages" and value not in (None, [], {})}
     return {
-        "command": f"gramtune sweep {folder / SWEEP_FILE} --name again",
+        "command": command("sweep", folder / SWEEP_FILE, "--name", "again"),
         "space_file": space.read_text(encoding="utf-8") if space.is_file() else "",
         "versions": [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in told.items()],
         "packages": ", ".join(f"{name} {version}" for name, version in packages.items() if version),
