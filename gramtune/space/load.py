@@ -12,7 +12,7 @@ from gramtune.errors import Issue, Path, SpecError, clipped, dotted
 from gramtune.plugins import read_plugin
 from gramtune.space.domain import assigned
 from gramtune.space.issues import model_issues
-from gramtune.space.sweep import Sweep, named
+from gramtune.space.sweep import Sweep, expand_name
 from gramtune.space.validate_pbt import population_issues
 from gramtune.space.validate_points import point_issues
 from gramtune.space.validate_space import Origins, config_errors, legal_domains, space_issues
@@ -54,7 +54,7 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
     if overrides.replicates is not None:
         raw["replicates"] = overrides.replicates
     if overrides.samples is not None:
-        raw["search"] = {**named(raw.get("search", {})), "samples": overrides.samples}
+        raw["search"] = {**expand_name(raw.get("search", {})), "samples": overrides.samples}
     if overrides.time_budget is not None:
         raw["budget"] = {**raw.get("budget", {}), "seconds": overrides.time_budget}
     raw["name"] = overrides.name or (

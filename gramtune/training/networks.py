@@ -81,7 +81,7 @@ class Stack:
         self.networks[replicate].train(not frozen)
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
+    def updating(self) -> Iterator[None]:
         """Around everything that writes to `values`: frozen rows stay as they are."""
         if not len(self._frozen):
             yield
@@ -111,8 +111,8 @@ class Stack:
         """Strict inverse of `state_dict`. Raises RuntimeError for another architecture."""
         self.networks[replicate].load_state_dict(state)
 
-    def take(self, found: Sequence[Tensor]) -> None:
-        """Copies what autograd found for the `leaves` into `gradient`."""
+    def store_gradient(self, found: Sequence[Tensor]) -> None:
+        """Copies the gradients of the `leaves` into `gradient`."""
         torch._foreach_copy_(self._of_leaves, list(found))
 
     def _one_by_one(self, inputs: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ def differentiate(stacks: Sequence[Stack], losses: Tensor, *, retain: bool) -> T
     leaves = [leaf for stack in stacks for leaf in stack.leaves]
     found = torch.autograd.grad(losses.sum(), leaves, retain_graph=retain)
     for stack in stacks:
-        stack.take(found[: len(stack.leaves)])
+        stack.store_gradient(found[: len(stack.leaves)])
         found = found[len(stack.leaves) :]
     norms: list[Tensor] = [torch.linalg.vector_norm(stack.gradient, dim=1) for stack in stacks]
     return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)
