@@ -18,8 +18,8 @@ from gramtune.components import FeatureExtractor, Shape, Unavailable
 from gramtune.io import write_atomically
 from gramtune.registry import register
 
-FILE = "pt_inception-2015-12-05-6726825d.pth"
-URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE}"
+WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
+URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{WEIGHTS_FILE}"
 SHA256_PREFIX = "6726825d"
 _BATCH = 32
 """Images that pass through the network at once: one of 299×299 has activations of 6 MB in a single layer."""
@@ -112,7 +112,7 @@ def weights_path(root: Path) -> Path:
         if not Path(override).is_file():
             raise Unavailable(f"Inception weights: ${ENV} names {override}, which is not a file")
         return Path(override)
-    path = root / FILE
+    path = root / WEIGHTS_FILE
     if not path.is_file():
         _download(path)
     try:

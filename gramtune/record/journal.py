@@ -18,14 +18,12 @@ from gramtune.record.report import Report, Status
 from gramtune.record.state import Inheritance, SweepState
 from gramtune.space.plan import Plan, PlannedTrial, planned
 
-FILE = JOURNAL
-
 
 class Journal:
     """Appends events to the journal of a sweep's folder, and to the state, in this order."""
 
     def __init__(self, folder: Path, state: SweepState) -> None:
-        self._path, self._state, self._mirror = folder / FILE, state, mirror_of(folder)
+        self._path, self._state, self._mirror = folder / JOURNAL, state, mirror_of(folder)
         mend(self._path)
 
     def opened(self, changed: Sequence[str]) -> None:
@@ -70,7 +68,7 @@ class Journal:
 def load_state(folder: Path, plan: Plan) -> SweepState:
     """The state as the journal tells it, in the light of the plan: see `SweepState.reopen`."""
     state = SweepState(plan)
-    path = folder / FILE
+    path = folder / JOURNAL
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     events = [json.loads(text) for text in lines if text.endswith("\n")]  # the last may be cut off by a kill
     for event in events:

@@ -96,7 +96,7 @@ def divergence(whys: Mapping[int, str], replicates: int) -> str:
     return f"{len(whys)} of {replicates} replicates diverged; {each}"
 
 
-def joined(parts: Mapping[int, Mapping[int, Report]], replicates: int) -> dict[int, Report]:
+def merge_parts(parts: Mapping[int, Mapping[int, Report]], replicates: int) -> dict[int, Report]:
     """By step, one report of all replicates; None where a replicate has no value, or none yet."""
     steps = sorted({step for part in parts.values() for step in part})
     return {

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from gramtune.components import Dataset, Metric
 from gramtune.record import budget
-from gramtune.record.report import Report, Status, Summary, divergence, joined, summarise
+from gramtune.record.report import Report, Status, Summary, divergence, merge_parts, summarise
 from gramtune.space.domain import Assignment
 from gramtune.space.plan import Plan, PlannedTrial
 
@@ -45,7 +45,7 @@ class TrialRecord:
     reports: dict[int, Report] = field(default_factory=dict)
     """By step: a trial that restarts from a checkpoint repeats steps, and the repetition replaces the original."""
     parts: dict[int, dict[int, Report]] = field(default_factory=dict)
-    """What `reports` is joined from where replicates were added later: by first replicate, then by step."""
+    """What `reports` is merge_parts from where replicates were added later: by first replicate, then by step."""
 
     inherited: tuple[Inheritance, ...] = ()
     """In the order of steps."""
@@ -99,7 +99,7 @@ class TrialRecord:
         """Takes note of a report. `reports` is replaced, not changed: other threads read it."""
         part = {**self.parts.get(report.first, {}), report.step: report}
         self.parts = {**self.parts, report.first: part}
-        self.reports = part if len(self.parts) == 1 else joined(self.parts, self.trial.config.training.replicates)
+        self.reports = part if len(self.parts) == 1 else merge_parts(self.parts, self.trial.config.training.replicates)
 
     @property
     def outcome(self) -> tuple[Status, str]:

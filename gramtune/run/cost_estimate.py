@@ -37,7 +37,7 @@ _PATIENCE = 600.0
 _OTHER = "another one that ran at the same time has failed"
 
 
-class Cost(NamedTuple):
+class TrialCost(NamedTuple):
     """Of one trial, all its replicates together, on one worker."""
 
     seconds: float
@@ -60,7 +60,7 @@ class _Order(NamedTuple):
     passes: int
 
 
-class Estimate(NamedTuple):
+class SweepEstimate(NamedTuple):
     """A measured guess at what the trials of a sweep cost."""
 
     seconds_per_trial: float
@@ -73,7 +73,7 @@ class Estimate(NamedTuple):
     """How many were measured."""
 
 
-def estimate(plan: Plan, capacity: Capacity, root: Path, passes: int = 20) -> Estimate:
+def estimate(plan: Plan, capacity: Capacity, root: Path, passes: int = 20) -> SweepEstimate:
     """Measures at most four trials of each objective, with the threads and the device that they will have.
 
     Raises SpecError, with the reason in words, where one of them fails.
@@ -82,13 +82,13 @@ def estimate(plan: Plan, capacity: Capacity, root: Path, passes: int = 20) -> Es
     for trial in plan.trials or sampled(plan.sweep, CORNERS):
         by_objective.setdefault(trial.config.objective.name, []).append(trial.config)
     share = grant(plan.sweep.resources, capacity)
-    chosen = {name: spread(configs) for name, configs in by_objective.items()}
+    chosen = {name: sample_configs(configs) for name, configs in by_objective.items()}
     device = "cuda" if share.gpu and torch.cuda.is_available() else "cpu"
     costs = measure([config for some in chosen.values() for config in some], root, device, share.cpu, passes)
     left = iter(costs)
     means = {name: fmean(next(left).seconds for _ in some) for name, some in chosen.items()}
     seconds = sum(len(configs) * means[name] for name, configs in by_objective.items())
-    return Estimate(
+    return SweepEstimate(
         seconds / sum(map(len, by_objective.values())),
         max(cost.memory for cost in costs),
         sum(cost.passes for cost in costs),
@@ -98,7 +98,7 @@ def estimate(plan: Plan, capacity: Capacity, root: Path, passes: int = 20) -> Es
 
 def measure(
     configs: Sequence[TrialConfig], root: Path, device: str, threads: int, passes: int, copies: int = 1
-) -> list[Cost]:
+) -> list[TrialCost]:
     """The cost of each trial, as the mean over so many copies of it that run at the same time.
 
     Not measured here: this process holds memory, and caches, that no worker will have. Raises SpecError if one fails.
@@ -114,7 +114,7 @@ def order_of(configs: Sequence[TrialConfig], root: Path, device: str, threads: i
     return json.dumps({"plugins": plugins, "configs": raw, **settings})
 
 
-def measured(order: str) -> list[Cost]:
+def measured(order: str) -> list[TrialCost]:
     """The costs that an order asks for, in a process of their own. Raises SpecError if a trial fails."""
     done = subprocess.run(
         [sys.executable, "-m", "gramtune.run.cost_estimate"], input=order, capture_output=True, text=True, check=False
@@ -122,16 +122,16 @@ def measured(order: str) -> list[Cost]:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"its process ended with {done.returncode}"])[-1]
         raise SpecError([Issue("warm-up", f"a trial cannot be measured: {reason}")])
-    return [Cost(*cost) for cost in json.loads(done.stdout.splitlines()[-1])]
+    return [TrialCost(*cost) for cost in json.loads(done.stdout.splitlines()[-1])]
 
 
-def spread(configs: Sequence[TrialConfig], n: int = 4) -> list[TrialConfig]:
+def sample_configs(configs: Sequence[TrialConfig], n: int = 4) -> list[TrialConfig]:
     """At most n of them at equal distances, the first and the last included."""
     last = len(configs) - 1
     return [configs[i] for i in sorted({round(k * last / (n - 1)) for k in range(n)})]
 
 
-def _cost(config: TrialConfig, root: Path, device: torch.device, passes: int, together: Barrier) -> Cost:
+def _cost(config: TrialConfig, root: Path, device: torch.device, passes: int, together: Barrier) -> TrialCost:
     on_gpu = device.type == "cuda"
     shortest, trainer = (_SHORTEST_ON_GPU if on_gpu else 0.0), Trainer(config, root, device)
     trainer.advance(RUNS_BEFORE + 1 if on_gpu else 1)
@@ -150,8 +150,8 @@ def _cost(config: TrialConfig, root: Path, device: torch.device, passes: int, to
     total = _passes(config, 0, config.training.steps) * per_pass + len(config.training.evaluations) * per_evaluation
     if on_gpu:
         room = torch.cuda.get_device_properties(device).total_memory
-        return Cost(total, torch.cuda.max_memory_reserved(device), taken, room)
-    return Cost(total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, taken)
+        return TrialCost(total, torch.cuda.max_memory_reserved(device), taken, room)
+    return TrialCost(total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, taken)
 
 
 def _passes(config: TrialConfig, start: int, stop: int) -> int:
@@ -172,7 +172,7 @@ def _answer(connection: Connection, order: _Order, together: Barrier) -> None:
         connection.send(in_words(error))
 
 
-def _copies(order: _Order, copies: int) -> Cost | str:
+def _copies(order: _Order, copies: int) -> TrialCost | str:
     """The mean cost of a trial over copies of it that run at once, or why it has none."""
     fork = multiprocessing.get_context("fork")  # torch is imported already
     together, workers = fork.Barrier(copies), []
@@ -181,7 +181,7 @@ def _copies(order: _Order, copies: int) -> Cost | str:
         workers.append((fork.Process(target=_answer, args=(theirs, order, together)), ours))
         workers[-1][0].start()
         theirs.close()
-    answers: list[Cost | str] = []
+    answers: list[TrialCost | str] = []
     for worker, ours in workers:
         try:
             answers.append(ours.recv())
@@ -192,9 +192,9 @@ def _copies(order: _Order, copies: int) -> Cost | str:
     issues = [answer for answer in answers if isinstance(answer, str)]
     if issues:
         return next((issue for issue in issues if issue != _OTHER), _OTHER)
-    costs = [answer for answer in answers if isinstance(answer, Cost)]
+    costs = [answer for answer in answers if isinstance(answer, TrialCost)]
     seconds, memory = fmean(cost.seconds for cost in costs), max(cost.memory for cost in costs)
-    return Cost(seconds, memory, sum(cost.passes for cost in costs), costs[0].room)
+    return TrialCost(seconds, memory, sum(cost.passes for cost in costs), costs[0].room)
 
 
 def _main() -> None:

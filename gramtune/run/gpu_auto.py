@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from gramtune.errors import SpecError
 from gramtune.run.capacity import Capacity, grant
-from gramtune.run.cost_estimate import Cost, spread
+from gramtune.run.cost_estimate import TrialCost, sample_configs
 from gramtune.run.gpu_shares import CONTEXT
 from gramtune.space.plan import Plan, sampled
 from gramtune.space.sweep import AUTO, Resources
@@ -29,7 +29,7 @@ class Measure(Protocol):
 
     def __call__(
         self, configs: Sequence[TrialConfig], root: Path, device: str, threads: int, passes: int, copies: int
-    ) -> list[Cost]:
+    ) -> list[TrialCost]:
         """The cost of each trial while so many copies of it run at once. Raises SpecError where one fails."""
 
 
@@ -56,7 +56,7 @@ def shapes(plan: Plan) -> list[TrialConfig]:
     for trial in plan.trials or sampled(plan.sweep, CORNERS):
         config = trial.config
         by_objective.setdefault(config.objective.name, {}).setdefault(_shape(config), config)
-    return [config for distinct in by_objective.values() for config in spread(list(distinct.values()))]
+    return [config for distinct in by_objective.values() for config in sample_configs(list(distinct.values()))]
 
 
 def _shape(config: TrialConfig) -> str:

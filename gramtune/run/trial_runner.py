@@ -18,7 +18,7 @@ from gramtune.training.config import TrialConfig
 from gramtune.training.energy import EnergyMeter
 from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
 
-_KEPT = 2
+_CHECKPOINTS_KEPT = 2
 """Checkpoints kept per trial: the newest, and the one before should the newest turn out damaged."""
 _POINTS = 400
 """Points that are kept at each evaluation of a trial on point sets: enough to see a distribution by."""
@@ -87,7 +87,7 @@ class TrialRun:
         with watching_space(self._folder.parent):
             self._folder.mkdir(parents=True, exist_ok=True)
         self._trainer.save(self._folder / f"checkpoint-{self._trainer.step:08d}.pt", report)
-        for path in checkpoints(self._folder)[_KEPT:]:
+        for path in checkpoints(self._folder)[_CHECKPOINTS_KEPT:]:
             path.unlink(missing_ok=True)  # the workers of a driver that was killed live on for a moment
 
     def _restore(self) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from gramtune.errors import Issue, Path, did_you_mean, dotted
 from gramtune.space.domain import Assignment, Domain, assigned, corner_assignment, expanded, grid_assignments, lookup
 from gramtune.space.issues import model_issues
-from gramtune.space.sweep import named
+from gramtune.space.sweep import expand_name
 from gramtune.space.yaml_reader import Document
 from gramtune.training.config import TrialConfig
 
@@ -76,7 +76,7 @@ def _combination_issues(
     document: Document, raw: Mapping[str, Any], space: Mapping[str, Domain], origins: Origins
 ) -> list[Issue]:
     """The first issues that values have together though each is legal alone; of too many trials."""
-    sampler = named(raw.get("search", {}))
+    sampler = expand_name(raw.get("search", {}))
     grid = not isinstance(sampler, Mapping) or sampler.get("name", "grid") == "grid"
     if not space or (grid and not all(domain.enumerable for domain in space.values())):
         return []  # an issue already

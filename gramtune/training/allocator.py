@@ -7,7 +7,7 @@ import os
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGEST_MMAP_THRESHOLD = 32 << 20  # that glibc accepts
-_KEPT = 1 << 30
+_TRIM_BYTES = 1 << 30
 _CHOSEN_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD")
 
 
@@ -22,5 +22,5 @@ def keep_freed_memory() -> bool:
     if not hasattr(libc, "gnu_get_libc_version") or any(name in os.environ for name in _CHOSEN_BY_USER):
         return False
     return bool(libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)) and bool(
-        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+        libc.mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
     )

@@ -16,11 +16,11 @@ from gramtune.components import Component, Dataset, FeatureExtractor, Metric
 from gramtune.pixels import to_float, to_uint8
 from gramtune.plugins import code_of
 from gramtune.training.config import TrialConfig
-from gramtune.training.reference_cache import FOLDER, kept
+from gramtune.training.reference_cache import FOLDER, cached
 from gramtune.training.samples import fingerprint, held_out_samples
 
 _CHUNK = 512
-_KEPT = 16
+_CACHED_SETS = 16
 """Data sets, or metrics on them, of which a process keeps what it has computed; a sweep may vary them without end."""
 
 
@@ -80,7 +80,7 @@ def _load(extractor: FeatureExtractor, fingerprint: str, root: Path, device: tor
     return extractor.load(root, device)
 
 
-@lru_cache(_KEPT)
+@lru_cache(_CACHED_SETS)
 def _held_out_features(source: _Source) -> Tensor:
     def compute() -> dict[str, Tensor]:
         return {"features": extract(_network(source), held_out_samples(source.data, source.root).to(source.device))}
@@ -88,7 +88,7 @@ def _held_out_features(source: _Source) -> Tensor:
     return _once(source, None, compute)["features"]
 
 
-@lru_cache(_KEPT)
+@lru_cache(_CACHED_SETS)
 def _reference(metric: Metric, source: _Source) -> Mapping[str, Tensor]:
     if not metric.needs_real:
         return metric.reference(torch.empty(0, source.extractor.dim(source.data.shape)), source.data)
@@ -103,7 +103,7 @@ def _once(source: _Source, metric: Metric | None, compute: Callable[[], Mapping[
     """
     if len(source.data.shape) != 3 or not source.root.is_dir():
         return dict(compute())
-    tensors = kept(source.root / FOLDER / f"{_name(source, metric)}.safetensors", compute)
+    tensors = cached(source.root / FOLDER / f"{_name(source, metric)}.safetensors", compute)
     return {name: tensor.to(source.device) for name, tensor in tensors.items()}
 
 

@@ -49,7 +49,9 @@ def load_generator(config: TrialConfig, path: Path, replicate: int) -> nn.Module
         return _generator(config, replicates[replicate])
 
 
-def draw(config: TrialConfig, generator: nn.Module, n: int, seed: int, purpose: str, device: torch.device) -> Tensor:
+def draw_samples(
+    config: TrialConfig, generator: nn.Module, n: int, seed: int, purpose: str, device: torch.device
+) -> Tensor:
     """n samples [n, *shape] of a replicate with that seed; for the purpose `evaluate`, those that its trial judges."""
     noise = config.network.noise(n, stream(seed, purpose, device))
     generator = generator.to(device)

@@ -77,7 +77,7 @@ class Stack:
         self.networks[replicate].train(not frozen)
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
+    def updating(self) -> Iterator[None]:
         """Around everything that writes to `values`: frozen rows stay as they are."""
         if not len(self._frozen):
             yield
@@ -107,12 +107,12 @@ class Stack:
         """Strict inverse of `state_dict`. Raises RuntimeError for another architecture."""
         self.networks[replicate].load_state_dict(state)
 
-    def sought(self) -> AbstractContextManager[None]:
-        """For a backward pass by these `leaves`; what consists of torch's own nodes, autograd knows by itself."""
-        return nullcontext() if self._perceptrons is None else self._perceptrons.sought()
+    def collecting_gradients(self) -> AbstractContextManager[None]:
+        """Around a backward pass for these `leaves`. A no-op unless the stack uses the fused backward pass."""
+        return nullcontext() if self._perceptrons is None else self._perceptrons.collecting_gradients()
 
-    def take(self, found: Sequence[Tensor]) -> None:
-        """Lays what autograd found for the `leaves` into `gradient`, where that of perceptrons lies already."""
+    def store_gradient(self, found: Sequence[Tensor]) -> None:
+        """Copies the gradients of the `leaves` into `gradient`. The fused backward pass has written there already."""
         if self._slots:
             torch._foreach_copy_(self._slots, list(found))
 
@@ -129,10 +129,10 @@ def differentiate(stacks: Sequence[Stack], losses: Tensor, *, retain: bool) -> T
     leaves = [leaf for stack in stacks for leaf in stack.leaves]
     with ExitStack() as contexts:
         for stack in stacks:
-            contexts.enter_context(stack.sought())
+            contexts.enter_context(stack.collecting_gradients())
         found = torch.autograd.grad(losses.sum(), leaves, retain_graph=retain)
     for stack in stacks:
-        stack.take(found[: len(stack.leaves)])
+        stack.store_gradient(found[: len(stack.leaves)])
         found = found[len(stack.leaves) :]
     norms: list[Tensor] = [torch.linalg.vector_norm(stack.gradient, dim=1) for stack in stacks]
     return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)

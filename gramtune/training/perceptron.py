@@ -65,7 +65,7 @@ class Perceptrons:
         self.gradient = gradient
         parameters, gradients = iter(views(values.detach())), iter(views(gradient))
         self._layers = [(layer, _linear(layer, parameters, gradients)) for layer in layers]
-        self._sought = self._found = False
+        self._collects = self._found = False
 
     def __call__(self, *batches: Tensor) -> tuple[Tensor, ...]:
         """[R, B, *in] each → [R, B, *out] each, all in one pass; no row depends on another."""
@@ -73,18 +73,18 @@ class Perceptrons:
         return out
 
     @property
-    def is_sought(self) -> bool:
+    def collects_gradients(self) -> bool:
         """Whether the backward pass under way is for these parameters."""
-        return self._sought
+        return self._collects
 
     @contextmanager
-    def sought(self) -> Iterator[None]:
+    def collecting_gradients(self) -> Iterator[None]:
         """For a backward pass that is for these parameters; any other only passes through them."""
-        self._sought, self._found = True, False
+        self._collects, self._found = True, False
         try:
             yield
         finally:
-            self._sought = False
+            self._collects = False
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The output, and what `backward` needs: inputs of linear and outputs of pointwise layers."""
@@ -107,9 +107,9 @@ class Perceptrons:
 
         Raises RuntimeError where these would have to be added up.
         """
-        if self._sought and self._found:
+        if self._collects and self._found:
             raise RuntimeError("perceptrons are applied once per graph, to all batches together")
-        self._found = self._sought
+        self._found = self._collects
         kept = list(kept)
         for i in reversed(range(len(self._layers))):
             layer, linear = self._layers[i]
@@ -125,7 +125,7 @@ class Perceptrons:
         return grad
 
     def _find(self, linear: _Linear, grad: Tensor, x: Tensor) -> None:
-        if self._sought:
+        if self._collects:
             _product_into(linear.weight_gradient, grad.mT, x)
             if linear.bias_gradient is not None:
                 torch.sum(grad, dim=1, out=linear.bias_gradient)
@@ -195,12 +195,12 @@ class _Chain(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Where no parameters are sought, batches that nobody trains stay out of it: the data before the critic."""
         perceptrons, shapes, trained = ctx.perceptrons, ctx.shapes, ctx.needs_input_grad[2:]
-        first = 0 if perceptrons.is_sought else trained.index(True)
+        first = 0 if perceptrons.collects_gradients else trained.index(True)
         start = sum(shape[1] for shape in shapes[:first])
         kept = [value[:, start:] for value in ctx.saved_tensors] if start else ctx.saved_tensors
         grad = grads[first] if first == len(grads) - 1 else torch.cat(grads[first:], dim=1)
         of_inputs = perceptrons.backward(grad, kept, any(trained))
-        of_leaf = perceptrons.gradient if perceptrons.is_sought else None
+        of_leaf = perceptrons.gradient if perceptrons.collects_gradients else None
         return None, of_leaf, *[None] * first, *_parts(of_inputs, shapes[first:])
 
 

@@ -20,7 +20,7 @@ FOLDER = "references"
 """Under the data root; safe to delete."""
 
 
-def kept(path: Path, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def cached(path: Path, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """What `compute` returns, from the file at `path` if an earlier call, of any process, has written it there.
 
     Where the folder cannot be written, it is computed every time: a cache is no reason to fail.

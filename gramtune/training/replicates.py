@@ -266,7 +266,7 @@ class Replicates:
     @torch.no_grad()
     def _clamp_critic(self) -> None:
         if (bound := self._config.objective.critic_clamp) is not None:
-            with self._stacks["critic"].changing():
+            with self._stacks["critic"].updating():
                 self._stacks["critic"].values.clamp_(-bound, bound)
 
     def _apply(self, updates: list[_Update]) -> dict[str, Tensor]:
@@ -280,7 +280,7 @@ class Replicates:
             checked[f"gradient norm of the {update.label} is"] = norms
         self._freeze_diverged(checked)
         for update in updates:
-            with _changing(update.stacks):
+            with _updating(update.stacks):
                 update.optimizer.step()
         return {f"loss/{update.label}": update.losses.detach() for update in updates}
 
@@ -298,10 +298,10 @@ class Replicates:
 
 
 @contextmanager
-def _changing(stacks: Sequence[Stack]) -> Iterator[None]:
+def _updating(stacks: Sequence[Stack]) -> Iterator[None]:
     with ExitStack() as contexts:
         for stack in stacks:
-            contexts.enter_context(stack.changing())
+            contexts.enter_context(stack.updating())
         yield
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gramtune.components import Dataset
 
-_KEPT = 8
+_CACHED_SETS = 8
 """Data sets that a process keeps on its device; a sweep may vary them without end."""
 
 
@@ -56,7 +56,7 @@ def held_out_samples(dataset: Dataset, root: Path) -> Tensor:
     return _lent[dataset].held_out if dataset in _lent else dataset.held_out(root)
 
 
-@lru_cache(_KEPT)
+@lru_cache(_CACHED_SETS)
 def _training_samples(dataset: Dataset, fingerprint: str, root: Path, device: torch.device) -> Tensor:
     train = _lent[dataset].train if dataset in _lent else dataset.train(root)
     return train.to(device)

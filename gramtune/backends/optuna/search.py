@@ -33,7 +33,7 @@ from gramtune.space.domain import Domain, fitting
 from gramtune.space.plan import PlannedTrial, planned
 from gramtune.space.sweep import Search
 
-FILE = "study.journal"
+STUDY_FILE = "study.journal"
 """Open it with `optuna-dashboard`, or `optuna.load_study` on its JournalStorage; the study has the sweep's name."""
 _REPEATS = 100
 """Proposals in a row that may be configurations which the sweep has already, or which are not legal."""
@@ -100,9 +100,9 @@ class OptunaProposer:
         self._state, self._sweep = state, state.plan.sweep
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         directions = [state.plan.config.directions[metric] for metric in state.plan.metrics]
-        _free(folder / FILE)
+        _free(folder / STUDY_FILE)
         self._study = optuna.create_study(
-            storage=_Storage(JournalFileBackend(str(folder / FILE))),
+            storage=_Storage(JournalFileBackend(str(folder / STUDY_FILE))),
             study_name=self._sweep.name,
             directions=[{"min": "minimize", "max": "maximize"}[direction] for direction in directions],
             load_if_exists=True,
