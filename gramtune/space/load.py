@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from gramtune.errors import Issue, Path, SpecError, clipped, dotted
 from gramtune.plugins import read_plugin
+from gramtune.space import shipped
 from gramtune.space.domain import assigned
 from gramtune.space.issues import model_issues
 from gramtune.space.sweep import Sweep, expand_name
@@ -40,11 +42,11 @@ NO_OVERRIDES = Overrides()
 
 
 def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Sweep:
-    """The sweep of a space file, its base inline and the overrides applied.
+    """The sweep of a space file, or of a shipped one by its name, its base inline and the overrides applied.
 
     Every value of every varied key has been tried on the models. Raises SpecError with all issues at once.
     """
-    document = read_yaml(FilePath(file))
+    document = _read_space(file)
     raw = dict(document.data)
     issues = _load_plugins(document, raw, overrides.plugins)
     issues += _shape_issues(document._replace(data=dict(raw)))
@@ -76,7 +78,7 @@ def places(file: FilePath, overrides: Overrides = NO_OVERRIDES) -> Callable[[Pat
     Reads the files again: only an issue needs it. Where they cannot be read (a sweep made in Python), `file` itself.
     """
     try:
-        document = read_yaml(file)
+        document = _read_space(file)
         source = _base_document(document, dict(document.data), overrides)
     except SpecError:
         source = None
@@ -92,17 +94,25 @@ def places(file: FilePath, overrides: Overrides = NO_OVERRIDES) -> Callable[[Pat
 
 def config_places(file: FilePath, settings: tuple[str, ...]) -> Callable[[Path], str]:
     """`places` of the trial configuration of a base file alone."""
-    return Origins(read_yaml(file), {key: _option(key) for key in _settings(settings)[0]}).where
+    return Origins(_read_base(file), {key: _option(key) for key in _settings(settings)[0]}).where
 
 
 def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialConfig:
     """The trial configuration of a base file with `--set` applied. Raises SpecError with all issues at once."""
-    document = read_yaml(FilePath(file))
+    document = _read_base(file)
     values, issues = _settings(settings)
     issues += config_errors(assigned(document.data, values), Origins(document, {k: _option(k) for k in values}))
     if issues:
         raise SpecError(issues)
     return TrialConfig.model_validate(assigned(document.data, values))
+
+
+def _read_space(file: FilePath | str) -> Document:
+    return read_yaml(found := shipped.space_file(file), shipped=() if found.suffix else shipped.spaces())
+
+
+def _read_base(file: FilePath | str) -> Document:
+    return read_yaml(found := shipped.train_file(file), shipped=() if found.suffix else shipped.bases())
 
 
 def _load_plugins(document: Document, raw: dict[str, Any], given: tuple[str, ...]) -> list[Issue]:
@@ -177,10 +187,12 @@ def _base_document(document: Document, raw: Mapping[str, Any], overrides: Overri
     """The base, inline or from its file; None where `base` is neither, an issue already. Raises SpecError."""
     folder = FilePath(document.file).parent
     if overrides.base:
-        return read_yaml(_base_file(overrides.base, folder), "--base")
+        return read_yaml(shipped.base_file(overrides.base, folder), "--base")
     base = raw.get("base")
     if isinstance(base, str):
-        return read_yaml(folder / base, document.where(("base",)))
+        own = folder / base
+        file = own if FilePath(base).suffix or os.path.exists(own) else shipped.base_file(base, folder)
+        return read_yaml(file, document.where(("base",)))
     if isinstance(base, dict):
         return Document(document.file, base, {p[1:]: n for p, n in document.lines.items() if p[:1] == ("base",)})
     return None
@@ -207,8 +219,3 @@ def _settings(settings: tuple[str, ...]) -> tuple[dict[str, Any], list[Issue]]:
 
 def _option(key: str) -> str:
     return f"--set {clipped(key, 80)}"
-
-
-def _base_file(base: str, folder: FilePath) -> FilePath:
-    """`--base cifar10` is `base/cifar10.yaml` beside the space file; anything with a suffix is a path."""
-    return FilePath(base) if FilePath(base).suffix else folder / "base" / f"{base}.yaml"

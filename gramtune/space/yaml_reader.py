@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 import yaml
 
-from gramtune.errors import Issue, Path, SpecError
+from gramtune.errors import Issue, Path, SpecError, did_you_mean
 
 _MAX_SIZE = 64_000
 """Bytes of a file, and entries of its data with every alias counted anew; PyYAML reads some 50,000 a second."""
@@ -81,10 +81,10 @@ def yaml_text(data: Any) -> str:
     return yaml.dump(data, Dumper=_Dumper, default_flow_style=None, sort_keys=False, allow_unicode=True, width=120)
 
 
-def read_yaml(file: FilePath, named_by: str | None = None) -> Document:
+def read_yaml(file: FilePath, named_by: str | None = None, shipped: Iterable[str] = ()) -> Document:
     """Reads a YAML mapping. Raises SpecError for a missing file, bad syntax, duplicate keys or anything else.
 
-    `named_by` is the place that named the file, for the error message.
+    `named_by` is the place that named the file, `shipped` are the names that would be legal instead, for the message.
     """
     where = named_by or str(file)
     try:
@@ -93,6 +93,8 @@ def read_yaml(file: FilePath, named_by: str | None = None) -> Document:
     except FileNotFoundError:
         siblings = sorted(p.name for p in file.parent.glob("*.y*ml")) if file.parent.is_dir() else []
         there = f"; {file.parent} holds {', '.join(siblings)}" if siblings else ""
+        if names := list(shipped):
+            there += did_you_mean(file.stem, names).replace("legal:", "shipped with gramtune:")
         raise SpecError([Issue(where, f"file {str(file)!r} does not exist{there}")]) from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise SpecError([Issue(where, f"file {str(file)!r} cannot be read: {error}")]) from None
