@@ -7,13 +7,23 @@ To add one, add one file to the folder of its kind and decorate the class with `
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveFloat
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 from torch import Tensor, nn
 
 Shape = tuple[int, ...]
@@ -117,6 +127,59 @@ class Network(Component, ABC):
         """n draws from the prior p_z: [n, noise_dim] on the device of `rng`."""
 
 
+class Schedule(Component):
+    """What a learning rate is multiplied by at each training step."""
+
+    name: Literal["constant", "linear", "cosine", "exponential"] = "constant"
+    """How the rate falls after the warm-up, from the optimizer's learning rate to `final` times it."""
+    warmup: NonNegativeInt = 0
+    """Training steps in which the rate rises linearly from 1/warmup of its value to all of it."""
+    final: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The factor at the end. Default: 0; for exponential, which cannot reach 0, 0.01."""
+    steps: PositiveInt | None = None
+    """Training step at which `final` is reached and kept. Default: training.steps."""
+
+    @model_validator(mode="after")
+    def _falls(self) -> Schedule:
+        if self.name == "exponential" and self.final == 0:
+            raise ValueError("final = 0.0 should be above 0 for exponential")
+        if self.name == "constant" and self.final is not None:
+            raise ValueError("constant has no final; linear, cosine and exponential have")
+        if self.steps is not None and self.warmup >= self.steps:
+            raise ValueError(f"warmup = {self.warmup} should be below steps ({self.steps})")
+        return self
+
+    @property
+    def whole_length(self) -> bool:
+        """Whether the factors depend on training.steps."""
+        return self.name != "constant" and self.steps is None
+
+    def factor(self, step: int, length: int) -> float:
+        """What the rate is multiplied by in the step after `step` completed ones; `length` is training.steps.
+
+        With p the part of the way from the end of the warm-up to the last step: linear 1 − (1 − final)·p, cosine
+        final + (1 − final)·(1 + cos πp)/2 (Loshchilov & Hutter 2017, without restarts), exponential finalᵖ.
+        """
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        final = self.final if self.final is not None else 0.01 if self.name == "exponential" else 0.0
+        part = min(1.0, (step - self.warmup) / max(1, (self.steps or length) - self.warmup))
+        match self.name:
+            case "constant":
+                return 1.0
+            case "linear":
+                return 1 - (1 - final) * part
+            case "cosine":
+                return final + (1 - final) * (1 + math.cos(math.pi * part)) / 2
+            case "exponential":
+                return math.pow(final, part)
+
+
+def _named(entry: Any) -> Any:
+    """`cosine` is short for `{name: cosine}`."""
+    return {"name": entry} if isinstance(entry, str) else entry
+
+
 class Optimizer(Component, ABC):
     """The optimiser of generator and critic; each network has its own instance with the same settings."""
 
@@ -124,18 +187,40 @@ class Optimizer(Component, ABC):
     learning_rate: PositiveFloat
     critic_learning_rate: PositiveFloat | None = None
     """The critic's learning rate, if it differs from the generator's."""
+    schedule: Annotated[Schedule | None, BeforeValidator(_named)] = None
+    """How the learning rates change during training; by default they do not."""
+    critic_schedule: Annotated[Schedule | None, BeforeValidator(_named)] = None
+    """The schedule of the critic's learning rate, if it differs from the generator's."""
 
     @abstractmethod
-    def build(self, parameters: Sequence[torch.nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
-        """The torch optimiser over `parameters`."""
+    def build(self, parameters: Sequence[torch.nn.Parameter], learning_rate: float | Tensor) -> torch.optim.Optimizer:
+        """The torch optimiser over `parameters`. A rate that changes during a CUDA graph is a tensor, []."""
 
     def for_generator(self, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser that steps γ."""
-        return self.build(parameters, self.learning_rate)
+        return self._build("generator", parameters)
 
     def for_critic(self, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser that steps θ."""
-        return self.build(parameters, self.critic_learning_rate or self.learning_rate)
+        return self._build("critic", parameters)
+
+    def scheduled(self, label: str) -> Schedule | None:
+        """The schedule of the `generator` or the `critic`; None where its rate does not change."""
+        return (self.critic_schedule or self.schedule) if label == "critic" else self.schedule
+
+    def rate(self, label: str, step: int, length: int) -> float:
+        """The learning rate of `generator` or `critic` after `step` of `length` training steps."""
+        schedule = self.scheduled(label)
+        return self._initial(label) * (1.0 if schedule is None else schedule.factor(step, length))
+
+    def _initial(self, label: str) -> float:
+        return (label == "critic" and self.critic_learning_rate) or self.learning_rate
+
+    def _build(self, label: str, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        rate: float | Tensor = self._initial(label)
+        if self.scheduled(label) and parameters[0].is_cuda:
+            rate = torch.tensor(rate, device=parameters[0].device)  # a recorded graph would repeat a Python number
+        return self.build(parameters, rate)
 
 
 class Mixture(NamedTuple):

@@ -249,16 +249,19 @@ def expanded(assignment: Assignment, space: Mapping[str, Domain]) -> dict[str, A
 def assigned(base: Mapping[str, Any], paths: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of `base` with each dotted key set. A missing section on the way is made; the models then judge it.
 
+    A section that is written as a name alone (`optimizer.schedule: cosine`) keeps the name.
+
     Setting `objective.name` (or that of data, network or optimizer) to another component keeps those fields of the
     base that the new component has too, and drops the others: they were the old one's.
     """
     result: dict[str, Any] = copy.deepcopy(dict(base))
-    for key in sorted(paths, key=lambda key: not key.endswith(".name")):
+    for key in sorted(paths, key=lambda key: (key.count("."), not key.endswith(".name"))):  # wholes before parts
         *sections, leaf = key.split(".")
         place = result
         for section in sections:
             inner = place.get(section)
-            place[section] = inner = inner if isinstance(inner, dict) else {}
+            short = {"name": inner} if isinstance(inner, str) else {}
+            place[section] = inner = inner if isinstance(inner, dict) else short
             place = inner
         if leaf == "name" and len(sections) == 1 and place.get("name") != paths[key]:
             _keep_common(place, sections[0], paths[key])

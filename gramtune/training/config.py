@@ -83,6 +83,17 @@ class TrialConfig(Component):
     metric: str
     """The primary metric: one of the keys that `metrics` compute."""
 
+    @field_validator("training")
+    @classmethod
+    def _outlasts_warmup(cls, training: Training, info: ValidationInfo) -> Training:
+        optimizer = info.data.get("optimizer")
+        for field in ("schedule", "critic_schedule") if optimizer is not None else ():
+            schedule = getattr(optimizer, field)
+            if schedule is not None and schedule.warmup >= training.steps:
+                rule = f"should be below training.steps ({training.steps})"
+                raise ValueError(f"optimizer.{field}.warmup = {schedule.warmup} {rule}")
+        return training
+
     @field_validator("metrics")
     @classmethod
     def _distinct(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:

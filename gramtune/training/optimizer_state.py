@@ -28,3 +28,12 @@ def load_rows(optimizer: torch.optim.Optimizer, rows: Sequence[Row]) -> None:
         raise ValueError(f"the checkpoint's optimiser steps {len(rows[0])} networks, this one {count // r}")
     state = {k * r + i: each[k] for i, each in enumerate(rows) for k in range(len(each)) if each[k]}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The learning rate of the next steps. A tensor keeps its address, which a recorded CUDA graph reads."""
+    group = optimizer.param_groups[0]
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate

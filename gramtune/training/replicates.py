@@ -16,7 +16,7 @@ from gramtune.training.batches import BATCHES
 from gramtune.training.config import TrialConfig
 from gramtune.training.graphs import Graphs, Traces
 from gramtune.training.networks import Stack, build_networks, differentiate
-from gramtune.training.optimizer_state import load_rows, row
+from gramtune.training.optimizer_state import load_rows, row, set_rate
 from gramtune.training.seeds import stream
 from gramtune.training.sums import Sums
 
@@ -202,6 +202,7 @@ class Replicates:
 
     def _step(self, run: _Run) -> dict[str, Tensor]:
         """One generator step, with the critic steps that belong to it: losses and traces, [R] each."""
+        self._set_rates(max(self.generator_steps))
         if self._config.objective.joint:
             return self._on_new_batch(run, "joint", self._joint_step)
         traces: dict[str, Tensor] = {}
@@ -212,6 +213,12 @@ class Replicates:
     def _on_new_batch(self, run: _Run, label: str, step: Callable[[], Traces]) -> Traces:
         self._batches.prepare()
         return run(label, step)
+
+    def _set_rates(self, step: int) -> None:
+        """Before a training step, on the CPU's side: a recorded graph reads what is set here."""
+        for label, optimizer in self._optimizers.items():
+            if self._config.optimizer.scheduled(label):
+                set_rate(optimizer, self._config.optimizer.rate(label, step, self._config.training.steps))
 
     def _joint_step(self) -> dict[str, Tensor]:
         """Algorithm 1: one forward pass, both gradients, then θ and γ together."""
