@@ -1,4 +1,4 @@
-"""Population-based training (Jaderberg et al. 2017) in generations: the worst trials continue from the weights of the best.
+"""Population-based training (Jaderberg et al. 2017) in generations: the worst trials continue from the best weights.
 
 Every `interval` steps all trials wait for each other. Then each of the worst copies the checkpoint and the values of
 one of the best, and perturbs the values. The result is a schedule of values, not a point. It depends neither on the
