@@ -59,7 +59,7 @@ class TrackerThread:
         self._thread.start()
 
     def close(self, folder: Path, timeout: float = 120.0) -> bool:
-        """Stores the rest. On failure, or after `timeout` seconds, prints the command to run later and returns False."""
+        """Stores the rest. On failure or after `timeout` seconds prints the command to run later, returns False."""
         self._folder = folder
         self._stop.set()
         try:
