@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from functools import partial
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from gramtune.components import Shape
 from gramtune.training.config import TrialConfig
-from gramtune.training.perceptron import Perceptrons, is_perceptron
+from gramtune.training.perceptron import apply_perceptrons, is_perceptron
 
 _ALIGNED = 64
 """Parameters per replicate are padded to a multiple of this, so that a vectorised update rounds each one alike whatever
@@ -38,26 +37,29 @@ def build_networks(config: TrialConfig, shape: Shape) -> dict[str, nn.Module]:
 class Stack:
     """R networks of one architecture, applied to R batches at once: [R, B, *in] → [R, B, *out].
 
-    Multilayer perceptrons take one batched product per layer (`Perceptrons`). All others run one after the other: on a
-    CPU grouped convolutions are faster for the smallest networks only. Either way `values` [R, P] holds every parameter
-    and `gradient` [R, P] what `differentiate` found, so that one optimiser steps them all.
+    Multilayer perceptrons take one batched product per layer (`apply_perceptrons`). All others run one after the other:
+    on a CPU grouped convolutions are faster for the smallest networks only. Either way `values` [R, P] holds every
+    parameter and `gradient` [R, P] what `differentiate` found, so that one optimiser steps them all.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         self.networks = list(networks)
-        slots = _slots(networks[0])
-        width = -(-sum(math.prod(shape) for shape in slots.values()) // _ALIGNED) * _ALIGNED
+        self._slots = _slots(networks[0])
+        width = -(-sum(math.prod(shape) for shape in self._slots.values()) // _ALIGNED) * _ALIGNED
         first = next(networks[0].parameters())
         self.values = first.new_zeros(len(networks), width)
         self._frozen = torch.zeros(0, dtype=torch.long, device=first.device)
         self.gradient = torch.zeros_like(self.values)
         for network, row in zip(networks, self.values, strict=True):
             _move(network, row)
-        layers, views = _layers(networks[0]), partial(_views, slots=slots)
-        self._perceptrons = Perceptrons(layers, self.values, self.gradient, views) if is_perceptron(layers) else None
-        self.leaves = [self._perceptrons.leaf] if self._perceptrons else [p for n in networks for p in n.parameters()]
+        layers = _layers(networks[0])
+        self._chain = layers if is_perceptron(layers) else None
+        leaf = self.values.detach().requires_grad_()
+        self.leaves = [leaf] if self._chain else [p for n in networks for p in n.parameters()]
         """What autograd differentiates by."""
-        self._slots = [] if self._perceptrons else [view for row in self.gradient for view in views(row)]
+        gradients = [self.gradient] if self._chain else [g for row in self.gradient for g in _views(row, self._slots)]
+        self._of_leaves = gradients
+        """Where the gradients of the leaves belong."""
         self.rows = [nn.Parameter(row) for row in self.values]
         """What an optimiser steps: the parameters of each network. On a GPU it works on all rows at once, but through
         one long row with few threads."""
@@ -66,9 +68,11 @@ class Stack:
 
     def __call__(self, *batches: Tensor) -> tuple[Tensor, ...]:
         """See the class; no batch changes what comes of another, in BatchNorm either."""
-        if self._perceptrons is not None:
-            return self._perceptrons(*batches)
-        return tuple(self._one_by_one(batch) for batch in batches)
+        if self._chain is None:
+            return tuple(self._one_by_one(batch) for batch in batches)
+        inputs = batches[0] if len(batches) == 1 else torch.cat(batches, dim=1)
+        out = apply_perceptrons(self._chain, _views(self.leaves[0], self._slots), inputs)
+        return out.split([batch.shape[1] for batch in batches], dim=1) if len(batches) > 1 else (out,)
 
     def freeze(self, replicate: int, frozen: bool = True) -> None:
         """Whether parameters and batch statistics of this replicate stay as they are from now on."""
@@ -107,14 +111,9 @@ class Stack:
         """Strict inverse of `state_dict`. Raises RuntimeError for another architecture."""
         self.networks[replicate].load_state_dict(state)
 
-    def collecting_gradients(self) -> AbstractContextManager[None]:
-        """Around a backward pass for these `leaves`. A no-op unless the stack uses the fused backward pass."""
-        return nullcontext() if self._perceptrons is None else self._perceptrons.collecting_gradients()
-
     def store_gradient(self, found: Sequence[Tensor]) -> None:
-        """Copies the gradients of the `leaves` into `gradient`. The fused backward pass has written there already."""
-        if self._slots:
-            torch._foreach_copy_(self._slots, list(found))
+        """Copies the gradients of the `leaves` into `gradient`."""
+        torch._foreach_copy_(self._of_leaves, list(found))
 
     @torch.no_grad()
     def clip_gradient(self, limit: float) -> None:
@@ -136,10 +135,7 @@ def differentiate(stacks: Sequence[Stack], losses: Tensor, *, retain: bool) -> T
     graph is needed once more.
     """
     leaves = [leaf for stack in stacks for leaf in stack.leaves]
-    with ExitStack() as contexts:
-        for stack in stacks:
-            contexts.enter_context(stack.collecting_gradients())
-        found = torch.autograd.grad(losses.sum(), leaves, retain_graph=retain)
+    found = torch.autograd.grad(losses.sum(), leaves, retain_graph=retain)
     for stack in stacks:
         stack.store_gradient(found[: len(stack.leaves)])
         found = found[len(stack.leaves) :]
