@@ -54,7 +54,7 @@ def _facts(sweep: NamedSweep) -> dict[str, str]:
     configs = [record.trial.config for record in state.records.values()] or [state.plan.config]
     samples = sorted({config.training.eval_samples for config in configs})
     recorded = _versions(sweep.folder)
-    needed = {metric.extractor for metric in state.plan.config.metrics if state.plan.metric in metric.directions}
+    needed = {metric.extractor for metric in state.plan.config.computing([state.plan.metric])}
     extractors = recorded.get("extractors", {})
     return {
         "metric": f"{state.plan.metric} ({state.plan.config.directions[state.plan.metric]}imised)",

@@ -178,10 +178,8 @@ class SweepState:
     def basis(self, record: TrialRecord) -> Basis:
         """The basis of a trial's values."""
         config, last = record.trial.config, record.last
-        metrics = tuple(m for m in config.metrics if not m.directions.keys().isdisjoint(self.plan.metrics))
-        return Basis(
-            config.data, metrics, last.samples if last else config.training.eval_samples, config.training.steps
-        )
+        metrics, samples = config.computing(self.plan.metrics), config.training.eval_samples
+        return Basis(config.data, metrics, last.samples if last else samples, config.training.steps)
 
     @property
     def groups(self) -> dict[Basis, list[TrialRecord]]:

@@ -105,7 +105,8 @@ class TrialRun:
             path.parent.mkdir(parents=True, exist_ok=True)
         images = self._trainer.preview()
         if images is None:
-            write_points(path.with_suffix(".safetensors"), *self._trainer.replicates.views(_POINTS, "preview"))
+            views = self._trainer.replicates.views(_POINTS, "preview", self._config.training.averaged)
+            write_points(path.with_suffix(".safetensors"), *views)
             return
         image = to_image(grid(images, columns=8))
         write_atomically(path.with_suffix(".png"), lambda temporary: image.save(temporary))

@@ -61,5 +61,5 @@ def draw_samples(
 
 def _generator(config: TrialConfig, state: Mapping[str, Any]) -> nn.Module:
     generator = build_networks(config, config.data.shape)["generator"].to_empty(device="cpu")
-    generator.load_state_dict(state["networks"]["generator"])
+    generator.load_state_dict(state["average"] if config.training.averaged else state["networks"]["generator"])
     return generator.eval()

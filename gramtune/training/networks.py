@@ -114,6 +114,15 @@ class Stack:
         """Copies the gradients of the `leaves` into `gradient`."""
         torch._foreach_copy_(self._of_leaves, list(found))
 
+    @torch.no_grad()
+    def clip_gradient(self, limit: float) -> None:
+        """Scales row i of `gradient` to the Euclidean norm `limit` where it is longer, as torch's `clip_grad_norm_`.
+
+        The norms are taken row by row: their rounding must not depend on the number of replicates.
+        """
+        norms = torch.stack([torch.linalg.vector_norm(row) for row in self.gradient])
+        self.gradient.mul_((limit / (norms + 1e-6)).clamp(max=1.0)[:, None])
+
     def _one_by_one(self, inputs: Tensor) -> Tensor:
         return torch.stack([network(batch) for network, batch in zip(self.networks, inputs.unbind(), strict=True)])
 

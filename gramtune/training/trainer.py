@@ -57,12 +57,17 @@ class Trainer:
     def evaluate(self) -> PerReplicate:
         """Every metric of every live replicate, each from `eval_samples` generated samples.
 
-        A replicate whose metric is not finite diverges. Training is not disturbed: noise has a stream of its own.
+        Of the averaged generators, the last ones or both: `training.ema_metrics`. A replicate whose metric is not
+        finite diverges. Training is not disturbed: noise has a stream of its own.
         """
         with self._timed():
-            samples = self.replicates.sample(self.config.training.eval_samples)
-            scores = [self._score(i, own) for i, own in enumerate(samples)]
-        return _transpose(scores)
+            scores: list[dict[str, float]] = [{} for _ in self.replicates.seeds]
+            for suffix, average in self.config.training.judged.items():
+                samples = self.replicates.sample(self.config.training.eval_samples, average=average)
+                for i, own in enumerate(samples):
+                    scores[i] |= {key + suffix: value for key, value in self._score(i, own).items()}
+        why = self.replicates.diverged
+        return _transpose([{} if why[i] else row for i, row in enumerate(scores)])
 
     def monitor(self) -> PerReplicate:
         """The objective's monitored values on a batch of points outside training; None where not finite.
@@ -83,7 +88,8 @@ class Trainer:
         """n samples of each replicate from noise that never changes: uint8 [R·n, C, H, W]; None for point sets."""
         if len(self.config.data.shape) != 3:
             return None
-        return to_uint8(self.replicates.sample(n, "preview").flatten(0, 1)).cpu()
+        samples = self.replicates.sample(n, "preview", average=self.config.training.averaged)
+        return to_uint8(samples.flatten(0, 1)).cpu()
 
     def state_dict(self) -> dict[str, Any]:
         """The complete state: training resumes from it bit for bit. Tensors and plain values only."""
