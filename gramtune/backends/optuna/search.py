@@ -259,8 +259,8 @@ def _free(study: Path) -> None:
 def make_sampler(search: Search, number: int) -> BaseSampler:
     """Optuna's sampler of that name, for the trial of that number in the study.
 
-    A new one for each proposal, so that it depends only on the seed, the number and the study, not on an earlier driver's
-    draws. QMC's points are one sequence, whose position is in the study. Conditional keys are not part of that
+    A new one for each proposal, so that it depends only on the seed, the number and the study, not on draws of an
+    earlier driver. QMC's points are one sequence, whose position is in the study. Conditional keys are not part of that
     sequence; a sampler with the trial's own seed draws them.
     """
     seed = (search.seed * 1_000_003 + number) % _SEEDS
