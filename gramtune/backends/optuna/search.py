@@ -127,9 +127,7 @@ class OptunaProposer:
             trial = self._orphans.pop(0) if self._orphans else self._ask()
             try:
                 proposal = planned(self._sweep, self._suggest(trial))
-            except (
-                ValidationError
-            ) as error:  # only some combinations were checked before
+            except ValidationError as error:  # only some combinations were checked before
                 trial.set_user_attr("reason", str(error.errors()[0]["msg"]))
                 self._study.tell(trial, state=TrialState.FAIL)
                 continue
