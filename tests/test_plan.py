@@ -11,7 +11,7 @@ from gramtune.data.cifar10 import Cifar10
 from gramtune.data.digits import Digits
 from gramtune.errors import SpecError
 from gramtune.run.capacity import Capacity, Node, here
-from gramtune.run.cost_estimate import Estimate, estimate
+from gramtune.run.cost_estimate import SweepEstimate, estimate
 from gramtune.space.domain import grid_assignments
 from gramtune.space.load import Overrides, load_sweep
 from gramtune.space.plan import make_plan, separable_gap, trial_name
@@ -213,7 +213,7 @@ def test_a_trial_that_cannot_be_measured_is_one_line(tmp_path):
 
 def facts(folder, space=SPACE, together=None, seconds=60.0, **overrides):
     """What the plan says of two cores, by label; continued lines joined."""
-    guess = Estimate(seconds, 400_000_000, 40, 2)
+    guess = SweepEstimate(seconds, 400_000_000, 40, 2)
     said: dict[str, str] = {}
     label = ""
     for line in plan_lines(plan(folder, space, **overrides), together, TWO_CORES, guess)[2:]:

@@ -12,7 +12,7 @@ from gramtune.record.state import SweepState
 from gramtune.record.tables import VERSIONS_FILE
 
 
-class Told(NamedTuple):
+class NamedSweep(NamedTuple):
     """A sweep and the folder that tells it."""
 
     name: str
@@ -21,7 +21,7 @@ class Told(NamedTuple):
     state: SweepState
 
 
-def named(states: Sequence[tuple[Path, SweepState]]) -> list[Told]:
+def named_sweeps(states: Sequence[tuple[Path, SweepState]]) -> list[NamedSweep]:
     """The sweeps under names that tell them apart. Raises SpecError where a folder is given twice."""
     folders = [folder.resolve() for folder, _ in states]
     if repeated := [folder for i, folder in enumerate(folders) if folder in folders[:i]]:
@@ -29,12 +29,12 @@ def named(states: Sequence[tuple[Path, SweepState]]) -> list[Told]:
     names = [state.plan.sweep.name for _, state in states]
     unique = len(set(names)) == len(names)
     return [
-        Told(name if unique else str(folder), folder, state)
+        NamedSweep(name if unique else str(folder), folder, state)
         for name, (folder, state) in zip(names, states, strict=True)
     ]
 
 
-def check_comparable(sweeps: Sequence[Told]) -> None:
+def check_comparable(sweeps: Sequence[NamedSweep]) -> None:
     """Raises SpecError, one line per sweep and difference to the first, where the values are not comparable."""
     first, *others = sweeps
     facts = _facts(first)
@@ -48,13 +48,13 @@ def check_comparable(sweeps: Sequence[Told]) -> None:
         raise SpecError(issues)
 
 
-def _facts(sweep: Told) -> dict[str, str]:
+def _facts(sweep: NamedSweep) -> dict[str, str]:
     """What must be equal, in words. Data and features by their fingerprints, where the sweep recorded them."""
     state = sweep.state
     configs = [record.trial.config for record in state.records.values()] or [state.plan.config]
     samples = sorted({config.training.eval_samples for config in configs})
     recorded = _versions(sweep.folder)
-    needed = {metric.extractor for metric in state.plan.config.metrics if state.plan.metric in metric.directions}
+    needed = {metric.extractor for metric in state.plan.config.computing([state.plan.metric])}
     extractors = recorded.get("extractors", {})
     return {
         "metric": f"{state.plan.metric} ({state.plan.config.directions[state.plan.metric]}imised)",

@@ -9,7 +9,7 @@ from gramtune.record.state import SweepState, TrialRecord
 from gramtune.space.sweep import AUTO
 
 
-class Cost(NamedTuple):
+class RealisedCost(NamedTuple):
     """Of everything that was reported."""
 
     wall: int
@@ -31,12 +31,12 @@ class Cost(NamedTuple):
         return f"{self.joules / 3.6e6:.3g} kWh of the GPUs, by their own counters; each trial by its share of one"
 
 
-def cost_of(state: SweepState) -> Cost:
+def cost_of(state: SweepState) -> RealisedCost:
     """The cost of a sweep so far."""
     begun = [record for record in state.records.values() if record.last]
     starts = [start(record) for record in begun]
     ends = [record.last.timestamp for record in begun if record.last]
-    return Cost(
+    return RealisedCost(
         round(max(ends) - min(starts)) if begun else 0,
         sum(record.last.seconds for record in begun if record.last),
         sum(taken(record) for record in begun),

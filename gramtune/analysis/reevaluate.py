@@ -19,9 +19,9 @@ from gramtune.record.tables import csv_writer
 from gramtune.registry import classes, create
 from gramtune.training.config import TrialConfig
 from gramtune.training.evaluator import Evaluator
-from gramtune.training.generator import draw
+from gramtune.training.generator import draw_samples
 
-FILE = "evaluations.csv"
+EVALUATIONS_FILE = "evaluations.csv"
 """Beside the sweep's own results, which it never changes."""
 _KEY = ["trial", "replicate", "seed", "step", "noise", "metric", "samples"]
 
@@ -61,7 +61,7 @@ def evaluate(trial: Trained, root: Path, device: torch.device, samples: int, noi
         seed = trial.config.training.seed + replicate
         for noise in range(noises):
             purpose = "evaluate" if noise == 0 else f"evaluate {noise}"
-            fake = draw(trial.config, generator, samples, seed, purpose, device)
+            fake = draw_samples(trial.config, generator, samples, seed, purpose, device)
             try:
                 scores = evaluator.scores(fake)
             except ArithmeticError as error:
@@ -74,7 +74,7 @@ def evaluate(trial: Trained, root: Path, device: torch.device, samples: int, noi
 
 def store(rows: Iterable[Row], folder: Path) -> Path:
     """Adds the rows to `evaluations.csv`, where a repetition replaces its original. Raises SpecError if it cannot."""
-    path = folder / FILE
+    path = folder / EVALUATIONS_FILE
     frame = pd.DataFrame(list(rows), columns=list(Row._fields))
     try:
         before = pd.read_csv(path, dtype={"trial": "str"}) if path.exists() else frame.iloc[:0]

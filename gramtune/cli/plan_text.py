@@ -5,14 +5,14 @@ from __future__ import annotations
 from gramtune.cli.text import duration, size
 from gramtune.record.pruning import Rungs
 from gramtune.run.capacity import Capacity, at_once, free_memory, grant
-from gramtune.run.cost_estimate import Estimate
+from gramtune.run.cost_estimate import SweepEstimate
 from gramtune.space.plan import Plan, sampled, separable_gap
 from gramtune.space.validate_space import CORNERS
 
 Facts = list[tuple[str, str]]
 
 
-def plan_lines(plan: Plan, max_concurrent: int | None, capacity: Capacity, guess: Estimate) -> list[str]:
+def plan_lines(plan: Plan, max_concurrent: int | None, capacity: Capacity, guess: SweepEstimate) -> list[str]:
     """What would run, how much at once, how long, and which differences the replicates could tell apart."""
     sweep, share = plan.sweep, grant(plan.sweep.resources, capacity)
     together = at_once(plan.size, share, capacity, max_concurrent)
@@ -75,7 +75,7 @@ def _rungs(plan: Plan) -> Facts:
     return [("pruner", pruner.name), *(("", line) for line in lines)]
 
 
-def _costs(plan: Plan, guess: Estimate, together: int, capacity: Capacity) -> Facts:
+def _costs(plan: Plan, guess: SweepEstimate, together: int, capacity: Capacity) -> Facts:
     total = -(-plan.size // together) * guess.seconds_per_trial
     facts = [
         ("time", f"about {duration(guess.seconds_per_trial)} per trial, {duration(total)} in all, without start-up")

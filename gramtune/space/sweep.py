@@ -22,7 +22,7 @@ from gramtune.space.domain import Assignment, Domain, assigned, expanded
 from gramtune.training.config import TrialConfig
 
 
-def named(section: Any) -> Any:
+def expand_name(section: Any) -> Any:
     """`pruner: asha` is short for `pruner: {name: asha}`."""
     return {"name": section} if isinstance(section, str) else section
 
@@ -166,9 +166,9 @@ class Sweep(Component):
     replicates: PositiveInt = 3
     tolerance: Annotated[float, Field(gt=0, lt=10)] = 0.1
     """A method is insensitive to a key where every value is within this part of the best: 0.1 for 10 %."""
-    search: Annotated[Search, BeforeValidator(named), Field(validate_default=True)] = Search()
-    pruner: Annotated[Pruner, BeforeValidator(named)] = NO_PRUNER
-    scheduler: Annotated[Scheduler, BeforeValidator(named)] = NO_SCHEDULER
+    search: Annotated[Search, BeforeValidator(expand_name), Field(validate_default=True)] = Search()
+    pruner: Annotated[Pruner, BeforeValidator(expand_name)] = NO_PRUNER
+    scheduler: Annotated[Scheduler, BeforeValidator(expand_name)] = NO_SCHEDULER
     budget: Budget = Budget()
     resources: Resources = Resources()
 
