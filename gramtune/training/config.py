@@ -51,7 +51,7 @@ class Training(Component):
     eval_every: PositiveInt
     """Steps between evaluations; also after step 0 and the last."""
     eval_at: Annotated[tuple[PositiveInt, ...], Field(strict=False)] = ()
-    """Steps after which it is evaluated besides, such as the early ones of a figure. No pruner judges there."""
+    """Additional steps with an evaluation, such as early steps for a figure. No pruner judges there."""
     eval_samples: PositiveInt
     """Generated samples per evaluation and replicate."""
     replicates: PositiveInt = 3
@@ -101,7 +101,7 @@ class Training(Component):
 
 
 class TrialConfig(Component):
-    """Everything that determines the numbers of one trial."""
+    """The complete configuration of a trial. It determines the trial's numbers."""
 
     data: Annotated[Dataset, Named(Dataset)]
     objective: Annotated[Objective, Named(Objective)]
@@ -151,7 +151,7 @@ class TrialConfig(Component):
 
     @property
     def directions(self) -> Mapping[str, Direction]:
-        """Every key that is computed, and whether less or more is better."""
+        """Every computed key, and whether lower or higher is better."""
         return _directions(self.metrics, self.training)
 
     def computing(self, keys: Iterable[str]) -> tuple[Metric, ...]:

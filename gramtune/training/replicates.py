@@ -25,14 +25,14 @@ _STREAMS = ("batches", "noise")
 _FLIPS = "flips"
 """The stream of `training.horizontal_flips`; absent without them."""
 _UNWATCHED = 500
-"""Steps on a GPU after which is looked whether all of them were finite."""
+"""On a GPU, finiteness is checked once per so many steps."""
 
 _Run = Callable[[str, Callable[[], Traces]], Traces]
-"""Runs a step that has a name."""
+"""Runs a named step."""
 
 
 class _Update(NamedTuple):
-    """A loss of each replicate, [R], and what is to be moved to make it smaller."""
+    """A loss per replicate, [R], and the networks and optimiser that minimise it."""
 
     label: str
     losses: Tensor
@@ -43,14 +43,14 @@ class _Update(NamedTuple):
 class Replicates:
     """R initialisations of one configuration. Raises ValueError if the shapes, or batch and epoch, do not fit.
 
-    Each replicate has its own seed, batches and noise; nothing of one depends on the others: bit for bit on a CPU,
-    and a replicate that diverges is frozen while the others go on.
+    Each replicate has its own seed, batches and noise; each is independent of the others: bit for bit on a CPU.
+    A replicate that diverges is frozen while the others continue.
     """
 
     def __init__(self, config: TrialConfig, seeds: Sequence[int], train: Tensor, device: torch.device) -> None:
         self.seeds = tuple(seeds)
         self.generator_steps = [0] * len(self.seeds)
-        """Steps that each replicate has completed; equal for all that have not diverged."""
+        """Completed steps of each replicate; equal for all that have not diverged."""
         self.diverged: list[str | None] = [None] * len(self.seeds)
         """Why and when each replicate has diverged; None where it has not."""
         self._config, self._train, self._device = config, train, device
@@ -74,7 +74,7 @@ class Replicates:
         return len(self.seeds)
 
     def network(self, label: str, i: int) -> nn.Module:
-        """The generator, critic or decoder of replicate i; its parameters are those that are trained."""
+        """The generator, critic or decoder of replicate i; shares the trained parameters."""
         return self._stacks[label].networks[i]
 
     def advance(self, steps: int) -> list[dict[str, float]]:
@@ -124,7 +124,7 @@ class Replicates:
             return self._views(to_float(self._train[torch.stack(index)]), fake)
 
     def state_dict(self, i: int) -> dict[str, Any]:
-        """Everything of replicate i that `load_state_dict` needs to go on as if nothing had happened."""
+        """The complete state of replicate i: training resumes from it bit for bit."""
         return {
             "seed": self.seeds[i],
             "generator_steps": self.generator_steps[i],
@@ -148,7 +148,7 @@ class Replicates:
             load_rows(optimizer, [state["optimizers"][label] for state in states])
 
     def end(self, i: int, reason: str | None) -> None:
-        """Replicate i has diverged and changes no more; None: it has not."""
+        """Freezes replicate i as diverged; None: it has not diverged."""
         self.diverged[i] = reason
         self._live[i] = reason is None
         for stack in (*self._stacks.values(), *([self._average.stack] if self._average else [])):
@@ -182,16 +182,16 @@ class Replicates:
         return {label: Stack(networks) for label, networks in stacks.items()}
 
     def _advance_watched(self, steps: int, sums: Sums) -> None:
-        """Looks at the losses and gradients of each step before anything moves."""
+        """Checks the losses and gradients of each step before any update."""
         for _ in range(steps):
             if all(self.diverged):
                 return
             self._count(self._step(lambda _, step: step()), sums)
 
     def _advance_unwatched(self, steps: int, sums: Sums) -> bool:
-        """Replays CUDA graphs, and looks once at the end, since the CPU would have to wait: whether all was finite.
+        """Replays CUDA graphs; checks finiteness once per block, to avoid synchronising with the GPU.
 
-        Where it was not, nothing has happened.
+        Returns False, with the state restored, on divergence.
         """
         assert self._graphs is not None
         before, sums_before = [self.state_dict(i) for i in range(len(self))], sums.copy()
@@ -215,7 +215,7 @@ class Replicates:
             self.generator_steps[i] += 1
 
     def _step(self, run: _Run) -> dict[str, Tensor]:
-        """One generator step, with the critic steps that belong to it: losses and traces, [R] each."""
+        """One generator step with its critic steps: losses and traces, [R] each."""
         self._set_rates(max(self.generator_steps))
         if self._average is not None:
             self._average.prepare(max(self.generator_steps))
@@ -231,7 +231,7 @@ class Replicates:
         return run(label, step)
 
     def _set_rates(self, step: int) -> None:
-        """Before a training step, on the CPU's side: a recorded graph reads what is set here."""
+        """Runs before each training step, outside the recorded graph, which reads what is set here."""
         for label, optimizer in self._optimizers.items():
             if self._config.optimizer.scheduled(label):
                 set_rate(optimizer, self._config.optimizer.rate(label, step, self._config.training.steps))
@@ -302,9 +302,9 @@ class Replicates:
                 self._stacks["critic"].values.clamp_(-bound, bound)
 
     def _apply(self, updates: list[_Update]) -> dict[str, Tensor]:
-        """Takes every gradient before any optimiser moves, each with respect to its own parameters alone.
+        """Computes every gradient before any optimiser steps, each with respect to its own parameters only.
 
-        Returns the losses. Replicates of which a loss or a gradient is not finite are frozen before.
+        Returns the losses. Replicates with a non-finite loss or gradient are frozen first.
         """
         checked = {f"{update.label} loss is": update.losses.detach() for update in updates}
         for update in updates:
@@ -324,7 +324,7 @@ class Replicates:
         if not self._watching:
             self._sum_of_checked += values.where(self._live, 0).sum()
             return
-        if math.isfinite(values.sum().item()):  # one call where all is well; a sum that overflows is looked into
+        if math.isfinite(values.sum().item()):  # one call in the usual case; the loop handles overflow
             return
         for i, column in enumerate(values.isfinite().T.tolist()):
             if not all(column) and self.diverged[i] is None:
