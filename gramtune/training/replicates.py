@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from gramtune.components import Losses, View
+from gramtune.components import Context, Losses, View, losses_function
 from gramtune.pixels import to_float
 from gramtune.training.batches import BATCHES
 from gramtune.training.config import TrialConfig
@@ -20,7 +21,9 @@ from gramtune.training.optimizer_state import load_rows, row, set_rate
 from gramtune.training.seeds import stream
 from gramtune.training.sums import Sums
 
-_STREAMS = ("batches", "noise")
+_STREAMS = ("batches", "noise", "critic")
+_READ_CODES = ("generator", "decoder", "code_critic")
+"""Roles whose networks read flat vectors, not samples."""
 _UNWATCHED = 500
 """Steps on a GPU after which is looked whether all of them were finite."""
 
@@ -35,6 +38,13 @@ class _Update(NamedTuple):
     losses: Tensor
     stacks: list[Stack]
     optimizer: torch.optim.Optimizer
+
+
+class _Generated(NamedTuple):
+    """A minibatch of generated samples of each replicate."""
+
+    noise: Tensor  # [R, B, h]
+    samples: Tensor  # [R, B, *shape]
 
 
 class Replicates:
@@ -52,11 +62,17 @@ class Replicates:
         """Why and when each replicate has diverged; None where it has not."""
         self._config, self._train, self._device = config, train, device
         self._stacks = self._initialised()
-        adversaries = [stack for label, stack in self._stacks.items() if label != "generator"]
-        self._moved = {"generator": [self._stacks["generator"]]} | ({"critic": adversaries} if adversaries else {})
-        rows = {label: [row for stack in moved for row in stack.rows] for label, moved in self._moved.items()}
-        build = {"generator": config.optimizer.for_generator, "critic": config.optimizer.for_critic}
-        self._optimizers = {label: build[label](rows[label]) for label in rows}
+        players = config.objective.players(tuple(self._stacks))
+        self._moved = {player: [self._stacks[role] for role in roles] for player, roles in players.items()}
+        self._optimizers = {
+            player: (config.optimizer.for_critic if player == "critic" else config.optimizer.for_generator)(
+                [row for stack in moved for row in stack.rows]
+            )
+            for player, moved in self._moved.items()
+        }
+        self._losses = losses_function(config.objective)
+        initial = config.objective.state
+        self._state = {name: torch.full((len(self),), value, device=device) for name, value in initial.items()}
         self._streams = [{purpose: stream(seed, purpose, device) for purpose in _STREAMS} for seed in self.seeds]
         drawing, size = BATCHES[config.training.sampling], config.training.batch_size
         self._batches = drawing(len(train), size, [own["batches"] for own in self._streams])
@@ -111,7 +127,8 @@ class Replicates:
                 contexts.enter_context(stack.evaluating())
             contexts.enter_context(torch.inference_mode())
             (fake,) = self._stacks["generator"](noise)
-            return self._views(to_float(self._train[torch.stack(index)]), fake)
+            real, fake_view = self._views(to_float(self._train[torch.stack(index)]), fake)
+            return real, fake_view
 
     def state_dict(self, i: int) -> dict[str, Any]:
         """Everything of replicate i that `load_state_dict` needs to go on as if nothing had happened."""
@@ -123,6 +140,7 @@ class Replicates:
             "optimizers": {label: row(optimizer, i, len(self)) for label, optimizer in self._optimizers.items()},
             "streams": {purpose: rng.get_state() for purpose, rng in self._streams[i].items()},
             "batches": self._batches.state_dict(i),
+            "state": {name: values[i].clone() for name, values in self._state.items()},
         }
 
     def load_state_dict(self, states: Sequence[Mapping[str, Any]]) -> None:
@@ -153,9 +171,11 @@ class Replicates:
         self.generator_steps[i] = state["generator_steps"]
         for label, stack in self._stacks.items():
             stack.load_state_dict(i, state["networks"][label])
-        for purpose, rng in self._streams[i].items():
-            rng.set_state(state["streams"][purpose].cpu())
+        for purpose, stored in state["streams"].items():  # those of earlier versions have no stream `critic`
+            self._streams[i][purpose].set_state(stored.cpu())
         self._batches.load_state_dict(i, state.get("batches", {}))  # absent in checkpoints of earlier versions
+        for name, values in self._state.items():
+            values[i] = state["state"][name]
         self.end(i, state["diverged"])
 
     def _initialised(self) -> dict[str, Stack]:
@@ -221,22 +241,27 @@ class Replicates:
                 set_rate(optimizer, self._config.optimizer.rate(label, step, self._config.training.steps))
 
     def _joint_step(self) -> dict[str, Tensor]:
-        """Algorithm 1: one forward pass, both gradients, then θ and γ together."""
-        losses = self._losses(self._real(), self._fake())
+        """Algorithm 1: one forward pass, all gradients, then θ and γ together."""
+        losses = self._compute(self._generated())
         updates = [self._update("critic", losses.critic)] if losses.critic is not None else []
-        return self._apply([*updates, self._update("generator", losses.generator)]) | _detached(losses.traces)
+        return self._apply([*updates, *self._generator_updates(losses)], losses) | _detached(losses.traces)
 
     def _critic_step(self) -> dict[str, Tensor]:
         self._clamp_critic()
         with torch.no_grad():
-            fake = self._fake()
-        losses = self._losses(self._real(), fake)
+            generated = self._generated()
+        losses = self._compute(generated, for_generator=False)
         assert losses.critic is not None, "an objective without critic takes joint steps"
-        return self._apply([self._update("critic", losses.critic)]) | _detached(losses.traces)
+        return self._apply([self._update("critic", losses.critic)], losses) | _detached(losses.traces)
 
     def _generator_step(self) -> dict[str, Tensor]:
-        losses = self._losses(self._real(), self._fake())
-        return self._apply([self._update("generator", losses.generator)])
+        losses = self._compute(self._generated(), for_critic=False)
+        return self._apply(self._generator_updates(losses), losses)
+
+    def _generator_updates(self, losses: Losses) -> list[_Update]:
+        assert losses.generator is not None, "a generator step needs the generator's loss"
+        others = [self._update(player, loss) for player, loss in losses.others.items()]
+        return [self._update("generator", losses.generator), *others]
 
     def _update(self, label: str, losses: Tensor) -> _Update:
         return _Update(label, losses, self._moved[label], self._optimizers[label])
@@ -244,24 +269,51 @@ class Replicates:
     def _real(self) -> Tensor:
         return to_float(self._train[self._batches.indices()])
 
-    def _fake(self) -> Tensor:
+    def _generated(self) -> _Generated:
         size = self._config.training.batch_size
-        noise = [self._config.network.noise(size, rngs["noise"]) for rngs in self._streams]
-        return self._stacks["generator"](torch.stack(noise))[0]
+        noise = torch.stack([self._config.network.noise(size, rngs["noise"]) for rngs in self._streams])
+        return _Generated(noise, self._stacks["generator"](noise)[0])
 
-    def _losses(self, real: Tensor, fake: Tensor) -> Losses:
-        return self._config.objective.losses(*self._views(real, fake))
+    def _compute(self, generated: _Generated, *, for_critic: bool = True, for_generator: bool = True) -> Losses:
+        real, fake = self._views(self._real(), generated.samples)
+        context = Context(
+            {role: partial(self._at_further_points, role) for role in self._stacks},
+            self._uniform,
+            partial(self._further_generated, for_generator),
+            generated.noise,
+            self._state,
+            for_critic,
+            for_generator,
+        )
+        return self._losses(real, fake, context)
 
-    def _views(self, real: Tensor, fake: Tensor) -> tuple[View, View]:
-        """Data and generated samples pass through the critic separately: separate batch statistics."""
-        flat = real.flatten(2), fake.flatten(2)
-        if "critic" not in self._stacks:
-            return View(flat[0]), View(flat[1])
-        features = self._stacks["critic"](real, fake)
-        if "decoder" not in self._stacks:
-            return View(flat[0], features[0]), View(flat[1], features[1])
-        decoded = [reconstruction.flatten(2) for reconstruction in self._stacks["decoder"](*features)]
-        return View(flat[0], features[0], decoded[0]), View(flat[1], features[1], decoded[1])
+    def _at_further_points(self, role: str, points: Tensor) -> Tensor:
+        stack = self._stacks[role]
+        with stack.keeping_averages():
+            (out,) = stack(points if role in _READ_CODES else points.unflatten(2, self._config.data.shape))
+        return out.flatten(2)
+
+    def _uniform(self, *shape: int) -> Tensor:
+        return torch.stack([torch.rand(shape, generator=rngs["critic"], device=self._device) for rngs in self._streams])
+
+    def _further_generated(self, for_generator: bool) -> View:
+        with ExitStack() as contexts:
+            for stack in self._stacks.values():
+                contexts.enter_context(stack.keeping_averages())
+            with torch.set_grad_enabled(for_generator):
+                samples = self._generated().samples
+            return self._views(samples)[0]
+
+    def _views(self, *batches: Tensor) -> list[View]:
+        """Each of these batches of samples passes through the critic separately: separate batch statistics."""
+        sides: list[tuple[Tensor, ...]] = [(batch.flatten(2),) for batch in batches]
+        if "critic" in self._stacks:
+            features = self._stacks["critic"](*batches)
+            sides = [(*side, own) for side, own in zip(sides, features, strict=True)]
+            if "decoder" in self._stacks:
+                decoded = self._stacks["decoder"](*features)
+                sides = [(*side, own.flatten(2)) for side, own in zip(sides, decoded, strict=True)]
+        return [View(*side) for side in sides]
 
     @torch.no_grad()
     def _clamp_critic(self) -> None:
@@ -269,7 +321,7 @@ class Replicates:
             with self._stacks["critic"].updating():
                 self._stacks["critic"].values.clamp_(-bound, bound)
 
-    def _apply(self, updates: list[_Update]) -> dict[str, Tensor]:
+    def _apply(self, updates: list[_Update], losses: Losses) -> dict[str, Tensor]:
         """Takes every gradient before any optimiser moves, each with respect to its own parameters alone.
 
         Returns the losses. Replicates of which a loss or a gradient is not finite are frozen before.
@@ -282,6 +334,8 @@ class Replicates:
         for update in updates:
             with _updating(update.stacks):
                 update.optimizer.step()
+        for name, value in losses.state.items():
+            self._state[name].copy_(value.detach().where(self._live, self._state[name]))
         return {f"loss/{update.label}": update.losses.detach() for update in updates}
 
     def _freeze_diverged(self, checked: dict[str, Tensor]) -> None:
