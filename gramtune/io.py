@@ -1,4 +1,4 @@
-"""Where data, weights and results live, and how files are written so that a reader never sees half of one."""
+"""Folders of data, weights and results, and atomic writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NEARLY_NOTHING = 1 << 20
 
 
 class DiskFull(OSError):
-    """There is no space left where results are written. One line; what was written before is intact."""
+    """The disk is full. The message is one line; files written before are intact."""
 
 
 def data_root() -> Path:
@@ -26,9 +26,9 @@ def data_root() -> Path:
 
 
 def user_path(text: Path | str) -> Path:
-    """A path as a user writes it: `~` is the home folder, also where no shell has seen it (`--runs=~/runs`, a variable).
+    """A path as a user writes it. `~` is the home folder: shells expand it in neither `--runs=~/runs` nor a variable.
 
-    A folder that is named by dots alone (`.`, `..`) gets its name: a sweep is known by it, and its store lies beside it.
+    `.` and `..` become absolute: a sweep is known by the name of its folder, and its store lies beside that.
     """
     try:
         path = Path(text).expanduser()
@@ -38,9 +38,9 @@ def user_path(text: Path | str) -> Path:
 
 
 def cached(variable: str, name: str) -> Path:
-    """A folder for what can be had again: what the variable says, else ~/.cache/`name`.
+    """A cache folder: the value of the variable, else ~/.cache/`name`.
 
-    Where an account has no home, or may not write there, it is a folder of this user among the temporary files.
+    An account without a writable home gets a folder of its own in the temporary folder.
     """
     if chosen := os.environ.get(variable):
         return user_path(chosen)
@@ -57,11 +57,11 @@ def _writable(folder: Path) -> bool:
 
 
 MARK = ".remote"
-"""In a folder of sweeps that is the local copy of one in an object store: the URI of that."""
+"""File in a folder that is the local copy of sweeps in an object store. It holds their URI."""
 
 
 def local_runs(runs: Path | str) -> Path:
-    """Where the sweeps of a folder are worked on: in it, or, of a URI such as s3://bucket/runs, in a folder here."""
+    """The local folder of a folder of sweeps: the folder itself, or a local copy for a URI such as s3://bucket/runs."""
     if "://" not in str(runs):
         return user_path(runs)
     uri = str(runs).rstrip("/")
@@ -73,7 +73,7 @@ def local_runs(runs: Path | str) -> Path:
 
 
 def remote_runs(runs: Path) -> str | None:
-    """The URI of which `local_runs` made this folder; None if it is one of its own."""
+    """The URI whose local copy this folder is; None for an ordinary folder."""
     return (runs / MARK).read_text(encoding="utf-8") if (runs / MARK).is_file() else None
 
 
@@ -112,7 +112,7 @@ def command(*words: object) -> str:
 
 @contextmanager
 def watching_space(folder: Path) -> Iterator[None]:
-    """Turns an error of the block into DiskFull where it is one; torch, for one, says RuntimeError."""
+    """Raises DiskFull instead of an error that a full disk causes; torch, for example, raises RuntimeError."""
     try:
         yield
     except (OSError, RuntimeError) as error:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gramtune.cli.options import Folder
+from gramtune.cli.options import Folder, user_path
 
 
 class Format(StrEnum):
@@ -28,7 +28,10 @@ def export(
         Format, typer.Option(help="parquet, csv: every value, tidy; latex: mean ± std per configuration, booktabs.")
     ] = Format.CSV,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write [default: <sweep>.<suffix> here].")
+        Path | None,
+        typer.Option(
+            "--output", "-o", parser=user_path, metavar="PATH", help="File to write [default: <sweep>.<suffix> here]."
+        ),
     ] = None,
 ) -> None:
     """Write a sweep's results as Parquet, CSV or a LaTeX table; finished, interrupted or running."""

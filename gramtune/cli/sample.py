@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gramtune.cli.options import TrainedFolder
+from gramtune.cli.options import TrainedFolder, user_path
 
 
 def sample(
@@ -16,9 +16,12 @@ def sample(
     replicate: Annotated[int, typer.Option(min=0, help="Which of its initialisations.")] = 0,
     n: Annotated[int, typer.Option("-n", min=1, help="Samples.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
-    out: Annotated[Path, typer.Option(help="A PNG of them all, a folder of PNGs, or a .safetensors file.")] = Path(
-        "samples.png"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=user_path, metavar="PATH", help="A PNG of them all, a folder of PNGs, or a .safetensors file."
+        ),
+    ] = Path("samples.png"),
 ) -> None:
     """Draw samples of any trial that has a checkpoint; of a sweep that runs, too."""
     from gramtune.analysis.checkpoints import load
@@ -27,7 +30,7 @@ def sample(
     from gramtune.record.sample_files import check_target, write_samples
     from gramtune.run.capacity import claim, grant, here
     from gramtune.space.sweep import Resources
-    from gramtune.training.generator import draw
+    from gramtune.training.generator import draw_samples
 
     chosen = trained_in(folder, trial)[0]
     check_target(out, chosen.config.data.shape)
@@ -38,7 +41,7 @@ def sample(
         raise SpecError([Issue("--replicate", f"{replicate} of {chosen.name}: {reason}; {legal}")])
     generator, step = generators.networks[replicate], generators.steps[replicate]
     device = claim(grant(Resources(), here()))
-    samples = draw(chosen.config, generator, n, seed, "sample", device)
+    samples = draw_samples(chosen.config, generator, n, seed, "sample", device)
     about = {"trial": chosen.name, "replicate": replicate, "step": step, "seed": seed}
     try:
         write_samples(samples, out, {key: str(value) for key, value in about.items()})

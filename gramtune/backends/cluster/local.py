@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from ray._common.utils import get_ray_address_file
 
 from gramtune.backends.cluster.jobs import JobsTarget
 from gramtune.backends.cluster.shell import RAY, detached, end, free_port, is_open, last_line, run
 from gramtune.backends.cluster.target import ClusterError, Request, Say
 from gramtune.run.machine import cores
 
+_MARK = "GRAMTUNE_RAY_HEAD"
+"""Variable by which everything that a head has started is known, also after the head was killed."""
+_TIDY = """
+trap : TERM INT HUP
+port=$0 file=$1; shift
+"$@"
+code=$?
+case $(cat "$file" 2>/dev/null) in *:$port) rm -f "$file";; esac
+exit $code
+"""
+"""Shell lines that start Ray and remove the note of its address when it ends, for whatever reason."""
+_STOP = 20.0
+"""Seconds for Ray to end by itself, and for what is left after that to be gone."""
 _START = 300.0
 """Seconds for Ray and its dashboard to start; on a busy machine half a minute is usual."""
 
@@ -40,7 +56,9 @@ class Local(JobsTarget):
         say(f"starting a Ray head on this machine, dashboard on port {self._dashboard_port}")
         log = Path(tempfile.gettempdir()) / f"gramtune-ray-{os.getuid()}-{self._port}.log"
         # The jobs' agent listens on one fixed port, and is silently missing where another Ray of this machine has it.
-        process = detached([*self._start(), f"--dashboard-agent-listen-port={free_port()}"], log)
+        start = [*self._start(), f"--dashboard-agent-listen-port={free_port()}"]
+        tidy = ["sh", "-c", _TIDY, str(self._port), str(get_ray_address_file(None)), *start]
+        process = detached(tidy, log, **{_MARK: str(self._port)})
         deadline = time.monotonic() + _START
         while not is_open(self._dashboard_port):
             if process.poll() is not None:
@@ -57,26 +75,62 @@ class Local(JobsTarget):
 
     def down(self) -> None:
         """See `Target`. `ray stop` would end every Ray of this machine, and is not used."""
-        if not (leaders := self._leaders()):
+        found, deadline = self._processes(), time.monotonic() + _STOP
+        for pid in self._leaders():
+            _signal(pid, signal.SIGTERM)
+        while self._leaders() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        for pid in self._processes():  # those that did not follow, or whose head was killed
+            _signal(pid, signal.SIGKILL)
+        while self._processes() and time.monotonic() < deadline + _STOP:
+            time.sleep(0.2)
+        if not (self._forget_address() or found):
             raise ClusterError(f"{self.file}: no Ray head at port {self._port} that gramtune has started")
-        for leader in leaders:
-            end(leader)
 
     def _start(self) -> list[str]:
         words = [*RAY, "start", "--head", "--block", "--disable-usage-stats", f"--port={self._port}"]
         words += ["--dashboard-host=127.0.0.1", f"--dashboard-port={self._dashboard_port}"]
         return words + [f"{option}={value}" for option, value in self._shares.items() if value is not None]
 
+    def _forget_address(self) -> bool:
+        """Removes Ray's note of its address: every plain `ray.init()` of this machine would wait for the dead head."""
+        file = Path(get_ray_address_file(None))
+        try:
+            host, _, port = file.read_text(encoding="utf-8").strip().rpartition(":")
+            if port != str(self._port) or is_open(self._port):
+                return False
+            file.unlink()
+        except (OSError, UnicodeDecodeError):  # there is none, or it is another user's
+            return False
+        return bool(host)
+
     def _leaders(self) -> list[int]:
         """Processes of this user that are the `ray start` of this file's ports."""
         wanted = [word.encode() for word in self._start()[: len(RAY) + 7]]
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdecimal():
-                try:
-                    words = (entry / "cmdline").read_bytes().split(b"\0")
-                    mine = entry.stat().st_uid == os.getuid()
-                except OSError:  # has ended meanwhile
-                    continue
-                found += [int(entry.name)] if mine and words[: len(wanted)] == wanted else []
-        return found
+        return [pid for pid in _own() if _words(pid, "cmdline")[: len(wanted)] == wanted]
+
+    def _processes(self) -> list[int]:
+        """Everything that has come of this file's head: they have its mark in their environment."""
+        mark = f"{_MARK}={self._port}".encode()
+        return [pid for pid in _own() if mark in _words(pid, "environ")]
+
+
+def _own() -> list[int]:
+    """Processes of this user."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):  # has ended meanwhile
+            found += [int(entry.name)] if entry.name.isdecimal() and entry.stat().st_uid == os.getuid() else []
+    return found
+
+
+def _words(pid: int, name: str) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def _signal(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
