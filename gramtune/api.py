@@ -18,7 +18,7 @@ import pandas as pd
 
 from gramtune.analysis.verdicts import KeyVerdict, verdicts
 from gramtune.errors import Issue, SpecError
-from gramtune.io import DiskFull, command, data_root, each, local_runs
+from gramtune.io import DiskFull, command, data_root, each, ensure_home, local_runs
 from gramtune.record import budget
 from gramtune.record.journal import load_state
 from gramtune.record.object_store import Mirror, mirror_of
@@ -126,6 +126,7 @@ def run_sweep(
     running Ray there, else on one of this machine. `register`: name of the best generator in the model registry. `say`
     gets lines for the user; `watch` wraps the run, with its live state.
     """
+    ensure_home()
     say = careful(say)
     plan = sweep if isinstance(sweep, Plan) else _planned(sweep)
     folder = fetched(local_runs(runs) / plan.sweep.name)
@@ -166,6 +167,7 @@ def resume_sweep(
     further values of a grid. `retry_failed`: failed trials continue from their last checkpoints. Raises SpecError if
     `folder` holds no sweep, or if one of these changes is not allowed. The other keywords are those of `run_sweep`.
     """
+    ensure_home()
     say = careful(say)
     folder = local_sweep(folder)
     overrides = Overrides(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import pwd
 import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -48,6 +49,36 @@ def cached(variable: str, name: str) -> Path:
     if home.is_absolute() and _writable(home):
         return home / name
     return Path(tempfile.gettempdir()) / f"{name}-{os.getuid()}"
+
+
+def ensure_home() -> None:
+    """Gives an account without a home, or without a name, what libraries ask for; those that this process starts too.
+
+    `docker -u 1234` has neither. MLflow, matplotlib and Ray fail there, or complain. A home that cannot be written
+    remains, since credentials may be read from it; matplotlib's cache goes elsewhere.
+    """
+    if not any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
+        try:
+            pwd.getpwuid(os.getuid())
+        except KeyError:
+            os.environ["LOGNAME"] = f"user-{os.getuid()}"
+    if not os.environ.get("HOME"):
+        os.environ.pop("HOME", None)  # Python takes an empty one for the root folder
+    try:
+        home = Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(_own_scratch())
+        return
+    if not _writable(home) and "MPLCONFIGDIR" not in os.environ:
+        os.environ["MPLCONFIGDIR"] = str(_own_scratch())
+
+
+def _own_scratch() -> Path:
+    """A temporary folder of this user alone, the same at every call where nobody else has taken its name."""
+    folder = Path(tempfile.gettempdir()) / f"gramtune-home-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    return folder if folder.stat().st_uid == os.getuid() else Path(tempfile.mkdtemp(prefix="gramtune-home-"))
 
 
 def _writable(folder: Path) -> bool:

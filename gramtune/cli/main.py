@@ -6,7 +6,9 @@ import atexit
 import gc
 import os
 import sys
+import tempfile
 import threading
+import traceback
 from typing import Annotated
 
 import typer
@@ -26,6 +28,7 @@ from gramtune.cli.sync import sync
 from gramtune.cli.train import train
 from gramtune.cli.ui import ui
 from gramtune.cli.validate import validate
+from gramtune.io import ensure_home
 
 _OBJECTS = 100_000
 """New objects after which garbage is looked for. Torch, Ray and MLflow are a million when they are imported, and stay:
@@ -64,6 +67,7 @@ def gramtune(
 def script() -> None:
     """Entry point of the command: `main`, and then the end of the process, without Python's own."""
     harden()
+    ensure_home()
     try:
         main()
     except SystemExit as end:
@@ -77,11 +81,9 @@ def main() -> None:
     gc.set_threshold(_OBJECTS)
     try:
         app()
-    except ValueError as error:
-        if "gramtune.space.issues" not in sys.modules or not _is_bad_input(error):
-            raise
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    except Exception as error:  # noqa: BLE001 - no traceback at the terminal, whatever is missing, damaged or unwritable
+        print(_in_words(error), file=sys.stderr)
+        sys.exit(2 if _is_bad_input(error) else 1)
 
 
 def _leave(code: int) -> None:
@@ -100,10 +102,30 @@ def _leave(code: int) -> None:
     os._exit(code)
 
 
-def _is_bad_input(error: ValueError) -> bool:
+def _is_bad_input(error: Exception) -> bool:
     from gramtune.errors import SpecError
 
     return isinstance(error, SpecError)
+
+
+def _in_words(error: Exception) -> str:
+    """Issues as they are, what the system refuses in one line, anything else with the place of its traceback."""
+    from gramtune.io import DiskFull
+
+    if _is_bad_input(error) or isinstance(error, DiskFull):
+        return str(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror or error}"
+    first = next(iter(str(error).splitlines()), "")
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="gramtune-", suffix=".txt", delete=False, encoding="utf-8", errors="replace"
+        ) as file:
+            traceback.print_exception(error, file=file)
+        place = f"; traceback: {file.name}"
+    except OSError:
+        place = ""
+    return f"gramtune failed: {type(error).__name__}: {first}{place}"
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gramtune.errors import Issue, SpecError, clipped
 from gramtune.io import watching_space
 from gramtune.record.object_store import JOURNAL, mirror_of
 from gramtune.record.report import Report, Status
@@ -25,7 +26,13 @@ class Journal:
 
     def __init__(self, folder: Path, state: SweepState) -> None:
         self._path, self._state, self._mirror = folder / JOURNAL, state, mirror_of(folder)
+        self._before, self._began = state.elapsed, time.monotonic()
         mend(self._path)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that this driver and the earlier ones have run: the one clock of a time budget."""
+        return self._before + time.monotonic() - self._began
 
     def opened(self, changed: Sequence[str]) -> None:
         """The command runs, for the first time or again. `changed`: changes of code and packages since the start."""
@@ -57,7 +64,10 @@ class Journal:
 
     def _append(self, event: Mapping[str, Any]) -> None:
         """Raises DiskFull where there is no space."""
-        text = json.dumps({"time": round(time.time(), 3), **event}, allow_nan=False) + "\n"
+        text = (
+            json.dumps({"time": round(time.time(), 3), "elapsed": round(self.elapsed, 3), **event}, allow_nan=False)
+            + "\n"
+        )
         with watching_space(self._path.parent), self._path.open("a", encoding="utf-8") as file:
             file.write(text)
             file.flush()
@@ -67,19 +77,46 @@ class Journal:
 
 
 def load_state(folder: Path, plan: Plan) -> SweepState:
-    """The state that the journal records, under the given plan; see `SweepState.reopen`."""
+    """The state that the journal records, under the given plan; see `SweepState.reopen`.
+
+    Raises SpecError, with its line, for an event that cannot be read.
+    """
     state = SweepState(plan)
-    path = folder / JOURNAL
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    events = [json.loads(text) for text in lines if text.endswith("\n")]  # a kill can cut off the last line
-    for event in events:
-        _replay(event, state)
+    events = []
+    for number, line in _lines(folder / JOURNAL):
+        try:
+            event = json.loads(line)
+            _replay(event, state)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            where = f"{folder / JOURNAL}:{number}"
+            raise SpecError([Issue(where, f"{_damage(line, error)}; {_REMEDY}")]) from None
+        events.append(event)
     state.elapsed = _elapsed(events)
     state.reopen()
     return state
 
 
-def _replay(event: Mapping[str, Any], state: SweepState) -> None:
+_REMEDY = "delete that line and resume the sweep: a trial that lacks a report continues from its checkpoint"
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Number and text of each line that is complete: a kill can cut off the last one. Raises SpecError."""
+    try:
+        content = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise SpecError([Issue(str(path), f"cannot be read: {error.strerror or error}")]) from None
+    yield from enumerate(content.split(b"\n")[:-1], start=1)
+
+
+def _damage(line: bytes, error: Exception) -> str:
+    if not line.strip(b"\0 \t\r"):
+        return "the line is empty or NUL bytes, as a power failure leaves them"
+    reason = f"no value for {error}" if isinstance(error, KeyError) else next(iter(str(error).splitlines()), "")
+    return f"{clipped(repr(line.decode(errors='replace')), 60)} is no event of this sweep ({clipped(reason, 100)})"
+
+
+def _replay(event: Any, state: SweepState) -> None:
+    """Raises ValueError, LookupError, TypeError or AttributeError for what is no event."""
     if "generation" in event:
         step = event["generation"]
         state.inherited(step, {name: Inheritance(step, *heir) for name, heir in event["heirs"].items()})
@@ -89,18 +126,26 @@ def _replay(event: Mapping[str, Any], state: SweepState) -> None:
         state.started(planned(state.plan.sweep, event["assignment"]))
     elif "trial" in event:
         state.ended(event["trial"], Status(event["status"]), event["reason"])
+    elif "driver" not in event:
+        raise ValueError("neither a trial nor a driver")
 
 
 def _elapsed(events: Iterable[Mapping[str, Any]]) -> float:
-    """Total running time of all drivers, in seconds: from the first event of each to its last."""
+    """Total running time of all drivers, in seconds.
+
+    Each event has it, measured by a clock that neither stands still nor jumps while the sweep runs, and stops while the
+    machine sleeps. Events of old versions have the time of day, or nothing.
+    """
     total, begun, before = 0.0, None, 0.0
     for event in events:
-        now = event.get("time", before)  # events of old versions have none
+        now = event.get("time", before)
         if "driver" in event:
             begun = before = now
-        if begun is not None:
+        if "elapsed" in event:
+            total = event["elapsed"]
+        elif begun is not None:
             total += max(0.0, now - before)
-            before = now
+        before = now
     return total
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from gramtune.errors import Issue, SpecError
 from gramtune.io import write_atomically
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.record.versions import versions
@@ -53,7 +54,14 @@ def write_versions(plan: Plan, folder: Path) -> None:
 def read_versions(folder: Path) -> dict[str, Any]:
     """Reads what `write_versions` wrote; empty if the file is missing."""
     file = folder / VERSIONS_FILE
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    try:
+        found = json.loads(file.read_bytes()) if file.is_file() else {}
+        if not isinstance(found, dict):
+            raise ValueError("no JSON object")
+    except (OSError, ValueError) as error:
+        line = getattr(error, "lineno", 1)
+        message = f"cannot be read ({error}); delete the file, and the sweep resumes without a comparison of versions"
+        raise SpecError([Issue(f"{file}:{line}", message)]) from None
     return found
 
 

@@ -113,7 +113,7 @@ class TrackerThread:
         try:
             self._tracker.settle(self._state)
             self._settled.set()
-        except TrackerUnavailable:  # `finish` tries again, and says what is wrong
+        except Exception:  # noqa: BLE001 - `finish` tries again, and says what is wrong
             pass
         self._closing.wait()
         self._finish()
@@ -129,13 +129,17 @@ class TrackerThread:
             self._tracker.finish(self._state, self._folder)
         except TrackerUnavailable as error:
             self.leave(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever a store raises, the sweep has its tables
+            self.leave(_in_words(error))
         else:
             self._complete = True
 
     def _attempt(self) -> bool:
         try:
             self._tracker.sync(self._state, self._rest)
-        except TrackerUnavailable as error:
+        except Exception as error:  # noqa: BLE001 - whatever a store raises, training goes on
+            if not isinstance(error, TrackerUnavailable):
+                error = TrackerUnavailable(_in_words(error))
             if not self._down:
                 self._say(f"tracking: {error}; training goes on, results are kept and sent later")
             self._down = True
@@ -144,3 +148,7 @@ class TrackerThread:
             self._say("tracking: back; everything so far is stored")
         self._down = False
         return True
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,7 +62,6 @@ class Driver:
         self.exhausted = False
         """Whether all trials were handed out; if none of them is unfinished, the sweep is complete."""
         self._journal, self._proposer, self._rungs = Journal(folder, state), proposer, Rungs.of(state)
-        self._started = time.monotonic()
         self._running: set[str] = set()
         """Trials that were handed out and have neither ended nor paused."""
         self._population: Population | None = None
@@ -168,8 +166,7 @@ class Driver:
 
     def _spent(self) -> str:
         """The budget that was reached; empty for none."""
-        seconds = self.state.elapsed + time.monotonic() - self._started
-        return budget.reached(self.state.plan.sweep.budget, seconds, self.state.taken)
+        return budget.reached(self.state.plan.sweep.budget, self._journal.elapsed, self.state.taken)
 
     def _stop_waiting(self, reason: str) -> None:
         """Trials that have not been handed out, or that wait for their generation, will not report again."""
@@ -186,3 +183,5 @@ class Driver:
                 yield
         except DiskFull as error:
             self.halt(str(error))
+        except OSError as error:
+            self.halt(f"{self.folder} cannot be written: {error.strerror or error}")

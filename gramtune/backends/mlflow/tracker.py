@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -28,12 +27,13 @@ from gramtune.backends.mlflow.page import store_datasets, store_files, store_mod
 from gramtune.backends.mlflow.runs import PARENT, Point, StoredRun, SweepRuns
 from gramtune.backends.mlflow.store import Rejected, RunGone, checked_uri, default_uri, is_server, runs_url
 from gramtune.backends.mlflow.view import IMAGES, store_view, view_key
+from gramtune.errors import SpecError
 from gramtune.io import command, write_atomically
 from gramtune.record.layout import checkpoints, sample_grids, trial_folder
 from gramtune.record.redaction import redact
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState, TrialRecord
-from gramtune.record.tables import VERSIONS_FILE
+from gramtune.record.tables import read_versions
 from gramtune.record.tracker import TrackerUnavailable, never
 from gramtune.record.versions import versions
 from gramtune.space.plan import Plan
@@ -300,9 +300,10 @@ def _identity(file: Path) -> tuple[str, str]:
 
 def _versions(folder: Path, plan: Plan) -> dict[str, Any]:
     """What the sweep ran with, as its folder says; of this machine where the folder does not."""
-    file = folder / VERSIONS_FILE
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else versions(plan)
-    return found
+    try:
+        return read_versions(folder) or versions(plan)
+    except SpecError:  # whoever resumes the sweep is told
+        return versions(plan)
 
 
 def _end(run: StoredRun, last: Report | None) -> int:

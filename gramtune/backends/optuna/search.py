@@ -102,8 +102,12 @@ class OptunaProposer:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         directions = [state.plan.config.directions[metric] for metric in state.plan.metrics]
         _free(folder / STUDY_FILE)
-        self._study = self._open(folder, directions)
-        if self._has_ended_what_goes_on():
+        try:
+            self._study = self._open(folder, directions)
+            stale = self._has_ended_what_goes_on()
+        except Exception:  # noqa: BLE001 - the file is damaged, in any way; the journal has everything that counts
+            stale = True
+        if stale:
             (folder / STUDY_FILE).unlink()
             self._study = self._open(folder, directions)
         self._trials: dict[str, optuna.Trial] = {}

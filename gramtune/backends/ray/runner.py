@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
+
+from ray.job_config import JobConfig
 
 from gramtune.backends.ray.adapters import (
     ConductedCallback,
@@ -92,7 +95,12 @@ def _problem_to_start(interruption: Interruption) -> str:
         try:
             with interruption.open():
                 ray.init(
-                    address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR", **limits()
+                    address="local",
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    job_config=job(),
+                    **limits(),
                 )
             interruption.arm()
             return ""
@@ -103,6 +111,23 @@ def _problem_to_start(interruption: Interruption) -> str:
             ray.shutdown()
             problem = f"Ray does not start here: {next(iter(str(error).splitlines()), type(error).__name__)}"
     return problem
+
+
+class _Imported(list[str]):
+    """Of the folders that are added, those from which this process imports."""
+
+    def extend(self, folders: Iterable[str]) -> None:
+        super().extend(folder for folder in folders if folder in sys.path)
+
+
+def job() -> Any:
+    """Ray's settings of this driver: its workers do not import from the working directory, which may hold a random.py.
+
+    Ray adds that folder to the path of every worker, before the standard library.
+    """
+    config = JobConfig()
+    config._py_driver_sys_path = _Imported()
+    return config
 
 
 def limits() -> dict[str, int]:

@@ -14,10 +14,11 @@ from gramtune.analysis.importance import Importances
 from gramtune.analysis.labels import assignment_text, basis_text, direction_text, duration, spread_text
 from gramtune.analysis.pruning_audit import audit
 from gramtune.analysis.robustness import DRAWS, TOLERANCES, robustness
+from gramtune.errors import SpecError
 from gramtune.io import command
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState
-from gramtune.record.tables import SWEEP_FILE, VERSIONS_FILE
+from gramtune.record.tables import SWEEP_FILE, read_versions
 from gramtune.report.figures.captions import caption, captions
 from gramtune.report.figures.catalogue import CURVES, FRONT, PARALLEL, file_names
 from gramtune.report.figures.samples import PREFIX
@@ -102,8 +103,11 @@ def _issues(state: SweepState) -> list[tuple[str, str, str]]:
 
 def _provenance(folder: Path) -> dict[str, Any]:
     """What it takes to repeat the sweep: its resolved file, and what it ran with; both may be missing."""
-    space, file = folder / SWEEP_FILE, folder / VERSIONS_FILE
-    versions: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    space = folder / SWEEP_FILE
+    try:
+        versions = read_versions(folder)
+    except SpecError:  # whoever resumes the sweep is told
+        versions = {}
     packages = versions.get("packages", {})
     told = {key: value for key, value in versions.items() if key != "packages" and value not in (None, [], {})}
     return {
