@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from gramtune.stats.rounding import product
 
 _POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.Tanh)
 """Not sigmoid: torch rounds an element by its place in memory, so a replicate would depend on those beside it."""
@@ -55,20 +56,6 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if _is_thin(x, weight):
         return product(x, weight) + bias
     return torch.baddbmm(bias, x, weight)
-
-
-def product(left: Tensor, right: Tensor) -> Tensor:
-    """left [R, n, k] @ right [R, k, m]. The rounding does not depend on R, nor does that of any derivative.
-
-    Where a dimension of the product is 1, MKL rounds one pair of matrices and several pairs differently. Such a
-    dimension is padded to 2, so every product of the derivatives has two as well.
-    """
-    if not _is_thin(left, right):
-        return torch.bmm(left, right)
-    n, k, m = (*left.shape[1:], right.shape[2])
-    left = F.pad(left, (0, int(k == 1), 0, int(n == 1)))
-    right = F.pad(right, (0, int(m == 1), 0, int(k == 1)))
-    return torch.bmm(left, right)[:, :n, :m]
 
 
 def _is_thin(left: Tensor, right: Tensor) -> bool:

@@ -228,7 +228,7 @@ class Replicates:
         traces: dict[str, Tensor] = {}
         for _ in range(self._config.objective.critic_steps(max(self.generator_steps))):
             traces |= self._on_new_batch(run, "critic", self._critic_step)
-        return traces | self._on_new_batch(run, "generator", self._generator_step)
+        return self._on_new_batch(run, "generator", self._generator_step) | traces
 
     def _on_new_batch(self, run: _Run, label: str, step: Callable[[], Traces]) -> Traces:
         self._batches.prepare()
@@ -256,7 +256,7 @@ class Replicates:
 
     def _generator_step(self) -> dict[str, Tensor]:
         losses = self._compute(self._generated(), for_critic=False)
-        return self._apply(self._generator_updates(losses), losses)
+        return self._apply(self._generator_updates(losses), losses) | _detached(losses.traces)
 
     def _generator_updates(self, losses: Losses) -> list[_Update]:
         assert losses.generator is not None, "a generator step needs the generator's loss"
