@@ -16,20 +16,35 @@ Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 """Sizes of successive layers, as YAML gives them."""
 Prior = Literal["normal", "uniform"]
 """p_z: standard normal, or uniform on [−1, 1]."""
+Norm = Literal["batch", "layer", "none"]
+"""Normalisation in the critic: `batch` mixes samples, which gradient penalties forbid; `layer` is of each sample."""
 
 
-def perceptron(*widths: int) -> list[nn.Module]:
-    """Linear layers of these widths with ReLU between them, none after the last."""
+def perceptron(*widths: int, norm: Norm = "none") -> list[nn.Module]:
+    """Linear layers of these widths with normalisation and ReLU between them, none after the last."""
     layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(widths):
-        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
-    return layers[:-1]
+    for fan_in, fan_out in pairwise(widths[:-1]):
+        layers += [nn.Linear(fan_in, fan_out), *vector_norm(norm, fan_out), nn.ReLU()]
+    return [*layers, nn.Linear(widths[-2], widths[-1])]
+
+
+def vector_norm(norm: Norm, width: int) -> list[nn.Module]:
+    """The normalisation of vectors, if any: [B, width] → [B, width]."""
+    return [] if norm == "none" else [nn.BatchNorm1d(width) if norm == "batch" else nn.LayerNorm(width)]
+
+
+def map_norm(norm: Norm, channels: int) -> list[nn.Module]:
+    """The normalisation of maps, if any: [B, C, H, W] → [B, C, H, W]. `layer`: over all of a sample's entries."""
+    return [] if norm == "none" else [nn.BatchNorm2d(channels) if norm == "batch" else nn.GroupNorm(1, channels)]
 
 
 def perceptron_to_sample(input_dim: int, hidden: tuple[int, ...], shape: Shape) -> nn.Module:
     """[B, input_dim] → [B, *shape]: linear last layer for points, tanh for images."""
     tail = [nn.Tanh(), nn.Unflatten(1, shape)] if len(shape) == 3 else []
     return nn.Sequential(*perceptron(input_dim, *hidden, math.prod(shape)), *tail)
+
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
 
 
 def initialise_glorot(module: nn.Module, rng: torch.Generator) -> None:
@@ -39,7 +54,7 @@ def initialise_glorot(module: nn.Module, rng: torch.Generator) -> None:
             nn.init.xavier_uniform_(layer.weight, generator=rng)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.BatchNorm2d):
+        elif isinstance(layer, _NORMS):
             layer.reset_parameters()
 
 
@@ -54,6 +69,8 @@ def initialise_normal(module: nn.Module, rng: torch.Generator) -> None:
             layer.reset_running_stats()
             nn.init.normal_(layer.weight, 1.0, 0.02, generator=rng)
             nn.init.zeros_(layer.bias)
+        elif isinstance(layer, _NORMS):
+            layer.reset_parameters()
 
 
 def draw_noise(prior: Prior, n: int, dim: int, rng: torch.Generator) -> Tensor:

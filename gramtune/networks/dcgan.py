@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gramtune.components import Network, Shape
-from gramtune.networks._layers import Prior, draw_noise, initialise_normal
+from gramtune.networks._layers import Norm, Prior, draw_noise, initialise_normal, map_norm
 from gramtune.registry import register
 
 
@@ -34,7 +34,8 @@ def stages(shape: Shape) -> tuple[int, int]:
 class Dcgan(Network):
     """Critic: 4×4 stride-2 convolutions, leaky ReLU 0.2, then Linear to K. Generator: its mirror, ReLU, tanh.
 
-    BatchNorm follows every convolution but the generator's last and the critic's first (Radford et al. 2015).
+    BatchNorm follows every convolution but the generator's last and the critic's first (Radford et al. 2015). `norm`
+    puts another normalisation into the critic, or none.
     """
 
     name: Literal["dcgan"] = "dcgan"
@@ -47,6 +48,8 @@ class Dcgan(Network):
     critic_kind: Literal["standard", "weak"] = "standard"
     """`standard`: Table 6, channels 32, 64, 128; `weak`: Table 7, channels 32, 32, 64. Weak is half as wide after
     every convolution but the first; where there is only one (8×8 images), after that one."""
+    norm: Norm = "batch"
+    """Normalisation in the critic. Gradient penalties need `layer` or `none`."""
 
     def generator(self, shape: Shape) -> nn.Module:
         """Linear h → s·s·C, then one transposed convolution per stage; see `Network.generator`."""
@@ -59,7 +62,7 @@ class Dcgan(Network):
         layers: list[nn.Module] = []
         for i, (channels_in, channels_out) in enumerate(pairwise((shape[0], *channels))):
             layers.append(nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1))
-            layers += [nn.BatchNorm2d(channels_out)] if i else []
+            layers += map_norm(self.norm, channels_out) if i else []
             layers.append(nn.LeakyReLU(0.2))
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * side * side, output_dim))
 

@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gramtune.components import Network, Shape
-from gramtune.networks._layers import Prior, draw_noise, initialise_normal
+from gramtune.networks._layers import Norm, Prior, draw_noise, initialise_normal, map_norm
 from gramtune.registry import register
 
 
@@ -29,6 +29,8 @@ class FullConv(Network):
     """Distribution of the noise: standard normal, or uniform on [−1, 1]."""
     width: PositiveInt = 64
     """Channels after the critic's first convolution; they double with each."""
+    norm: Norm = "batch"
+    """Normalisation in the critic. Gradient penalties need `layer` or `none`."""
 
     def generator(self, shape: Shape) -> nn.Module:
         """From h; see `Network.generator`."""
@@ -40,7 +42,7 @@ class FullConv(Network):
         layers: list[nn.Module] = []
         for i, (channels_in, channels_out) in enumerate(pairwise((shape[0], *channels))):
             layers.append(nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1, bias=False))
-            layers += [nn.BatchNorm2d(channels_out)] if i else []
+            layers += map_norm(self.norm, channels_out) if i else []
             layers.append(nn.LeakyReLU(0.2))
         return nn.Sequential(*layers, nn.Conv2d(channels[-1], output_dim, 4, bias=False), nn.Flatten())
 

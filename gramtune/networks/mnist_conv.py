@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gramtune.components import Network, Shape
-from gramtune.networks._layers import Prior, Widths, draw_noise, initialise_glorot, perceptron_to_sample
+from gramtune.networks._layers import Norm, Prior, Widths, draw_noise, initialise_glorot, map_norm, perceptron_to_sample
 from gramtune.registry import register
 
 
@@ -31,6 +31,8 @@ class MnistConv(Network):
     """Widths of the generator's hidden layers."""
     critic_channels: Widths = (16, 32, 32)
     """Channels after each of the critic's convolutions."""
+    norm: Norm = "batch"
+    """Normalisation in the critic. Gradient penalties need `layer` or `none`."""
 
     def generator(self, shape: Shape) -> nn.Module:
         """ReLU between layers, tanh last; see `Network.generator`."""
@@ -42,7 +44,7 @@ class MnistConv(Network):
         height, width = self._innermost(shape)
         layers: list[nn.Module] = []
         for channels_in, channels_out in pairwise((shape[0], *self.critic_channels)):
-            layers += [nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.BatchNorm2d(channels_out)]
+            layers += [nn.Conv2d(channels_in, channels_out, 3, padding=1), *map_norm(self.norm, channels_out)]
             layers += [nn.ReLU(), nn.MaxPool2d(2)]
         features = self.critic_channels[-1] * height * width
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, output_dim))

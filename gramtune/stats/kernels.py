@@ -137,7 +137,8 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     centre = b.mean(dim=-2, keepdim=True).detach()
     a, b = a - centre, b - centre
     squares = a.square().sum(dim=-1).unsqueeze(-1) + b.square().sum(dim=-1).unsqueeze(-2)
-    return (squares - 2 * product(a, b.mT)).clamp_min(0)
+    found = squares - 2 * product(a, b.mT)
+    return found + (-found.detach()).clamp_min(0)  # not below 0, with the derivatives of what is there
 
 
 def kernel_mmd2(kernel: Kernel, f_q: Tensor, f_p: Tensor, *, unbiased: bool) -> Tensor:
