@@ -107,7 +107,10 @@ def fitting(ring_config: Settings, digits_config: Settings) -> Callable[..., Tri
 
     def find(objective: str, network: str | None = None) -> TrialConfig | None:
         for candidate in [network] if network else classes(Network):
-            for base, norm in product((digits_config, ring_config), ({}, {"norm": "none"})):
+            norms = (
+                ({"norm": "none"},) if objective == "wgan" else ({}, {"norm": "none"})
+            )  # BatchNorm of a mean: no slope
+            for base, norm in product((digits_config, ring_config), norms):
                 if norm and "norm" not in classes(Network)[candidate].model_fields:
                     continue
                 settings = {"objective": _small(Objective, objective), "network": _small(Network, candidate) | norm}

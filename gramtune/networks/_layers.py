@@ -11,6 +11,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from gramtune.components import Shape
+from gramtune.networks._spectral import Spectral, linear, spectral_layers
 
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 """Sizes of successive layers, as YAML gives them."""
@@ -20,12 +21,12 @@ Norm = Literal["batch", "layer", "none"]
 """Normalisation in the critic: `batch` mixes samples, which gradient penalties forbid; `layer` is of each sample."""
 
 
-def perceptron(*widths: int, norm: Norm = "none") -> list[nn.Module]:
+def perceptron(*widths: int, norm: Norm = "none", spectral: Spectral = "none") -> list[nn.Module]:
     """Linear layers of these widths with normalisation and ReLU between them, none after the last."""
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(widths[:-1]):
-        layers += [nn.Linear(fan_in, fan_out), *vector_norm(norm, fan_out), nn.ReLU()]
-    return [*layers, nn.Linear(widths[-2], widths[-1])]
+        layers += [linear(spectral, fan_in, fan_out), *vector_norm(norm, fan_out), nn.ReLU()]
+    return [*layers, linear(spectral, widths[-2], widths[-1])]
 
 
 def vector_norm(norm: Norm, width: int) -> list[nn.Module]:
@@ -56,6 +57,7 @@ def initialise_glorot(module: nn.Module, rng: torch.Generator) -> None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, _NORMS):
             layer.reset_parameters()
+    _initialise_spectral(module, rng)
 
 
 def initialise_normal(module: nn.Module, rng: torch.Generator) -> None:
@@ -71,6 +73,12 @@ def initialise_normal(module: nn.Module, rng: torch.Generator) -> None:
             nn.init.zeros_(layer.bias)
         elif isinstance(layer, _NORMS):
             layer.reset_parameters()
+    _initialise_spectral(module, rng)
+
+
+def _initialise_spectral(module: nn.Module, rng: torch.Generator) -> None:
+    for layer in spectral_layers(module):
+        layer.initialise(rng)
 
 
 def draw_noise(prior: Prior, n: int, dim: int, rng: torch.Generator) -> Tensor:

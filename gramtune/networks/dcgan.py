@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gramtune.components import Network, Shape
 from gramtune.networks._layers import Norm, Prior, draw_noise, initialise_normal, map_norm
+from gramtune.networks._spectral import Spectral, convolution, linear
 from gramtune.registry import register
 
 
@@ -50,6 +51,8 @@ class Dcgan(Network):
     every convolution but the first; where there is only one (8×8 images), after that one."""
     norm: Norm = "batch"
     """Normalisation in the critic. Gradient penalties need `layer` or `none`."""
+    spectral: Spectral = "none"
+    """Of the critic's weights: `normalised`: W/‖W‖, as in SN-GAN; `learned_scale`: γ W/‖W‖, as in SN-SMMD."""
 
     def generator(self, shape: Shape) -> nn.Module:
         """Linear h → s·s·C, then one transposed convolution per stage; see `Network.generator`."""
@@ -61,10 +64,10 @@ class Dcgan(Network):
         channels = self._critic_channels(shape)
         layers: list[nn.Module] = []
         for i, (channels_in, channels_out) in enumerate(pairwise((shape[0], *channels))):
-            layers.append(nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1))
+            layers.append(convolution(self.spectral, channels_in, channels_out, 4, stride=2, padding=1))
             layers += map_norm(self.norm, channels_out) if i else []
             layers.append(nn.LeakyReLU(0.2))
-        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * side * side, output_dim))
+        return nn.Sequential(*layers, nn.Flatten(), linear(self.spectral, channels[-1] * side * side, output_dim))
 
     def decoder(self, shape: Shape, input_dim: int) -> nn.Module:
         """The critic's mirror, made like the generator; see `Network.decoder`."""

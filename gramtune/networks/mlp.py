@@ -19,6 +19,7 @@ from gramtune.networks._layers import (
     perceptron,
     perceptron_to_sample,
 )
+from gramtune.networks._spectral import Spectral
 from gramtune.registry import register
 
 
@@ -41,6 +42,8 @@ class Mlp(Network):
     """Widths of the critic's hidden layers; a decoder has them in reverse."""
     norm: Norm = "none"
     """Normalisation in the critic. Gradient penalties need `layer` or `none`."""
+    spectral: Spectral = "none"
+    """Of the critic's weights: `normalised`: W/‖W‖, as in SN-GAN; `learned_scale`: γ W/‖W‖, as in SN-SMMD."""
 
     def generator(self, shape: Shape) -> nn.Module:
         """Linear last layer for points, tanh for images; see `Network.generator`."""
@@ -49,7 +52,7 @@ class Mlp(Network):
     def critic(self, shape: Shape, output_dim: int) -> nn.Module:
         """Linear last layer; see `Network.critic`."""
         widths = (math.prod(shape), *self.critic_hidden, output_dim)
-        return nn.Sequential(nn.Flatten(), *perceptron(*widths, norm=self.norm))
+        return nn.Sequential(nn.Flatten(), *perceptron(*widths, norm=self.norm, spectral=self.spectral))
 
     def decoder(self, shape: Shape, input_dim: int) -> nn.Module:
         """The critic's mirror, with the generator's last layer; see `Network.decoder`."""

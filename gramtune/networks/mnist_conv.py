@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gramtune.components import Network, Shape
 from gramtune.networks._layers import Norm, Prior, Widths, draw_noise, initialise_glorot, map_norm, perceptron_to_sample
+from gramtune.networks._spectral import Spectral, convolution, linear
 from gramtune.registry import register
 
 
@@ -33,6 +34,8 @@ class MnistConv(Network):
     """Channels after each of the critic's convolutions."""
     norm: Norm = "batch"
     """Normalisation in the critic. Gradient penalties need `layer` or `none`."""
+    spectral: Spectral = "none"
+    """Of the critic's weights: `normalised`: W/‖W‖, as in SN-GAN; `learned_scale`: γ W/‖W‖, as in SN-SMMD."""
 
     def generator(self, shape: Shape) -> nn.Module:
         """ReLU between layers, tanh last; see `Network.generator`."""
@@ -44,10 +47,13 @@ class MnistConv(Network):
         height, width = self._innermost(shape)
         layers: list[nn.Module] = []
         for channels_in, channels_out in pairwise((shape[0], *self.critic_channels)):
-            layers += [nn.Conv2d(channels_in, channels_out, 3, padding=1), *map_norm(self.norm, channels_out)]
+            layers += [
+                convolution(self.spectral, channels_in, channels_out, 3, padding=1),
+                *map_norm(self.norm, channels_out),
+            ]
             layers += [nn.ReLU(), nn.MaxPool2d(2)]
         features = self.critic_channels[-1] * height * width
-        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, output_dim))
+        return nn.Sequential(*layers, nn.Flatten(), linear(self.spectral, features, output_dim))
 
     def initialise(self, module: nn.Module, rng: torch.Generator) -> None:
         """As in the authors' Julia code; see `initialise_glorot`."""

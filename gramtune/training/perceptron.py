@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from gramtune.networks._spectral import SpectralLinear, normalised
 from gramtune.stats.rounding import product
 
 _POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.Tanh)
@@ -24,23 +25,29 @@ def is_perceptron(layers: Sequence[nn.Module]) -> bool:
 def _is_known(layer: nn.Module) -> bool:
     hooks = (layer._forward_pre_hooks, layer._forward_hooks, layer._backward_pre_hooks, layer._backward_hooks)
     return not any(hooks) and (
-        type(layer) is nn.Linear
+        type(layer) in (nn.Linear, SpectralLinear)
         or type(layer) in _POINTWISE
         or (type(layer) is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1))
         or (type(layer) is nn.Unflatten and layer.dim == 1)
     )
 
 
-def apply_perceptrons(layers: Sequence[nn.Module], parameters: Sequence[Tensor], x: Tensor) -> Tensor:
+def apply_perceptrons(
+    layers: Sequence[nn.Module], parameters: Sequence[Tensor], vectors: Sequence[tuple[Tensor, Tensor]], x: Tensor
+) -> Tensor:
     """R chains of linear and pointwise layers: [R, B, *in] → [R, B, *out]; no row depends on another.
 
-    `parameters`: those of the layers in their order, [R, *shape] each; row i belongs to chain i.
+    `parameters`: those of the layers in their order, [R, *shape] each; row i belongs to chain i. `vectors`: the
+    singular vectors of each spectral layer, [R, out] and [R, in].
     """
-    left = iter(parameters)
+    left, found = iter(parameters), iter(vectors)
     for layer in layers:
         if isinstance(layer, nn.Linear):
-            weight = next(left).mT
-            x = _linear(x, weight, None if layer.bias is None else next(left).unsqueeze(1))
+            weight = next(left)
+            bias = None if layer.bias is None else next(left).unsqueeze(1)
+            if isinstance(layer, SpectralLinear):
+                weight = normalised(weight, *next(found), None if layer.scale is None else next(left))
+            x = _linear(x, weight.mT, bias)
         elif isinstance(layer, nn.Flatten):
             x = x.flatten(2)
         elif isinstance(layer, nn.Unflatten):

@@ -258,6 +258,7 @@ class Replicates:
 
     def _joint_step(self) -> dict[str, Tensor]:
         """Algorithm 1: one forward pass, all gradients, then θ and γ together."""
+        self._iterate_spectral()
         losses = self._compute(self._generated())
         updates = [self._update("critic", losses.critic)] if losses.critic is not None else []
         applied = self._apply([*updates, *self._generator_updates(losses)], losses)
@@ -266,6 +267,7 @@ class Replicates:
 
     def _critic_step(self) -> dict[str, Tensor]:
         self._clamp_critic()
+        self._iterate_spectral()
         with torch.no_grad():
             generated = self._generated()
         losses = self._compute(generated, for_generator=False)
@@ -346,6 +348,10 @@ class Replicates:
                 decoded = self._stacks["decoder"](*features)
                 sides = [(*side, own.flatten(2)) for side, own in zip(sides, decoded, strict=True)]
         return [View(*side) for side in sides]
+
+    def _iterate_spectral(self) -> None:
+        for stack in self._moved.get("critic", []):
+            stack.iterate_spectral()
 
     @torch.no_grad()
     def _clamp_critic(self) -> None:
