@@ -32,17 +32,20 @@ class MnistConv(Network):
     critic_channels: Widths = (16, 32, 32)
     """Channels after each of the critic's convolutions."""
 
+    generator_norm: Literal["batch", "none"] = "batch"
+    """`batch`: BatchNorm before each ReLU of the generator, as in the submission's code; the text does not say so."""
+
     def generator(self, shape: Shape) -> nn.Module:
         """ReLU between layers, tanh last; see `Network.generator`."""
         self._innermost(shape)
-        return perceptron_to_sample(self.noise_dim, self.hidden, shape)
+        return perceptron_to_sample(self.noise_dim, self.hidden, shape, batch_norm=self.generator_norm == "batch")
 
     def critic(self, shape: Shape, output_dim: int) -> nn.Module:
         """Convolutions, flatten (28×28: to 288), Linear to K; see `Network.critic`."""
         height, width = self._innermost(shape)
         layers: list[nn.Module] = []
         for channels_in, channels_out in pairwise((shape[0], *self.critic_channels)):
-            layers += [nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.BatchNorm2d(channels_out)]
+            layers += [nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out)]
             layers += [nn.ReLU(), nn.MaxPool2d(2)]
         features = self.critic_channels[-1] * height * width
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, output_dim))

@@ -202,10 +202,12 @@ class Replicates:
 
     def _step(self, run: _Run) -> dict[str, Tensor]:
         """One generator step, with the critic steps that belong to it: losses and traces, [R] each."""
-        if self._config.objective.joint:
-            return self._on_new_batch(run, "joint", self._joint_step)
+        objective = self._config.objective
+        if objective.joint:
+            step = self._sequential_step if objective.sequential else self._joint_step
+            return self._on_new_batch(run, "joint", step)
         traces: dict[str, Tensor] = {}
-        for _ in range(self._config.objective.critic_steps(max(self.generator_steps))):
+        for _ in range(objective.critic_steps(max(self.generator_steps))):
             traces |= self._on_new_batch(run, "critic", self._critic_step)
         return traces | self._on_new_batch(run, "generator", self._generator_step)
 
@@ -218,6 +220,15 @@ class Replicates:
         losses = self._losses(self._real(), self._fake())
         updates = [self._update("critic", losses.critic)] if losses.critic is not None else []
         return self._apply([*updates, self._update("generator", losses.generator)]) | _detached(losses.traces)
+
+    def _sequential_step(self) -> dict[str, Tensor]:
+        """θ first, then γ with the new θ, both on one batch. Where the second is not finite θ has moved."""
+        real, fake = self._real(), self._fake()
+        before = self._losses(real, fake.detach())
+        assert before.critic is not None, "an objective without critic takes joint steps"
+        found = self._apply([self._update("critic", before.critic)])
+        after = self._losses(real, fake)
+        return found | self._apply([self._update("generator", after.generator)]) | _detached(before.traces)
 
     def _critic_step(self) -> dict[str, Tensor]:
         self._clamp_critic()
