@@ -8,15 +8,15 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from scipy import special
 from torch import Tensor
 
 from gramtune.components import Dataset, Direction, Metric
 from gramtune.registry import classes, register
 
 _CHUNK = 1024
-_FAR = 1e6
-"""‖x‖²/2s² beyond which two terms of the asymptotic expansion are exact in float64; scipy's own series ends at 1e10."""
+_FAR = 50.0
+"""‖x − c‖²/2s² from which on the asymptotic series of ₁F₁ is exact in float64, and up to which the power series is."""
+_NEAR_TERMS, _FAR_TERMS = 150, 15
 
 
 @register
@@ -36,7 +36,7 @@ class EnergyDistance(Metric):
 
     @property
     def directions(self) -> Mapping[str, Direction]:
-        """The value, in data units to the power α, and its standard error; less is better."""
+        """The value, in data units to the power α, and its standard error, which is a third too large for X ~ Y."""
         return {"energy_distance": "min", "energy_distance_se": "min"}
 
     @property
@@ -57,7 +57,7 @@ class EnergyDistance(Metric):
         """The mixture that the data were drawn from, and its E‖Y − Y'‖^α."""
         mixture = data.mixture()
         assert mixture is not None, "refused by check"
-        centres = mixture.centres.double().cpu()
+        centres = mixture.centres.double()
         within = mean_power(centres, centres, math.sqrt(2) * mixture.std, self.power).mean()
         return {"centres": centres, "std": torch.tensor(mixture.std, dtype=torch.float64), "within": within}
 
@@ -65,10 +65,10 @@ class EnergyDistance(Metric):
         """{energy_distance, energy_distance_se} of samples [N, d], in float64. Raises ValueError if N < 2."""
         if len(fake) < 2:
             raise ValueError(f"an energy distance needs at least 2 samples, got {len(fake)}")
-        x = fake.double().cpu()
-        to_mixture = mean_power(x, reference["centres"].cpu(), reference["std"].item(), self.power).mean(dim=1)
+        x = fake.double()
+        to_mixture = mean_power(x, reference["centres"].to(x), reference["std"].item(), self.power).mean(dim=1)
         to_others, second = _pairs(x, self.power)
-        value = 2 * to_mixture.mean() - to_others.mean() - reference["within"].cpu()
+        value = 2 * to_mixture.mean() - to_others.mean() - reference["within"].to(x)
         return {
             "energy_distance": value.item(),
             "energy_distance_se": _variance(to_mixture, to_others, second).sqrt().item(),
@@ -82,21 +82,42 @@ def mean_power(points: Tensor, centres: Tensor, std: float, power: float) -> Ten
     """
     a, b = -power / 2, points.shape[1] / 2
     z = _distances(points, centres).square() / (2 * std**2)
-    near = torch.from_numpy(special.hyp1f1(a, b, -z.clamp_max(_FAR).numpy()))
-    far = z.clamp_min(_FAR)
-    expansion = math.exp(math.lgamma(b) - math.lgamma(b - a)) * far.pow(-a) * (1 + a * (a - b + 1) / far)
-    scale = (std * math.sqrt(2)) ** power * math.exp(math.lgamma(b - a) - math.lgamma(b))
-    mean: Tensor = scale * torch.where(z > _FAR, expansion, near)
+    scale = (std * math.sqrt(2)) ** power
+    gammas = math.exp(math.lgamma(b - a) - math.lgamma(b))
+    near, far = z.clamp_max(_FAR), z.clamp_min(_FAR)
+    mean: Tensor = scale * torch.where(z < _FAR, gammas * _kummer(a, b, near), far.pow(-a) * _asymptotic(a, b, far))
     return mean
+
+
+def _kummer(a: float, b: float, z: Tensor) -> Tensor:
+    """₁F₁(a; b; −z) = e^−z ₁F₁(b − a; b; z) by its power series: all terms are positive, so nothing cancels."""
+    term = torch.ones_like(z)
+    total = term.clone()
+    for n in range(_NEAR_TERMS):
+        term = term * z * ((b - a + n) / ((b + n) * (n + 1)))
+        total += term
+    return total * (-z).exp()
+
+
+def _asymptotic(a: float, b: float, z: Tensor) -> Tensor:
+    """₁F₁(a; b; −z) z^a Γ(b − a)/Γ(b) = Σ_n (a)_n (a − b + 1)_n / (n! z^n) for large z."""
+    term = torch.ones_like(z)
+    total = term.clone()
+    for n in range(_FAR_TERMS):
+        term = term * ((a + n) * (a - b + 1 + n) / (n + 1)) / z
+        total += term
+    return total
 
 
 def _pairs(x: Tensor, power: float) -> tuple[Tensor, Tensor]:
     """Of ‖x_i − x_j‖^α, i ≠ j: the mean over j for each i, [N], and the mean of the squares, []."""
     n = len(x)
-    parts = [_distances(part, x).pow_(power) for part in x.split(_CHUNK)]
-    sums = torch.cat([part.sum(dim=1) for part in parts])
-    squares = sum((part.square().sum() for part in parts), start=x.new_zeros(()))
-    return sums / (n - 1), squares / (n * (n - 1))
+    sums, squares = [], x.new_zeros(())
+    for part in x.split(_CHUNK):
+        powers = _distances(part, x).pow_(power)
+        sums.append(powers.sum(dim=1))
+        squares += powers.square_().sum()
+    return torch.cat(sums) / (n - 1), squares / (n * (n - 1))
 
 
 def _variance(to_mixture: Tensor, to_others: Tensor, second: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from gramtune.errors import Issue, Path, SpecError, clipped, dotted
 from gramtune.plugins import read_plugin
 from gramtune.space.domain import assigned
+from gramtune.space.for_bases import extended
 from gramtune.space.issues import model_issues
 from gramtune.space.sweep import Sweep, named
 from gramtune.space.validate_pbt import population_issues
@@ -44,9 +45,9 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
 
     Every value of every varied key has been tried on the models. Raises SpecError with all issues at once.
     """
-    document = read_yaml(FilePath(file))
+    document, issues = _read_space(FilePath(file), overrides)
     raw = dict(document.data)
-    issues = _load_plugins(document, raw, overrides.plugins)
+    issues += _load_plugins(document, raw, overrides.plugins)
     issues += _shape_issues(document._replace(data=dict(raw)))
     issues += _load_base(document, raw, overrides)
     if issues:
@@ -76,7 +77,7 @@ def places(file: FilePath, overrides: Overrides = NO_OVERRIDES) -> Callable[[Pat
     Reads the files again: only an issue needs it. Where they cannot be read (a sweep made in Python), `file` itself.
     """
     try:
-        document = read_yaml(file)
+        document, _ = _read_space(file, overrides)
         source = _base_document(document, dict(document.data), overrides)
     except SpecError:
         source = None
@@ -103,6 +104,14 @@ def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialCo
     if issues:
         raise SpecError(issues)
     return TrialConfig.model_validate(assigned(document.data, values))
+
+
+def _read_space(file: FilePath, overrides: Overrides) -> tuple[Document, list[Issue]]:
+    """A space file with its axes as long as they are on the base in use. Raises SpecError if it cannot be read."""
+    document = read_yaml(file)
+    given, folder = overrides.base or document.data.get("base"), file.parent
+    named = _base_file(given, folder) if overrides.base else folder / given if isinstance(given, str) else None
+    return extended(document, named, lambda name: folder / _base_file(name, FilePath()))
 
 
 def _load_plugins(document: Document, raw: dict[str, Any], given: tuple[str, ...]) -> list[Issue]:
