@@ -701,6 +701,9 @@ def test_gradients_do_not_leak(objective: str, network: str, fitting: Fitting) -
     """θ gets the gradient of the critic's loss alone and γ that of the generator's, as if each were trained apart."""
     if (config := fitting(objective, network)) is None:
         pytest.skip(f"{network} does not serve {objective}")
+    if (objective, network) == ("mmd_gan", "mnist_conv"):  # clamped, its features differ by less than float32 tells
+        unclamped = config.objective.model_copy(update={"weight_clamp": None})
+        config = config.model_copy(update={"objective": unclamped})
     trained = replicate(config)
     networks = {label: stack.networks[0] for label, stack in trained._stacks.items()}
     exact, plain = (PlainTraining(config, networks, dtype).step() for dtype in (torch.float64, torch.float32))
