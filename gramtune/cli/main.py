@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from gramtune.cli.clean import clean
 from gramtune.cli.cluster import attach, down, stop
 from gramtune.cli.doctor import doctor
 from gramtune.cli.evaluate import evaluate
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # Rich would take "[default: all]" for markup and drop it
 )
-_COMMANDS = (sweep, resume, train, validate, report, export, ui, sync, replay, sample, evaluate)
+_COMMANDS = (sweep, resume, train, validate, report, export, ui, sync, replay, sample, evaluate, clean)
 _ON_CLUSTERS = (attach, stop, down, doctor)
 for _command in (*_COMMANDS, *_ON_CLUSTERS):
     app.command()(_command)
