@@ -65,7 +65,7 @@ def _range(values: list[int]) -> str:
 def _rungs(plan: Plan) -> Facts:
     """The pruner and the steps at which it judges; several ladders where trials begin at different rungs."""
     pruner, config = plan.sweep.pruner, plan.config
-    rungs = Rungs(pruner, config.training.steps, config.training.eval_every, config.directions[plan.metric])
+    rungs = Rungs(pruner, config.training.steps, config.judged_every, config.directions[plan.metric])
     names = [trial.name for trial in plan.trials or sampled(plan.sweep, CORNERS)]
     ladders = sorted({tuple(rungs.steps(name)) for name in names}, reverse=True)
     goes_on = "the better half" if pruner.name == "median" else f"the best 1/{pruner.reduction_factor}"

@@ -50,7 +50,7 @@ class Rungs:
         """The rungs of a sweep with everything that has been reported so far."""
         config = state.plan.config
         direction = config.directions[state.plan.metric]
-        rungs = cls(state.plan.sweep.pruner, config.training.steps, config.training.eval_every, direction)
+        rungs = cls(state.plan.sweep.pruner, config.training.steps, config.judged_every, direction)
         for name, record in state.records.items():
             for report in record.reports.values():
                 rungs._note(name, record.standing(report, state.plan.metric), state.plan.metric)

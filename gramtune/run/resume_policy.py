@@ -114,6 +114,8 @@ def _obstacles_of(record: TrialRecord, wanted: Sweep) -> Iterator[str]:
     change = f"training.steps {have.steps} → {want.steps}"
     if want.steps < have.steps:
         yield f"{change}: steps cannot be taken away"
+    elif record.reports and (late := [m.name for m in new.metrics if m.every and have.steps % m.every]):
+        yield f"{change}: {', '.join(late)} was computed after step {have.steps}, where longer trials do not compute it"
     elif record.reports and (missing := sorted({*have.evaluations} - {*want.evaluations})):
         yield f"{change}: the trials were evaluated after step {missing[-1]}, where longer ones are not; {_EVEN}"
     for field, schedule in (("schedule", new.optimizer.schedule), ("critic_schedule", new.optimizer.critic_schedule)):
