@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gramtune.cli.text import duration, size
+from gramtune.errors import count
 from gramtune.record.pruning import Rungs
 from gramtune.run.capacity import Capacity, at_once, free_memory, grant
 from gramtune.run.cost_estimate import Estimate
@@ -49,7 +50,7 @@ def _work(plan: Plan) -> Facts:
     samples = _range([training.eval_samples for training in trainings])
     schedules = " or ".join(dict.fromkeys(training.schedule_text for training in trainings))
     return [
-        ("trials", f"{plan.size} × {plan.sweep.replicates} replicates, {steps} steps each"),
+        ("trials", f"{plan.size} × {count(plan.sweep.replicates, 'replicate')}, {steps} steps each"),
         ("", f"evaluated {schedules} with {samples} samples"),
     ]
 
@@ -80,9 +81,9 @@ def _costs(plan: Plan, guess: Estimate, together: int, capacity: Capacity) -> Fa
         facts.append(("", f"the budget ends it after {duration(limit)}"))
     each, memory, free = guess.memory_per_trial, together * guess.memory_per_trial, free_memory()
     facts.append(("memory", f"about {size(each)} per trial, {size(memory)} in all; {size(free)} are free here"))
-    facts.append(("", f"measured: {guess.passes} updates of {guess.trials} trials"))
+    facts.append(("", f"measured: {count(guess.passes, 'update')} of {count(guess.trials, 'trial')}"))
     if capacity.local and memory > free:
-        facts.append(("warning", f"{together} trials at once may run out of memory (--max-concurrent)"))
+        facts.append(("warning", f"{count(together, 'trial')} at once may run out of memory (--max-concurrent)"))
     return facts
 
 

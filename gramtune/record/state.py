@@ -40,6 +40,8 @@ class TrialRecord:
 
     trial: PlannedTrial
     """As it began; in population-based training its values change: see `assignment`."""
+    number: int = 0
+    """Its place in the sweep, from 0: as short as a name can be, the same in tables, tracker and `--trial 7`."""
     status: Status = Status.PENDING
     reason: str = ""
     reports: dict[int, Report] = field(default_factory=dict)
@@ -114,7 +116,7 @@ class SweepState:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.records = {trial.name: TrialRecord(trial) for trial in plan.trials}
+        self.records = {trial.name: TrialRecord(trial, number) for number, trial in enumerate(plan.trials)}
         self.generations: set[int] = set()
         """Of a population: the steps after which trials have inherited from others."""
         self.elapsed = 0.0
@@ -128,7 +130,8 @@ class SweepState:
         """The trial has begun, or begun again; one that was not planned joins the sweep."""
         with self._changed:
             if trial.name not in self.records:
-                self.records = {**self.records, trial.name: TrialRecord(trial)}
+                record = TrialRecord(trial, len(self.records))
+                self.records = {**self.records, trial.name: record}
         self._update(trial.name, Status.RUNNING, "")
 
     def reported(self, name: str, report: Report) -> None:

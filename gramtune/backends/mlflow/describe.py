@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gramtune.backends.mlflow.runs import Point
+from gramtune.errors import count
 from gramtune.record.report import Report, Status, Summary, summarise
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.space.plan import Plan, PlannedTrial, separable_gap
@@ -109,7 +110,7 @@ def plan_text(plan: Plan) -> str:
     lines = [
         f"{sweep.name}: {sweep.about}".removesuffix(": "),
         *(f"  {key}: {domain.describe()}" for key, domain in sweep.space.items()),
-        f"trials: {plan.size} × {sweep.replicates} replicates, {training.steps} steps each",
+        f"trials: {plan.size} × {count(sweep.replicates, 'replicate')}, {training.steps} steps each",
         f"evaluated {training.schedule_text} with {training.eval_samples} samples",
         f"metric: {plan.metric} ({plan.config.directions[plan.metric]}imised)",
         f"search: {sweep.search.name}; pruner: {sweep.pruner.name}",
@@ -160,7 +161,7 @@ def _best_line(state: SweepState) -> str:
     spread = f" ± {summary.std:.4g}" if summary.std is not None else ""
     return (
         f"**Best: {run_name(best.trial)}**, {metric} {summary.mean:.4g}{spread} "
-        f"({'lower' if _minimised(state) else 'higher'} is better; n = {summary.n} replicates, "
+        f"({'lower' if _minimised(state) else 'higher'} is better; n = {count(summary.n, 'replicate')}, "
         f"{best.last.samples} samples each, step {best.last.step})"
     )
 

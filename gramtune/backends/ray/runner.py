@@ -44,7 +44,9 @@ class RayRunner:
         with quiet():
             if ray.is_initialized():
                 self._tuner(driver, share).fit()
-            elif problem := _problem_to_start():
+                return
+            self._say("Starting Ray…")
+            if problem := _problem_to_start():
                 driver.halt(problem)
             else:
                 try:
