@@ -101,7 +101,7 @@ def _named(state: SweepState, wanted: str) -> str:
     if wanted.isdecimal() and int(wanted) < len(names):
         return names[int(wanted)]
     rule = f"{wanted!r} is no trial of {state.plan.sweep.name}; legal numbers: 0 to {len(names) - 1}"
-    raise SpecError([Issue("--trial", rule + did_you_mean(wanted, [BEST, ALL, *names]))])
+    raise SpecError([Issue("--trial", rule + did_you_mean(wanted, [BEST, *names]))])
 
 
 def _best(state: SweepState) -> str:
