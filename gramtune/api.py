@@ -113,8 +113,8 @@ def run_sweep(
     folder = fetched(local_runs(runs) / plan.sweep.name)
     check_mirrored(plan.sweep, folder)
     tracker = make_tracker(folder, tracking_uri, register)
-    with place(address, folder.parent, say, debug) as capacity:
-        plan = with_gpu(plan, folder, capacity, address, say)
+    with open_capacity(address, folder.parent, say, debug) as capacity:
+        plan = resolve_gpu(plan, folder, capacity, address, say)
         grant(plan.sweep.resources, capacity)
         how = _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch)
         with driving(folder):
@@ -130,6 +130,9 @@ def resume_sweep(
     replicates: int | None = None,
     samples: int | None = None,
     time_budget: float | None = None,
+    settings: Sequence[str] = (),
+    add: Sequence[str] = (),
+    retry_failed: bool = False,
     debug: bool = False,
     address: str | None = None,
     max_concurrent: int | None = None,
@@ -141,21 +144,26 @@ def resume_sweep(
     """Goes on with a sweep: finished trials are kept, others continue from their newest checkpoint.
 
     `replicates` (of a finished sweep; those that it lacks are added), `samples` and `time_budget` (seconds, of all
-    runs together) take the place of its own. Raises SpecError if `folder` holds none, or if it cannot be had so. The
-    other keywords are those of `run_sweep`.
+    runs together) take the place of its own. `settings`: `training.steps=N` trains longer. `add`: `key=[values]`,
+    further values of a grid. `retry_failed`: failed trials continue from their last checkpoints. Raises SpecError if
+    `folder` holds no sweep, or if one of these changes is not allowed. The other keywords are those of `run_sweep`.
     """
     folder = local_sweep(folder)
-    plan = existing_plan(folder, Overrides(replicates=replicates, samples=samples, time_budget=time_budget))
+    overrides = Overrides(
+        replicates=replicates, samples=samples, time_budget=time_budget, set=tuple(settings), add=tuple(add)
+    )
+    plan = existing_plan(folder, overrides)
     tracker = make_tracker(folder, tracking_uri, register)
-    with place(address, folder.parent, say, debug) as capacity, driving(folder):
+    with open_capacity(address, folder.parent, say, debug) as capacity, driving(folder):
         state = load_state(folder, existing_plan(folder))
         refuse(refusals(state, plan.sweep), folder)
         grant(plan.sweep.resources, capacity)
-        return _go_on(state, plan, folder, _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch))
+        how = _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch)
+        return _go_on(state, plan, folder, how, retry_failed)
 
 
 @contextmanager
-def place(address: str | None, runs: Path, say: Say, debug: bool = False) -> Iterator[Capacity]:
+def open_capacity(address: str | None, runs: Path, say: Say, debug: bool = False) -> Iterator[Capacity]:
     """What a sweep can use: this machine, or the running Ray at `address`, joined until the block ends.
 
     Raises SpecError if that cannot be joined, or if `runs` is not one folder for all its nodes.
@@ -165,13 +173,13 @@ def place(address: str | None, runs: Path, say: Say, debug: bool = False) -> Ite
         return
     if debug:
         raise SpecError([Issue("--debug", "runs in this process alone: leave out --address")])
-    from gramtune.backends.ray.session import joined
+    from gramtune.backends.ray.session import connect_ray
 
-    with joined(address, runs, say) as capacity:
+    with connect_ray(address, runs, say) as capacity:
         yield capacity
 
 
-def with_gpu(plan: Plan, folder: Path, capacity: Capacity, address: str | None, say: Say) -> Plan:
+def resolve_gpu(plan: Plan, folder: Path, capacity: Capacity, address: str | None, say: Say) -> Plan:
     """The plan with a number for `gpu: auto`: that of the sweep in `folder` if there is one, else measured.
 
     Raises SpecError where there is nothing to measure on, or a trial fails.
@@ -208,17 +216,19 @@ def _planned(sweep: Sweep | Path | str) -> Plan:
     return make_plan(load_sweep(sweep), data_root(), Path(sweep))
 
 
-def _go_on(state: SweepState, plan: Plan, folder: Path, how: _How) -> Result:
+def _go_on(state: SweepState, plan: Plan, folder: Path, how: _How, retry_failed: bool = False) -> Result:
     """Runs what is left of the sweep in `state`, or what `plan` adds to it."""
     then = read_versions(folder)
     changed = changed_since(then, versions(plan)) if then else []
     if changed:
         how.say(f"warning: not as when this sweep began, new numbers may differ from old ones: {'; '.join(changed)}")
-    if note := left_as_they_are(state, plan.sweep):
+    if note := left_as_they_are(state, plan.sweep, retry_failed):
         how.say(note)
     if changes(state.plan.sweep, plan.sweep):
         write_sweep(plan.sweep, folder)
         state = load_state(folder, plan)
+    if retry_failed:
+        how.say(f"{state.retry_failed()} failed trial(s) continue from their last checkpoints")
     return _run(state, folder, how, changed)
 
 

@@ -5,31 +5,37 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from gramtune.components import Losses, View
+from gramtune.components import Context, Losses, View, losses_function
 from gramtune.pixels import to_float
+from gramtune.training.average import WeightAverage
 from gramtune.training.batches import BATCHES
 from gramtune.training.config import TrialConfig
 from gramtune.training.graphs import Graphs, Traces
 from gramtune.training.networks import Stack, build_networks, differentiate
-from gramtune.training.optimizer_state import load_rows, row
+from gramtune.training.optimizer_state import load_rows, row, set_rate
 from gramtune.training.seeds import stream
 from gramtune.training.sums import Sums
 
-_STREAMS = ("batches", "noise")
+_STREAMS = ("batches", "noise", "critic")
+_FLIPS = "flips"
+"""The stream of `training.horizontal_flips`; absent without them."""
+_READ_CODES = ("generator", "decoder", "code_critic")
+"""Roles whose networks read flat vectors, not samples."""
 _UNWATCHED = 500
-"""Steps on a GPU after which is looked whether all of them were finite."""
+"""On a GPU, finiteness is checked once per so many steps."""
 
 _Run = Callable[[str, Callable[[], Traces]], Traces]
-"""Runs a step that has a name."""
+"""Runs a named step."""
 
 
 class _Update(NamedTuple):
-    """A loss of each replicate, [R], and what is to be moved to make it smaller."""
+    """A loss per replicate, [R], and the networks and optimiser that minimise it."""
 
     label: str
     losses: Tensor
@@ -37,27 +43,43 @@ class _Update(NamedTuple):
     optimizer: torch.optim.Optimizer
 
 
+class _Generated(NamedTuple):
+    """A minibatch of generated samples of each replicate."""
+
+    noise: Tensor  # [R, B, h]
+    samples: Tensor  # [R, B, *shape]
+
+
 class Replicates:
     """R initialisations of one configuration. Raises ValueError if the shapes, or batch and epoch, do not fit.
 
-    Each replicate has its own seed, batches and noise; nothing of one depends on the others: bit for bit on a CPU,
-    and a replicate that diverges is frozen while the others go on.
+    Each replicate has its own seed, batches and noise; each is independent of the others: bit for bit on a CPU.
+    A replicate that diverges is frozen while the others continue.
     """
 
     def __init__(self, config: TrialConfig, seeds: Sequence[int], train: Tensor, device: torch.device) -> None:
         self.seeds = tuple(seeds)
         self.generator_steps = [0] * len(self.seeds)
-        """Steps that each replicate has completed; equal for all that have not diverged."""
+        """Completed steps of each replicate; equal for all that have not diverged."""
         self.diverged: list[str | None] = [None] * len(self.seeds)
         """Why and when each replicate has diverged; None where it has not."""
         self._config, self._train, self._device = config, train, device
         self._stacks = self._initialised()
-        adversaries = [stack for label, stack in self._stacks.items() if label != "generator"]
-        self._moved = {"generator": [self._stacks["generator"]]} | ({"critic": adversaries} if adversaries else {})
-        rows = {label: [row for stack in moved for row in stack.rows] for label, moved in self._moved.items()}
-        build = {"generator": config.optimizer.for_generator, "critic": config.optimizer.for_critic}
-        self._optimizers = {label: build[label](rows[label]) for label in rows}
-        self._streams = [{purpose: stream(seed, purpose, device) for purpose in _STREAMS} for seed in self.seeds]
+        players = config.objective.players(tuple(self._stacks))
+        self._moved = {player: [self._stacks[role] for role in roles] for player, roles in players.items()}
+        self._optimizers = {
+            player: (config.optimizer.for_critic if player == "critic" else config.optimizer.for_generator)(
+                [row for stack in moved for row in stack.rows]
+            )
+            for player, moved in self._moved.items()
+        }
+        self._losses = losses_function(config.objective)
+        initial = config.objective.state
+        self._state = {name: torch.full((len(self),), value, device=device) for name, value in initial.items()}
+        ema = config.training.ema
+        self._average = WeightAverage(self._stacks["generator"], ema) if ema is not None else None
+        purposes = (*_STREAMS, *([_FLIPS] if config.training.horizontal_flips else []))
+        self._streams = [{purpose: stream(seed, purpose, device) for purpose in purposes} for seed in self.seeds]
         drawing, size = BATCHES[config.training.sampling], config.training.batch_size
         self._batches = drawing(len(train), size, [own["batches"] for own in self._streams])
         self._graphs = Graphs([rng for own in self._streams for rng in own.values()]) if device.type == "cuda" else None
@@ -68,7 +90,7 @@ class Replicates:
         return len(self.seeds)
 
     def network(self, label: str, i: int) -> nn.Module:
-        """The generator, critic or decoder of replicate i; its parameters are those that are trained."""
+        """The generator, critic or decoder of replicate i; shares the trained parameters."""
         return self._stacks[label].networks[i]
 
     def advance(self, steps: int) -> list[dict[str, float]]:
@@ -87,19 +109,22 @@ class Replicates:
             left -= taken
         return sums.means([now - then for now, then in zip(self.generator_steps, before, strict=True)])
 
-    def sample(self, n: int, purpose: str = "evaluate", chunk: int = 512) -> Tensor:
+    def sample(self, n: int, purpose: str = "evaluate", chunk: int = 512, average: bool = False) -> Tensor:
         """n generated samples of each replicate, [R, n, *shape]: the same for the same purpose at every call.
 
-        BatchNorm uses its running averages, so a sample does not depend on those drawn with it.
+        `average`: of the averaged generators, where there are any. BatchNorm uses its running averages, so a sample
+        does not depend on those drawn with it.
         """
         streams = [stream(seed, purpose, self._device) for seed in self.seeds]
         noise = torch.stack([self._config.network.noise(n, rng) for rng in streams])
-        generator = self._stacks["generator"]
+        generator = self._generator(average)
         with generator.evaluating(), torch.inference_mode():
             return torch.cat([generator(part)[0] for part in noise.split(chunk, dim=1)], dim=1)
 
-    def views(self, n: int, purpose: str) -> tuple[View, View]:
+    def views(self, n: int, purpose: str, average: bool = False) -> tuple[View, View]:
         """n data and n generated samples of each replicate as its critic sees them; no part of the training.
+
+        `average`: of the averaged generators, where there are any.
 
         The same for the same purpose at every call, but for what the networks have learnt. BatchNorm as in `sample`.
         """
@@ -107,14 +132,16 @@ class Replicates:
         index = [torch.randint(len(self._train), (n,), generator=rng, device=self._device) for rng in streams]
         noise = torch.stack([self._config.network.noise(n, rng) for rng in streams])
         with ExitStack() as contexts:
-            for stack in self._stacks.values():
+            generator = self._generator(average)
+            for stack in {generator, *self._stacks.values()}:
                 contexts.enter_context(stack.evaluating())
             contexts.enter_context(torch.inference_mode())
-            (fake,) = self._stacks["generator"](noise)
-            return self._views(to_float(self._train[torch.stack(index)]), fake)
+            (generated,) = generator(noise)
+            real, fake = self._views(to_float(self._train[torch.stack(index)]), generated)
+            return real, fake
 
     def state_dict(self, i: int) -> dict[str, Any]:
-        """Everything of replicate i that `load_state_dict` needs to go on as if nothing had happened."""
+        """The complete state of replicate i: training resumes from it bit for bit."""
         return {
             "seed": self.seeds[i],
             "generator_steps": self.generator_steps[i],
@@ -123,7 +150,8 @@ class Replicates:
             "optimizers": {label: row(optimizer, i, len(self)) for label, optimizer in self._optimizers.items()},
             "streams": {purpose: rng.get_state() for purpose, rng in self._streams[i].items()},
             "batches": self._batches.state_dict(i),
-        }
+            "state": {name: values[i].clone() for name, values in self._state.items()},
+        } | ({"average": self._average.state_dict(i)} if self._average else {})
 
     def load_state_dict(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Strict inverse of `state_dict` of all replicates.
@@ -138,10 +166,10 @@ class Replicates:
             load_rows(optimizer, [state["optimizers"][label] for state in states])
 
     def end(self, i: int, reason: str | None) -> None:
-        """Replicate i has diverged and changes no more; None: it has not."""
+        """Freezes replicate i as diverged; None: it has not diverged."""
         self.diverged[i] = reason
         self._live[i] = reason is None
-        for stack in self._stacks.values():
+        for stack in (*self._stacks.values(), *([self._average.stack] if self._average else [])):
             stack.freeze(i, reason is not None)
         if self._graphs is not None:
             self._graphs.forget()
@@ -150,12 +178,18 @@ class Replicates:
         if state["networks"].keys() != self._stacks.keys():
             theirs, ours = (", ".join(labels) for labels in (state["networks"], self._stacks))
             raise ValueError(f"the checkpoint holds {theirs}, this configuration has {ours}")
+        if ("average" in state) != (self._average is not None):
+            raise ValueError("the checkpoint and this configuration differ in whether training.ema is set")
         self.generator_steps[i] = state["generator_steps"]
+        if self._average is not None:
+            self._average.load_state_dict(i, state["average"])
         for label, stack in self._stacks.items():
             stack.load_state_dict(i, state["networks"][label])
-        for purpose, rng in self._streams[i].items():
-            rng.set_state(state["streams"][purpose].cpu())
+        for purpose, stored in state["streams"].items():  # those of earlier versions have no stream `critic`
+            self._streams[i][purpose].set_state(stored.cpu())
         self._batches.load_state_dict(i, state.get("batches", {}))  # absent in checkpoints of earlier versions
+        for name, values in self._state.items():
+            values[i] = state["state"][name]
         self.end(i, state["diverged"])
 
     def _initialised(self) -> dict[str, Stack]:
@@ -168,16 +202,16 @@ class Replicates:
         return {label: Stack(networks) for label, networks in stacks.items()}
 
     def _advance_watched(self, steps: int, sums: Sums) -> None:
-        """Looks at the losses and gradients of each step before anything moves."""
+        """Checks the losses and gradients of each step before any update."""
         for _ in range(steps):
             if all(self.diverged):
                 return
             self._count(self._step(lambda _, step: step()), sums)
 
     def _advance_unwatched(self, steps: int, sums: Sums) -> bool:
-        """Replays CUDA graphs, and looks once at the end, since the CPU would have to wait: whether all was finite.
+        """Replays CUDA graphs; checks finiteness once per block, to avoid synchronising with the GPU.
 
-        Where it was not, nothing has happened.
+        Returns False, with the state restored, on divergence.
         """
         assert self._graphs is not None
         before, sums_before = [self.state_dict(i) for i in range(len(self))], sums.copy()
@@ -201,7 +235,10 @@ class Replicates:
             self.generator_steps[i] += 1
 
     def _step(self, run: _Run) -> dict[str, Tensor]:
-        """One generator step, with the critic steps that belong to it: losses and traces, [R] each."""
+        """One generator step with its critic steps: losses and traces, [R] each."""
+        self._set_rates(max(self.generator_steps))
+        if self._average is not None:
+            self._average.prepare(max(self.generator_steps))
         if self._config.objective.joint:
             return self._on_new_batch(run, "joint", self._joint_step)
         traces: dict[str, Tensor] = {}
@@ -213,68 +250,127 @@ class Replicates:
         self._batches.prepare()
         return run(label, step)
 
+    def _set_rates(self, step: int) -> None:
+        """Runs before each training step, outside the recorded graph, which reads what is set here."""
+        for label, optimizer in self._optimizers.items():
+            if self._config.optimizer.scheduled(label):
+                set_rate(optimizer, self._config.optimizer.rate(label, step, self._config.training.steps))
+
     def _joint_step(self) -> dict[str, Tensor]:
-        """Algorithm 1: one forward pass, both gradients, then θ and γ together."""
-        losses = self._losses(self._real(), self._fake())
+        """Algorithm 1: one forward pass, all gradients, then θ and γ together."""
+        losses = self._compute(self._generated())
         updates = [self._update("critic", losses.critic)] if losses.critic is not None else []
-        return self._apply([*updates, self._update("generator", losses.generator)]) | _detached(losses.traces)
+        applied = self._apply([*updates, *self._generator_updates(losses)], losses)
+        self._update_average()
+        return applied | _detached(losses.traces)
 
     def _critic_step(self) -> dict[str, Tensor]:
         self._clamp_critic()
         with torch.no_grad():
-            fake = self._fake()
-        losses = self._losses(self._real(), fake)
+            generated = self._generated()
+        losses = self._compute(generated, for_generator=False)
         assert losses.critic is not None, "an objective without critic takes joint steps"
-        return self._apply([self._update("critic", losses.critic)]) | _detached(losses.traces)
+        return self._apply([self._update("critic", losses.critic)], losses) | _detached(losses.traces)
 
     def _generator_step(self) -> dict[str, Tensor]:
-        losses = self._losses(self._real(), self._fake())
-        return self._apply([self._update("generator", losses.generator)])
+        losses = self._compute(self._generated(), for_critic=False)
+        applied = self._apply(self._generator_updates(losses), losses)
+        self._update_average()
+        return applied
+
+    def _generator_updates(self, losses: Losses) -> list[_Update]:
+        assert losses.generator is not None, "a generator step needs the generator's loss"
+        others = [self._update(player, loss) for player, loss in losses.others.items()]
+        return [self._update("generator", losses.generator), *others]
+
+    def _update_average(self) -> None:
+        if self._average is not None:
+            self._average.update()
+
+    def _generator(self, average: bool) -> Stack:
+        return self._average.stack if average and self._average is not None else self._stacks["generator"]
 
     def _update(self, label: str, losses: Tensor) -> _Update:
         return _Update(label, losses, self._moved[label], self._optimizers[label])
 
     def _real(self) -> Tensor:
-        return to_float(self._train[self._batches.indices()])
+        real = to_float(self._train[self._batches.indices()])
+        if not self._config.training.horizontal_flips:
+            return real
+        size, streams = real.shape[1], [rngs[_FLIPS] for rngs in self._streams]
+        flipped = torch.stack([torch.rand(size, generator=rng, device=rng.device) < 0.5 for rng in streams])
+        return torch.where(flipped[:, :, None, None, None], real.flip(-1), real)
 
-    def _fake(self) -> Tensor:
+    def _generated(self) -> _Generated:
         size = self._config.training.batch_size
-        noise = [self._config.network.noise(size, rngs["noise"]) for rngs in self._streams]
-        return self._stacks["generator"](torch.stack(noise))[0]
+        noise = torch.stack([self._config.network.noise(size, rngs["noise"]) for rngs in self._streams])
+        return _Generated(noise, self._stacks["generator"](noise)[0])
 
-    def _losses(self, real: Tensor, fake: Tensor) -> Losses:
-        return self._config.objective.losses(*self._views(real, fake))
+    def _compute(self, generated: _Generated, *, for_critic: bool = True, for_generator: bool = True) -> Losses:
+        real, fake = self._views(self._real(), generated.samples)
+        context = Context(
+            {role: partial(self._at_further_points, role) for role in self._stacks},
+            self._uniform,
+            partial(self._further_generated, for_generator),
+            generated.noise,
+            self._state,
+            for_critic,
+            for_generator,
+        )
+        return self._losses(real, fake, context)
 
-    def _views(self, real: Tensor, fake: Tensor) -> tuple[View, View]:
-        """Data and generated samples pass through the critic separately: separate batch statistics."""
-        flat = real.flatten(2), fake.flatten(2)
-        if "critic" not in self._stacks:
-            return View(flat[0]), View(flat[1])
-        features = self._stacks["critic"](real, fake)
-        if "decoder" not in self._stacks:
-            return View(flat[0], features[0]), View(flat[1], features[1])
-        decoded = [reconstruction.flatten(2) for reconstruction in self._stacks["decoder"](*features)]
-        return View(flat[0], features[0], decoded[0]), View(flat[1], features[1], decoded[1])
+    def _at_further_points(self, role: str, points: Tensor) -> Tensor:
+        stack = self._stacks[role]
+        with stack.keeping_averages():
+            (out,) = stack(points if role in _READ_CODES else points.unflatten(2, self._config.data.shape))
+        return out.flatten(2)
+
+    def _uniform(self, *shape: int) -> Tensor:
+        return torch.stack([torch.rand(shape, generator=rngs["critic"], device=self._device) for rngs in self._streams])
+
+    def _further_generated(self, for_generator: bool) -> View:
+        with ExitStack() as contexts:
+            for stack in self._stacks.values():
+                contexts.enter_context(stack.keeping_averages())
+            with torch.set_grad_enabled(for_generator):
+                samples = self._generated().samples
+            return self._views(samples)[0]
+
+    def _views(self, *batches: Tensor) -> list[View]:
+        """Each of these batches of samples passes through the critic separately: separate batch statistics."""
+        sides: list[tuple[Tensor, ...]] = [(batch.flatten(2),) for batch in batches]
+        if "critic" in self._stacks:
+            features = self._stacks["critic"](*batches)
+            sides = [(*side, own) for side, own in zip(sides, features, strict=True)]
+            if "decoder" in self._stacks:
+                decoded = self._stacks["decoder"](*features)
+                sides = [(*side, own.flatten(2)) for side, own in zip(sides, decoded, strict=True)]
+        return [View(*side) for side in sides]
 
     @torch.no_grad()
     def _clamp_critic(self) -> None:
         if (bound := self._config.objective.critic_clamp) is not None:
-            with self._stacks["critic"].changing():
+            with self._stacks["critic"].updating():
                 self._stacks["critic"].values.clamp_(-bound, bound)
 
-    def _apply(self, updates: list[_Update]) -> dict[str, Tensor]:
-        """Takes every gradient before any optimiser moves, each with respect to its own parameters alone.
+    def _apply(self, updates: list[_Update], losses: Losses) -> dict[str, Tensor]:
+        """Computes every gradient before any optimiser steps, each with respect to its own parameters only.
 
-        Returns the losses. Replicates of which a loss or a gradient is not finite are frozen before.
+        Returns the losses. Replicates with a non-finite loss or gradient are frozen first.
         """
         checked = {f"{update.label} loss is": update.losses.detach() for update in updates}
         for update in updates:
             norms = differentiate(update.stacks, update.losses, retain=update is not updates[-1])
             checked[f"gradient norm of the {update.label} is"] = norms
         self._freeze_diverged(checked)
+        if (limit := self._config.training.clip_norm) is not None:
+            for stack in (stack for update in updates for stack in update.stacks):
+                stack.clip_gradient(limit)
         for update in updates:
-            with _changing(update.stacks):
+            with _updating(update.stacks):
                 update.optimizer.step()
+        for name, value in losses.state.items():
+            self._state[name].copy_(value.detach().where(self._live, self._state[name]))
         return {f"loss/{update.label}": update.losses.detach() for update in updates}
 
     def _freeze_diverged(self, checked: dict[str, Tensor]) -> None:
@@ -282,7 +378,7 @@ class Replicates:
         if not self._watching:
             self._sum_of_checked += values.where(self._live, 0).sum()
             return
-        if math.isfinite(values.sum().item()):  # one call where all is well; a sum that overflows is looked into
+        if math.isfinite(values.sum().item()):  # one call in the usual case; the loop handles overflow
             return
         for i, column in enumerate(values.isfinite().T.tolist()):
             if not all(column) and self.diverged[i] is None:
@@ -291,10 +387,10 @@ class Replicates:
 
 
 @contextmanager
-def _changing(stacks: Sequence[Stack]) -> Iterator[None]:
+def _updating(stacks: Sequence[Stack]) -> Iterator[None]:
     with ExitStack() as contexts:
         for stack in stacks:
-            contexts.enter_context(stack.changing())
+            contexts.enter_context(stack.updating())
         yield
 
 

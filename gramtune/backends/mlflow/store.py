@@ -1,17 +1,17 @@
-"""Where MLflow keeps things, how a new store is made safely, and what its errors mean. MLflow is imported late."""
+"""MLflow's stores: their addresses, safe creation, and translation of errors. MLflow is imported late."""
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from filelock import FileLock
 
 from gramtune.errors import Issue, SpecError
 from gramtune.record.redaction import redact
@@ -23,7 +23,7 @@ TIMEOUT = 10
 """Seconds that one request to a server may take; MLFLOW_HTTP_REQUEST_TIMEOUT overrides it."""
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # its tracebacks; every error is reported in one line of ours
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # hides MLflow's tracebacks; gramtune reports every error in one line
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # creating a run is not idempotent: the tracker looks before it retries
@@ -48,11 +48,11 @@ _REASONS = {
 
 
 class Rejected(ValueError):
-    """MLflow does not take this value, now or later."""
+    """MLflow rejects this value, now and later."""
 
 
 class RunGone(LookupError):
-    """A run or experiment that was there has been deleted from the store."""
+    """A run or experiment was deleted from the store."""
 
 
 def default_uri(runs: Path) -> str:
@@ -123,17 +123,17 @@ def connect(uri: str) -> Any:
 
 
 def ensure_store(uri: str) -> None:
-    """Makes the tables of a SQLite store that does not exist yet (2 to 7 s); nothing for any other. Raises OSError.
+    """Creates the tables of a new SQLite store (2 to 7 s); a no-op for any other store. Raises OSError.
 
-    MLflow's migrations are safe neither against a second process nor against being killed half-way: one process at a
-    time, on a file that gets its name when it is complete.
+    MLflow's migrations are not safe against a second process or a kill. So one process at a time migrates a temporary
+    file, which gets its name when it is complete.
     """
     file = database_file(uri)
     if file is None or _exists(file):
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     quiet_environment()
-    with _locked(file.with_name(f"{file.name}.init.lock")):
+    with FileLock(file.with_name(f"{file.name}.init.lock"), timeout=_LOCK_SECONDS):
         if not _exists(file):
             partial = file.with_name(f"{file.name}.partial")
             partial.unlink(missing_ok=True)
@@ -143,7 +143,7 @@ def ensure_store(uri: str) -> None:
 
 @contextmanager
 def translated(uri: str) -> Iterator[None]:
-    """Turns what MLflow, its database or the network raise into TrackerUnavailable, Rejected or RunGone."""
+    """Raises TrackerUnavailable, Rejected or RunGone for errors of MLflow, its database or the network."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -185,19 +185,3 @@ def _one_line(error: Exception, uri: str) -> str:
     text = " ".join(told.split()) or type(error).__name__
     known = next((reason for sign, reason in _REASONS.items() if sign in text.lower()), None)
     return known or redact(text, uri)[:200]
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Holds an exclusive lock on `file`, across processes. Raises TimeoutError if another keeps it too long."""
-    with file.open("a") as handle:
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"{file} is locked by another process") from None
-                time.sleep(0.1)
-        yield
