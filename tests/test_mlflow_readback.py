@@ -89,7 +89,7 @@ def test_a_trial_has_one_parameter_per_key_and_everything_else_as_files(finished
     assert {run.info.run_name for run in children.values()} == {"0: gram K=1", "1: gram K=4", "2: gram K=16"}
     for name, run in children.items():
         record = finished.result.state.records[name]
-        assert run.data.params == {"objective.critic_dim": str(record.trial.assignment["objective.critic_dim"])}
+        assert run.data.params["objective.critic_dim"] == str(record.trial.assignment["objective.critic_dim"])
         assert {"fid_digits", "fid_digits_std", "loss/critic", "loss/generator", "trace/mmd2"} <= set(run.data.metrics)
         config = yaml.safe_load(content(finished.uri, run, "config.yaml", tmp_path))
         assert config == record.trial.config.model_dump(mode="json")
