@@ -30,7 +30,7 @@ class InProcessRunner:
             try:
                 while not driver.interruption.asked and (trial := driver.next()):
                     driver.started(trial)
-                    attempt = Attempt(trial, driver.folder, data_root(), device)
+                    attempt = Attempt(trial, driver.folder, data_root(), device, driver.state.plan.sweep.judge)
                     while driver.heard(_step(driver, attempt), self._say):
                         pass
             except KeyboardInterrupt:
