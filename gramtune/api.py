@@ -280,9 +280,8 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     if driver.halted:
         say(f"{driver.halted}; mend that, then go on with: {command('resume', where)}")
     elif not complete:
-        say(
-            f"interrupted with {count(len(state.unfinished), 'trial')} unfinished; go on with: {command('resume', where)}"
-        )
+        left = count(len(state.unfinished), "trial")
+        say(f"interrupted with {left} unfinished; go on with: {command('resume', where)}")
     return Result(folder, state, complete, driver.halted)
 
 
