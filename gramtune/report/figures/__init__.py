@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,8 @@ try:
 except (ValueError, OSError):  # MPLBACKEND or the user's matplotlibrc is what this matplotlib refuses: without them
     _before = dict(os.environ)
     os.environ |= {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
+    for _name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        del sys.modules[_name]  # a half of it is there
     try:
         import matplotlib
     finally:
