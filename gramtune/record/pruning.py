@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gramtune.components import Direction
+from gramtune.errors import count
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState
 from gramtune.record.student_t import t_quantile
@@ -84,7 +85,7 @@ class Rungs:
         surely = "" if rate is None else f", by more than chance (false-prune rate {rate:g})"
         return (
             f"{self._pruner.name} at step {report.step}: {metric} {self._sign * mean:.4g} is worse than "
-            f"{self._sign * threshold:.4g}, the threshold of {len(reached)} trials{surely}"
+            f"{self._sign * threshold:.4g}, the threshold of {count(len(reached), 'trial')}{surely}"
         )
 
     def _note(self, trial: str, report: Report, metric: str) -> bool:

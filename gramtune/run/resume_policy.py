@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from gramtune.errors import count
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.space.domain import Domain
@@ -62,7 +63,9 @@ def refusals(state: SweepState, wanted: Sweep) -> list[str]:
     if want > have and any(record.status == Status.STOPPED for record in state.records.values()):
         lines.append("replicates are added to a finished sweep, and a budget has stopped this one: raise that first")
     if wanted.search.name != "grid" and wanted.search.samples < len(state.records):
-        lines.append(f"this sweep has {len(state.records)} trials; --samples {wanted.search.samples} takes none away")
+        lines.append(
+            f"this sweep has {count(len(state.records), 'trial')}; --samples {wanted.search.samples} takes none away"
+        )
     return lines
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from gramtune.errors import Issue, Path
+from gramtune.errors import Issue, Path, count
 from gramtune.space.domain import Domain, assigned, grid_assignments
 from gramtune.space.sweep import Sweep
 from gramtune.training.config import TrialConfig
@@ -34,7 +34,7 @@ def population_issues(sweep: Sweep, where: Callable[[Path], str]) -> Iterator[Is
     if sweep.search.name == "grid":
         size = sum(1 for _ in grid_assignments(sweep.space, sweep.inline_base))
     if int(size * sweep.scheduler.quantile) < 1:
-        text = f"scheduler.quantile = {sweep.scheduler.quantile:g} of {size} trials is less than one trial"
+        text = f"scheduler.quantile = {sweep.scheduler.quantile:g} of {count(size, 'trial')} is less than one trial"
         yield Issue(where(("scheduler", "quantile")), text)
 
 
