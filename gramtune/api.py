@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
+from gramtune.analysis.replicates_needed import replicates_needed
 from gramtune.analysis.verdicts import KeyVerdict, verdicts
 from gramtune.errors import Issue, SpecError
 from gramtune.io import DiskFull, data_root, local_runs
@@ -128,6 +129,8 @@ def resume_sweep(
     folder: Path | str,
     *,
     replicates: int | None = None,
+    until: str | None = None,
+    max_replicates: int | None = None,
     samples: int | None = None,
     time_budget: float | None = None,
     debug: bool = False,
@@ -141,11 +144,15 @@ def resume_sweep(
     """Goes on with a sweep: finished trials are kept, others continue from their newest checkpoint.
 
     `replicates` (of a finished sweep; those that it lacks are added), `samples` and `time_budget` (seconds, of all
-    runs together) take the place of its own. Raises SpecError if `folder` holds none, or if it cannot be had so. The
+    runs together) take the place of its own. `until="decided"`: open values are given more replicates, up to
+    `max_replicates`. Raises SpecError if `folder` holds none, or if it cannot be had so. The
     other keywords are those of `run_sweep`.
     """
     folder = local_sweep(folder)
-    plan = existing_plan(folder, Overrides(replicates=replicates, samples=samples, time_budget=time_budget))
+    wanted = Overrides(
+        replicates=replicates, until=until, max_replicates=max_replicates, samples=samples, time_budget=time_budget
+    )
+    plan = existing_plan(folder, wanted)
     tracker = make_tracker(folder, tracking_uri, register)
     with place(address, folder.parent, say, debug) as capacity, driving(folder):
         state = load_state(folder, existing_plan(folder))
@@ -228,12 +235,12 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
         say(f"warning: {warning}")
     mirror = mirror_of(folder)
     where = redact(mirror.uri) if mirror else folder
-    say(f"{plan.sweep.name}: {plan.size} trials × {plan.sweep.replicates} replicates → {where}")
+    say(f"{plan.sweep.name}: {plan.size} trials × {plan.sweep.replicates_text} → {where}")
     if mirror:
         store_first(mirror)
     thread = TrackerThread(MirroredTracker(how.tracker, mirror) if mirror else how.tracker, state, say)
     with how.watch(state):
-        driver = Driver(state, folder, _proposer(state, folder), changed)
+        driver = Driver(state, folder, _proposer(state, folder), changed, replicates_needed)
         how.runner.run(driver)
     if mirror:
         fetch_trials(mirror, driver)

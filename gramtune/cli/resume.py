@@ -9,17 +9,21 @@ from gramtune.cli.options import (
     Debug,
     Folder,
     MaxConcurrent,
+    MaxReplicates,
     Register,
     Replicates,
     Samples,
     TimeBudget,
     TrackingUri,
+    Until,
 )
 
 
 def resume(
     folder: Folder,
     replicates: Replicates = None,
+    until: Until = None,
+    max_replicates: MaxReplicates = None,
     samples: Samples = None,
     time_budget: TimeBudget = None,
     max_concurrent: MaxConcurrent = None,
@@ -38,6 +42,8 @@ def resume(
         resume_sweep,
         folder,
         replicates=replicates,
+        until=until,
+        max_replicates=max_replicates,
         samples=samples,
         time_budget=time_budget,
         debug=debug,

@@ -28,4 +28,4 @@ def validate(
     for warning in plan.warnings:
         typer.echo(f"warning: {warning}", err=True)
     sweep = plan.sweep
-    typer.echo(f"{space}: {plan.size} trials × {sweep.replicates} replicates, metric {plan.metric}: no issue")
+    typer.echo(f"{space}: {plan.size} trials × {sweep.replicates_text}, metric {plan.metric}: no issue")

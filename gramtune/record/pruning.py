@@ -48,7 +48,8 @@ class Rungs:
         direction = config.directions[state.plan.metric]
         rungs = cls(state.plan.sweep.pruner, config.training.steps, config.training.eval_every, direction)
         for name, record in state.records.items():
-            for report in record.reports.values():
+            # Of replicates that were added later the driver has not asked the pruner.
+            for report in record.parts.get(0, record.reports).values():
                 rungs._note(name, report, state.plan.metric)
             if record.status == Status.PRUNED and record.last:
                 rungs._stopped[name] = record.last.step
@@ -146,7 +147,7 @@ def _mean(scores: Scores) -> float:
 
 def _worse(mine: Scores, other: Scores, level: float) -> bool:
     """One-sided t test at `level` of the paired differences over the seeds that have a value in both trials."""
-    gaps = [a - b for a, b in zip(mine, other, strict=True) if a is not None and b is not None]
+    gaps = [a - b for a, b in zip(mine, other, strict=False) if a is not None and b is not None]
     n = len(gaps)
     if n < 2:
         return False

@@ -75,6 +75,15 @@ class TrialRecord:
                 count += last.replicates
         return count
 
+    def finished(self, metric: str) -> list[float | None]:
+        """The last value of each replicate whose training has come to its end, by seed; None where it diverged."""
+        values: list[float | None] = []
+        for first, reports in sorted(self.parts.items()):
+            last = reports[max(reports)]
+            if first == len(values) and last.status in _TRAINED:
+                values += list(last.metrics.get(metric, [])) or [None] * last.replicates
+        return values
+
     @property
     def due(self) -> PlannedTrial:
         """What is left to train: all replicates, or those that a finished trial is to be given besides."""
@@ -103,8 +112,8 @@ class TrialRecord:
 
     @property
     def outcome(self) -> tuple[Status, str]:
-        """What became of all replicates together, where all have come to the end of their training."""
-        newest = [part[max(part)] for part in self.parts.values()]
+        """What became of all replicates together that have come to the end of their training."""
+        newest = [last for part in self.parts.values() if (last := part[max(part)]).status in _TRAINED]
         whys = {report.first + i: why for report in newest for i, why in enumerate(report.diverged) if why}
         return (Status.DIVERGED, divergence(whys, self.trained)) if whys else (Status.COMPLETED, "")
 
@@ -156,12 +165,23 @@ class SweepState:
             self.version += 1
             self._changed.notify_all()
 
+    def extended(self, replicates: Mapping[str, int]) -> None:
+        """Finished trials are to have so many replicates in all: see `Replicates`."""
+        with self._changed:
+            for name, wanted in replicates.items():
+                record = self.records[name]
+                record.trial = record.trial.of(wanted)
+                record.status, record.reason = Status.RUNNING, ""
+            self.version += 1
+            self._changed.notify_all()
+
     def reopen(self) -> None:
         """Takes back the ends that hold no longer: replicates have been added since, or a budget changed."""
-        wanted = self.plan.sweep.replicates
         for record in self.records.values():
-            stopped = record.status == Status.STOPPED and not budget.stands(self.plan.sweep.budget, record.reason)
-            if stopped or (record.status in _TRAINED and 0 < record.trained < wanted):
+            if budget.stands(self.plan.sweep.budget, record.reason):
+                continue
+            lacking = 0 < record.trained < record.trial.config.training.replicates
+            if record.status == Status.STOPPED or (record.status in _TRAINED and lacking):
                 record.status, record.reason = Status.RUNNING if record.reports else Status.PENDING, ""
 
     def wait(self, version: int, timeout: float) -> int:

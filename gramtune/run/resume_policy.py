@@ -13,7 +13,10 @@ from gramtune.record.report import Status
 from gramtune.record.state import SweepState
 from gramtune.space.sweep import Sweep
 
-_GROWING = ("replicates", "search.samples", "budget.seconds", "budget.steps")
+_GROWING = (
+    *("replicates", "replicates.min", "replicates.max", "replicates.until"),
+    *("search.samples", "budget.seconds", "budget.steps"),
+)
 _WITHOUT_EFFECT = ("name", "about", "base.training.replicates")  # the last is `replicates` over again
 
 
@@ -41,7 +44,7 @@ def refusals(state: SweepState, wanted: Sweep) -> list[str]:
     found = changes(state.plan.sweep, wanted)
     mixed = [str(change) for change in found if change.key not in _GROWING]
     lines = [f"the sweep there is another one, and results are not mixed: {', '.join(mixed)}"] if mixed else []
-    have, want = state.plan.sweep.replicates, wanted.replicates
+    have, want = state.plan.sweep.min_replicates, wanted.min_replicates
     if want < have:
         lines.append(f"this sweep has {have} replicates; --replicates {want} cannot take any away")
     if want > have and wanted.scheduler.name != "none":
@@ -59,7 +62,7 @@ def refusals(state: SweepState, wanted: Sweep) -> list[str]:
 
 def left_as_they_are(state: SweepState, wanted: Sweep) -> str:
     """Which trials are given no further replicates, in a line; empty if all are."""
-    if wanted.replicates <= state.plan.sweep.replicates:
+    if wanted.min_replicates <= state.plan.sweep.min_replicates:
         return ""
     statuses = [r.status for r in state.records.values() if r.status in (Status.PRUNED, Status.FAILED)]
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))

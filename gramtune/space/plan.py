@@ -45,6 +45,12 @@ class PlannedTrial(NamedTuple):
     first: int = 0
     """The replicate that `config` begins with: above 0 where replicates are added to those of a finished trial."""
 
+    def of(self, replicates: int) -> PlannedTrial:
+        """The trial with so many replicates, if it has fewer."""
+        training = self.config.training
+        update = {"replicates": max(training.replicates, replicates)}
+        return self._replace(config=self.config.model_copy(update={"training": training.model_copy(update=update)}))
+
     def since(self, first: int) -> PlannedTrial:
         """The trial of its replicates from `first` on alone: equal seeds, so equal numbers."""
         training = self.config.training
@@ -224,7 +230,7 @@ def search_warnings(sweep: Sweep) -> list[str]:
     if size is not None and size < search.samples:
         warnings.append(f"the space holds {size} configurations; samples = {search.samples} cannot be reached")
     pruner, steps = sweep.pruner, max(trial.config.training.steps for trial in sampled(sweep, CORNERS))
-    if pruner.name != "none" and pruner.false_prune_rate is not None and sweep.replicates == 2:
+    if pruner.name != "none" and pruner.false_prune_rate is not None and sweep.min_replicates == 2:
         warnings.append("pruner.false_prune_rate: with 2 replicates next to no trial is ever stopped; use 3 or more")
     if pruner.name != "none" and (pruner.min_steps or 0) >= steps:
         rule = f"the trials have {steps} steps, so the pruner never decides"
