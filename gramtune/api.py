@@ -114,8 +114,8 @@ def run_sweep(
     folder = fetched(local_runs(runs) / plan.sweep.name)
     check_mirrored(plan.sweep, folder)
     tracker = make_tracker(folder, tracking_uri, register)
-    with place(address, folder.parent, say, debug) as capacity:
-        plan = with_gpu(plan, folder, capacity, address, say)
+    with open_capacity(address, folder.parent, say, debug) as capacity:
+        plan = resolve_gpu(plan, folder, capacity, address, say)
         grant(plan.sweep.resources, capacity)
         how = _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch)
         with driving(folder):
@@ -154,7 +154,7 @@ def resume_sweep(
     )
     plan = existing_plan(folder, wanted)
     tracker = make_tracker(folder, tracking_uri, register)
-    with place(address, folder.parent, say, debug) as capacity, driving(folder):
+    with open_capacity(address, folder.parent, say, debug) as capacity, driving(folder):
         state = load_state(folder, existing_plan(folder))
         refuse(refusals(state, plan.sweep), folder)
         grant(plan.sweep.resources, capacity)
@@ -162,7 +162,7 @@ def resume_sweep(
 
 
 @contextmanager
-def place(address: str | None, runs: Path, say: Say, debug: bool = False) -> Iterator[Capacity]:
+def open_capacity(address: str | None, runs: Path, say: Say, debug: bool = False) -> Iterator[Capacity]:
     """What a sweep can use: this machine, or the running Ray at `address`, joined until the block ends.
 
     Raises SpecError if that cannot be joined, or if `runs` is not one folder for all its nodes.
@@ -172,13 +172,13 @@ def place(address: str | None, runs: Path, say: Say, debug: bool = False) -> Ite
         return
     if debug:
         raise SpecError([Issue("--debug", "runs in this process alone: leave out --address")])
-    from gramtune.backends.ray.session import joined
+    from gramtune.backends.ray.session import connect_ray
 
-    with joined(address, runs, say) as capacity:
+    with connect_ray(address, runs, say) as capacity:
         yield capacity
 
 
-def with_gpu(plan: Plan, folder: Path, capacity: Capacity, address: str | None, say: Say) -> Plan:
+def resolve_gpu(plan: Plan, folder: Path, capacity: Capacity, address: str | None, say: Say) -> Plan:
     """The plan with a number for `gpu: auto`: that of the sweep in `folder` if there is one, else measured.
 
     Raises SpecError where there is nothing to measure on, or a trial fails.

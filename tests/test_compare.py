@@ -8,7 +8,7 @@ from sweeps import SPACE
 from test_page import Parsed
 from test_report_commands import gramtune as gramtune
 
-from gramtune.analysis.compatibility import named
+from gramtune.analysis.compatibility import named_sweeps
 from gramtune.record.report import Status
 from gramtune.report.figures.overlay import common_keys, overlay_figure
 from gramtune.run.run_directory import recorded_state
@@ -47,7 +47,7 @@ def test_two_sweeps_have_their_bests_compared_seed_by_seed(tmp_path, gramtune):
 
 
 def test_the_curves_of_a_common_key_are_overlaid(tmp_path):
-    sweeps = named([(folder, recorded_state(folder)) for folder in pair(tmp_path)])
+    sweeps = named_sweeps([(folder, recorded_state(folder)) for folder in pair(tmp_path)])
     assert common_keys(sweeps) == [K]
     figure = overlay_figure(sweeps, K)
     drawn = [list(line.get_ydata()) for line in figure.axes[0].lines if line.get_gid() == "mean"]

@@ -25,7 +25,7 @@ from gramtune.data.image_folder import ImageFolder
 from gramtune.features import inception
 from gramtune.features.digits_cnn import DigitsCnn
 from gramtune.features.identity import Identity
-from gramtune.features.inception import ENV, FILE, Inception
+from gramtune.features.inception import ENV, WEIGHTS_FILE, Inception
 from gramtune.features.inception_logits import InceptionLogits
 from gramtune.metrics.frechet import frechet_distance, moments
 from gramtune.pixels import to_float
@@ -47,7 +47,7 @@ def inception_state() -> dict[str, Tensor]:
 @pytest.fixture(scope="session")
 def weight_file(inception_state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real format: a state dict in a .pth file."""
-    path = tmp_path_factory.mktemp("weights") / FILE
+    path = tmp_path_factory.mktemp("weights") / WEIGHTS_FILE
     torch.save(inception_state, path)
     return path
 
@@ -55,7 +55,7 @@ def weight_file(inception_state: dict[str, Tensor], tmp_path_factory: pytest.Tem
 @pytest.fixture(scope="session")
 def old_weight_file(inception_state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same as torch wrote it before 1.6, when the official weights were published."""
-    path = tmp_path_factory.mktemp("old weights") / FILE
+    path = tmp_path_factory.mktemp("old weights") / WEIGHTS_FILE
     torch.save(inception_state, path, _use_new_zipfile_serialization=False)
     return path
 
@@ -226,7 +226,7 @@ def command_line_fid(real: Path, fake: Path, weights: Path, tmp_path: Path) -> f
     """What pytorch-fid prints; its download folder holds our weights."""
     folder = tmp_path / "torch home" / "hub" / "checkpoints"
     folder.mkdir(parents=True)
-    shutil.copy(weights, folder / FILE)
+    shutil.copy(weights, folder / WEIGHTS_FILE)
     done = subprocess.run(
         [sys.executable, "-m", "pytorch_fid", str(real), str(fake), "--device", "cpu", "--num-workers", "0"],
         env=os.environ
@@ -275,7 +275,7 @@ def test_missing_weights_without_network_are_one_line(tmp_path: Path, monkeypatc
     monkeypatch.delenv(ENV, raising=False)
     with pytest.raises(Unavailable) as caught:
         Inception().check(tmp_path / "not there yet")
-    assert_one_line(caught.value, str(tmp_path / "not there yet" / FILE), inception.URL, ENV)
+    assert_one_line(caught.value, str(tmp_path / "not there yet" / WEIGHTS_FILE), inception.URL, ENV)
     assert list((tmp_path / "not there yet").iterdir()) == [], "half a download was left behind"
 
 
@@ -283,20 +283,20 @@ def test_half_a_download_is_found_before_training(
     weight_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(ENV, raising=False)
-    (tmp_path / FILE).write_bytes(weight_file.read_bytes()[:1000])
+    (tmp_path / WEIGHTS_FILE).write_bytes(weight_file.read_bytes()[:1000])
     with pytest.raises(Unavailable, match="damaged") as caught:
         Inception().check(tmp_path)
-    assert_one_line(caught.value, str(tmp_path / FILE), "6726825d")
+    assert_one_line(caught.value, str(tmp_path / WEIGHTS_FILE), "6726825d")
 
 
 def test_weights_that_may_not_be_read_are_one_line(unprivileged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ENV, raising=False)
-    (unprivileged / FILE).write_bytes(b"weights")
-    (unprivileged / FILE).chmod(0)
+    (unprivileged / WEIGHTS_FILE).write_bytes(b"weights")
+    (unprivileged / WEIGHTS_FILE).chmod(0)
     with pytest.raises(Unavailable, match="cannot be read") as caught:
         Inception().check(unprivileged)
     assert len(str(caught.value).splitlines()) == 1
-    assert str(unprivileged / FILE) in str(caught.value)
+    assert str(unprivileged / WEIGHTS_FILE) in str(caught.value)
 
 
 def test_a_variable_that_names_no_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from gramtune import load_sweep, run_sweep
 from gramtune.errors import Issue, SpecError
 from gramtune.io import data_root
 from gramtune.run.capacity import Capacity, Node
-from gramtune.run.cost_estimate import Cost, measure
+from gramtune.run.cost_estimate import TrialCost, measure
 from gramtune.run.gpu_auto import settled, shapes
 from gramtune.run.gpu_shares import CONTEXT, memory_cap
 from gramtune.run.run_directory import existing_plan
@@ -30,7 +30,7 @@ def gpu(memory, room, seconds):
     def measured(configs, root, device, threads, passes, copies):
         assert device == "cuda"
         assert copies == 1 or copies * (memory + CONTEXT) <= room, "tried what cannot fit"
-        return [Cost(seconds(copies), memory, passes, room)] * len(configs)
+        return [TrialCost(seconds(copies), memory, passes, room)] * len(configs)
 
     return measured
 
@@ -61,7 +61,7 @@ def test_the_neediest_shape_decides_and_a_learning_rate_is_no_shape(tmp_path):
 
     def measured(configs, root, device, threads, passes, copies):
         (config,) = configs
-        return [Cost(1.0, config.objective.critic_dim * GIB, passes, 41 * GIB)]
+        return [TrialCost(1.0, config.objective.critic_dim * GIB, passes, 41 * GIB)]
 
     assert settled(plan, A_GPU, data_root(), measured, print).sweep.resources.gpu == 1 / 2
 
@@ -70,7 +70,7 @@ def test_copies_that_fail_together_are_fewer(tmp_path):
     def measured(configs, root, device, threads, passes, copies):
         if copies == 4:
             raise SpecError([Issue("warm-up", "CUDA out of memory")])
-        return [Cost(1.0, GIB, passes, 80 * GIB)]
+        return [TrialCost(1.0, GIB, passes, 80 * GIB)]
 
     said = []
     plan = settled(plan_of(tmp_path), A_GPU, data_root(), measured, said.append)

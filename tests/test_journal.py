@@ -3,7 +3,7 @@ import json
 import pytest
 from sweeps import write_space
 
-from gramtune.record.journal import FILE, Journal, load_state
+from gramtune.record.journal import JOURNAL, Journal, load_state
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState
 from gramtune.space.load import load_sweep
@@ -61,7 +61,7 @@ def test_a_repeated_step_replaces_the_first(tmp_path, plan):
 
 def test_a_line_cut_off_by_a_kill_costs_itself_alone(tmp_path, plan):
     fill(tmp_path, plan)
-    path = tmp_path / FILE
+    path = tmp_path / JOURNAL
     whole = path.read_bytes()
     for cut in range(1, 60):
         path.write_bytes(whole[:-cut])

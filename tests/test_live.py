@@ -14,7 +14,7 @@ from gramtune.cli.plan_text import plan_lines
 from gramtune.cli.text import duration, spread
 from gramtune.record.report import Status, Summary
 from gramtune.run.capacity import Capacity, Node
-from gramtune.run.cost_estimate import Estimate
+from gramtune.run.cost_estimate import SweepEstimate
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
 
@@ -227,7 +227,7 @@ def test_the_plan_is_aligned(tmp_path):
     space = SPACE.replace("replicates", RATE.replace("loguniform: [1e-4, 1e-2]", "grid: [1e-4, 1e-2]") + "replicates")
     path = write_space(tmp_path, space)
     plan = make_plan(load_sweep(path), tmp_path, path)
-    lines = plan_lines(plan, None, Capacity((Node(2),)), Estimate(60.0, 400_000_000, 40, 2))
+    lines = plan_lines(plan, None, Capacity((Node(2),)), SweepEstimate(60.0, 400_000_000, 40, 2))
     assert lines[0] == "axis: Does K matter?"
     assert lines[1:3] == ["  objective.critic_dim:    1, 4, 16", "  optimizer.learning_rate: 0.0001, 0.01"]
     labels = ["trials:", "metric:", "search:", "pruner:", "resources:", "time:", "memory:", "resolution:"]

@@ -13,7 +13,7 @@ from sweeps import write_space
 
 from gramtune.api import run_sweep
 from gramtune.backends.mlflow.store import default_uri
-from gramtune.backends.optuna.search import FILE
+from gramtune.backends.optuna.search import STUDY_FILE
 
 METRIC = "sliced_wasserstein"
 RING = f"""\
@@ -68,7 +68,7 @@ def test_our_tables_tell_each_outcome(result):
 
 
 def test_optuna_tells_the_same(result):
-    storage = JournalStorage(JournalFileBackend(str(result.folder / FILE)))
+    storage = JournalStorage(JournalFileBackend(str(result.folder / STUDY_FILE)))
     stored = optuna.load_study(study_name="axis", storage=storage)
     records = list(result.state.records.values())
     assert [trial.state for trial in stored.trials] == OPTUNA

@@ -11,7 +11,7 @@ from gramtune.data.cifar10 import Cifar10
 from gramtune.data.digits import Digits
 from gramtune.errors import SpecError
 from gramtune.run.capacity import Capacity, Node, here
-from gramtune.run.cost_estimate import Estimate, estimate
+from gramtune.run.cost_estimate import SweepEstimate, estimate
 from gramtune.space.domain import grid_assignments
 from gramtune.space.load import Overrides, load_sweep
 from gramtune.space.plan import make_plan, separable_gap, trial_name
@@ -213,7 +213,7 @@ def test_a_trial_that_cannot_be_measured_is_one_line(tmp_path):
 
 def facts(folder, space=SPACE, together=None, seconds=60.0, **overrides):
     """What the plan says of two cores, by label; continued lines joined."""
-    guess = Estimate(seconds, 400_000_000, 40, 2)
+    guess = SweepEstimate(seconds, 400_000_000, 40, 2)
     said: dict[str, str] = {}
     label = ""
     for line in plan_lines(plan(folder, space, **overrides), together, TWO_CORES, guess)[2:]:
@@ -242,7 +242,7 @@ def test_every_line_of_the_plan_is_computed(tmp_path, monkeypatch):
     other = facts(tmp_path, pruned, 1, 30.0, replicates=8, set=("training.steps=24",))
     assert other["trials"].startswith("7 × 8 replicates, 24 steps each")
     assert other["search"] == "random; scheduler: none"
-    assert other["pruner"] == "asha | the best 1/2 goes on after 3, 6, 12 steps"
+    assert other["pruner"] == "asha | the best 1/2 goes on after 3, 6, 12 steps, once 2 trials have come as far"
     assert other["resources"] == "1 CPU and 0 GPU per trial, 1 at once on 2 cores"
     assert other["time"] == "about 0:30 per trial, 3:30 in all, without start-up | the budget ends it after 1:30"
     assert other["memory"].startswith("about 400 MB per trial, 400 MB in all")

@@ -9,7 +9,7 @@ from states import complete, recorded_sweep, report, sweep_state
 from sweeps import SPACE
 
 from gramtune.cli.main import main
-from gramtune.record.journal import FILE
+from gramtune.record.journal import JOURNAL
 from gramtune.record.report import Status
 from gramtune.record.tables import results_frame
 from gramtune.report.text.latex import latex_table
@@ -43,19 +43,19 @@ def interrupted(folder):
             ({K: 16}, [report(0, [20.0, 30.0])], None),
         ],
     )
-    with (target / FILE).open("a") as journal:
+    with (target / JOURNAL).open("a") as journal:
         journal.write('{"trial": "critic_dim=16", "step": 3, "met')
     return target
 
 
 def test_report_rebuilds_everything_from_the_journal_of_an_interrupted_sweep(tmp_path, gramtune):
     target = interrupted(tmp_path)
-    before = (target / FILE).read_bytes()
+    before = (target / JOURNAL).read_bytes()
     code, output, errors = gramtune("report", target)
     assert (code, errors) == (0, "")
     assert "3 trials: 1 RUNNING, 1 COMPLETED, 1 PRUNED" in output
     assert (target / "summary.txt").read_text() in output
-    assert (target / FILE).read_bytes() == before  # a driver may be writing to it
+    assert (target / JOURNAL).read_bytes() == before  # a driver may be writing to it
     frame = pd.read_parquet(target / "results.parquet")
     assert frame.groupby("trial")["step"].max().to_dict() == {"critic_dim=1": 6, "critic_dim=16": 0, "critic_dim=4": 3}
     assert {path.name for path in (target / "figures").iterdir()} >= {"critic_dim.png", "learning_curves.svg"}

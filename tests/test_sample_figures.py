@@ -17,7 +17,7 @@ from gramtune.report.figures.catalogue import file_names, write_figures
 from gramtune.report.figures.nearest import nearest_figure
 from gramtune.report.figures.plane import in_plane
 from gramtune.report.figures.samples import sample_figures
-from gramtune.report.figures.selection import one_per_method, spread
+from gramtune.report.figures.selection import evenly_spaced, one_per_method
 from gramtune.run.trial_runner import TrialRun
 from gramtune.training.trainer import Trainer
 
@@ -84,10 +84,10 @@ def texts(axes, gid):
 
 
 def test_steps_are_spread_over_what_was_recorded():
-    assert spread([10, 20, 50, 100, 500, 1000, 5000, 10_000], 4, log=True) == [10, 100, 1000, 10_000]
-    assert spread([0, 250, 500, 750, 1000], 3, log=False) == [0, 500, 1000]
-    assert spread([0, 3, 6], 8, log=False) == [0, 3, 6]
-    assert spread([1, 2, 1000], 2, log=True) == [1, 1000]
+    assert evenly_spaced([10, 20, 50, 100, 500, 1000, 5000, 10_000], 4, log=True) == [10, 100, 1000, 10_000]
+    assert evenly_spaced([0, 250, 500, 750, 1000], 3, log=False) == [0, 500, 1000]
+    assert evenly_spaced([0, 3, 6], 8, log=False) == [0, 3, 6]
+    assert evenly_spaced([1, 2, 1000], 2, log=True) == [1, 1000]
 
 
 def test_one_trial_per_method_is_shown_the_best_first(tmp_path):

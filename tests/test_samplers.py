@@ -9,7 +9,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from sweeps import write_space
 
-from gramtune.backends.optuna.search import FILE, OptunaProposer
+from gramtune.backends.optuna.search import STUDY_FILE, OptunaProposer
 from gramtune.record.journal import load_state
 from gramtune.record.report import Status
 from gramtune.run.driver import Driver
@@ -74,7 +74,7 @@ def run(folder, sampler, *, kill_after=None):
 
 
 def study(folder):
-    return optuna.load_study(study_name="axis", storage=JournalStorage(JournalFileBackend(str(folder / FILE))))
+    return optuna.load_study(study_name="axis", storage=JournalStorage(JournalFileBackend(str(folder / STUDY_FILE))))
 
 
 def curves(state):
@@ -121,7 +121,7 @@ def assert_told(stored, state):
 
 def test_a_study_that_is_lost_comes_back_with_values_and_curves(tmp_path):
     state = run(tmp_path, "tpe")
-    (tmp_path / FILE).unlink()
+    (tmp_path / STUDY_FILE).unlink()
     run(tmp_path, "tpe")
     assert_told(study(tmp_path), state)  # they once came back with values drawn anew
 

@@ -9,7 +9,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from sweeps import SPACE, write_space
 
-from gramtune.backends.optuna.search import FILE, OptunaProposer
+from gramtune.backends.optuna.search import STUDY_FILE, OptunaProposer
 from gramtune.record.journal import load_state
 from gramtune.record.report import Status
 from gramtune.run.driver import Driver
@@ -50,7 +50,7 @@ def run(folder, space=SAMPLED, stop_after=None):
 
 
 def study(folder):
-    return optuna.load_study(study_name="axis", storage=JournalStorage(JournalFileBackend(str(folder / FILE))))
+    return optuna.load_study(study_name="axis", storage=JournalStorage(JournalFileBackend(str(folder / STUDY_FILE))))
 
 
 def numbers(state):
@@ -95,7 +95,7 @@ def test_pruned_and_diverged_trials_are_told_as_what_they_are(tmp_path):
     first, second = (r.reports[3].metrics["fid_digits"] for r in list(free.records.values())[:2])
     better_first = points if sum(first) < sum(second) else points[::-1]
     space = space.replace("A", better_first[0]).replace("B", better_first[1])
-    state = run(tmp_path / "pruned", space + "pruner: {name: asha, min_steps: 3}\n")
+    state = run(tmp_path / "pruned", space + "pruner: {name: asha, min_steps: 3, min_trials: 2}\n")
     statuses = [r.status for r in state.records.values()]
     assert statuses[:3] == [Status.COMPLETED, Status.PRUNED, Status.DIVERGED]
     stored = {t.user_attrs["trial"]: t for t in study(tmp_path / "pruned").trials if "trial" in t.user_attrs}
@@ -122,7 +122,7 @@ def test_a_configuration_is_never_trained_twice(tmp_path):
 
 def test_a_crash_between_journal_and_study_is_made_good(tmp_path):
     state = run(tmp_path, stop_after=7)
-    (tmp_path / FILE).unlink()  # the worst case: the study is gone, the journal is there
+    (tmp_path / STUDY_FILE).unlink()  # the worst case: the study is gone, the journal is there
     done = run(tmp_path)
     assert len(done.records) == 6
     for name, record in state.records.items():
@@ -151,14 +151,14 @@ def test_a_configuration_is_not_handed_out_twice_before_it_begins(tmp_path):
 def test_a_driver_killed_while_it_wrote_the_study_does_not_lock_it_for_ever(tmp_path):
     """Optuna's lock is a link that its owner removes; half a line would run into the next."""
     run(tmp_path, stop_after=3)
-    whole = (tmp_path / FILE).read_bytes()
-    (tmp_path / FILE).write_bytes(whole + b'{"op_code": 4, "wor')
-    (tmp_path / f"{FILE}.lock").symlink_to(tmp_path / FILE)
+    whole = (tmp_path / STUDY_FILE).read_bytes()
+    (tmp_path / STUDY_FILE).write_bytes(whole + b'{"op_code": 4, "wor')
+    (tmp_path / f"{STUDY_FILE}.lock").symlink_to(tmp_path / STUDY_FILE)
     state = sweep_state(tmp_path)
     OptunaProposer(state, tmp_path)
-    assert (tmp_path / FILE).read_bytes().startswith(whole)
-    assert b'"wor{' not in (tmp_path / FILE).read_bytes()
-    assert not (tmp_path / f"{FILE}.lock").is_symlink()
+    assert (tmp_path / STUDY_FILE).read_bytes().startswith(whole)
+    assert b'"wor{' not in (tmp_path / STUDY_FILE).read_bytes()
+    assert not (tmp_path / f"{STUDY_FILE}.lock").is_symlink()
 
 
 def fed(folder, space, value):
@@ -183,7 +183,7 @@ WIDE = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "optimizer.lear
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
 def test_a_sampler_learns_where_trials_diverge(sampler, tmp_path):
-    """Told as failed, diverged trials are ignored: of the last 40 proposals of TPE, 40 diverged."""
+    """NamedSweep as failed, diverged trials are ignored: of the last 40 proposals of TPE, 40 diverged."""
 
     def value(assignment):
         rate = math.log10(assignment["optimizer.learning_rate"])
@@ -228,7 +228,8 @@ def test_a_conditional_key_varies_under_qmc(tmp_path):
     [
         ("search: {name: cmaes, samples: 3}", "cmaes draws objective.critic_dim at random"),
         ("search: {name: tpe, samples: 9}", "the space holds 3 configurations; samples = 9 cannot be reached"),
-        ("replicates: 2\npruner: {false_prune_rate: 0.2}", "with 2 replicates next to no trial is ever stopped"),
+        ("replicates: 1\npruner: {false_prune_rate: 0.2}", "one replicate has no spread, so no trial is ever stopped"),
+        ("pruner: asha", "pruner.min_trials = 4: the sweep has 3 trials, so the pruner never decides"),
         ("pruner: {min_steps: 100}", "pruner.min_steps = 100: the trials have 6 steps"),
     ],
 )

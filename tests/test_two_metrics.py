@@ -9,7 +9,7 @@ from optuna.storages.journal import JournalFileBackend
 from states import TWO, two_metric_state
 from sweeps import BASE, SPACE, write_space
 
-from gramtune.backends.optuna.search import FILE, OptunaProposer
+from gramtune.backends.optuna.search import STUDY_FILE, OptunaProposer
 from gramtune.errors import SpecError
 from gramtune.record.journal import load_state
 from gramtune.record.tables import trials_frame, write_sweep
@@ -36,7 +36,7 @@ def run(folder, space=SPACE_OF_TWO):
 
 
 def study(folder):
-    return optuna.load_study(study_name="axis", storage=JournalStorage(JournalFileBackend(str(folder / FILE))))
+    return optuna.load_study(study_name="axis", storage=JournalStorage(JournalFileBackend(str(folder / STUDY_FILE))))
 
 
 def test_the_front_is_what_no_other_beats_and_nobody_is_the_best(tmp_path):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from gramtune.cli.text import duration, size
 from gramtune.record.pruning import Rungs
 from gramtune.run.capacity import Capacity, at_once, free_memory, grant
-from gramtune.run.cost_estimate import Estimate
+from gramtune.run.cost_estimate import SweepEstimate
 from gramtune.space.plan import Plan, sampled, separable_gap
 from gramtune.space.validate_space import CORNERS
 
 Facts = list[tuple[str, str]]
 
 
-def plan_lines(plan: Plan, max_concurrent: int | None, capacity: Capacity, guess: Estimate) -> list[str]:
+def plan_lines(plan: Plan, max_concurrent: int | None, capacity: Capacity, guess: SweepEstimate) -> list[str]:
     """What would run, how much at once, how long, and which differences the replicates could tell apart."""
     sweep, share = plan.sweep, grant(plan.sweep.resources, capacity)
     together = at_once(plan.size, share, capacity, max_concurrent)
@@ -67,11 +67,15 @@ def _rungs(plan: Plan) -> Facts:
     names = [trial.name for trial in plan.trials or sampled(plan.sweep, CORNERS)]
     ladders = sorted({tuple(rungs.steps(name)) for name in names}, reverse=True)
     goes_on = "the better half" if pruner.name == "median" else f"the best 1/{pruner.reduction_factor}"
-    lines = [f"{goes_on} goes on after {', '.join(map(str, ladder))} steps" for ladder in ladders if ladder]
+    waits = f", once {pruner.least_trials} trials have come as far"
+    lines = [f"{goes_on} goes on after {', '.join(map(str, ladder))} steps{waits}" for ladder in ladders if ladder]
+    if lines and pruner.false_prune_rate is not None:
+        lines += [f"noise-aware: the best in truth is stopped with probability {pruner.false_prune_rate:g} at most,"]
+        lines += ["if the trials before it have shown how far a seed can go astray (docs/pruning.md)"]
     return [("pruner", pruner.name), *(("", line) for line in lines)]
 
 
-def _costs(plan: Plan, guess: Estimate, together: int, capacity: Capacity) -> Facts:
+def _costs(plan: Plan, guess: SweepEstimate, together: int, capacity: Capacity) -> Facts:
     total = -(-plan.size // together) * guess.seconds_per_trial
     facts = [
         ("time", f"about {duration(guess.seconds_per_trial)} per trial, {duration(total)} in all, without start-up")

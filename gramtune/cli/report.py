@@ -45,12 +45,12 @@ def _rebuild(folder: Path) -> None:
 
 
 def _compare(folders: list[Path], output: Path) -> None:
-    from gramtune.analysis.compatibility import named
+    from gramtune.analysis.compatibility import named_sweeps
     from gramtune.io import write_atomically
     from gramtune.report.page.comparison import comparison_lines, comparison_page
     from gramtune.run.run_directory import recorded_state
 
-    sweeps = named([(folder, recorded_state(folder)) for folder in folders])
+    sweeps = named_sweeps([(folder, recorded_state(folder)) for folder in folders])
     typer.echo("\n".join(comparison_lines(sweeps)) + "\n")
     html = comparison_page(sweeps)
     write_atomically(output, lambda path: path.write_text(html, encoding="utf-8"))

@@ -27,7 +27,7 @@ def sample(
     from gramtune.record.sample_files import check_target, write_samples
     from gramtune.run.capacity import claim, grant, here
     from gramtune.space.sweep import Resources
-    from gramtune.training.generator import draw
+    from gramtune.training.generator import draw_samples
 
     chosen = trained_in(folder, trial)[0]
     check_target(out, chosen.config.data.shape)
@@ -38,7 +38,7 @@ def sample(
         raise SpecError([Issue("--replicate", f"{replicate} of {chosen.name}: {reason}; {legal}")])
     generator, step = generators.networks[replicate], generators.steps[replicate]
     device = claim(grant(Resources(), here()))
-    samples = draw(chosen.config, generator, n, seed, "sample", device)
+    samples = draw_samples(chosen.config, generator, n, seed, "sample", device)
     about = {"trial": chosen.name, "replicate": replicate, "step": step, "seed": seed}
     try:
         write_samples(samples, out, {key: str(value) for key, value in about.items()})

@@ -48,7 +48,7 @@ def sweep(
     """Run a sweep on this machine, or on a running Ray."""
     from functools import partial
 
-    from gramtune.api import place, run_sweep, with_gpu
+    from gramtune.api import open_capacity, resolve_gpu, run_sweep
     from gramtune.cli.execute import ask, execute
     from gramtune.cli.plan_text import plan_lines
     from gramtune.io import data_root
@@ -69,8 +69,8 @@ def sweep(
     )
     plan = make_plan(load_sweep(space, overrides), data_root(), space, overrides)
     if dry_run:
-        with place(address, runs, typer.echo) as capacity:
-            plan = with_gpu(plan, runs / plan.sweep.name, capacity, address, typer.echo)
+        with open_capacity(address, runs, typer.echo) as capacity:
+            plan = resolve_gpu(plan, runs / plan.sweep.name, capacity, address, typer.echo)
             guess = estimate(plan, capacity, data_root())
             typer.echo("\n".join(plan_lines(plan, max_concurrent, capacity, guess)))
         return

@@ -1,4 +1,4 @@
-"""What several generator/critic pairs share: layers, initialisations and priors."""
+"""Layers, initialisations and priors shared by several networks."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def initialise_normal(module: nn.Module, rng: torch.Generator) -> None:
             nn.init.zeros_(layer.bias)
 
 
-def draw(prior: Prior, n: int, dim: int, rng: torch.Generator) -> Tensor:
+def draw_noise(prior: Prior, n: int, dim: int, rng: torch.Generator) -> Tensor:
     """n draws from the prior: [n, dim] on the device of `rng`."""
     if prior == "normal":
         return torch.randn(n, dim, generator=rng, device=rng.device)

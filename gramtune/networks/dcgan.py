@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gramtune.components import Network, Shape
-from gramtune.networks._layers import Prior, draw, initialise_normal
+from gramtune.networks._layers import Prior, draw_noise, initialise_normal
 from gramtune.registry import register
 
 
@@ -73,7 +73,7 @@ class Dcgan(Network):
 
     def noise(self, n: int, rng: torch.Generator) -> Tensor:
         """Draws from `prior`: [n, h]."""
-        return draw(self.prior, n, self.noise_dim, rng)
+        return draw_noise(self.prior, n, self.noise_dim, rng)
 
     def _channels(self, shape: Shape) -> list[int]:
         """Channels after each stage of the standard critic, from the image inwards."""

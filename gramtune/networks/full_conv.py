@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gramtune.components import Network, Shape
-from gramtune.networks._layers import Prior, draw, initialise_normal
+from gramtune.networks._layers import Prior, draw_noise, initialise_normal
 from gramtune.registry import register
 
 
@@ -62,7 +62,7 @@ class FullConv(Network):
 
     def noise(self, n: int, rng: torch.Generator) -> Tensor:
         """Draws from `prior`: [n, h]."""
-        return draw(self.prior, n, self.noise_dim, rng)
+        return draw_noise(self.prior, n, self.noise_dim, rng)
 
     def _channels(self, shape: Shape) -> tuple[int, ...]:
         """Channels after each stride-2 convolution, one per halving down to 4×4: 32×32 → (64, 128, 256)."""

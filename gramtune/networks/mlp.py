@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gramtune.components import Network, Shape
-from gramtune.networks._layers import Prior, Widths, draw, initialise_glorot, perceptron, perceptron_to_sample
+from gramtune.networks._layers import Prior, Widths, draw_noise, initialise_glorot, perceptron, perceptron_to_sample
 from gramtune.registry import register
 
 
@@ -50,4 +50,4 @@ class Mlp(Network):
 
     def noise(self, n: int, rng: torch.Generator) -> Tensor:
         """Draws from `prior`: [n, h]."""
-        return draw(self.prior, n, self.noise_dim, rng)
+        return draw_noise(self.prior, n, self.noise_dim, rng)

@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gramtune.components import Network, Shape
-from gramtune.networks._layers import Prior, Widths, draw, initialise_glorot, perceptron_to_sample
+from gramtune.networks._layers import Prior, Widths, draw_noise, initialise_glorot, perceptron_to_sample
 from gramtune.registry import register
 
 
@@ -53,7 +53,7 @@ class MnistConv(Network):
 
     def noise(self, n: int, rng: torch.Generator) -> Tensor:
         """Draws from `prior`: [n, h]."""
-        return draw(self.prior, n, self.noise_dim, rng)
+        return draw_noise(self.prior, n, self.noise_dim, rng)
 
     def _innermost(self, shape: Shape) -> tuple[int, int]:
         """Height and width after the last pooling, which drops an odd last row: (1, 28, 28) → (3, 3)."""

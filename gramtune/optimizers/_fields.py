@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 """Decay rate of a moving average."""
+Epsilon = PositiveFloat
+"""Added to a root in a denominator. Never 0: rows of parameters are padded, and 0/0 is NaN there."""
+WeightDecay = NonNegativeFloat
+"""Strength of weight decay."""
 
 
 def capturable(parameters: Sequence[torch.nn.Parameter]) -> bool:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from gramtune.components import Optimizer
-from gramtune.optimizers._fields import Decay, capturable
+from gramtune.optimizers._fields import Decay, Epsilon, WeightDecay, capturable
 from gramtune.registry import register
 
 
@@ -19,10 +20,18 @@ class Adam(Optimizer):
     name: Literal["adam"] = "adam"
     beta1: Decay = 0.5
     beta2: Decay = 0.999
+    eps: Epsilon = 1e-8
+    weight_decay: WeightDecay = 0.0
+    """Of the L2 penalty, which goes through the moments; `adamw` decays the weights themselves."""
 
-    def build(self, parameters: Sequence[torch.nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+    def build(self, parameters: Sequence[torch.nn.Parameter], learning_rate: float | Tensor) -> torch.optim.Optimizer:
         """Fused: one kernel for all parameters, on CPU and GPU."""
-        betas = (self.beta1, self.beta2)
         return torch.optim.Adam(
-            parameters, lr=learning_rate, betas=betas, fused=True, capturable=capturable(parameters)
+            parameters,
+            lr=learning_rate,
+            betas=(self.beta1, self.beta2),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            fused=True,
+            capturable=capturable(parameters),
         )

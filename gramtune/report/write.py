@@ -9,7 +9,7 @@ from gramtune.io import write_atomically
 from gramtune.record.state import SweepState
 from gramtune.record.tables import write_tables
 from gramtune.report.figures.catalogue import FOLDER, write_figures
-from gramtune.report.page.page import FILE, page
+from gramtune.report.page.page import PAGE_FILE, page
 from gramtune.report.text.summary import summary_text
 
 SUMMARY = "summary.txt"
@@ -24,8 +24,8 @@ def write_report(state: SweepState, folder: Path, importances: Importances) -> s
     failed: list[str] = []
     figures = write_figures(state, folder, failed)
     _write_text(folder / SUMMARY, summary_text(state))
-    _write_text(folder / FILE, page(state, folder, figures, importances))
-    return f"{folder}/: {FILE}, results.parquet, results.csv, {FOLDER}/, {SUMMARY}" + "".join(
+    _write_text(folder / PAGE_FILE, page(state, folder, figures, importances))
+    return f"{folder}/: {PAGE_FILE}, results.parquet, results.csv, {FOLDER}/, {SUMMARY}" + "".join(
         f"\n{line}" for line in failed
     )
 

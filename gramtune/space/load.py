@@ -1,7 +1,8 @@
-"""From files and the command line to a checked sweep or trial configuration; all issues at once."""
+"""Loads a sweep or trial configuration from files and the command line, and checks it; reports all issues at once."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
@@ -10,9 +11,10 @@ from pydantic import ValidationError
 
 from gramtune.errors import Issue, Path, SpecError, clipped, dotted
 from gramtune.plugins import read_plugin
+from gramtune.space import shipped
 from gramtune.space.domain import assigned
 from gramtune.space.issues import model_issues
-from gramtune.space.sweep import Replicates, Sweep, named
+from gramtune.space.sweep import Replicates, Sweep, expand_name
 from gramtune.space.validate_pbt import population_issues
 from gramtune.space.validate_points import point_issues
 from gramtune.space.validate_space import Origins, config_errors, legal_domains, space_issues
@@ -21,7 +23,7 @@ from gramtune.training.config import TrialConfig
 
 
 class Overrides(NamedTuple):
-    """What the command line changes."""
+    """Overrides from the command line."""
 
     base: str | None = None
     name: str | None = None
@@ -45,11 +47,11 @@ NO_OVERRIDES = Overrides()
 
 
 def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Sweep:
-    """The sweep of a space file, its base inline and the overrides applied.
+    """The sweep of a space file, or of a shipped one by its name, its base inline and the overrides applied.
 
-    Every value of every varied key has been tried on the models. Raises SpecError with all issues at once.
+    Every value of every varied key is checked. Raises SpecError with all issues at once.
     """
-    document = read_yaml(FilePath(file))
+    document = _read_space(file)
     raw = dict(document.data)
     issues = _load_plugins(document, raw, overrides.plugins)
     issues += _shape_issues(document._replace(data=dict(raw)))
@@ -59,7 +61,7 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
     if "replicates" in raw or _asks_for_replicates(overrides):
         raw["replicates"] = _replicates(raw.get("replicates"), overrides)
     if overrides.samples is not None:
-        raw["search"] = {**named(raw.get("search", {})), "samples": overrides.samples}
+        raw["search"] = {**expand_name(raw.get("search", {})), "samples": overrides.samples}
     if overrides.time_budget is not None:
         raw["budget"] = {**raw.get("budget", {}), "seconds": overrides.time_budget}
     raw["name"] = overrides.name or (
@@ -67,7 +69,7 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
     )
     try:
         sweep = Sweep.model_validate(raw)
-    except ValidationError as error:  # only what the command line gave is left to be wrong
+    except ValidationError as error:  # only command-line values can still be wrong
         options: dict[Path, str] = {
             ("search", "samples"): "--samples",
             ("budget", "seconds"): "--time-budget",
@@ -83,12 +85,12 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
 
 
 def places(file: FilePath, overrides: Overrides = NO_OVERRIDES) -> Callable[[Path], str]:
-    """Tells where a part of a trial's configuration was given: file and line, or option.
+    """Finds where a part of a trial's configuration was given: file and line, or option.
 
     Reads the files again: only an issue needs it. Where they cannot be read (a sweep made in Python), `file` itself.
     """
     try:
-        document = read_yaml(file)
+        document = _read_space(file)
         source = _base_document(document, dict(document.data), overrides)
     except SpecError:
         source = None
@@ -104,12 +106,12 @@ def places(file: FilePath, overrides: Overrides = NO_OVERRIDES) -> Callable[[Pat
 
 def config_places(file: FilePath, settings: tuple[str, ...]) -> Callable[[Path], str]:
     """`places` of the trial configuration of a base file alone."""
-    return Origins(read_yaml(file), {key: _option(key) for key in _settings(settings)[0]}).where
+    return Origins(_read_base(file), {key: _option(key) for key in _settings(settings)[0]}).where
 
 
 def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialConfig:
     """The trial configuration of a base file with `--set` applied. Raises SpecError with all issues at once."""
-    document = read_yaml(FilePath(file))
+    document = _read_base(file)
     values, issues = _settings(settings)
     issues += config_errors(assigned(document.data, values), Origins(document, {k: _option(k) for k in values}))
     if issues:
@@ -117,8 +119,16 @@ def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialCo
     return TrialConfig.model_validate(assigned(document.data, values))
 
 
+def _read_space(file: FilePath | str) -> Document:
+    return read_yaml(found := shipped.space_file(file), shipped=() if found.suffix else shipped.spaces())
+
+
+def _read_base(file: FilePath | str) -> Document:
+    return read_yaml(found := shipped.train_file(file), shipped=() if found.suffix else shipped.bases())
+
+
 def _load_plugins(document: Document, raw: dict[str, Any], given: tuple[str, ...]) -> list[Issue]:
-    """Puts the plug-ins of the file and of `--plugin`, with their text, into `raw`, and returns what is wrong."""
+    """Puts the plug-ins of the file and of `--plugin`, with their text, into `raw`; returns the issues."""
     issues: list[Issue] = []
     folder, written = FilePath(document.file).parent, raw.get("plugins", [])
     if not isinstance(written, list):
@@ -140,7 +150,7 @@ def _load_plugins(document: Document, raw: dict[str, Any], given: tuple[str, ...
 
 
 def load_plugins(given: Sequence[str]) -> None:
-    """Loads what `--plugin` names, for commands without a space file. Raises SpecError."""
+    """Loads the plug-ins of `--plugin`, for commands without a space file. Raises SpecError."""
     if issues := _load_plugins(Document("", {}, {}), {}, tuple(given)):
         raise SpecError(issues)
 
@@ -154,7 +164,7 @@ def _shape_issues(document: Document) -> list[Issue]:
 
 
 def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) -> list[Issue]:
-    """Puts the base inline into `raw`, with overrides, and returns every issue of base and space together."""
+    """Puts the base inline into `raw`, with overrides; returns all issues of base and space."""
     values, issues = _settings(overrides.set)
     try:
         source = _base_document(document, raw, overrides)
@@ -162,7 +172,7 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) ->
         return issues + error.issues
     if source is None:
         return issues
-    if "metric" in values:  # --set metric=… asks for that one alone
+    if "metric" in values:  # --set metric=… replaces the sweep's metrics
         raw.pop("metric", None)
     metrics = [m for m in _entries(raw.get("metric")) if isinstance(m, str)]  # anything else is an issue already
     if metrics:
@@ -207,13 +217,15 @@ def _replicates(written: Any, overrides: Overrides) -> Any:
 
 
 def _base_document(document: Document, raw: Mapping[str, Any], overrides: Overrides) -> Document | None:
-    """The base, inline or from its file; None where `base` is neither, an issue already. Raises SpecError."""
+    """The base, inline or from its file; None if `base` is neither, which is already an issue. Raises SpecError."""
     folder = FilePath(document.file).parent
     if overrides.base:
-        return read_yaml(_base_file(overrides.base, folder), "--base")
+        return read_yaml(shipped.base_file(overrides.base, folder), "--base")
     base = raw.get("base")
     if isinstance(base, str):
-        return read_yaml(folder / base, document.where(("base",)))
+        own = folder / base
+        file = own if FilePath(base).suffix or os.path.exists(own) else shipped.base_file(base, folder)
+        return read_yaml(file, document.where(("base",)))
     if isinstance(base, dict):
         return Document(document.file, base, {p[1:]: n for p, n in document.lines.items() if p[:1] == ("base",)})
     return None
@@ -240,8 +252,3 @@ def _settings(settings: tuple[str, ...]) -> tuple[dict[str, Any], list[Issue]]:
 
 def _option(key: str) -> str:
     return f"--set {clipped(key, 80)}"
-
-
-def _base_file(base: str, folder: FilePath) -> FilePath:
-    """`--base cifar10` is `base/cifar10.yaml` beside the space file; anything with a suffix is a path."""
-    return FilePath(base) if FilePath(base).suffix else folder / "base" / f"{base}.yaml"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from functools import partial
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,17 +12,17 @@ from torch import Tensor, nn
 
 from gramtune.components import Shape
 from gramtune.training.config import TrialConfig
-from gramtune.training.perceptron import Perceptrons, is_perceptron
+from gramtune.training.perceptron import apply_perceptrons, is_perceptron
 
 _ALIGNED = 64
-"""Parameters per replicate are padded to a multiple of this, so that a vectorised update rounds each one alike whatever
-replicates lie beside it."""
+"""Parameters per replicate are padded to a multiple of this, so that the rounding of a vectorised update does not
+depend on the number of replicates."""
 
 
 def build_networks(config: TrialConfig, shape: Shape) -> dict[str, nn.Module]:
-    """The networks that the objective wants, on the meta device: shapes only, no memory.
+    """The networks that the objective needs, on the meta device: shapes only, no memory.
 
-    Raises ValueError if the network cannot serve the shape or lacks what the objective wants.
+    Raises ValueError if the network does not support the shape or lacks a part that the objective needs.
     """
     spec = config.objective.critic()
     with torch.device("meta"):
@@ -38,51 +37,55 @@ def build_networks(config: TrialConfig, shape: Shape) -> dict[str, nn.Module]:
 class Stack:
     """R networks of one architecture, applied to R batches at once: [R, B, *in] → [R, B, *out].
 
-    Multilayer perceptrons take one batched product per layer (`Perceptrons`). All others run one after the other: on a
-    CPU grouped convolutions are faster for the smallest networks only. Either way `values` [R, P] holds every parameter
-    and `gradient` [R, P] what `differentiate` found, so that one optimiser steps them all.
+    Multilayer perceptrons take one batched product per layer (`apply_perceptrons`). All others run one after the other:
+    on a CPU grouped convolutions are faster for the smallest networks only. Either way `values` [R, P] holds every
+    parameter and `gradient` [R, P] what `differentiate` found, so that one optimiser steps them all.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         self.networks = list(networks)
-        slots = _slots(networks[0])
-        width = -(-sum(math.prod(shape) for shape in slots.values()) // _ALIGNED) * _ALIGNED
+        self._slots = _slots(networks[0])
+        width = -(-sum(math.prod(shape) for shape in self._slots.values()) // _ALIGNED) * _ALIGNED
         first = next(networks[0].parameters())
         self.values = first.new_zeros(len(networks), width)
         self._frozen = torch.zeros(0, dtype=torch.long, device=first.device)
         self.gradient = torch.zeros_like(self.values)
         for network, row in zip(networks, self.values, strict=True):
             _move(network, row)
-        layers, views = _layers(networks[0]), partial(_views, slots=slots)
-        self._perceptrons = Perceptrons(layers, self.values, self.gradient, views) if is_perceptron(layers) else None
-        self.leaves = [self._perceptrons.leaf] if self._perceptrons else [p for n in networks for p in n.parameters()]
-        """What autograd differentiates by."""
-        self._slots = [] if self._perceptrons else [view for row in self.gradient for view in views(row)]
+        layers = _layers(networks[0])
+        self._chain = layers if is_perceptron(layers) else None
+        leaf = self.values.detach().requires_grad_()
+        self.leaves = [leaf] if self._chain else [p for n in networks for p in n.parameters()]
+        """The tensors that autograd differentiates with respect to."""
+        gradients = [self.gradient] if self._chain else [g for row in self.gradient for g in _views(row, self._slots)]
+        self._of_leaves = gradients
+        """Where the gradients of the leaves belong."""
         self.rows = [nn.Parameter(row) for row in self.values]
-        """What an optimiser steps: the parameters of each network. On a GPU it works on all rows at once, but through
-        one long row with few threads."""
+        """What an optimiser steps: the parameters of each network. On a GPU few threads would update one long row."""
         for parameter, found in zip(self.rows, self.gradient, strict=True):
             parameter.grad = found
 
     def __call__(self, *batches: Tensor) -> tuple[Tensor, ...]:
-        """See the class; no batch changes what comes of another, in BatchNorm either."""
-        if self._perceptrons is not None:
-            return self._perceptrons(*batches)
-        return tuple(self._one_by_one(batch) for batch in batches)
+        """See the class. Each batch is independent of the others, also in BatchNorm."""
+        if self._chain is None:
+            return tuple(self._one_by_one(batch) for batch in batches)
+        inputs = batches[0] if len(batches) == 1 else torch.cat(batches, dim=1)
+        out = apply_perceptrons(self._chain, _views(self.leaves[0], self._slots), inputs)
+        return out.split([batch.shape[1] for batch in batches], dim=1) if len(batches) > 1 else (out,)
 
     def freeze(self, replicate: int, frozen: bool = True) -> None:
-        """Whether parameters and batch statistics of this replicate stay as they are from now on."""
+        """Whether parameters and batch statistics of this replicate are frozen from now on."""
         rows = {*self._frozen.tolist(), replicate} if frozen else {*self._frozen.tolist()} - {replicate}
         self._frozen = self._frozen.new_tensor(sorted(rows))
         self.networks[replicate].train(not frozen)
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Around everything that writes to `values`: frozen rows stay as they are."""
+    def updating(self) -> Iterator[None]:
+        """Use this around every write to `values`: frozen rows keep their values."""
         if not len(self._frozen):
             yield
             return
-        self.gradient.index_fill_(0, self._frozen, 0.0)  # what is not finite would stay in the optimiser's moments
+        self.gradient.index_fill_(0, self._frozen, 0.0)  # non-finite gradients would stay in the optimiser's moments
         before = self.values.index_select(0, self._frozen)
         yield
         self.values.index_copy_(0, self._frozen, before)
@@ -107,14 +110,18 @@ class Stack:
         """Strict inverse of `state_dict`. Raises RuntimeError for another architecture."""
         self.networks[replicate].load_state_dict(state)
 
-    def sought(self) -> AbstractContextManager[None]:
-        """For a backward pass by these `leaves`; what consists of torch's own nodes, autograd knows by itself."""
-        return nullcontext() if self._perceptrons is None else self._perceptrons.sought()
+    def store_gradient(self, found: Sequence[Tensor]) -> None:
+        """Copies the gradients of the `leaves` into `gradient`."""
+        torch._foreach_copy_(self._of_leaves, list(found))
 
-    def take(self, found: Sequence[Tensor]) -> None:
-        """Lays what autograd found for the `leaves` into `gradient`, where that of perceptrons lies already."""
-        if self._slots:
-            torch._foreach_copy_(self._slots, list(found))
+    @torch.no_grad()
+    def clip_gradient(self, limit: float) -> None:
+        """Scales row i of `gradient` to the Euclidean norm `limit` where it is longer, as torch's `clip_grad_norm_`.
+
+        The norms are taken row by row: their rounding must not depend on the number of replicates.
+        """
+        norms = torch.stack([torch.linalg.vector_norm(row) for row in self.gradient])
+        self.gradient.mul_((limit / (norms + 1e-6)).clamp(max=1.0)[:, None])
 
     def _one_by_one(self, inputs: Tensor) -> Tensor:
         return torch.stack([network(batch) for network, batch in zip(self.networks, inputs.unbind(), strict=True)])
@@ -127,19 +134,16 @@ def differentiate(stacks: Sequence[Stack], losses: Tensor, *, retain: bool) -> T
     graph is needed once more.
     """
     leaves = [leaf for stack in stacks for leaf in stack.leaves]
-    with ExitStack() as contexts:
-        for stack in stacks:
-            contexts.enter_context(stack.sought())
-        found = torch.autograd.grad(losses.sum(), leaves, retain_graph=retain)
+    found = torch.autograd.grad(losses.sum(), leaves, retain_graph=retain)
     for stack in stacks:
-        stack.take(found[: len(stack.leaves)])
+        stack.store_gradient(found[: len(stack.leaves)])
         found = found[len(stack.leaves) :]
     norms: list[Tensor] = [torch.linalg.vector_norm(stack.gradient, dim=1) for stack in stacks]
     return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)
 
 
 def _layers(network: nn.Module) -> list[nn.Module]:
-    """The layers of a chain in their order; a network that is no chain is one layer."""
+    """The layers of a chain in order; any other network is one layer."""
     if isinstance(network, nn.Sequential):
         return [layer for part in network for layer in _layers(part)]
     return [network]

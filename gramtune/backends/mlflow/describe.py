@@ -26,18 +26,18 @@ _SYMBOLS = {
 
 def run_name(trial: PlannedTrial) -> str:
     """`gram K=128 lr=1e-4`: the objective, then what was varied; a bundle of cases by its name alone."""
-    bundles = [value_text(value) for key, value in trial.assignment.items() if "." not in key]
+    bundles = [parameter_text(value) for key, value in trial.assignment.items() if "." not in key]
     objective = trial.config.objective.name
     if any(_letters(name).startswith(_letters(objective)) for name in bundles):
         objective = ""
     keys = [key for key in trial.assignment if "." in key and key != "objective.name"]
     short = {key: _SYMBOLS.get(key, key.rsplit(".", 1)[-1]) for key in keys}
     names = short if len(set(short.values())) == len(keys) else dict(zip(keys, keys, strict=True))
-    values = [f"{names[key]}={value_text(trial.assignment[key])}" for key in keys]
+    values = [f"{names[key]}={parameter_text(trial.assignment[key])}" for key in keys]
     return " ".join([*filter(None, [objective]), *bundles, *values])
 
 
-def value_text(value: Any) -> str:
+def parameter_text(value: Any) -> str:
     """16, 1e-4, 0.05, gram; lists and mappings as JSON. A number that needs more than four digits is rounded."""
     if isinstance(value, str):
         return value

@@ -30,20 +30,20 @@ def view_key(sweep_id: str) -> str:
     return f"{_OURS.removeprefix(_TAG)}{sweep_id[:16]}"
 
 
-class View(NamedTuple):
+class SavedView(NamedTuple):
     """A saved view: its name in an address, and the one that a person reads."""
 
     key: str
     name: str
 
 
-def newest_view(tags: Mapping[str, str]) -> View | None:
+def newest_view(tags: Mapping[str, str]) -> SavedView | None:
     """The view of the sweep that began last, by the tags of the experiment."""
     views = [(key.removeprefix(_TAG), json.loads(value)) for key, value in tags.items() if key.startswith(_OURS)]
     if not views:
         return None
     key, newest = max(views, key=lambda view: (view[1]["createdAt"], view[0]))
-    return View(key, newest["name"])
+    return SavedView(key, newest["name"])
 
 
 def store_view(runs: SweepRuns, parent: StoredRun, state: SweepState) -> None:

@@ -21,54 +21,54 @@ from gramtune.run.gpu_shares import GpuShares
 from gramtune.space.plan import PlannedTrial
 
 
-def trial_name(trial: Any) -> str:
-    """Our name of a Tune trial."""
+def ray_trial_name(trial: Any) -> str:
+    """gramtune's name of a Tune trial."""
     name: str = trial.config["trial"]["name"]
     return name
 
 
 class _Unpickled:
-    """Drops what Tune's pickles cannot hold and nobody reads back."""
+    """Drops state that Tune cannot pickle and nobody reads back."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-class Cast:
-    """The trials that have been handed out, their GPU shares, and those that go again with a larger one."""
+class TrialRegistry:
+    """The trials that were handed out, their GPU shares, and those to retry with a larger share."""
 
     def __init__(self, share: float) -> None:
         self.planned: dict[str, PlannedTrial] = {}
         self.shares = GpuShares(share)
-        self.again: list[PlannedTrial] = []
+        self.retries: list[PlannedTrial] = []
 
 
 class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is not annotated
     """Hands out the driver's trials as `{"trial": {…}}`: name, assignment, first, replicates in all, gpu."""
 
-    def __init__(self, driver: Driver, cast: Cast) -> None:
+    def __init__(self, driver: Driver, registry: TrialRegistry) -> None:
         super().__init__()
-        self._driver, self._cast = driver, cast
+        self._driver, self._registry = driver, registry
         self._running: set[str] = set()
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
-        """Accepts whatever Tune passes: there is no search space of Tune's."""
+        """Accepts anything: Tune's search space is unused."""
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next trial, None if there is none yet, or FINISHED."""
-        trial = self._cast.again.pop(0) if self._cast.again else self._driver.next()
+        trial = self._registry.retries.pop(0) if self._registry.retries else self._driver.next()
         if trial is None:
-            returning = self._running and self._cast.shares.may_grow  # one of them may want a larger share
+            returning = self._running and self._registry.shares.may_grow  # one of them may want a larger share
             return None if returning or self._driver.pausing else Searcher.FINISHED
         self._running.add(trial_id)
-        self._cast.planned[trial.name] = trial
+        self._registry.planned[trial.name] = trial
         fields = {"name": trial.name, "assignment": dict(trial.assignment), "first": trial.first}
         fields["replicates"] = trial.first + trial.config.training.replicates
-        return {"trial": {**fields, "gpu": self._cast.shares.of(trial.name)}}
+        return {"trial": {**fields, "gpu": self._registry.shares.of(trial.name)}}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """How it ended is known already."""
+        """No-op: the driver knows how the trial ended."""
         self._running.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
@@ -79,10 +79,10 @@ class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is n
 
 
 class LiveTrialsInOrder(FIFOScheduler):  # type: ignore[misc]  # ray is not annotated
-    """Tune's own order, found among the trials that have not ended: Tune's search goes through every one there was."""
+    """Tune's own order, searched among live trials only: Tune searches all trials, ended ones included."""
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """The trial that waits longest, before any that is paused; None if there is none."""
+        """The longest-waiting trial, before any paused one; None if there is none."""
         live = sorted(tune_controller.get_live_trials(), key=lambda trial: trial.trial_id)
         waiting = [t for status in (Trial.PENDING, Trial.PAUSED) for t in live if t.status == status]
         return waiting[0] if waiting else None
@@ -94,50 +94,50 @@ class ConductedStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray i
     A scheduler would do the same, but is given a flattened report, and not the last one of a trial.
     """
 
-    def __init__(self, driver: Driver, cast: Cast, say: Callable[[str], None]) -> None:
-        self._driver, self._cast, self._say = driver, cast, say
+    def __init__(self, driver: Driver, registry: TrialRegistry, say: Callable[[str], None]) -> None:
+        self._driver, self._registry, self._say = driver, registry, say
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether the trial is to stop."""
-        if result.get("out_of_memory") and self._goes_again(result["trial"]):
+        if result.get("out_of_memory") and self._retry(result["trial"]):
             return True
         return not self._driver.heard(result, self._say)
 
-    def _goes_again(self, name: str) -> bool:
-        """Out of GPU memory: its neighbours go on, the trial starts again, from its checkpoint, with a larger share."""
-        before, share = self._cast.shares.of(name), self._cast.shares.grow(name)
+    def _retry(self, name: str) -> bool:
+        """After running out of GPU memory the trial restarts from its checkpoint with a larger share."""
+        before, share = self._registry.shares.of(name), self._registry.shares.grow(name)
         if share is None:
             return False
         self._say(f"{name}: out of memory with gpu: {before:g}; it goes on with gpu: {share:g}")
-        self._cast.again.append(self._cast.planned[name])
+        self._registry.retries.append(self._registry.planned[name])
         return True
 
     def stop_all(self) -> bool:
-        """Whether the sweep is to stop where it is; otherwise the searcher ends it."""
+        """Whether the sweep stops now; otherwise the searcher ends it."""
         return bool(self._driver.halted)
 
 
 class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray is not annotated
     """Tells the driver of starts and failures."""
 
-    def __init__(self, driver: Driver, cast: Cast, say: Callable[[str], None]) -> None:
-        self._driver, self._cast, self._say = driver, cast, say
+    def __init__(self, driver: Driver, registry: TrialRegistry, say: Callable[[str], None]) -> None:
+        self._driver, self._registry, self._say = driver, registry, say
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial has an actor."""
-        self._driver.started(self._cast.planned[trial_name(trial)])
+        """The trial got an actor."""
+        self._driver.started(self._registry.planned[ray_trial_name(trial)])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial died and is tried again."""
-        self._say(f"{trial_name(trial)}: {self._failure(trial)}; it starts again from its newest checkpoint")
+        """The trial died and will be retried."""
+        self._say(f"{ray_trial_name(trial)}: {self._failure(trial)}; it starts again from its newest checkpoint")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial died for good."""
-        self._driver.failed(trial_name(trial), self._failure(trial))
+        self._driver.failed(ray_trial_name(trial), self._failure(trial))
 
     def _failure(self, trial: Any) -> str:
         """The last line of the traceback that Tune stored; its copy in the sweep's folder may come later."""
-        folder = trial_folder(self._driver.folder, trial_name(trial))
+        folder = trial_folder(self._driver.folder, ray_trial_name(trial))
         if (hang := folder / HANG).is_file() and hang.stat().st_size:
             timeout = self._driver.state.plan.sweep.resources.timeout
             return f"no report within {timeout:g} s; {HANG} in its folder tells where it hung"

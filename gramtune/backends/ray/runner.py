@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any
 
 from gramtune.backends.ray.adapters import (
-    Cast,
     ConductedCallback,
     ConductedSearcher,
     ConductedStopper,
     LiveTrialsInOrder,
-    trial_name,
+    TrialRegistry,
+    ray_trial_name,
 )
 from gramtune.backends.ray.data import put
 from gramtune.backends.ray.quiet import quiet, ray, tune
@@ -29,7 +29,7 @@ _STARTS = 3
 
 
 class RayRunner:
-    """The Runner on the Ray that this process is connected to, else on a local one that lives as long as the run."""
+    """Runs a sweep on the Ray that this process is connected to, else on a local Ray that ends with the run."""
 
     def __init__(
         self, say: Callable[[str], None], max_concurrent: int | None = None, capacity: Capacity | None = None
@@ -53,24 +53,24 @@ class RayRunner:
                     ray.shutdown()
 
     def _tuner(self, driver: Driver, share: Grant) -> Any:
-        cast, mirror = Cast(share.gpu), mirror_of(driver.folder)
+        registry, mirror = TrialRegistry(share.gpu), mirror_of(driver.folder)
         return tune.Tuner(
             tune.with_resources(_trainable(driver), partial(_bundle, share.cpu)),
             tune_config=tune.TuneConfig(
                 scheduler=LiveTrialsInOrder(),
-                search_alg=ConductedSearcher(driver, cast),
+                search_alg=ConductedSearcher(driver, registry),
                 num_samples=-1,
                 max_concurrent_trials=at_once(driver.state.plan.size, share, self._capacity, self._max_concurrent),
                 reuse_actors=True,
-                trial_name_creator=trial_name,
-                trial_dirname_creator=trial_name,
+                trial_name_creator=ray_trial_name,
+                trial_dirname_creator=ray_trial_name,
             ),
             run_config=tune.RunConfig(
                 name="trials",
                 storage_path=mirror.uri if mirror else str(driver.folder.absolute()),
                 verbose=0,
-                stop=ConductedStopper(driver, cast, self._say),
-                callbacks=[ConductedCallback(driver, cast, self._say)],
+                stop=ConductedStopper(driver, registry, self._say),
+                callbacks=[ConductedCallback(driver, registry, self._say)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=driver.state.plan.sweep.resources.retries),
             ),
@@ -91,7 +91,7 @@ def _problem_to_start() -> str:
 
 
 def _bundle(cpu: int, config: dict[str, Any]) -> Any:
-    """What Ray sets aside for a trial."""
+    """The resources that Ray reserves for a trial."""
     gpu = config["trial"]["gpu"]
     return tune.PlacementGroupFactory([{"CPU": cpu, **({"GPU": gpu} if gpu else {})}])
 
@@ -102,6 +102,6 @@ def _trainable(driver: Driver) -> Any:
     places = {"folder": str(folder), "remote": remote_runs(folder.parent), "root": str(data_root())}
     try:
         data = put(datasets(driver.state), data_root())
-    except Unavailable as error:  # the files have changed since they were checked
+    except Unavailable as error:  # the files changed after the check
         raise SpecError([Issue("data", str(error))]) from None
     return tune.with_parameters(GramTrainable, sweep=sweep, data=data, **places)

@@ -18,7 +18,7 @@ from gramtune.errors import Issue, SpecError
 from gramtune.io import remote_runs
 from gramtune.record.object_store import Mirror, StoreLost
 from gramtune.run.capacity import Capacity, Node
-from gramtune.run.cost_estimate import Cost, measured, order_of
+from gramtune.run.cost_estimate import TrialCost, measured, order_of
 
 _REACHABLE = 10.0
 """Seconds to connect to the head."""
@@ -33,7 +33,7 @@ _KUBERAY = "RAY_CLUSTER_NAME"
 
 
 @contextmanager
-def joined(address: str, runs: Path, say: Callable[[str], None]) -> Iterator[Capacity]:
+def connect_ray(address: str, runs: Path, say: Callable[[str], None]) -> Iterator[Capacity]:
     """This process as a driver of the Ray at `address` (`auto`: the one of this machine); what there is to use.
 
     Waits for machines that `ray up` is still setting up, which `say` tells. Raises SpecError if there is none that this
@@ -109,10 +109,10 @@ def _node(resources: dict[str, float]) -> Node:
     return Node(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
 
 
-def measure_there(configs: Any, root: Path, device: str, threads: int, passes: int, copies: int) -> list[Cost]:
+def measure_there(configs: Any, root: Path, device: str, threads: int, passes: int, copies: int) -> list[TrialCost]:
     """`measure` on a node with a GPU, the whole of which it has; an autoscaler may have to start one."""
     remote = ray.remote(num_cpus=threads, num_gpus=1, max_retries=0)(measured)
-    costs: list[Cost] = ray.get(remote.remote(order_of(configs, root, device, threads, passes, copies)))
+    costs: list[TrialCost] = ray.get(remote.remote(order_of(configs, root, device, threads, passes, copies)))
     return costs
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gramtune.analysis.compatibility import Told
+from gramtune.analysis.compatibility import NamedSweep
 from gramtune.analysis.series import Series, axis_of
 from gramtune.record.report import Status
 from gramtune.report.figures import style
@@ -17,7 +17,7 @@ from gramtune.report.figures import style
 _MAX_LINES = len(style.OKABE_ITO)
 
 
-def common_keys(sweeps: Sequence[Told]) -> list[str]:
+def common_keys(sweeps: Sequence[NamedSweep]) -> list[str]:
     """The keys that all sweeps vary, numbers in each: only these have a common axis."""
     first, *others = sweeps
     spaces = [sweep.state.plan.sweep.space for sweep in others]
@@ -28,7 +28,7 @@ def common_keys(sweeps: Sequence[Told]) -> list[str]:
     ]
 
 
-def overlay_figure(sweeps: Sequence[Told], key: str) -> Figure:
+def overlay_figure(sweeps: Sequence[NamedSweep], key: str) -> Figure:
     """Mean ± std of the primary metric against `key`, one line per sweep and method, at most eight lines.
 
     Only completed trials have a mean; a line is interrupted where there is none.

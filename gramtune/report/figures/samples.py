@@ -17,7 +17,7 @@ from gramtune.report.figures.image_training import image_training_figure
 from gramtune.report.figures.nearest import nearest_figure
 from gramtune.report.figures.projection import projection_figure
 from gramtune.report.figures.scatter_grid import MAX_PANELS, scatter_grid
-from gramtune.report.figures.selection import one_per_method, spread
+from gramtune.report.figures.selection import evenly_spaced, one_per_method
 
 Draw = Callable[[], Figure | None]
 PREFIX = "samples_"
@@ -59,7 +59,7 @@ def _grid(state: SweepState, folder: Path) -> Figure | None:
 
 def _training(state: SweepState, record: TrialRecord, folder: Path) -> Figure | None:
     files = sample_grids(_trial(record, folder))
-    shape, steps = record.trial.config.data.shape, spread(list(files), _ROWS, log=False)
+    shape, steps = record.trial.config.data.shape, evenly_spaced(list(files), _ROWS, log=False)
     strips = {step: strip for step in steps if (strip := read_strip(files[step], shape)) is not None}
     return image_training_figure(record, strips, state.plan.sweep.name) if strips else None
 
@@ -72,7 +72,7 @@ def _nearest(state: SweepState, best: TrialRecord, folder: Path) -> Figure | Non
 def _points_over_training(record: TrialRecord, folder: Path) -> dict[int, PointSamples]:
     """Points at steps in equal ratios, such as 10, 100, 1,000 and 10,000."""
     files = point_samples(_trial(record, folder))
-    steps = spread([step for step in files if step > 0] or list(files), _COLUMNS, log=max(files) > 0)
+    steps = evenly_spaced([step for step in files if step > 0] or list(files), _COLUMNS, log=max(files) > 0)
     return {step: points for step in steps if (points := read_points(files[step]))}
 
 

@@ -32,7 +32,7 @@ def one_per_method(state: SweepState, has_samples: Callable[[TrialRecord], bool]
     return shown
 
 
-def spread(steps: Sequence[int], n: int, *, log: bool) -> list[int]:
+def evenly_spaced(steps: Sequence[int], n: int, *, log: bool) -> list[int]:
     """At most n of these ascending steps, the first and the last among them, at equal distances or equal ratios."""
     if len(steps) <= n:
         return list(steps)

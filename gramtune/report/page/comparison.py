@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from gramtune.analysis.compatibility import Told, check_comparable
+from gramtune.analysis.compatibility import NamedSweep, check_comparable
 from gramtune.analysis.labels import assignment_text, direction_text, spread_text, status_counts
 from gramtune.analysis.paired_difference import paired_difference, ranked
 from gramtune.report.figures.overlay import common_keys, overlay_figure
@@ -19,14 +19,14 @@ from gramtune.report.text.summary import aligned, verdict
 _HEADER = ["sweep", "mean ± std", "n", "trials", "best"]
 
 
-def comparison_lines(sweeps: Sequence[Told]) -> list[str]:
+def comparison_lines(sweeps: Sequence[NamedSweep]) -> list[str]:
     """A table of the best of each sweep, then each against the first. Raises SpecError if they are not comparable."""
     check_comparable(sweeps)
     rows = aligned([_HEADER, *_rows(sweeps)])
     return [_basis(sweeps), "", *rows, "", *_verdicts(sweeps)]
 
 
-def comparison_page(sweeps: Sequence[Told]) -> str:
+def comparison_page(sweeps: Sequence[NamedSweep]) -> str:
     """The same as an HTML page, with the curves over every key that all of them vary."""
     check_comparable(sweeps)
     pictures = [
@@ -43,7 +43,7 @@ def comparison_page(sweeps: Sequence[Told]) -> str:
     )
 
 
-def _basis(sweeps: Sequence[Told]) -> str:
+def _basis(sweeps: Sequence[NamedSweep]) -> str:
     state = sweeps[0].state
     samples = state.plan.config.training.eval_samples
     return (
@@ -51,7 +51,7 @@ def _basis(sweeps: Sequence[Told]) -> str:
     )
 
 
-def _rows(sweeps: Sequence[Told]) -> list[list[str]]:
+def _rows(sweeps: Sequence[NamedSweep]) -> list[list[str]]:
     rows = []
     for sweep in sweeps:
         best = next(iter(ranked(sweep.state)), None)
@@ -62,11 +62,11 @@ def _rows(sweeps: Sequence[Told]) -> list[list[str]]:
     return rows
 
 
-def _no_best(sweep: Told) -> str:
+def _no_best(sweep: NamedSweep) -> str:
     return "none completed" if sweep.state.comparable else "none: its trials are not comparable with each other"
 
 
-def _verdicts(sweeps: Sequence[Told]) -> list[str]:
+def _verdicts(sweeps: Sequence[NamedSweep]) -> list[str]:
     """The best of each sweep minus that of the first, seed by seed."""
     first, *others = sweeps
     lines = []

@@ -24,7 +24,7 @@ from gramtune.report.page.embed import Picture, by_stem, data_uri
 from gramtune.report.text.score import score_cells
 from gramtune.report.text.summary import best_lines, heading, trial_tables
 
-FILE = "report.html"
+PAGE_FILE = "report.html"
 
 
 def page(state: SweepState, folder: Path, figures: Sequence[Path], importances: Importances) -> str:

@@ -21,7 +21,7 @@ from gramtune.registry import classes
 from gramtune.training import evaluator
 from gramtune.training.config import TrialConfig
 from gramtune.training.evaluator import Evaluator
-from gramtune.training.reference_cache import FOLDER, kept
+from gramtune.training.reference_cache import FOLDER, cached
 
 CPU = torch.device("cpu")
 ON_DIGITS = [name for name, cls in classes(Metric).items() if cls.extractor == "digits_cnn"]
@@ -47,7 +47,7 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def test_eight_that_start_at_once_compute_once(tmp_path: Path) -> None:
     compute = Counted()
     with ThreadPoolExecutor(8) as pool:  # the lock is one of open files, so threads stand for processes
-        found = list(pool.map(lambda _: kept(tmp_path / "new" / "a.safetensors", compute), range(8)))
+        found = list(pool.map(lambda _: cached(tmp_path / "new" / "a.safetensors", compute), range(8)))
     assert compute.calls == 1
     assert all(equal(each, Counted()()) for each in found)
 
@@ -55,14 +55,14 @@ def test_eight_that_start_at_once_compute_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut off", "empty", "noise", "a folder"])
 def test_a_damaged_file_is_made_again(damage: str, tmp_path: Path) -> None:
     path, compute = tmp_path / "a.safetensors", Counted()
-    kept(path, compute)
+    cached(path, compute)
     whole = path.read_bytes()
     if damage == "a folder":
         path.unlink()
         path.mkdir()
     else:
         path.write_bytes({"cut off": whole[:-5], "empty": b"", "noise": bytes(range(256)) * 4}[damage])
-    assert equal(kept(path, compute), Counted()())
+    assert equal(cached(path, compute), Counted()())
     assert compute.calls == 2
     assert damage == "a folder" or path.read_bytes() == whole, "not written again"
 
@@ -71,7 +71,7 @@ def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None
     (tmp_path / "file").write_text("in the way")
     compute = Counted()
     for _ in range(2):
-        assert equal(kept(tmp_path / "file" / "a.safetensors", compute), Counted()())
+        assert equal(cached(tmp_path / "file" / "a.safetensors", compute), Counted()())
     assert compute.calls == 2
 
 
@@ -80,8 +80,8 @@ def test_an_error_of_the_computation_is_no_cache_miss(tmp_path: Path) -> None:
         raise OSError("the data are gone")
 
     with pytest.raises(OSError, match="the data are gone"):
-        kept(tmp_path / "a.safetensors", fail)
-    assert equal(kept(tmp_path / "a.safetensors", Counted()), Counted()()), "the lock is still held"
+        cached(tmp_path / "a.safetensors", fail)
+    assert equal(cached(tmp_path / "a.safetensors", Counted()), Counted()()), "the lock is still held"
 
 
 # Through the evaluator

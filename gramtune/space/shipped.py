@@ -1,0 +1,50 @@
+"""Space and base files that come with gramtune: `critic_dim` names one from any directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def folder() -> Path:
+    """The shipped space files: inside the package where it was installed from a wheel, beside it in a checkout."""
+    inside = _PACKAGE / "search_spaces"
+    return inside if inside.is_dir() else _PACKAGE.parent / "search_spaces"
+
+
+def spaces() -> dict[str, Path]:
+    """The shipped space files by name."""
+    return _by_name(folder())
+
+
+def bases() -> dict[str, Path]:
+    """The shipped base files by name."""
+    return _by_name(folder() / "base")
+
+
+def space_file(given: Path | str) -> Path:
+    """`given`, or the shipped space of that name where there is no such file."""
+    return _found(Path(given), spaces())
+
+
+def base_file(given: str, beside: Path) -> Path:
+    """The base that `given` names: a file, `base/<given>.yaml` in the folder `beside`, or the shipped one."""
+    if Path(given).suffix:
+        return Path(given)
+    own = beside / "base" / f"{given}.yaml"
+    return own if os.path.exists(own) else bases().get(given, own)
+
+
+def train_file(given: Path | str) -> Path:
+    """`given`, or the shipped base of that name where there is no such file."""
+    return _found(Path(given), bases())
+
+
+def _found(given: Path, shipped: dict[str, Path]) -> Path:
+    return given if os.path.exists(given) else shipped.get(str(given), given)
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
