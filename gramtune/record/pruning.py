@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean, median
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gramtune.components import Direction
-from gramtune.record.report import Report, Status, merge_parts
-from gramtune.record.state import SweepState, TrialRecord
+from gramtune.record.report import Report, Status
+from gramtune.record.state import SweepState
 from gramtune.record.student_t import t_quantile
 from gramtune.space.sweep import Pruner
 
@@ -52,8 +52,9 @@ class Rungs:
         direction = config.directions[state.plan.metric]
         rungs = cls(state.plan.sweep.pruner, config.training.steps, config.training.eval_every, direction)
         for name, record in state.records.items():
-            for report in _judged(record, state.plan.sweep.min_replicates).values():
-                rungs._note(name, report, state.plan.metric)
+            for report in record.reports.values():
+                standing = record.standing(report, state.plan.metric)
+                rungs._note(name, _first(standing, state.plan.sweep.min_replicates), state.plan.metric)
             if record.status == Status.PRUNED and record.last:
                 rungs._stopped[name] = record.last.step
         return rungs
@@ -145,10 +146,10 @@ class Rungs:
         return self._sign * np.log(values) if (values > 0).all() else scores
 
 
-def _judged(record: TrialRecord, replicates: int) -> Mapping[int, Report]:
-    """The reports of a trial, without the replicates that it was given until its verdict is decided."""
-    parts = {first: part for first, part in record.parts.items() if first < replicates}
-    return merge_parts(parts, replicates) if len(parts) > 1 else parts.get(0, {})
+def _first(report: Report, replicates: int) -> Report:
+    """The report without the replicates that open values alone were given: every trial is judged by as many."""
+    metrics = {key: values[:replicates] for key, values in report.metrics.items()}
+    return report._replace(metrics=metrics, diverged=report.diverged[:replicates])
 
 
 def _mean(scores: Scores) -> float:

@@ -56,7 +56,7 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
         name, assignment, first, replicates, self._share = (new_config["trial"][key] for key in keys)
         self._trial = PlannedTrial(name, assignment, self._sweep.config(assignment)).of(replicates).since(first)
         self._device = _device()
-        self._attempt = Attempt(self._trial, self._folder, self._root, self._device)
+        self._attempt = Attempt(self._trial, self._folder, self._root, self._device, self._sweep.judge)
         return True
 
     def step(self) -> dict[str, Any]:
