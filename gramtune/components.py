@@ -49,6 +49,9 @@ class CriticSpec(NamedTuple):
 
     output_dim: int
     decoder: bool = False
+    translation_invariant: bool = False
+    """Whether adding one vector to all features changes no loss. The critic then has no bias in its last layer: its
+    gradient would be zero but for rounding, of which Adam makes steps of full size."""
 
 
 class View(NamedTuple):
@@ -159,6 +162,11 @@ class Objective(Component, ABC):
     def monitor(self, real: View, fake: View) -> Mapping[str, Tensor]:
         """Traces that are too expensive for every step, [R] each. Computed at evaluations of point sets."""
         return {}
+
+    @property
+    def sequential(self) -> bool:
+        """Where `joint`: θ steps first, then γ by its loss with the new θ, both on one batch."""
+        return False
 
     def critic_steps(self, generator_step: int) -> int:
         """Critic steps before generator step number `generator_step` (from 0). Unused where `joint`."""

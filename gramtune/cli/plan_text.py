@@ -5,8 +5,9 @@ from __future__ import annotations
 from gramtune.analysis.labels import judge_text
 from gramtune.cli.text import duration, size
 from gramtune.record.pruning import Rungs
-from gramtune.run.capacity import Capacity, at_once, free_memory, grant
+from gramtune.run.capacity import Capacity, at_once, grant
 from gramtune.run.cost_estimate import SweepEstimate
+from gramtune.run.machine import free_memory
 from gramtune.space.plan import Plan, sampled, separable_gap
 from gramtune.space.validate_space import CORNERS
 

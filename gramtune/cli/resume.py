@@ -12,6 +12,7 @@ from gramtune.cli.options import (
     Folder,
     MaxConcurrent,
     MaxReplicates,
+    OnEnd,
     Register,
     Replicates,
     Samples,
@@ -42,6 +43,7 @@ def resume(
     debug: Debug = False,
     tracking_uri: TrackingUri = None,
     register: Register = None,
+    command: OnEnd = None,
 ) -> None:
     """Go on with an interrupted sweep, or add to a finished one; trials continue from their last checkpoint.
 
@@ -70,4 +72,4 @@ def resume(
         tracking_uri=tracking_uri,
         register=register,
     )
-    raise typer.Exit(execute(start))
+    raise typer.Exit(execute(start, folder, command))

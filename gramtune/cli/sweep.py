@@ -12,6 +12,7 @@ from gramtune.cli.options import (
     Debug,
     MaxConcurrent,
     MaxReplicates,
+    OnEnd,
     Plugins,
     Register,
     Replicates,
@@ -43,6 +44,7 @@ def sweep(
     debug: Debug = False,
     tracking_uri: TrackingUri = None,
     register: Register = None,
+    command: OnEnd = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Run a sweep on this machine, or on a running Ray."""
@@ -85,4 +87,4 @@ def sweep(
         register=register,
         ask=ask,
     )
-    raise typer.Exit(execute(start))
+    raise typer.Exit(execute(start, runs / plan.sweep.name, command))

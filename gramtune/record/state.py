@@ -84,7 +84,8 @@ class TrialRecord:
         values: list[float | None] = []
         for first, reports in sorted(self.parts.items()):
             last = reports[max(reports)]
-            if first == len(values) and self._is_last(last):
+            ended = self._is_last(last) or (self.status in _TRAINED and last.status in _TRAINED)
+            if first == len(values) and ended:
                 values += final_values(reports, metric, self.judge) or [None] * last.replicates
         return values
 

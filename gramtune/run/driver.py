@@ -15,6 +15,7 @@ from gramtune.record.pruning import Rungs
 from gramtune.record.redaction import redact
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState, TrialRecord
+from gramtune.run.interruption import Interruption
 from gramtune.run.population import Population
 from gramtune.space.plan import PlannedTrial
 
@@ -52,8 +53,9 @@ def nobody(state: SweepState) -> Mapping[str, int]:
 class Driver:
     """One running sweep: first the unfinished trials, then the proposer's trials.
 
-    `changed`: the differences of code and packages from those that the sweep started with.
-    `needed` is asked whenever every trial has ended, if the sweep gives replicates until it is decided.
+    `changed`: the differences of code and packages from those that the sweep started with. `interruption` tells the
+    runner to stop. `needed` is asked whenever every trial has ended, if the sweep gives replicates until
+    it is decided.
     """
 
     def __init__(
@@ -62,9 +64,11 @@ class Driver:
         folder: Path,
         proposer: Proposer,
         changed: Sequence[str] = (),
+        interruption: Interruption | None = None,
         needed: Needed = nobody,
     ) -> None:
         self.state, self.folder = state, folder
+        self.interruption = interruption or Interruption()
         self.halted = ""
         """Why the sweep must stop now, to be resumed later; empty while it may continue."""
         self.exhausted = False
