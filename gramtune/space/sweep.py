@@ -115,14 +115,12 @@ NO_SCHEDULER = Scheduler(name="none")
 
 
 AUTO: Final = "auto"
-_GPUS = 1_000_000
-"""Upper limit of a resource, above what any node has; excludes infinity."""
 
 
 def _gpu(value: Any) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value != AUTO and not (number and (0 <= value <= 1 or (1 < value < _GPUS and value == int(value)))):
-        raise ValueError(f"{value!r} should be a share of a GPU from 0 to 1, a whole number of GPUs, or auto")
+    if value != AUTO and not (number and 0 <= value <= 1):
+        raise ValueError(f"{value!r} should be a share of a GPU from 0 to 1, or auto; no trial can use more than one")
     return value if value == AUTO else float(value)
 
 
@@ -132,7 +130,7 @@ class Resources(Component):
     cpu: PositiveInt = 1
     """CPU cores, and threads of torch."""
     gpu: Annotated[float | Literal["auto"], PlainValidator(_gpu)] = 0.0
-    """Share of a GPU, or a whole number of them; dropped, and said so, where no node has one. `auto`: measured.
+    """Share of a GPU, from 0 to 1; dropped, and said so, where no node has one. `auto`: measured.
 
     `{share: 0.25, required: true}` asks for the share and sets `gpu_required`."""
     gpu_required: bool = False
