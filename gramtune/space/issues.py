@@ -12,6 +12,9 @@ from gramtune.errors import Issue, Path, did_you_mean, dotted
 from gramtune.registry import classes
 from gramtune.training.config import SECTIONS
 
+_TAGS = ("[key]", "[number]", "[mapping]")
+"""Parts of pydantic's locations that no file has."""
+
 
 def model_issues(model: type[BaseModel], error: ValidationError, where: Callable[[Path], str]) -> list[Issue]:
     """One issue per error of validating `model`; `where` tells the place of a path."""
@@ -35,7 +38,7 @@ def _locate(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[Path, t
     for index, part in enumerate(loc):
         if variants and part in variants:  # the tag that pydantic inserts
             owner, variants = variants[str(part)], None
-        elif part != "[key]":
+        elif part not in _TAGS:
             path.append(part)
             if index < len(loc) - 1 and isinstance(part, str) and owner is not None:
                 variants = _variants(part) if owner is model else None
@@ -58,7 +61,7 @@ def _message(detail: ErrorDetails, path: Path, owner: type[BaseModel] | None) ->
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     key = dotted(path)
     if kind == "extra_forbidden":
-        return f"unknown key {key!r}" + did_you_mean(path[-1], owner.model_fields if owner else ())
+        return f"unknown key {key!r}" + did_you_mean(path[-1], _keys(owner))
     if kind == "missing":
         return f"missing key {key!r}"
     if kind == "union_tag_invalid":
@@ -71,6 +74,11 @@ def _message(detail: ErrorDetails, path: Path, owner: type[BaseModel] | None) ->
     if kind == "value_error":
         return f"{key}: {context['error']}"
     return f"{key} = {value!r} should be {_rule(kind, detail['msg'], context)}{_hint(value)}"
+
+
+def _keys(owner: type[BaseModel] | None) -> list[str]:
+    """The keys of a model as a file writes them: a field called `int_` is the key `int`."""
+    return [field.alias or name for name, field in owner.model_fields.items()] if owner else []
 
 
 def _rule(kind: str, message: str, context: Mapping[str, Any]) -> str:
