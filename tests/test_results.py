@@ -88,10 +88,11 @@ def test_results_have_one_row_per_value(tmp_path):
 def test_trials_have_one_row_each(tmp_path):
     frame = trials_frame(finished(tmp_path))
     columns = ["trial", "objective.critic_dim", "status", "reason", "metric", "mean", "std", "n", "samples", "steps"]
-    assert list(frame.columns) == [*columns, "seconds"]
-    types = ["str", "int64", "str", "str", "str", "Float64", "Float64", "int64", "Int64", "int64", "float64"]
+    assert list(frame.columns) == ["number", *columns, "seconds"]
+    assert list(frame["number"]) == [0, 1, 2]
+    types = ["int64", "str", "int64", "str", "str", "str", "Float64", "Float64", "int64", "Int64", "int64", "float64"]
     assert [str(t) for t in frame.dtypes] == types
-    one, four, sixteen = frame.itertuples(index=False, name=None)
+    one, four, sixteen = frame.drop(columns="number").itertuples(index=False, name=None)
     reason = '1 of 2 replicates, "so"\nit goes'
     assert one == ("critic_dim=1", 1, "DIVERGED", reason, "fid_digits", 7.0, pd.NA, 1, 100, 3, 4.5)
     assert four[:5] == ("critic_dim=4", 4, "COMPLETED", "", "fid_digits")
@@ -247,9 +248,9 @@ def git(folder, *arguments):
 SOURCE = "import json; from gramtune.record.provenance import source; print(json.dumps(source()))"
 
 
-def source_of(root, elsewhere):
+def source_of(root, elsewhere, what=SOURCE):
     """What the copy of the package in `root` says of itself; without what pip noted of any other copy."""
-    code = f"import sys; sys.path.insert(0, {str(root)!r}); {SOURCE}"
+    code = f"import sys; sys.path.insert(0, {str(root)!r}); {what}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=elsewhere, check=True)
     return json.loads(done.stdout)
 
@@ -281,6 +282,25 @@ def test_the_commit_is_that_of_the_checkout_and_absent_elsewhere(copy, tmp_path)
     with (copy / "gramtune" / "__init__.py").open("a") as file:
         file.write("# changed\n")
     assert source_of(copy, tmp_path) == {"commit": head, "dirty": True}
+
+
+def test_uncommitted_edits_are_stored_without_secrets_and_not_without_end(copy, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_TOKEN", "correct-horse-battery")
+    show = "import json; from gramtune.record import provenance as p; print(json.dumps(p.uncommitted_diff()))"
+    git(copy, "init", "-q")
+    git(copy, "add", "gramtune")
+    git(copy, "commit", "-q", "-m", "first")
+    assert source_of(copy, tmp_path, show) == ""
+    with (copy / "gramtune" / "__init__.py").open("a") as file:
+        file.write("# changed by correct-horse-battery\n")
+    (copy / "gramtune" / "extra.py").write_text("")
+    text = source_of(copy, tmp_path, show)
+    assert text.startswith("untracked: extra.py\ndiff --git a/gramtune/__init__.py")
+    assert "+# changed by ***\n" in text
+    short = show.replace("print", "p._LONGEST_DIFF = 50; print")
+    cut = source_of(copy, tmp_path, short)
+    assert cut.startswith(text[:50])
+    assert cut.endswith(f"({len(text) - 50:,} more characters are not stored)\n")
 
 
 def test_an_installed_copy_names_the_checkout_that_it_was_made_from(copy, tmp_path):

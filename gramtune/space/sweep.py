@@ -32,6 +32,18 @@ def listed(metric: Any) -> Any:
     return [metric] if isinstance(metric, str) else metric
 
 
+Judge = Literal["last", "best"] | dict[Literal["mean_of_last"], int]
+
+
+def _judge(value: Any) -> Any:
+    if value in ("last", "best"):
+        return value
+    k = value.get("mean_of_last") if isinstance(value, dict) and len(value) == 1 else None
+    if not isinstance(k, int) or isinstance(k, bool) or k < 2:
+        raise ValueError(f"{value!r} should be last, best or {{mean_of_last: k}} with a whole number k of at least 2")
+    return value
+
+
 class Search(Component):
     """How configurations are proposed: the whole grid, or one of Optuna's samplers by name."""
 
@@ -99,14 +111,12 @@ NO_SCHEDULER = Scheduler(name="none")
 
 
 AUTO: Final = "auto"
-_GPUS = 1_000_000
-"""Upper limit of a resource, above what any node has; excludes infinity."""
 
 
 def _gpu(value: Any) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value != AUTO and not (number and (0 <= value <= 1 or (1 < value < _GPUS and value == int(value)))):
-        raise ValueError(f"{value!r} should be a share of a GPU from 0 to 1, a whole number of GPUs, or auto")
+    if value != AUTO and not (number and 0 <= value <= 1):
+        raise ValueError(f"{value!r} should be a share of a GPU from 0 to 1, or auto; no trial can use more than one")
     return value if value == AUTO else float(value)
 
 
@@ -116,7 +126,7 @@ class Resources(Component):
     cpu: PositiveInt = 1
     """CPU cores, and threads of torch."""
     gpu: Annotated[float | Literal["auto"], PlainValidator(_gpu)] = 0.0
-    """Share of a GPU, or a whole number of them; dropped, and said so, where no node has one. `auto`: measured.
+    """Share of a GPU, from 0 to 1; dropped, and said so, where no node has one. `auto`: measured.
 
     `{share: 0.25, required: true}` asks for the share and sets `gpu_required`."""
     gpu_required: bool = False
@@ -166,6 +176,10 @@ class Sweep(Component):
     replicates: PositiveInt = 3
     tolerance: Annotated[float, Field(gt=0, lt=10)] = 0.1
     """A method is insensitive to a key if every value is within this fraction of the best: 0.1 for 10 %."""
+    judge: Annotated[Judge, PlainValidator(_judge, json_schema_input_type=Judge)] = "last"
+    """Which values of a trial are ranked, reported and pruned: those at the end of the training, their mean over the
+    last k evaluations (`{mean_of_last: k}`), or those of the best checkpoint, which is then evaluated on fresh samples.
+    """
     search: Annotated[Search, BeforeValidator(expand_name), Field(validate_default=True)] = Search()
     pruner: Annotated[Pruner, BeforeValidator(expand_name)] = NO_PRUNER
     scheduler: Annotated[Scheduler, BeforeValidator(expand_name)] = NO_SCHEDULER
@@ -185,6 +199,13 @@ class Sweep(Component):
         if metric and len(set(metric)) < len(metric):
             raise ValueError(f"{metric[0]!r} is named twice")
         return metric
+
+    @field_validator("judge")
+    @classmethod
+    def _one_best(cls, judge: Judge, info: ValidationInfo) -> Judge:
+        if judge == "best" and len(info.data.get("metric") or ()) == 2:
+            raise ValueError("best is by one metric, but two are optimised; legal: last, {mean_of_last: k}")
+        return judge
 
     @field_validator("search")
     @classmethod
@@ -215,6 +236,8 @@ class Sweep(Component):
             raise ValueError(
                 f"pbt replaces the worst trials, so pruner {pruner.name} has no place beside it; legal: none"
             )
+        if info.data.get("judge", "last") != "last":
+            raise ValueError("pbt trains on from the last checkpoints, so judge has to be last")
         if len(info.data.get("metric") or ()) == 2:
             raise ValueError("pbt ranks by one metric, but two are optimised")
         if search.name not in (legal := ("grid", "random", "qmc")):

@@ -239,12 +239,14 @@ class Replicates:
         self._set_rates(max(self.generator_steps))
         if self._average is not None:
             self._average.prepare(max(self.generator_steps))
-        if self._config.objective.joint:
-            return self._on_new_batch(run, "joint", self._joint_step)
+        objective = self._config.objective
+        if objective.joint:
+            step = self._sequential_step if objective.sequential else self._joint_step
+            return self._on_new_batch(run, "joint", step)
         traces: dict[str, Tensor] = {}
-        for _ in range(self._config.objective.critic_steps(max(self.generator_steps))):
+        for _ in range(objective.critic_steps(max(self.generator_steps))):
             traces |= self._on_new_batch(run, "critic", self._critic_step)
-        return traces | self._on_new_batch(run, "generator", self._generator_step)
+        return self._on_new_batch(run, "generator", self._generator_step) | traces
 
     def _on_new_batch(self, run: _Run, label: str, step: Callable[[], Traces]) -> Traces:
         self._batches.prepare()
@@ -258,14 +260,27 @@ class Replicates:
 
     def _joint_step(self) -> dict[str, Tensor]:
         """Algorithm 1: one forward pass, all gradients, then θ and γ together."""
+        self._iterate_spectral()
         losses = self._compute(self._generated())
         updates = [self._update("critic", losses.critic)] if losses.critic is not None else []
         applied = self._apply([*updates, *self._generator_updates(losses)], losses)
         self._update_average()
         return applied | _detached(losses.traces)
 
+    def _sequential_step(self) -> dict[str, Tensor]:
+        """θ first, then γ with the new θ, both on one batch. Where the second is not finite θ has moved."""
+        real, generated = self._real(), self._generated()
+        before = self._compute(_Generated(generated.noise, generated.samples.detach()), real, for_generator=False)
+        assert before.critic is not None, "an objective without critic takes joint steps"
+        applied = self._apply([self._update("critic", before.critic)], before)
+        after = self._compute(generated, real, for_critic=False)
+        applied |= self._apply(self._generator_updates(after), after)
+        self._update_average()
+        return applied | _detached(before.traces)
+
     def _critic_step(self) -> dict[str, Tensor]:
         self._clamp_critic()
+        self._iterate_spectral()
         with torch.no_grad():
             generated = self._generated()
         losses = self._compute(generated, for_generator=False)
@@ -276,7 +291,7 @@ class Replicates:
         losses = self._compute(self._generated(), for_critic=False)
         applied = self._apply(self._generator_updates(losses), losses)
         self._update_average()
-        return applied
+        return applied | _detached(losses.traces)
 
     def _generator_updates(self, losses: Losses) -> list[_Update]:
         assert losses.generator is not None, "a generator step needs the generator's loss"
@@ -306,8 +321,16 @@ class Replicates:
         noise = torch.stack([self._config.network.noise(size, rngs["noise"]) for rngs in self._streams])
         return _Generated(noise, self._stacks["generator"](noise)[0])
 
-    def _compute(self, generated: _Generated, *, for_critic: bool = True, for_generator: bool = True) -> Losses:
-        real, fake = self._views(self._real(), generated.samples)
+    def _compute(
+        self,
+        generated: _Generated,
+        batch: Tensor | None = None,
+        *,
+        for_critic: bool = True,
+        for_generator: bool = True,
+    ) -> Losses:
+        """`batch`: data samples, [R, B, *shape]; None for those of the next minibatch."""
+        real, fake = self._views(self._real() if batch is None else batch, generated.samples)
         context = Context(
             {role: partial(self._at_further_points, role) for role in self._stacks},
             self._uniform,
@@ -346,6 +369,10 @@ class Replicates:
                 decoded = self._stacks["decoder"](*features)
                 sides = [(*side, own.flatten(2)) for side, own in zip(sides, decoded, strict=True)]
         return [View(*side) for side in sides]
+
+    def _iterate_spectral(self) -> None:
+        for stack in self._moved.get("critic", []):
+            stack.iterate_spectral()
 
     @torch.no_grad()
     def _clamp_critic(self) -> None:
