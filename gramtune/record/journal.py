@@ -57,10 +57,20 @@ class Journal:
         self._append({"trial": trial, "status": status, "reason": reason})
         self._state.ended(trial, status, reason)
 
+    def enqueued(self, trial: PlannedTrial) -> None:
+        """A user asked for the trial."""
+        self._append({"enqueue": trial.assignment})
+        self._state.enqueued(trial)
+
     def generation(self, step: int, heirs: Mapping[str, Inheritance]) -> None:
         """A generation of a population ended after this step; the heirs have their parents' checkpoints."""
         self._append({"generation": step, "heirs": {name: [h.parent, h.assignment] for name, h in heirs.items()}})
         self._state.inherited(step, heirs)
+
+    def extended(self, replicates: Mapping[str, int]) -> None:
+        """All trials have ended, and these are to have so many replicates in all: one line, so it is whole or not."""
+        self._append({"replicates": dict(replicates)})
+        self._state.extended(replicates)
 
     def _append(self, event: Mapping[str, Any]) -> None:
         """Raises DiskFull where there is no space."""
@@ -120,6 +130,10 @@ def _replay(event: Any, state: SweepState) -> None:
     if "generation" in event:
         step = event["generation"]
         state.inherited(step, {name: Inheritance(step, *heir) for name, heir in event["heirs"].items()})
+    elif "enqueue" in event:
+        state.enqueued(planned(state.plan.sweep, event["enqueue"]))
+    elif "replicates" in event:
+        state.extended(event["replicates"])
     elif "step" in event:
         state.reported(event["trial"], Report.from_json(event))
     elif event.get("status") == Status.RUNNING:

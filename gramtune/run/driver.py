@@ -14,9 +14,10 @@ from gramtune.record.pruning import Rungs
 from gramtune.record.redaction import redact
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState, TrialRecord
+from gramtune.run import requests
 from gramtune.run.interruption import Interruption
 from gramtune.run.population import Population
-from gramtune.space.plan import PlannedTrial
+from gramtune.space.plan import PlannedTrial, planned
 
 
 class Proposer(Protocol):
@@ -27,6 +28,9 @@ class Proposer(Protocol):
 
     def learn(self, record: TrialRecord) -> None:
         """Learns from a report or the end of a trial."""
+
+    def enqueue(self, record: TrialRecord) -> None:
+        """Learns of a trial that a user asked for."""
 
 
 class NothingNew:
@@ -39,12 +43,25 @@ class NothingNew:
     def learn(self, record: TrialRecord) -> None:
         """Nothing to learn."""
 
+    def enqueue(self, record: TrialRecord) -> None:
+        """Nothing to learn."""
+
+
+Needed = Callable[[SweepState], Mapping[str, int]]
+"""Which finished trials are to be given more replicates, and how many each is to have in all."""
+
+
+def nobody(state: SweepState) -> Mapping[str, int]:
+    """`Needed` of a sweep whose trials all have equally many."""
+    return {}
+
 
 class Driver:
     """One running sweep: first the unfinished trials, then the proposer's trials.
 
     `changed`: the differences of code and packages from those that the sweep started with. `interruption` tells the
-    runner to stop.
+    runner to stop. `needed` is asked whenever every trial has ended, if the sweep gives replicates until
+    it is decided.
     """
 
     def __init__(
@@ -54,6 +71,7 @@ class Driver:
         proposer: Proposer,
         changed: Sequence[str] = (),
         interruption: Interruption | None = None,
+        needed: Needed = nobody,
     ) -> None:
         self.state, self.folder = state, folder
         self.interruption = interruption or Interruption()
@@ -62,8 +80,11 @@ class Driver:
         self.exhausted = False
         """Whether all trials were handed out; if none of them is unfinished, the sweep is complete."""
         self._journal, self._proposer, self._rungs = Journal(folder, state), proposer, Rungs.of(state)
+        self._to_stop: set[str] = set()
+        """Running trials that a user asked to stop."""
         self._running: set[str] = set()
         """Trials that were handed out and have neither ended nor paused."""
+        self._needed = needed if state.plan.sweep.max_replicates is not None else None
         self._population: Population | None = None
         if state.plan.sweep.scheduler.name == "pbt":
             self._population = Population(state, folder, self._journal)
@@ -73,19 +94,24 @@ class Driver:
 
     @property
     def pausing(self) -> bool:
-        """Whether a next trial will come later: a generation waits for its last trials."""
-        return self._population is not None and not (self.halted or self.exhausted)
+        """Whether there may be a next trial though there is none now: a generation, or a look, waits for its last."""
+        return self._waits and not (self.halted or self.exhausted)
+
+    @property
+    def _waits(self) -> bool:
+        return self._population is not None or self._needed is not None
 
     def next(self) -> PlannedTrial | None:
         """The next trial to run, or None if there is none, or, where `pausing`, none yet."""
         if self.halted:
             return None
+        self._take_requests()
         if reason := self._spent():
             self._stop_waiting(reason)
             self.exhausted = True
             return None
         trial = self._waiting.pop(0) if self._waiting else self._proposer.propose() or self._turn()
-        self.exhausted = trial is None and not (self._population and (self._running or self.state.unfinished))
+        self.exhausted = trial is None and not (self._waits and (self._running or self.state.unfinished))
         if trial:
             self._running.add(trial.name)
         return trial
@@ -121,8 +147,10 @@ class Driver:
             hopeless = "" if added else self._rungs.decide(name, self._standing(record, newest), self.state.plan.metric)
             if hopeless and not record.status.final:
                 self._journal.ended(name, Status.PRUNED, hopeless)
-            if not record.status.final and (spent := self._spent()):
-                self._journal.ended(name, Status.STOPPED, spent)
+            self._take_requests()
+            reason = budget.ON_REQUEST if name in self._to_stop else self._spent()
+            if reason and not record.status.final:
+                self._stop(record, reason)
             if not added:
                 self._proposer.learn(record)
         paused = self._population is not None and self._population.pauses(report["step"])
@@ -147,15 +175,42 @@ class Driver:
         """Stops the sweep now; running trials stay unfinished."""
         self.halted = self.halted or reason
 
+    def _take_requests(self) -> None:
+        with self._halting_when_full():
+            for request in requests.taken(self.folder):
+                if "stop" in request:
+                    self._stop_one(request["stop"])
+                elif (trial := planned(self.state.plan.sweep, request["enqueue"])).name not in self._running:
+                    self._enqueue(trial)
+
+    def _enqueue(self, trial: PlannedTrial) -> None:
+        if trial.name not in self.state.records:
+            self._journal.enqueued(trial)
+            self._proposer.enqueue(self.state.records[trial.name])
+            self._waiting.append(trial)
+
+    def _stop_one(self, name: str) -> None:
+        """A running trial stops at its next report, one that waits at once."""
+        record = self.state.records.get(name)
+        if name in self._running:
+            self._to_stop.add(name)
+        elif record and not record.status.final:
+            self._waiting = [trial for trial in self._waiting if trial.name != name]
+            self._stop(record, budget.ON_REQUEST)
+
     def _standing(self, record: TrialRecord, newest: Report) -> Report:
         return record.standing(newest, self.state.plan.metric)
 
     def _turn(self) -> PlannedTrial | None:
-        """The first trial of the next generation, if this one has ended."""
-        if self._population is None or self._running:
+        """The first trial of the next generation or look, if this one has ended."""
+        if self._running:
             return None
         with self._halting_when_full():
-            self._waiting = self._population.turn()
+            if self._population is not None:
+                self._waiting = self._population.turn()
+            elif self._needed is not None and (wanted := self._needed(self.state)):
+                self._journal.extended(wanted)
+                self._waiting = [record.due for record in self.state.unfinished]
         return self._waiting.pop(0) if self._waiting and not self.halted else None
 
     def _with_values(self, record: TrialRecord, report: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -177,7 +232,16 @@ class Driver:
         with self._halting_when_full():
             for record in self.state.unfinished:
                 if record.trial.name not in self._running:
-                    self._journal.ended(record.trial.name, Status.STOPPED, reason)
+                    self._stop(record, reason)
+
+    def _stop(self, record: TrialRecord, reason: str) -> None:
+        """A budget ends a trial. One that has as many replicates as all have stays what it was without further ones."""
+        status, why = Status.STOPPED, reason
+        if record.trained >= self.state.plan.sweep.min_replicates:
+            status, lost = record.outcome
+            wanted = record.trial.config.training.replicates
+            why = "; ".join(filter(None, [lost, f"{record.trained} of {wanted} replicates: {reason}"]))
+        self._journal.ended(record.trial.name, status, why)
 
     @contextmanager
     def _halting_when_full(self) -> Iterator[None]:
