@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from gramtune.errors import Issue, SpecError, did_you_mean
 from gramtune.plugins import Plugin
-from gramtune.record.layout import checkpoints, part_folders
+from gramtune.record.layout import checkpoints, judged_checkpoints, part_folders
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.training.config import TrialConfig
 from gramtune.training.generator import Generators, load_generators
@@ -39,18 +39,15 @@ class Trained(NamedTuple):
 def best_replicate(record: TrialRecord) -> int | None:
     """Index of the best replicate by the newest primary metric; the first of equals; None without a value."""
     config = record.trial.config
-    values = record.last.metrics.get(config.metric, []) if record.last else []
+    values = record.values(config.metric)
     sign = 1 if config.directions[config.metric] == "min" else -1
     known = [(sign * value, i) for i, value in enumerate(values) if value is not None]
     return min(known)[1] if known else None
 
 
 def of_sweep(state: SweepState, folder: Path, wanted: str) -> list[Trained]:
-    """The trial of that name, the best one, or all that have a checkpoint. Raises SpecError if there is none."""
-    names = [_best(state)] if wanted == BEST else list(state.records) if wanted == ALL else [wanted]
-    if unknown := [name for name in names if name not in state.records]:
-        rule = f"{unknown[0]!r} is no trial of {state.plan.sweep.name}"
-        raise SpecError([Issue("--trial", rule + did_you_mean(unknown[0], [BEST, *state.records]))])
+    """The trial of that number or name, the best one, or all with a checkpoint. Raises SpecError if there is none."""
+    names = [_best(state)] if wanted == BEST else list(state.records) if wanted == ALL else [_named(state, wanted)]
     records = [state.records[name] for name in names]
     found = [Trained(record.trial.name, record.trial.config, part_folders(folder, record)) for record in records]
     if not (usable := [trial for trial in found if trial.usable]):
@@ -86,7 +83,7 @@ def load(trial: Trained) -> Generators:
 
 def _newest(trial: Trained, first: int, folder: Path) -> Generators | None:
     issues = []
-    for path in checkpoints(folder):
+    for path in judged_checkpoints(folder):
         try:
             return load_generators(trial.config, path, first)
         except CheckpointError as error:  # damaged, or just replaced by a running trial
@@ -94,6 +91,17 @@ def _newest(trial: Trained, first: int, folder: Path) -> Generators | None:
     if issues:
         raise SpecError(issues)
     return None
+
+
+def _named(state: SweepState, wanted: str) -> str:
+    """The name of the trial with this name or number. Raises SpecError."""
+    names = list(state.records)
+    if wanted in state.records:
+        return wanted
+    if wanted.isdecimal() and int(wanted) < len(names):
+        return names[int(wanted)]
+    rule = f"{wanted!r} is no trial of {state.plan.sweep.name}; legal numbers: 0 to {len(names) - 1}"
+    raise SpecError([Issue("--trial", rule + did_you_mean(wanted, [BEST, *names]))])
 
 
 def _best(state: SweepState) -> str:

@@ -11,6 +11,7 @@ from gramtune.cli.options import (
     Debug,
     Folder,
     MaxConcurrent,
+    OnEnd,
     Register,
     Replicates,
     Samples,
@@ -38,6 +39,7 @@ def resume(
     debug: Debug = False,
     tracking_uri: TrackingUri = None,
     register: Register = None,
+    command: OnEnd = None,
 ) -> None:
     """Go on with an interrupted sweep, or add to a finished one; trials continue from their last checkpoint.
 
@@ -64,4 +66,4 @@ def resume(
         tracking_uri=tracking_uri,
         register=register,
     )
-    raise typer.Exit(execute(start))
+    raise typer.Exit(execute(start, folder, command))

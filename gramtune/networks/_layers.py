@@ -22,11 +22,16 @@ Norm = Literal["batch", "layer", "none"]
 
 
 def perceptron(*widths: int, norm: Norm = "none", spectral: Spectral = "none") -> list[nn.Module]:
-    """Linear layers of these widths with normalisation and ReLU between them, none after the last."""
+    """Linear layers of these widths with ReLU between them, none after the last; normalisation before each ReLU.
+
+    A layer before BatchNorm has no bias: BatchNorm takes it off.
+    """
+    *hidden, last = pairwise(widths)
     layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(widths[:-1]):
-        layers += [linear(spectral, fan_in, fan_out), *vector_norm(norm, fan_out), nn.ReLU()]
-    return [*layers, linear(spectral, widths[-2], widths[-1])]
+    for fan_in, fan_out in hidden:
+        layers.append(linear(spectral, fan_in, fan_out, bias=norm != "batch"))
+        layers += [*vector_norm(norm, fan_out), nn.ReLU()]
+    return [*layers, linear(spectral, *last)]
 
 
 def vector_norm(norm: Norm, width: int) -> list[nn.Module]:
@@ -39,10 +44,13 @@ def map_norm(norm: Norm, channels: int) -> list[nn.Module]:
     return [] if norm == "none" else [nn.BatchNorm2d(channels) if norm == "batch" else nn.GroupNorm(1, channels)]
 
 
-def perceptron_to_sample(input_dim: int, hidden: tuple[int, ...], shape: Shape) -> nn.Module:
+def perceptron_to_sample(
+    input_dim: int, hidden: tuple[int, ...], shape: Shape, *, batch_norm: bool = False
+) -> nn.Module:
     """[B, input_dim] → [B, *shape]: linear last layer for points, tanh for images."""
     tail = [nn.Tanh(), nn.Unflatten(1, shape)] if len(shape) == 3 else []
-    return nn.Sequential(*perceptron(input_dim, *hidden, math.prod(shape)), *tail)
+    norm: Norm = "batch" if batch_norm else "none"
+    return nn.Sequential(*perceptron(input_dim, *hidden, math.prod(shape), norm=norm), *tail)
 
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
@@ -67,7 +75,7 @@ def initialise_normal(module: nn.Module, rng: torch.Generator) -> None:
             nn.init.normal_(layer.weight, 0.0, 0.02, generator=rng)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.BatchNorm2d):
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             layer.reset_running_stats()
             nn.init.normal_(layer.weight, 1.0, 0.02, generator=rng)
             nn.init.zeros_(layer.bias)

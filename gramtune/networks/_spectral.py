@@ -48,8 +48,8 @@ class _SpectralLayer(nn.Module):
 class SpectralLinear(_SpectralLayer, nn.Linear):
     """A linear layer with the weight γ W/‖W‖."""
 
-    def __init__(self, fan_in: int, fan_out: int, *, learned_scale: bool) -> None:
-        super().__init__(fan_in, fan_out)
+    def __init__(self, fan_in: int, fan_out: int, *, learned_scale: bool, bias: bool = True) -> None:
+        super().__init__(fan_in, fan_out, bias)
         self.add_state(learned_scale=learned_scale)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,11 +88,11 @@ def spectral_layers(network: nn.Module) -> list[_SpectralLayer]:
     return [layer for layer in network.modules() if isinstance(layer, _SpectralLayer)]
 
 
-def linear(spectral: Spectral, fan_in: int, fan_out: int) -> nn.Module:
+def linear(spectral: Spectral, fan_in: int, fan_out: int, *, bias: bool = True) -> nn.Module:
     """A linear layer, normalised or not."""
     if spectral == "none":
-        return nn.Linear(fan_in, fan_out)
-    return SpectralLinear(fan_in, fan_out, learned_scale=spectral == "learned_scale")
+        return nn.Linear(fan_in, fan_out, bias)
+    return SpectralLinear(fan_in, fan_out, learned_scale=spectral == "learned_scale", bias=bias)
 
 
 def convolution(spectral: Spectral, channels_in: int, channels_out: int, kernel: int, **options: Any) -> nn.Module:

@@ -46,7 +46,7 @@ class MmdGan(Boosted):
 
     def critic(self) -> CriticSpec:
         """An encoder to R^K, with a decoder where there is an autoencoder penalty."""
-        return CriticSpec(self.critic_dim, decoder=self.autoencoder)
+        return CriticSpec(self.critic_dim, decoder=self.autoencoder, translation_invariant=not self.autoencoder)
 
     @property
     def critic_clamp(self) -> float | None:

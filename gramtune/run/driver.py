@@ -15,6 +15,7 @@ from gramtune.record.pruning import Rungs
 from gramtune.record.redaction import redact
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState, TrialRecord
+from gramtune.run.interruption import Interruption
 from gramtune.run.population import Population
 from gramtune.space.plan import PlannedTrial
 
@@ -43,11 +44,20 @@ class NothingNew:
 class Driver:
     """One running sweep: first the unfinished trials, then the proposer's trials.
 
-    `changed`: the differences of code and packages from those that the sweep started with.
+    `changed`: the differences of code and packages from those that the sweep started with. `interruption` tells the
+    runner to stop.
     """
 
-    def __init__(self, state: SweepState, folder: Path, proposer: Proposer, changed: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        state: SweepState,
+        folder: Path,
+        proposer: Proposer,
+        changed: Sequence[str] = (),
+        interruption: Interruption | None = None,
+    ) -> None:
         self.state, self.folder = state, folder
+        self.interruption = interruption or Interruption()
         self.halted = ""
         """Why the sweep must stop now, to be resumed later; empty while it may continue."""
         self.exhausted = False
@@ -110,7 +120,7 @@ class Driver:
             self._journal.reported(name, self._with_values(record, report))
             newest = Report.from_json(report)
             added = newest.first > 0  # to a trial that was judged before, and reported to the proposer
-            hopeless = "" if added else self._rungs.decide(name, newest, self.state.plan.metric)
+            hopeless = "" if added else self._rungs.decide(name, self._standing(record, newest), self.state.plan.metric)
             if hopeless and not record.status.final:
                 self._journal.ended(name, Status.PRUNED, hopeless)
             if not record.status.final and (spent := self._spent()):
@@ -138,6 +148,9 @@ class Driver:
     def halt(self, reason: str) -> None:
         """Stops the sweep now; running trials stay unfinished."""
         self.halted = self.halted or reason
+
+    def _standing(self, record: TrialRecord, newest: Report) -> Report:
+        return record.standing(newest, self.state.plan.metric)
 
     def _turn(self) -> PlannedTrial | None:
         """The first trial of the next generation, if this one has ended."""
