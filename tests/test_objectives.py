@@ -473,6 +473,8 @@ MMD_GAN_TRAINING: list[dict[str, Any]] = [
     {"boosted_critic_iterations": 50},
     {"boosted_steps": 30},
     {"boost_every": 100},
+    {"kernel": "distance"},
+    {"kernel": "rational_quadratic", "alphas": [0.5]},
 ]
 
 
