@@ -28,7 +28,7 @@ def plan_lines(plan: Plan, max_concurrent: int | None, capacity: Capacity, guess
         ("resources", f"{share.cpu} CPU and {share.gpu:g} GPU per trial, {together} at once on {_machines(capacity)}"),
         *([("", share.note)] if share.note else []),
         *_costs(plan, guess, together, capacity),
-        *_resolution(sweep.replicates),
+        *_resolution(sweep.min_replicates),
         *(("warning", warning) for warning in plan.warnings),
     ]
     return [
@@ -53,7 +53,7 @@ def _work(plan: Plan) -> Facts:
     samples = _range([training.eval_samples for training in trainings])
     schedules = " or ".join(dict.fromkeys(training.schedule_text for training in trainings))
     return [
-        ("trials", f"{plan.size} × {count(plan.sweep.replicates, 'replicate')}, {steps} steps each"),
+        ("trials", f"{plan.size} × {plan.sweep.replicates_text}, {steps} steps each"),
         ("", f"evaluated {schedules} with {samples} samples"),
     ]
 
@@ -67,7 +67,7 @@ def _range(values: list[int]) -> str:
 def _rungs(plan: Plan) -> Facts:
     """The pruner and the steps at which it judges; several ladders where trials begin at different rungs."""
     pruner, config = plan.sweep.pruner, plan.config
-    rungs = Rungs(pruner, config.training.steps, config.training.eval_every, config.directions[plan.metric])
+    rungs = Rungs(pruner, config.training.steps, config.judged_every, config.directions[plan.metric])
     names = [trial.name for trial in plan.trials or sampled(plan.sweep, CORNERS)]
     ladders = sorted({tuple(rungs.steps(name)) for name in names}, reverse=True)
     goes_on = "the better half" if pruner.name == "median" else f"the best 1/{pruner.reduction_factor}"

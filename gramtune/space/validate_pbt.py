@@ -23,6 +23,10 @@ def population_issues(sweep: Sweep, where: Callable[[Path], str]) -> Iterator[Is
             yield Issue(where(("space", key)), f"space.{key}: {reason} in mid-training; {_RULE}")
     training = sweep.inline_base["training"]
     interval, steps, every = sweep.scheduler.interval, training["steps"], training["eval_every"]
+    primary = _every(sweep.inline_base)
+    if primary is not None and interval % primary:
+        text = f"scheduler.interval = {interval} should be a multiple of the primary metric's every ({primary})"
+        yield Issue(where(("scheduler", "interval")), text)
     if interval % every or interval >= steps:
         rule = f"a multiple of training.eval_every ({every}) below training.steps ({steps})"
         yield Issue(where(("scheduler", "interval")), f"scheduler.interval = {interval} should be {rule}")
@@ -32,6 +36,14 @@ def population_issues(sweep: Sweep, where: Callable[[Path], str]) -> Iterator[Is
     if int(size * sweep.scheduler.quantile) < 1:
         text = f"scheduler.quantile = {sweep.scheduler.quantile:g} of {count(size, 'trial')} is less than one trial"
         yield Issue(where(("scheduler", "quantile")), text)
+
+
+def _every(base: Mapping[str, Any]) -> int | None:
+    """Of the primary metric; None too where the base alone is no legal trial."""
+    try:
+        return TrialConfig.model_validate(base).judged_every
+    except ValueError:
+        return None
 
 
 def _fixed(key: str, domain: Domain, base: Mapping[str, Any]) -> str:
