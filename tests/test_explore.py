@@ -136,10 +136,8 @@ def test_two_hundred_trials_are_sorted_filtered_and_brushed(chromium, tmp_path):
     chromium.find_element("id", "explore-clear").click()
     assert len(rows(chromium)) == 200
 
-    brush = (
-        "document.getElementById('explore-parallel').emit('plotly_selected', {range: {x: [1.9, 2.1], y: [0.9, 1.1]}})"
-    )
-    chromium.execute_script(brush)
+    brush = "{range: {x: [1.9, 2.1], y: [0.9, 1.1]}}"
+    chromium.execute_script(f"document.getElementById('explore-parallel').emit('plotly_selected', {brush})")
     wanted = {r.number for r in state.records.values() if r.assignment["training.batch_size"] == 16}
     assert set(rows(chromium)) == wanted
 
@@ -162,9 +160,8 @@ def test_two_thousand_trials_open(chromium, tmp_path):
 @pytest.mark.browser
 def test_hostile_names_are_text_in_the_drawings(chromium, tmp_path):
     opened(chromium, page(hostile_state(tmp_path), tmp_path, [], NONE), tmp_path)
-    assert (
-        chromium.execute_script("return document.querySelectorAll('#explore img[src=x], #explore a[href]').length") == 0
-    )
+    made = "return document.querySelectorAll('#explore img[src=x], #explore a[href]').length"
+    assert chromium.execute_script(made) == 0
 
 
 @pytest.mark.browser

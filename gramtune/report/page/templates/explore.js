@@ -10,6 +10,7 @@
   const symbols = { COMPLETED: "circle", PRUNED: "triangle-down", STOPPED: "square", DIVERGED: "triangle-up", FAILED: "x" };
   const ramp = ["#00204C", "#213D6B", "#555B6C", "#7B7A77", "#A59C74", "#D3C064"]; // cividis: dark is good
   const brushes = new Map(); // axis → [low, high], both from 0 to 1
+  const many = trials.length > 500; // then markers and error bars take seconds to draw
   let words = "", logarithmic = false;
 
   const sign = data.minimised ? 1 : -1;
@@ -73,7 +74,7 @@
     numericAxis(metric, (t) => t.mean, wide),
   ];
   function lines(list, style) {
-    const trace = { mode: "lines+markers", type: "scatter", x: [], y: [], text: [], customdata: [], hoverinfo: "text", ...style };
+    const trace = { mode: many ? "lines" : "lines+markers", type: "scatter", x: [], y: [], text: [], customdata: [], hoverinfo: "text", ...style };
     for (const t of list) {
       axes.forEach((axis, i) => {
         trace.x.push(i);
@@ -124,7 +125,7 @@
       return {
         type: "scatter", mode: "markers", name: safe(method || "trials"), showlegend: methods.length > 1,
         x: some.map((t) => (key.number ? t.values[index] : String(t.values[index]))), y: some.map((t) => t.mean),
-        error_y: { type: "data", array: some.map((t) => t.std || 0), thickness: 1, width: 3 },
+        error_y: { visible: !many, type: "data", array: some.map((t) => t.std || 0), thickness: 1, width: 3 },
         marker: { size: 8, color: some.map(colour), symbol: some.map((t) => symbols[t.status] || "circle-open") },
         text: some.map(hover), customdata: some.map((t) => t.n), hoverinfo: "text",
       };
