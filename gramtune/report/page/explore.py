@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from gramtune.analysis.labels import assignment_text, leaves, value_text
 from gramtune.record.layout import sample_grids, trial_folder
 from gramtune.record.state import SweepState, TrialRecord
@@ -35,15 +33,15 @@ def explore_data(state: SweepState, folder: Path) -> dict[str, Any]:
     }
 
 
-def as_script(data: dict[str, Any]) -> Markup:
+def as_script(data: dict[str, Any]) -> str:
     """JSON for a `<script type="application/json">`: no text in it can end the element or begin another."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def library() -> Markup:
+def library() -> str:
     """Plotly's source, to stand inside a page."""
-    return Markup((Path(__file__).parent / "vendor" / LIBRARY).read_text(encoding="utf-8"))
+    return (Path(__file__).parent / "vendor" / LIBRARY).read_text(encoding="utf-8")
 
 
 def _keys(state: SweepState) -> list[dict[str, Any]]:
