@@ -81,7 +81,11 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
             ("replicates", "until"): "--until",
             ("replicates",): "--replicates",
         }
-        raise SpecError(model_issues(Sweep, error, lambda path: options.get(path) or f"--{dotted(path)}")) from None
+        if overrides.name is None:  # the name is the space file's and the base's together
+            options["name",] = "--base"
+        issues = model_issues(Sweep, error, lambda path: options.get(path) or f"--{dotted(path)}")
+        hint = "; choose another name with --name"
+        raise SpecError([i._replace(message=i.message + hint) if i.where == "--base" else i for i in issues]) from None
     if issues := [*population_issues(sweep, document.where), *point_issues(sweep, document.where)]:
         raise SpecError(issues)
     return sweep

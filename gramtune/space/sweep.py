@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from gramtune.components import Component
+from gramtune.errors import count
 from gramtune.plugins import Plugin
 from gramtune.space.domain import Assignment, Domain, assigned, expanded
 from gramtune.training.config import TrialConfig
@@ -291,7 +292,7 @@ class Sweep(Component):
     def replicates_text(self) -> str:
         """`3 replicates`, or `3 to 20 replicates, until decided`."""
         if isinstance(self.replicates, int):
-            return f"{self.replicates} replicates"
+            return count(self.replicates, "replicate")
         return f"{self.replicates.min} to {self.replicates.max} replicates, until decided"
 
     @field_validator("replicates")
