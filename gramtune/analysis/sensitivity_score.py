@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 _Z = 1.959964
 """97.5 % quantile of the normal distribution."""
 _CAUTION = 1.1
-"""By simulation: with it benchmarks/score_coverage.py finds the truth in the interval in 93 % of every cell, or more."""
+"""By simulation: docs/report.md has the coverage that benchmarks/score_coverage.py measures."""
 
 
 class Curve(NamedTuple):
@@ -30,7 +30,7 @@ class Curve(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A number and its 95 % bootstrap interval; None where there are fewer than two seeds to draw from."""
+    """A number and its approximate 95 % interval; None where there are fewer than two seeds to draw from."""
 
     value: float
     interval: tuple[float, float] | None
@@ -58,8 +58,8 @@ def sensitivity(
     With rivals = [curve] that is the method's own best. b is the best value's metric as `_best` estimates it; inside
     is where the mean over seeds, linear between neighbouring places, is no worse than b ± tolerance·b (+ for a metric
     that is minimised). A lost place is infinitely bad: all ground next to it is outside. Of categories, the share of
-    them. Intervals: percentiles over `draws` bootstrap draws of seeds, the same seeds for every place and method, widened
-    for few seeds: see `_widened`.
+    them. Intervals: percentiles over `draws` bootstrap draws of seeds, the same seeds for every place and method,
+    widened for few seeds: see `_widened`.
     None where b is not above zero in every draw, since a percentage of it then has no meaning, or nothing completed.
     """
     sign = 1.0 if direction == "min" else -1.0
