@@ -60,11 +60,16 @@ class Search(Component):
     """Values of some or all varied keys to try first."""
     population_size: Annotated[int, Field(ge=2)] | None = None
     """nsga2 only: configurations per generation. Default: a fifth of the samples, at least 4."""
+    warm_start: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Observations for tpe and gp to begin with: folders of earlier sweeps, or CSV files with a column per varied key
+    and one of the metric. Paths are relative to the working directory."""
 
     @model_validator(mode="after")
     def _has_a_population(self) -> Search:
         if self.population_size is not None and self.name != "nsga2":
             raise ValueError(f"{self.name} has no population_size; nsga2 has")
+        if self.warm_start and self.name not in ("tpe", "gp"):
+            raise ValueError(f"{self.name} learns nothing from warm_start; tpe and gp do")
         return self
 
 
@@ -115,14 +120,12 @@ NO_SCHEDULER = Scheduler(name="none")
 
 
 AUTO: Final = "auto"
-_GPUS = 1_000_000
-"""Upper limit of a resource, above what any node has; excludes infinity."""
 
 
 def _gpu(value: Any) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value != AUTO and not (number and (0 <= value <= 1 or (1 < value < _GPUS and value == int(value)))):
-        raise ValueError(f"{value!r} should be a share of a GPU from 0 to 1, a whole number of GPUs, or auto")
+    if value != AUTO and not (number and 0 <= value <= 1):
+        raise ValueError(f"{value!r} should be a share of a GPU from 0 to 1, or auto; no trial can use more than one")
     return value if value == AUTO else float(value)
 
 
@@ -132,7 +135,7 @@ class Resources(Component):
     cpu: PositiveInt = 1
     """CPU cores, and threads of torch."""
     gpu: Annotated[float | Literal["auto"], PlainValidator(_gpu)] = 0.0
-    """Share of a GPU, or a whole number of them; dropped, and said so, where no node has one. `auto`: measured.
+    """Share of a GPU, from 0 to 1; dropped, and said so, where no node has one. `auto`: measured.
 
     `{share: 0.25, required: true}` asks for the share and sets `gpu_required`."""
     gpu_required: bool = False
@@ -247,6 +250,8 @@ class Sweep(Component):
                 raise ValueError(f"grid needs grid or cases, but {key} is another kind; or use random, tpe, …")
             if search.name != "grid" and domain.grid is not None:
                 raise ValueError(f"{search.name} samples, but {key} is a grid; use choice, uniform, int, … there")
+        if search.warm_start and len(info.data.get("metric") or ()) == 2:
+            raise ValueError("warm_start has one metric, but two are optimised")
         if search.name == "cmaes" and len(info.data.get("metric") or ()) == 2:
             raise ValueError("cmaes optimises one metric, not two; legal for two: grid, random, tpe, gp, qmc, nsga2")
         return search
