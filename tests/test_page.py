@@ -77,7 +77,7 @@ def test_the_page_of_an_interrupted_sweep_says_what_there_is(tmp_path):
     for said in (
         "axis: Does K matter?",
         "Unfinished: 1 of 3 trials.",
-        "Best: critic_dim = 1",
+        "Lowest mean: critic_dim = 1",
         "no score: 1 of 3 trials not finished",
         "Stopped early: 1 of 3 trials. Saved: 6 training steps (17 % of what the trials that began would have taken)",
         "What it cost cannot be said",
