@@ -130,7 +130,7 @@ class Rungs:
 
     def _lost(self, trial: str, step: int) -> bool:
         """Whether the trial is known to have lost a replicate; in a fixed order, up to this step."""
-        return self._diverged.get(trial, math.inf) <= (math.inf if self._order is None else step)
+        return trial in self._diverged and (self._order is None or self._diverged[trial] <= step)
 
     def _geometric(self, step: int) -> Iterator[int]:
         while step < self._max_steps:
