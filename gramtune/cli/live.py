@@ -71,7 +71,7 @@ def table(state: SweepState, rows: int) -> Table:
         total = record.trial.config.training.steps
         step = record.step
         result.add_row(
-            *(Text(value_text(record.trial.assignment.get(key, ""))) for key in keys),
+            *(Text(value_text(record.assignment.get(key, ""))) for key in keys),
             ProgressBar(total=total, completed=step, width=16),
             f"{step}/{total}",
             spread(record.summary(state.plan.metric)),

@@ -70,4 +70,6 @@ Address = Annotated[
     str | None,
     typer.Option(help="Join the Ray that runs there: HOST:PORT of its head, or auto [default: one of this machine]."),
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Run in this process, without Ray; same numbers.")]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Run in this process, without Ray; each trial has the same numbers.")
+]

@@ -98,7 +98,7 @@ def _settings(state: SweepState) -> list[tuple[str, str]]:
 
 def _issues(state: SweepState) -> list[tuple[str, str, str]]:
     bad = [r for r in state.records.values() if r.status in (Status.DIVERGED, Status.FAILED)]
-    return [(assignment_text(record.trial.assignment), record.status.value, record.reason) for record in bad]
+    return [(assignment_text(record.assignment), record.status.value, record.reason) for record in bad]
 
 
 def _provenance(folder: Path) -> dict[str, Any]:
