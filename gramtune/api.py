@@ -8,8 +8,9 @@ result.frame  # tidy: one row per trial, replicate, step and metric
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,19 +18,20 @@ import pandas as pd
 
 from gramtune.analysis.verdicts import KeyVerdict, verdicts
 from gramtune.errors import Issue, SpecError
-from gramtune.io import DiskFull, data_root, local_runs
+from gramtune.io import DiskFull, command, data_root, each, local_runs
 from gramtune.record import budget
 from gramtune.record.journal import load_state
-from gramtune.record.object_store import mirror_of
+from gramtune.record.object_store import Mirror, mirror_of
 from gramtune.record.redaction import redact
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState
-from gramtune.record.tables import SWEEP_FILE, read_versions, results_frame, trials_frame, write_sweep
+from gramtune.record.tables import SWEEP_FILE, read_versions, results_frame, trials_frame, write_sweep, write_tables
 from gramtune.record.tracker import TrackerThread
 from gramtune.record.versions import changed_since, versions
 from gramtune.run.capacity import Capacity, grant, here
 from gramtune.run.driver import Driver, NothingNew, Proposer
 from gramtune.run.in_process import InProcessRunner, Runner
+from gramtune.run.interruption import listening
 from gramtune.run.lock import driving
 from gramtune.run.object_store_run import (
     MirroredTracker,
@@ -48,6 +50,7 @@ from gramtune.space.plan import Plan, make_plan
 from gramtune.space.sweep import AUTO, Sweep
 
 if TYPE_CHECKING:
+    from gramtune.analysis.importance import Importances
     from gramtune.backends.mlflow.tracker import MlflowTracker
 
 Say = Callable[[str], None]
@@ -80,6 +83,20 @@ class Result(NamedTuple):
         return verdicts(self.state)
 
 
+def careful(say: Say) -> Say:
+    """`say` for lines that nobody may be able to read any more: what it cannot print is no reason to end a sweep."""
+
+    def said(line: str) -> None:
+        try:
+            say(line)
+        except UnicodeEncodeError:
+            say(line.encode("ascii", "replace").decode())
+        except (OSError, ValueError):  # a closed terminal, a full disk, a closed file
+            return
+
+    return said
+
+
 class _How(NamedTuple):
     """With what, and before whom, a sweep runs."""
 
@@ -109,6 +126,7 @@ def run_sweep(
     running Ray there, else on one of this machine. `register`: name of the best generator in the model registry. `say`
     gets lines for the user; `watch` wraps the run, with its live state.
     """
+    say = careful(say)
     plan = sweep if isinstance(sweep, Plan) else _planned(sweep)
     folder = fetched(local_runs(runs) / plan.sweep.name)
     check_mirrored(plan.sweep, folder)
@@ -130,6 +148,9 @@ def resume_sweep(
     replicates: int | None = None,
     samples: int | None = None,
     time_budget: float | None = None,
+    settings: Sequence[str] = (),
+    add: Sequence[str] = (),
+    retry_failed: bool = False,
     debug: bool = False,
     address: str | None = None,
     max_concurrent: int | None = None,
@@ -141,17 +162,23 @@ def resume_sweep(
     """Goes on with a sweep: finished trials are kept, others continue from their newest checkpoint.
 
     `replicates` (of a finished sweep; those that it lacks are added), `samples` and `time_budget` (seconds, of all
-    runs together) take the place of its own. Raises SpecError if `folder` holds none, or if it cannot be had so. The
-    other keywords are those of `run_sweep`.
+    runs together) take the place of its own. `settings`: `training.steps=N` trains longer. `add`: `key=[values]`,
+    further values of a grid. `retry_failed`: failed trials continue from their last checkpoints. Raises SpecError if
+    `folder` holds no sweep, or if one of these changes is not allowed. The other keywords are those of `run_sweep`.
     """
+    say = careful(say)
     folder = local_sweep(folder)
-    plan = existing_plan(folder, Overrides(replicates=replicates, samples=samples, time_budget=time_budget))
+    overrides = Overrides(
+        replicates=replicates, samples=samples, time_budget=time_budget, set=tuple(settings), add=tuple(add)
+    )
+    plan = existing_plan(folder, overrides)
     tracker = make_tracker(folder, tracking_uri, register)
     with open_capacity(address, folder.parent, say, debug) as capacity, driving(folder):
         state = load_state(folder, existing_plan(folder))
         refuse(refusals(state, plan.sweep), folder)
         grant(plan.sweep.resources, capacity)
-        return _go_on(state, plan, folder, _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch))
+        how = _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch)
+        return _go_on(state, plan, folder, how, retry_failed)
 
 
 @contextmanager
@@ -208,17 +235,19 @@ def _planned(sweep: Sweep | Path | str) -> Plan:
     return make_plan(load_sweep(sweep), data_root(), Path(sweep))
 
 
-def _go_on(state: SweepState, plan: Plan, folder: Path, how: _How) -> Result:
+def _go_on(state: SweepState, plan: Plan, folder: Path, how: _How, retry_failed: bool = False) -> Result:
     """Runs what is left of the sweep in `state`, or what `plan` adds to it."""
     then = read_versions(folder)
     changed = changed_since(then, versions(plan)) if then else []
     if changed:
         how.say(f"warning: not as when this sweep began, new numbers may differ from old ones: {'; '.join(changed)}")
-    if note := left_as_they_are(state, plan.sweep):
+    if note := left_as_they_are(state, plan.sweep, retry_failed):
         how.say(note)
     if changes(state.plan.sweep, plan.sweep):
         write_sweep(plan.sweep, folder)
         state = load_state(folder, plan)
+    if retry_failed:
+        how.say(f"{state.retry_failed()} failed trial(s) continue from their last checkpoints")
     return _run(state, folder, how, changed)
 
 
@@ -232,16 +261,14 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     if mirror:
         store_first(mirror)
     thread = TrackerThread(MirroredTracker(how.tracker, mirror) if mirror else how.tracker, state, say)
-    with how.watch(state):
-        driver = Driver(state, folder, _proposer(state, folder), changed)
-        how.runner.run(driver)
-    if mirror:
-        fetch_trials(mirror, driver)
-    _report(driver, say)
-    if mirror:
-        store_tables(mirror, driver)
-    if thread.close(folder):
-        say(f"MLflow: {how.tracker.link}{how.tracker.hint}")
+    with listening(say) as interruption:
+        with how.watch(state):
+            driver = Driver(state, folder, _proposer(state, folder), changed, interruption)
+            with suppress(KeyboardInterrupt):  # Ctrl-C again, while the runner was ending
+                how.runner.run(driver)
+        if mirror:
+            fetch_trials(mirror, driver)
+        _end(driver, thread, how, mirror)
     complete = driver.exhausted and not state.unfinished
     missing, whole = _shortfall(state) if complete else ("", True)
     if missing:
@@ -253,6 +280,51 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     elif not complete:
         say(f"interrupted with {len(state.unfinished)} trial(s) unfinished; go on with: gramtune resume {where}")
     return Result(folder, state, complete, driver.halted)
+
+
+_HURRY = 4.0
+"""Seconds that the tracker has after SIGTERM or SIGHUP."""
+
+
+def _end(driver: Driver, thread: TrackerThread, how: _How, mirror: Mirror | None) -> None:
+    """Tables and tracker first; then what may fail or be interrupted, each on its own. Halts where the disk is full."""
+    from gramtune.report.text.summary import summary_text
+
+    state, folder, say, interruption = driver.state, driver.folder, how.say, driver.interruption
+    with _halting(driver):
+        write_tables(state, folder)
+    if mirror:
+        store_tables(mirror, driver)
+    settled = False
+    with suppress(KeyboardInterrupt):  # closing it says so
+        settled = thread.settle(at_most=_HURRY if interruption.hurried else math.inf)
+    with each("the summary", say):
+        say("\n" + summary_text(state))
+    if interruption.hurried:
+        if not settled:
+            thread.leave("no time to store everything")
+        say(f"{folder}/: results.parquet, results.csv; figures and page: {command('report', folder)}")
+        return
+    try:
+        with _halting(driver), each("the report", say):
+            say(rewrite(state, folder))
+    except KeyboardInterrupt:
+        say(f"figures and page are left out: {command('report', folder)}")
+    if mirror:
+        store_tables(mirror, driver)
+    if thread.close(folder):
+        say(f"MLflow: {how.tracker.link}{how.tracker.hint}")
+
+
+@contextmanager
+def _halting(driver: Driver) -> Iterator[None]:
+    """Halts the driver where the sweep's folder cannot be written."""
+    try:
+        yield
+    except DiskFull as error:
+        driver.halt(str(error))
+    except OSError as error:
+        driver.halt(f"{driver.folder} cannot be written: {error.strerror or error}")
 
 
 def _shortfall(state: SweepState) -> tuple[str, bool]:
@@ -269,26 +341,23 @@ def _shortfall(state: SweepState) -> tuple[str, bool]:
 
 
 def rewrite(state: SweepState, folder: Path) -> str:
-    """Writes tables, figures, summary and page anew; returns a line that says what is where. Raises DiskFull."""
-    from gramtune.analysis.importance import Importances, unknown
+    """Writes tables, figures, summary and page anew; returns a line that says what is where, and one per failure.
+
+    Raises OSError where the folder cannot be written.
+    """
     from gramtune.report.write import write_report
 
+    return write_report(state, folder, _importances)
+
+
+def _importances(state: SweepState) -> Importances:
+    from gramtune.analysis.importance import Importances, unknown
+
     if why := unknown(state):
-        return write_report(state, folder, Importances(why=why))
+        return Importances(why=why)
     from gramtune.backends.optuna.importance import importances  # whose import takes longer than the figures
 
-    return write_report(state, folder, importances(state))
-
-
-def _report(driver: Driver, say: Say) -> None:
-    """Summary, tables and figures, from the state alone; halts the driver where the disk is full."""
-    from gramtune.report.text.summary import summary_text
-
-    say("\n" + summary_text(driver.state))
-    try:
-        say(rewrite(driver.state, driver.folder))
-    except DiskFull as error:
-        driver.halt(str(error))
+    return importances(state)
 
 
 def _proposer(state: SweepState, folder: Path) -> Proposer:

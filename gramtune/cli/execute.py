@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
 
 from gramtune.api import Result, Say, Watch
 from gramtune.cli.live import watching
+from gramtune.errors import SpecError
 from gramtune.record.report import Status
+from gramtune.run.on_end import on_end
 
 
 class Start(Protocol):
@@ -32,11 +35,22 @@ def ask(question: str) -> bool:
     return answer.startswith("y")
 
 
-def execute(start: Start) -> int:
-    """Runs, with the live view; returns the exit code.
+def execute(start: Start, folder: Path, command: str | None = None) -> int:
+    """Runs, with the live view; returns the exit code. `command` runs at the end: see `on_end`.
 
     0: all fine; 1: a trial failed, or all of them failed or diverged; 130: interrupted.
     """
+    with on_end(command, folder) as ending:
+        try:
+            code = _execute(start)
+        except SpecError:
+            ending.status = "REFUSED"
+            raise
+        ending.status = {0: "COMPLETED", 130: "INTERRUPTED"}.get(code, "FAILED")
+    return code
+
+
+def _execute(start: Start) -> int:
     console = Console()
 
     def say(line: str) -> None:

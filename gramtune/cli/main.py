@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from gramtune.cli.clean import clean
 from gramtune.cli.cluster import attach, down, stop
 from gramtune.cli.doctor import doctor
 from gramtune.cli.evaluate import evaluate
@@ -20,6 +21,7 @@ from gramtune.cli.replay import replay
 from gramtune.cli.report import report
 from gramtune.cli.resume import resume
 from gramtune.cli.sample import sample
+from gramtune.cli.streams import harden
 from gramtune.cli.sweep import sweep
 from gramtune.cli.sync import sync
 from gramtune.cli.train import train
@@ -36,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # Rich would take "[default: all]" for markup and drop it
 )
-_COMMANDS = (sweep, resume, train, validate, report, export, ui, sync, replay, sample, evaluate)
+_COMMANDS = (sweep, resume, train, validate, report, export, ui, sync, replay, sample, evaluate, clean)
 _ON_CLUSTERS = (attach, stop, down, doctor)
 for _command in (*_COMMANDS, *_ON_CLUSTERS):
     app.command()(_command)
@@ -62,6 +64,7 @@ def gramtune(
 
 def script() -> None:
     """Entry point of the command: `main`, and then the end of the process, without Python's own."""
+    harden()
     try:
         main()
     except SystemExit as end:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from gramtune.analysis.labels import judge_text
 from gramtune.cli.text import duration, size
 from gramtune.record.pruning import Rungs
-from gramtune.run.capacity import Capacity, at_once, free_memory, grant
+from gramtune.run.capacity import Capacity, at_once, grant
 from gramtune.run.cost_estimate import SweepEstimate
+from gramtune.run.machine import free_memory
 from gramtune.space.plan import Plan, sampled, separable_gap
 from gramtune.space.validate_space import CORNERS
 
@@ -19,6 +21,7 @@ def plan_lines(plan: Plan, max_concurrent: int | None, capacity: Capacity, guess
     facts = [
         *_work(plan),
         ("metric", f"{plan.metric} ({plan.config.directions[plan.metric]}imised)"),
+        *([("judge", text)] if (text := judge_text(sweep.judge)) else []),
         ("search", f"{sweep.search.name}; scheduler: {sweep.scheduler.name}"),
         *_rungs(plan),
         ("resources", f"{share.cpu} CPU and {share.gpu:g} GPU per trial, {together} at once on {_machines(capacity)}"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from gramtune.cli.options import (
@@ -9,9 +11,11 @@ from gramtune.cli.options import (
     Debug,
     Folder,
     MaxConcurrent,
+    OnEnd,
     Register,
     Replicates,
     Samples,
+    Settings,
     TimeBudget,
     TrackingUri,
 )
@@ -22,13 +26,26 @@ def resume(
     replicates: Replicates = None,
     samples: Samples = None,
     time_budget: TimeBudget = None,
+    settings: Settings = None,
+    add: Annotated[
+        list[str] | None,
+        typer.Option("--add", help="Further values of a grid: --add objective.critic_dim=[64, 128]. Repeatable."),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Failed trials continue from their last checkpoints.")
+    ] = False,
     max_concurrent: MaxConcurrent = None,
     address: Address = None,
     debug: Debug = False,
     tracking_uri: TrackingUri = None,
     register: Register = None,
+    command: OnEnd = None,
 ) -> None:
-    """Go on with an interrupted sweep, or add to a finished one; trials continue from their last checkpoint."""
+    """Go on with an interrupted sweep, or add to a finished one; trials continue from their last checkpoint.
+
+    A finished sweep takes further training steps (--set training.steps=N), values of a grid (--add), replicates and
+    samples.
+    """
     from functools import partial
 
     from gramtune.api import resume_sweep
@@ -40,10 +57,13 @@ def resume(
         replicates=replicates,
         samples=samples,
         time_budget=time_budget,
+        settings=tuple(settings or ()),
+        add=tuple(add or ()),
+        retry_failed=retry_failed,
         debug=debug,
         address=address,
         max_concurrent=max_concurrent,
         tracking_uri=tracking_uri,
         register=register,
     )
-    raise typer.Exit(execute(start))
+    raise typer.Exit(execute(start, folder, command))

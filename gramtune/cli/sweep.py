@@ -11,6 +11,7 @@ from gramtune.cli.options import (
     Address,
     Debug,
     MaxConcurrent,
+    OnEnd,
     Plugins,
     Register,
     Replicates,
@@ -39,6 +40,7 @@ def sweep(
     debug: Debug = False,
     tracking_uri: TrackingUri = None,
     register: Register = None,
+    command: OnEnd = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Run a sweep on this machine, or on a running Ray."""
@@ -71,4 +73,4 @@ def sweep(
         register=register,
         ask=ask,
     )
-    raise typer.Exit(execute(start))
+    raise typer.Exit(execute(start, runs / plan.sweep.name, command))

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 from gramtune.components import Dataset, Metric
 from gramtune.record import budget
+from gramtune.record.judging import final_values, standing_values
 from gramtune.record.report import Report, Status, Summary, divergence, merge_parts, summarise
 from gramtune.space.domain import Assignment
 from gramtune.space.plan import Plan, PlannedTrial
+from gramtune.space.sweep import Judge
 
 _TRAINED = (Status.COMPLETED, Status.DIVERGED)
 
@@ -40,6 +42,8 @@ class TrialRecord:
 
     trial: PlannedTrial
     """The trial as planned; in population-based training its values change, see `assignment`."""
+    judge: Judge = field(default="last", kw_only=True)
+    """Which values count: see `Sweep.judge`."""
     status: Status = Status.PENDING
     reason: str = ""
     reports: dict[int, Report] = field(default_factory=dict)
@@ -71,9 +75,14 @@ class TrialRecord:
         count = 0
         for first, reports in sorted(self.parts.items()):
             last = reports[max(reports)]
-            if first == count and last.status in _TRAINED:
+            if first == count and self._is_last(last):
                 count += last.replicates
         return count
+
+    def _is_last(self, report: Report) -> bool:
+        """Whether no step is left to take after this report; the trial may have been made longer since."""
+        alive = report.status == Status.COMPLETED or None in report.diverged
+        return report.status in _TRAINED and (report.step >= self.trial.config.training.steps or not alive)
 
     @property
     def due(self) -> PlannedTrial:
@@ -93,7 +102,21 @@ class TrialRecord:
 
     def summary(self, metric: str) -> Summary | None:
         """The newest value of a metric over replicates."""
-        return summarise(self.last.metrics.get(metric, [])) if self.last else None
+        return summarise(self.values(metric))
+
+    def values(self, metric: str) -> list[float | None]:
+        """The value of each replicate that is ranked and reported: see `Sweep.judge`. Empty without a report."""
+        return final_values(self.reports, metric, self.judge)
+
+    def standing(self, report: Report, metric: str) -> Report:
+        """The report, which is the trial's own, with the values of the metric by which the trial is pruned."""
+        direction = self.trial.config.directions[metric]
+        values = standing_values(self.reports, report.step, metric, self.judge, direction)
+        return report._replace(metrics={**report.metrics, metric: values})
+
+    def reopen(self) -> None:
+        """Takes back the end of the trial."""
+        self.status, self.reason = Status.RUNNING if self.reports else Status.PENDING, ""
 
     def add(self, report: Report) -> None:
         """Stores a report. `reports` is replaced, not mutated: other threads read it."""
@@ -114,7 +137,7 @@ class SweepState:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.records = {trial.name: TrialRecord(trial) for trial in plan.trials}
+        self.records = {trial.name: TrialRecord(trial, judge=plan.sweep.judge) for trial in plan.trials}
         self.generations: set[int] = set()
         """For a population: the steps after which trials inherited from others."""
         self.elapsed = 0.0
@@ -128,7 +151,7 @@ class SweepState:
         """The trial started or restarted; a new trial is added to the sweep."""
         with self._changed:
             if trial.name not in self.records:
-                self.records = {**self.records, trial.name: TrialRecord(trial)}
+                self.records = {**self.records, trial.name: TrialRecord(trial, judge=self.plan.sweep.judge)}
         self._update(trial.name, Status.RUNNING, "")
 
     def reported(self, name: str, report: Report) -> None:
@@ -157,12 +180,19 @@ class SweepState:
             self._changed.notify_all()
 
     def reopen(self) -> None:
-        """Reopens trials whose end no longer holds: replicates were added, or a budget changed."""
+        """Reopens trials whose end no longer holds: replicates or steps were added, or a budget changed."""
         wanted = self.plan.sweep.replicates
         for record in self.records.values():
             stopped = record.status == Status.STOPPED and not budget.stands(self.plan.sweep.budget, record.reason)
-            if stopped or (record.status in _TRAINED and 0 < record.trained < wanted):
-                record.status, record.reason = Status.RUNNING if record.reports else Status.PENDING, ""
+            if stopped or (record.status in _TRAINED and record.trained < wanted):
+                record.reopen()
+
+    def retry_failed(self) -> int:
+        """Reopens failed trials, which then continue from their last checkpoints; returns how many."""
+        failed = [record for record in self.records.values() if record.status == Status.FAILED]
+        for record in failed:
+            record.reopen()
+        return len(failed)
 
     def wait(self, version: int, timeout: float) -> int:
         """Blocks until something is newer than `version`, or for `timeout` seconds; returns the current version."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from gramtune.errors import Issue, SpecError
+from gramtune.run.machine import cores
 from gramtune.space.sweep import AUTO, Resources
 
 
@@ -39,11 +38,6 @@ class Grant(NamedTuple):
     cpu: int
     gpu: float
     note: str = ""
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def here() -> Capacity:
@@ -90,14 +84,6 @@ def claimed(share: Grant) -> Iterator[torch.device]:
         yield claim(share)
     finally:
         torch.set_num_threads(threads)
-
-
-def free_memory() -> int:
-    """Bytes that new processes can take without swapping, from Linux; the total memory on other systems."""
-    file = Path("/proc/meminfo")
-    lines = file.read_text(encoding="ascii").splitlines() if file.exists() else []
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return found[0] if found else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _fitting(node: Node, share: Grant) -> int:

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from gramtune.errors import Issue, Path, SpecError, clipped, dotted
+from gramtune.errors import Issue, Path, SpecError, clipped, did_you_mean, dotted
 from gramtune.plugins import read_plugin
 from gramtune.space import shipped
 from gramtune.space.domain import assigned
+from gramtune.space.for_bases import extended
 from gramtune.space.issues import model_issues
 from gramtune.space.sweep import Sweep, expand_name
 from gramtune.space.validate_pbt import population_issues
@@ -36,6 +37,8 @@ class Overrides(NamedTuple):
     """`key=value`, the key a dotted path into the base, the value YAML."""
     plugins: tuple[str, ...] = ()
     """Files, relative to the working directory, or modules."""
+    add: tuple[str, ...] = ()
+    """`key=[values]`: further values of a grid."""
 
 
 NO_OVERRIDES = Overrides()
@@ -46,9 +49,9 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
 
     Every value of every varied key is checked. Raises SpecError with all issues at once.
     """
-    document = _read_space(file)
+    document, issues = _read_space(file, overrides)
     raw = dict(document.data)
-    issues = _load_plugins(document, raw, overrides.plugins)
+    issues += _load_plugins(document, raw, overrides.plugins) + _add_values(raw, overrides.add)
     issues += _shape_issues(document._replace(data=dict(raw)))
     issues += _load_base(document, raw, overrides)
     if issues:
@@ -78,7 +81,7 @@ def places(file: FilePath, overrides: Overrides = NO_OVERRIDES) -> Callable[[Pat
     Reads the files again: only an issue needs it. Where they cannot be read (a sweep made in Python), `file` itself.
     """
     try:
-        document = _read_space(file)
+        document, _ = _read_space(file, overrides)
         source = _base_document(document, dict(document.data), overrides)
     except SpecError:
         source = None
@@ -107,8 +110,12 @@ def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialCo
     return TrialConfig.model_validate(assigned(document.data, values))
 
 
-def _read_space(file: FilePath | str) -> Document:
-    return read_yaml(found := shipped.space_file(file), shipped=() if found.suffix else shipped.spaces())
+def _read_space(file: FilePath | str, overrides: Overrides) -> tuple[Document, list[Issue]]:
+    """A space file with its axes as long as they are on the base in use. Raises SpecError if it cannot be read."""
+    document = read_yaml(found := shipped.space_file(file), shipped=() if found.suffix else shipped.spaces())
+    folder = found.parent
+    base = _base_path(document.data.get("base"), folder, overrides)
+    return extended(document, base, lambda name: _base_path(name, folder, NO_OVERRIDES) or folder / name)
 
 
 def _read_base(file: FilePath | str) -> Document:
@@ -141,6 +148,31 @@ def load_plugins(given: Sequence[str]) -> None:
     """Loads the plug-ins of `--plugin`, for commands without a space file. Raises SpecError."""
     if issues := _load_plugins(Document("", {}, {}), {}, tuple(given)):
         raise SpecError(issues)
+
+
+def _add_values(raw: dict[str, Any], additions: tuple[str, ...]) -> list[Issue]:
+    """Appends the values of `--add` to the grids in `raw`; returns what is wrong."""
+    issues: list[Issue] = []
+    given = raw.get("space")
+    space = dict(given) if isinstance(given, dict) else {}
+    grids = [key for key, domain in space.items() if isinstance(domain, dict) and "grid" in domain]
+    for addition in additions:
+        key, separator, text = addition.partition("=")
+        where = f"--add {clipped(key, 80)}"
+        if not separator or key not in grids:
+            rule = "should be key=[values], where the key is varied by a grid"
+            issues.append(Issue(where, rule + did_you_mean(key, grids)))
+            continue
+        try:
+            further = _entries(parse_value(text))
+        except ValueError as error:
+            issues.append(Issue(where, str(error)))
+            continue
+        old = _entries(space[key]["grid"])
+        space[key] = {**space[key], "grid": [*old, *(value for value in further if value not in old)]}
+    if additions:
+        raw["space"] = space
+    return issues
 
 
 def _shape_issues(document: Document) -> list[Issue]:
@@ -185,17 +217,22 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) ->
 
 def _base_document(document: Document, raw: Mapping[str, Any], overrides: Overrides) -> Document | None:
     """The base, inline or from its file; None if `base` is neither, which is already an issue. Raises SpecError."""
-    folder = FilePath(document.file).parent
-    if overrides.base:
-        return read_yaml(shipped.base_file(overrides.base, folder), "--base")
     base = raw.get("base")
-    if isinstance(base, str):
-        own = folder / base
-        file = own if FilePath(base).suffix or os.path.exists(own) else shipped.base_file(base, folder)
-        return read_yaml(file, document.where(("base",)))
+    if (file := _base_path(base, FilePath(document.file).parent, overrides)) is not None:
+        return read_yaml(file, "--base" if overrides.base else document.where(("base",)))
     if isinstance(base, dict):
         return Document(document.file, base, {p[1:]: n for p, n in document.lines.items() if p[:1] == ("base",)})
     return None
+
+
+def _base_path(base: Any, folder: FilePath, overrides: Overrides) -> FilePath | None:
+    """The file of the base in use; None where a space file in `folder` has it inline, or names none."""
+    if overrides.base:
+        return shipped.base_file(overrides.base, folder)
+    if not isinstance(base, str):
+        return None
+    own = folder / base
+    return own if FilePath(base).suffix or os.path.exists(own) else shipped.base_file(base, folder)
 
 
 def _entries(value: Any) -> list[Any]:

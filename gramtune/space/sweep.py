@@ -1,4 +1,4 @@
-"""What a sweep is, as its file says it: what varies, on what base, how often, and with what."""
+"""The model of a space file: what varies, on what base, how often, and with what."""
 
 from __future__ import annotations
 
@@ -32,18 +32,30 @@ def listed(metric: Any) -> Any:
     return [metric] if isinstance(metric, str) else metric
 
 
+Judge = Literal["last", "best"] | dict[Literal["mean_of_last"], int]
+
+
+def _judge(value: Any) -> Any:
+    if value in ("last", "best"):
+        return value
+    k = value.get("mean_of_last") if isinstance(value, dict) and len(value) == 1 else None
+    if not isinstance(k, int) or isinstance(k, bool) or k < 2:
+        raise ValueError(f"{value!r} should be last, best or {{mean_of_last: k}} with a whole number k of at least 2")
+    return value
+
+
 class Search(Component):
-    """How configurations are proposed: every one of a grid, or Optuna's samplers by their names."""
+    """How configurations are proposed: the whole grid, or one of Optuna's samplers by name."""
 
     name: Literal["grid", "random", "tpe", "cmaes", "gp", "qmc", "nsga2"] = "grid"
     samples: PositiveInt = 20
-    """Trials of a sweep that samples; a grid has as many as it has."""
+    """Number of sampled trials; ignored for a grid."""
     seed: NonNegativeInt = 0
-    """Of the sampler."""
+    """Seed of the sampler."""
     points: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] = ()
     """Values of some or all varied keys to try first."""
     population_size: Annotated[int, Field(ge=2)] | None = None
-    """Of nsga2: configurations per generation; default: a fifth of the samples, at least 4."""
+    """nsga2 only: configurations per generation. Default: a fifth of the samples, at least 4."""
 
     synchronous: bool = False
     """Fixes the order of proposals and prunings, so that the whole sweep is reproducible: with any number of trials at
@@ -113,17 +125,17 @@ NO_PRUNER = Pruner(name="none")
 
 
 class Scheduler(Component):
-    """How trials depend on each other while they train: not at all, or as a population (Jaderberg et al. 2017)."""
+    """How trials interact while they train: not at all, or as a population (Jaderberg et al. 2017)."""
 
     name: Literal["none", "pbt"] = "pbt"
     interval: PositiveInt = 250
     """Training steps of a generation; a multiple of training.eval_every."""
     quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
-    """Share of the worst that inherit, and of the best that they inherit from."""
+    """Share of the worst trials that inherit, and of the best trials that they inherit from."""
     resample: Annotated[float, Field(ge=0, le=1)] = 0.25
-    """Probability that a value is drawn anew instead of changed a little."""
+    """Probability that a value is drawn at random instead of being perturbed."""
     factors: Annotated[tuple[PositiveFloat, PositiveFloat], Field(strict=False)] = (0.8, 1.25)
-    """What a number is multiplied by, one or the other."""
+    """A perturbed number is multiplied by one of these factors."""
 
 
 NO_SCHEDULER = Scheduler(name="none")
@@ -131,7 +143,7 @@ NO_SCHEDULER = Scheduler(name="none")
 
 AUTO: Final = "auto"
 _GPUS = 1_000_000
-"""More than any node has; neither infinity nor a number that no float can hold."""
+"""Upper limit of a resource, above what any node has; excludes infinity."""
 
 
 def _gpu(value: Any) -> Any:
@@ -142,26 +154,26 @@ def _gpu(value: Any) -> Any:
 
 
 class Resources(Component):
-    """What one trial asks for."""
+    """The resources of one trial."""
 
     cpu: PositiveInt = 1
-    """Cores, and threads that torch may use."""
+    """CPU cores, and threads of torch."""
     gpu: Annotated[float | Literal["auto"], PlainValidator(_gpu)] = 0.0
     """Share of a GPU, or a whole number of them; dropped, and said so, where no node has one. `auto`: measured.
 
     `{share: 0.25, required: true}` asks for the share and sets `gpu_required`."""
     gpu_required: bool = False
-    """Refuse to run where no node has a GPU."""
+    """Refuse to run if no node has a GPU."""
 
     timeout: PositiveFloat | None = None
-    """Seconds within which a trial must report again; one that hangs is killed. None: for ever."""
+    """Seconds between two reports after which a trial counts as hanging and is killed. None: unlimited."""
     retries: NonNegativeInt = 1
-    """Times that a trial whose process dies goes on from its checkpoint before it is FAILED."""
+    """Number of restarts from the checkpoint after a trial's process dies; then the trial is FAILED."""
 
     @model_validator(mode="before")
     @classmethod
     def _split(cls, data: Any) -> Any:
-        """Splits `gpu: {share: …, required: …}` into its two fields; other mappings are left to the field's check."""
+        """Splits `gpu: {share: …, required: …}` into its two fields; the field's own check handles other mappings."""
         gpu = data.get("gpu") if isinstance(data, dict) else None
         if not (isinstance(gpu, dict) and "share" in gpu and gpu.keys() <= {"share", "required"}):
             return data
@@ -169,10 +181,10 @@ class Resources(Component):
 
 
 class Budget(Component):
-    """What a sweep may spend. Looked at with each report: then trials that are not at their end are STOPPED."""
+    """The budget of a sweep. Checked at each report; once it is spent, unfinished trials are STOPPED."""
 
     seconds: PositiveFloat | None = None
-    """Wall-clock time of all runs of the command together: resuming does not begin anew."""
+    """Wall-clock time of all runs of the command together: resuming does not reset it."""
     steps: PositiveInt | None = None
     """Training steps of all trials and replicates together."""
 
@@ -183,20 +195,24 @@ class Sweep(Component):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """Name of the folder under `runs/` and of the run in MLflow."""
     about: str = ""
-    """The question, in a sentence."""
+    """The question that the sweep answers, in a sentence."""
     plugins: Annotated[tuple[Plugin, ...], Field(strict=False)] = ()
-    """Components of the user's own: files, by a path relative to this one, or installed modules."""
+    """The user's own components: files, by a path relative to this file, or installed modules."""
     base: str | dict[str, Any]
     """A trial configuration: a file beside this one, or inline."""
     space: Annotated[dict[str, Domain], Field(min_length=1, max_length=100)]
-    """Domain of each varied key, by dotted path into the base."""
+    """The domain of each varied key, by dotted path into the base."""
     metric: (
         Annotated[tuple[str, ...], BeforeValidator(listed), Field(strict=False, min_length=1, max_length=2)] | None
     ) = None
-    """What is optimised, where it is not the base's primary metric; two give a front, the first one is the primary."""
+    """The optimised metric. Default: the base's primary metric. Two give a Pareto front; the first is primary."""
     replicates: PositiveInt = 3
     tolerance: Annotated[float, Field(gt=0, lt=10)] = 0.1
-    """A method is insensitive to a key where every value is within this part of the best: 0.1 for 10 %."""
+    """A method is insensitive to a key if every value is within this fraction of the best: 0.1 for 10 %."""
+    judge: Annotated[Judge, PlainValidator(_judge, json_schema_input_type=Judge)] = "last"
+    """Which values of a trial are ranked, reported and pruned: those at the end of the training, their mean over the
+    last k evaluations (`{mean_of_last: k}`), or those of the best checkpoint, which is then evaluated on fresh samples.
+    """
     search: Annotated[Search, BeforeValidator(expand_name), Field(validate_default=True)] = Search()
     pruner: Annotated[Pruner, BeforeValidator(expand_name)] = NO_PRUNER
     scheduler: Annotated[Scheduler, BeforeValidator(expand_name)] = NO_SCHEDULER
@@ -216,6 +232,13 @@ class Sweep(Component):
         if metric and len(set(metric)) < len(metric):
             raise ValueError(f"{metric[0]!r} is named twice")
         return metric
+
+    @field_validator("judge")
+    @classmethod
+    def _one_best(cls, judge: Judge, info: ValidationInfo) -> Judge:
+        if judge == "best" and len(info.data.get("metric") or ()) == 2:
+            raise ValueError("best is by one metric, but two are optimised; legal: last, {mean_of_last: k}")
+        return judge
 
     @field_validator("search")
     @classmethod
@@ -246,6 +269,8 @@ class Sweep(Component):
             raise ValueError(
                 f"pbt replaces the worst trials, so pruner {pruner.name} has no place beside it; legal: none"
             )
+        if info.data.get("judge", "last") != "last":
+            raise ValueError("pbt trains on from the last checkpoints, so judge has to be last")
         if len(info.data.get("metric") or ()) == 2:
             raise ValueError("pbt ranks by one metric, but two are optimised")
         if search.name not in (legal := ("grid", "random", "qmc")):
@@ -260,6 +285,6 @@ class Sweep(Component):
 
     @property
     def inline_base(self) -> dict[str, Any]:
-        """The base as a trial configuration; `load_sweep` has put it inline."""
+        """The base as a trial configuration; `load_sweep` put it inline."""
         assert isinstance(self.base, dict)
         return self.base

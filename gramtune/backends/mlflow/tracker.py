@@ -113,6 +113,11 @@ class MlflowTracker:
         """See `Tracker`. Raises TrackerUnavailable."""
         self._reliably(lambda: self._sync(state, rest))
 
+    def settle(self, state: SweepState) -> None:
+        """Stores what is left, without the folder's files, and closes the runs. Raises TrackerUnavailable."""
+        self._forget()  # a request that seemed lost may have been carried out after the last look
+        self._reliably(lambda: self._settle(state))
+
     def finish(self, state: SweepState, folder: Path) -> None:
         """Stores what is left and the files of the sweep's folder, then closes its runs. Raises TrackerUnavailable."""
         self._forget()  # a request that seemed lost may have been carried out after the last look
@@ -156,7 +161,7 @@ class MlflowTracker:
             self._stored[name] = now[name]
             rest()
 
-    def _finish(self, state: SweepState, folder: Path) -> None:
+    def _settle(self, state: SweepState) -> None:
         self._sync(state)
         runs = self._attached(state)
         for name, record in state.records.items():
@@ -165,12 +170,16 @@ class MlflowTracker:
                 runs.log(run, tags={"gramtune.status": "UNFINISHED"})
                 runs.set_status(run, "KILLED", _end(run, record.last))
                 self._stored.pop(name, None)
+        runs.set_status(self._parent(runs, state), _sweep_status(state), int(time.time() * 1000))
+
+    def _finish(self, state: SweepState, folder: Path) -> None:
+        self._settle(state)
+        runs = self._attached(state)
         parent = self._parent(runs, state)
         store_files(runs, parent, state, folder)
         store_datasets(runs, parent, state)
         store_model(runs, parent, state, folder, self._register)
         self._describe(runs, parent, state, store_preview(runs, parent, state, folder))
-        runs.set_status(parent, _sweep_status(state), int(time.time() * 1000))
 
     def _attached(self, state: SweepState) -> SweepRuns:
         if self._runs is None:

@@ -24,8 +24,6 @@ from gramtune.report.page.embed import Picture, by_stem, data_uri
 from gramtune.report.text.score import score_cells
 from gramtune.report.text.summary import best_lines, heading, trial_tables
 
-PAGE_FILE = "report.html"
-
 
 def page(state: SweepState, folder: Path, figures: Sequence[Path], importances: Importances) -> str:
     """The page of the sweep in `folder`; `figures` are the files of its figures, PNG and SVG."""
