@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from gramtune.analysis.verdicts import KeyVerdict, verdicts
-from gramtune.errors import Issue, SpecError
+from gramtune.errors import Issue, SpecError, count
 from gramtune.io import DiskFull, command, data_root, each, local_runs
 from gramtune.record import budget
 from gramtune.record.journal import load_state
@@ -257,7 +257,7 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
         say(f"warning: {warning}")
     mirror = mirror_of(folder)
     where = redact(mirror.uri) if mirror else folder
-    say(f"{plan.sweep.name}: {plan.size} trials × {plan.sweep.replicates} replicates → {where}")
+    say(f"{plan.sweep.name}: {count(plan.size, 'trial')} × {count(plan.sweep.replicates, 'replicate')} → {where}")
     if mirror:
         store_first(mirror)
     thread = TrackerThread(MirroredTracker(how.tracker, mirror) if mirror else how.tracker, state, say)
@@ -278,7 +278,7 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     if driver.halted:
         say(f"{driver.halted}; mend that, then go on with: gramtune resume {where}")
     elif not complete:
-        say(f"interrupted with {len(state.unfinished)} trial(s) unfinished; go on with: gramtune resume {where}")
+        say(f"interrupted with {count(len(state.unfinished), 'trial')} unfinished; go on with: gramtune resume {where}")
     return Result(folder, state, complete, driver.halted)
 
 

@@ -25,6 +25,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 from torch import Tensor, nn
@@ -401,6 +402,13 @@ class FeatureExtractor(Component, ABC):
     def load(self, root: Path, device: torch.device) -> nn.Module:
         """The frozen network, in eval mode: [B, *shape], images in [−1, 1] → [B, d] float32."""
 
+    trunk: ClassVar[str | None] = None
+    """Name of another extractor whose features `load_head` maps to these: one pass through it then serves both."""
+
+    def load_head(self, root: Path, device: torch.device) -> nn.Module:
+        """The frozen layers behind the `trunk`, in eval mode: [B, d of the trunk] → [B, d] float32."""
+        raise NotImplementedError(f"feature extractor {self.name} has no trunk")
+
 
 class Metric(Component, ABC):
     """One or more numbers that compare generated with held-out features."""
@@ -410,6 +418,28 @@ class Metric(Component, ABC):
     """Name of the FeatureExtractor whose features `reference` and `compute` expect."""
     needs_real: ClassVar[bool] = True
     """False: the held-out features are not computed; `reference` gets an empty [0, d] tensor."""
+    every: PositiveInt | None = None
+    """Training steps between values, a multiple of training.eval_every; also after step 0 and the last. Default: at
+    each evaluation."""
+    against: str = "held_out"
+    """The real data: `held_out`, `train`, or, for a Fréchet distance, a file of statistics (`.npz`) in the data folder.
+    Values against different data are not ranked against each other."""
+
+    @field_validator("against")
+    @classmethod
+    def _is_against(cls, against: str) -> str:
+        legal = ["held_out", "train"] if cls.needs_real else ["held_out"]
+        if against not in legal and not (against.endswith(".npz") and cls.reads_statistics):
+            files = " or a file of statistics, ….npz" if cls.reads_statistics else ""
+            raise ValueError(f"{against!r} should be {' or '.join(legal)}{files}")
+        return against
+
+    reads_statistics: ClassVar[bool] = False
+    """Whether `against` may be a file, for `statistics` to read."""
+
+    def statistics(self, path: Path, dim: int) -> Mapping[str, Tensor]:
+        """`reference` from a file, for features of dimension `dim`. Raises Unavailable if it does not hold them."""
+        raise NotImplementedError(f"metric {self.name} reads no statistics")
 
     @property
     @abstractmethod

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from gramtune.cli.options import Address, Runs, TrackingUri
+from gramtune.errors import count
 
 
 def doctor(address: Address = None, runs: Runs = Path("runs"), tracking_uri: TrackingUri = None) -> None:
@@ -21,5 +22,5 @@ def doctor(address: Address = None, runs: Runs = Path("runs"), tracking_uri: Tra
             typer.echo(f"       {'':<15}  {'':<9} → {finding.remedy}")
             issues += 1
     if issues:
-        typer.echo(f"{issues} issue(s)")
+        typer.echo(f"{count(issues, 'issue')}")
         raise typer.Exit(1)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from gramtune.cli.blame import BlamingCommand
 from gramtune.cli.clean import clean
 from gramtune.cli.cluster import attach, down, stop
 from gramtune.cli.doctor import doctor
@@ -41,8 +42,8 @@ app = typer.Typer(
 _COMMANDS = (sweep, resume, train, validate, report, export, ui, sync, replay, sample, evaluate, clean)
 _ON_CLUSTERS = (attach, stop, down, doctor)
 for _command in (*_COMMANDS, *_ON_CLUSTERS):
-    app.command()(_command)
-app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(launch)
+    app.command(cls=BlamingCommand)(_command)
+app.command(cls=BlamingCommand, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(launch)
 
 
 def _print_version(wanted: bool) -> None:

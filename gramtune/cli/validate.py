@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gramtune.cli.options import Plugins, Settings
+from gramtune.errors import count
 
 
 def validate(
@@ -27,5 +28,5 @@ def validate(
     plan = make_plan(load_sweep(space, overrides), data_root(), space, overrides)
     for warning in plan.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    sweep = plan.sweep
-    typer.echo(f"{space}: {plan.size} trials × {sweep.replicates} replicates, metric {plan.metric}: no issue")
+    trials = f"{count(plan.size, 'trial')} × {count(plan.sweep.replicates, 'replicate')}"
+    typer.echo(f"{space}: {trials}, metric {plan.metric}: no issue")

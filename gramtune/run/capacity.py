@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from gramtune.errors import Issue, SpecError
+from gramtune.errors import Issue, SpecError, count
 from gramtune.run.machine import cores
 from gramtune.space.sweep import AUTO, Resources
 
@@ -55,7 +55,7 @@ def grant(resources: Resources, capacity: Capacity) -> Grant:
     none = bool(capacity.nodes) and not any(node.gpu for node in capacity.nodes)
     if share.gpu and none and not resources.gpu_required:
         place = "here" if capacity.local else f"at {capacity.where}"
-        note = f"no GPU {place}: gpu: {share.gpu:g} is dropped, each trial runs on {share.cpu} CPU core(s)"
+        note = f"no GPU {place}: gpu: {share.gpu:g} is dropped, each trial runs on {count(share.cpu, 'CPU core')}"
         share = Grant(share.cpu, 0, note)
     if capacity.nodes and not any(_fitting(node, share) for node in capacity.nodes):
         raise SpecError([Issue("resources", message) for message in _shortages(share, capacity)])

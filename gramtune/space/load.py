@@ -69,7 +69,11 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
         sweep = Sweep.model_validate(raw)
     except ValidationError as error:  # only command-line values can still be wrong
         options: dict[Path, str] = {("search", "samples"): "--samples", ("budget", "seconds"): "--time-budget"}
-        raise SpecError(model_issues(Sweep, error, lambda path: options.get(path, f"--{dotted(path)}"))) from None
+        if overrides.name is None:  # the name is the space file's and the base's together
+            options["name",] = "--base"
+        issues = model_issues(Sweep, error, lambda path: options.get(path, f"--{dotted(path)}"))
+        hint = "; choose another name with --name"
+        raise SpecError([i._replace(message=i.message + hint) if i.where == "--base" else i for i in issues]) from None
     if issues := [*population_issues(sweep, document.where), *point_issues(sweep, document.where)]:
         raise SpecError(issues)
     return sweep

@@ -20,6 +20,7 @@ from gramtune.backends.mlflow.describe import (
     report_points,
     run_name,
     started,
+    trial_params,
     trial_tags,
 )
 from gramtune.backends.mlflow.model import checked_model_name
@@ -221,10 +222,10 @@ class MlflowTracker:
         if run is None:
             tags = {"gramtune.kind": "trial", PARENT: parent.run_id, "mlflow.user": parent.tags.get("mlflow.user", "")}
             tags |= {key: value for key, value in status_tags.items() if value}  # cheaper here than one by one
-            run = runs.create(trial.name, run_name(trial), started(record, time.time()), tags)
+            run = runs.create(trial.name, f"{record.number}: {run_name(trial)}", started(record, time.time()), tags)
         if not snapshot.status.final:
             runs.set_status(run, "RUNNING")
-        runs.log(run, snapshot.points, trial.assignment, {PARENT: parent.run_id, **status_tags})
+        runs.log(run, snapshot.points, trial_params(trial), {PARENT: parent.run_id, **status_tags})
 
     def _store_summary(self, runs: SweepRuns, state: SweepState) -> None:
         parent = self._parent(runs, state)
@@ -289,6 +290,12 @@ def _versions(folder: Path, plan: Plan) -> dict[str, Any]:
 
 def _end(run: StoredRun, last: Report | None) -> int:
     return max(run.started, last.timestamp * 1000 if last else int(time.time() * 1000))
+
+
+def _ended(parent: StoredRun, state: SweepState) -> int:
+    """When the sweep ended, in milliseconds: with its last report, whenever it is stored."""
+    reports = [record.last.timestamp for record in state.records.values() if record.last]
+    return max([parent.started, *(1000 * seconds for seconds in reports)])
 
 
 def _sweep_status(state: SweepState) -> str:

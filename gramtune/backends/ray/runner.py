@@ -50,6 +50,7 @@ class RayRunner:
             if ray.is_initialized():
                 self._tuner(driver, share, own=False).fit()
                 return
+            self._say("Starting Ray…")
             try:
                 if problem := _problem_to_start(driver.interruption):
                     driver.halt(problem)
