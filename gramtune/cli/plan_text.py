@@ -7,8 +7,8 @@ from contextlib import suppress
 from gramtune.analysis.labels import judge_text
 from gramtune.cli.text import duration, size
 from gramtune.components import Unavailable
-from gramtune.io import data_root
 from gramtune.errors import count
+from gramtune.io import data_root
 from gramtune.record.pruning import Rungs
 from gramtune.run.capacity import Capacity, at_once, grant
 from gramtune.run.cost_estimate import SweepEstimate
