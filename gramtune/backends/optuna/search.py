@@ -343,4 +343,6 @@ def encoded(value: Any) -> Any:
 
 def _decoded(value: Any, domain: Domain) -> Any:
     """The value of the domain that was encoded."""
+    if domain.bounds is not None:
+        return domain.as_written(value)
     return next((v for v in domain.values if encoded(v) == value), value) if domain.values else value
