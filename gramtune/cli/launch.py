@@ -12,7 +12,7 @@ from gramtune.cli.cluster import Cluster, follow, in_one_line
 if TYPE_CHECKING:
     from gramtune.backends.cluster.target import Request
 
-_OVERRIDES = ("base", "name", "replicates", "samples", "time_budget")
+_OVERRIDES = ("base", "name", "replicates", "until", "max_replicates", "samples", "time_budget")
 _FORWARDED = {"max_concurrent": "--max-concurrent", "tracking_uri": "--tracking-uri", "register": "--register"}
 """Options of `sweep` that are not part of the sweep itself: passed on, where they were given."""
 _LOCAL = ("debug", "address", "dry_run")

@@ -11,6 +11,7 @@ from gramtune.cli.options import (
     Debug,
     Folder,
     MaxConcurrent,
+    MaxReplicates,
     OnEnd,
     Register,
     Replicates,
@@ -18,12 +19,15 @@ from gramtune.cli.options import (
     Settings,
     TimeBudget,
     TrackingUri,
+    Until,
 )
 
 
 def resume(
     folder: Folder,
     replicates: Replicates = None,
+    until: Until = None,
+    max_replicates: MaxReplicates = None,
     samples: Samples = None,
     time_budget: TimeBudget = None,
     settings: Settings = None,
@@ -55,6 +59,8 @@ def resume(
         resume_sweep,
         folder,
         replicates=replicates,
+        until=until,
+        max_replicates=max_replicates,
         samples=samples,
         time_budget=time_budget,
         settings=tuple(settings or ()),

@@ -11,6 +11,7 @@ from gramtune.cli.options import (
     Address,
     Debug,
     MaxConcurrent,
+    MaxReplicates,
     OnEnd,
     Plugins,
     Register,
@@ -20,6 +21,7 @@ from gramtune.cli.options import (
     Settings,
     TimeBudget,
     TrackingUri,
+    Until,
 )
 
 
@@ -31,6 +33,8 @@ def sweep(
     settings: Settings = None,
     plugins: Plugins = None,
     replicates: Replicates = None,
+    until: Until = None,
+    max_replicates: MaxReplicates = None,
     samples: Samples = None,
     time_budget: TimeBudget = None,
     name: Annotated[str | None, typer.Option(help="Name of the sweep and its folder.")] = None,
@@ -50,13 +54,26 @@ def sweep(
     from gramtune.cli.execute import ask, execute
     from gramtune.cli.plan_text import plan_lines
     from gramtune.io import data_root
+    from gramtune.record.warm_start import read_warm_start
     from gramtune.run.cost_estimate import estimate
     from gramtune.space.load import Overrides, load_sweep
     from gramtune.space.plan import make_plan
 
-    overrides = Overrides(base, name, replicates, samples, time_budget, tuple(settings or ()), tuple(plugins or ()))
+    overrides = Overrides(
+        base=base,
+        name=name,
+        replicates=replicates,
+        until=until,
+        max_replicates=max_replicates,
+        samples=samples,
+        time_budget=time_budget,
+        set=tuple(settings or ()),
+        plugins=tuple(plugins or ()),
+    )
     plan = make_plan(load_sweep(space, overrides), data_root(), space, overrides)
     if dry_run:
+        for note in read_warm_start(plan.sweep, plan.metric).notes:
+            typer.echo(note)
         with open_capacity(address, runs, typer.echo) as capacity:
             plan = resolve_gpu(plan, runs / plan.sweep.name, capacity, address, typer.echo)
             guess = estimate(plan, capacity, data_root())

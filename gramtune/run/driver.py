@@ -48,11 +48,21 @@ class NothingNew:
         """Nothing to learn."""
 
 
+Needed = Callable[[SweepState], Mapping[str, int]]
+"""Which finished trials are to be given more replicates, and how many each is to have in all."""
+
+
+def nobody(state: SweepState) -> Mapping[str, int]:
+    """`Needed` of a sweep whose trials all have equally many."""
+    return {}
+
+
 class Driver:
     """One running sweep: first the unfinished trials, then the proposer's trials.
 
     `changed`: the differences of code and packages from those that the sweep started with. `interruption` tells the
-    runner to stop.
+    runner to stop. `needed` is asked whenever every trial has ended, if the sweep gives replicates until
+    it is decided.
     """
 
     def __init__(
@@ -62,6 +72,7 @@ class Driver:
         proposer: Proposer,
         changed: Sequence[str] = (),
         interruption: Interruption | None = None,
+        needed: Needed = nobody,
     ) -> None:
         self.state, self.folder = state, folder
         self.interruption = interruption or Interruption()
@@ -75,6 +86,7 @@ class Driver:
         """Trials that were handed out and have neither ended nor paused."""
         self._held: dict[str, Report] = {}
         """Of a synchronous search: trials at a rung that trials before them have not come to yet."""
+        self._needed = needed if state.plan.sweep.max_replicates is not None else None
         self._population: Population | None = None
         if state.plan.sweep.scheduler.name == "pbt":
             self._population = Population(state, folder, self._journal)
@@ -84,12 +96,12 @@ class Driver:
 
     @property
     def pausing(self) -> bool:
-        """Whether a next trial will come later: a generation, a batch or a rung waits for its last trials."""
+        """Whether a next trial may come later: a generation, a look, a batch or a rung waits for its last trials."""
         return self._waits and not (self.halted or self.exhausted)
 
     @property
     def _waits(self) -> bool:
-        return bool(self._population or self._held or self._proposer.waiting)
+        return bool(self._population or self._needed or self._held or self._proposer.waiting)
 
     @property
     def _synchronous(self) -> bool:
@@ -145,7 +157,7 @@ class Driver:
             elif not added:
                 self._judge(record, newest)
             if not record.status.final and (spent := self._spent()):
-                self._journal.ended(name, Status.STOPPED, spent)
+                self._stop(record, spent)
             if not added:
                 self._proposer.learn(record)
             self._release()
@@ -202,11 +214,15 @@ class Driver:
             self._waiting.sort(key=lambda trial: order[trial.name])
 
     def _turn(self) -> PlannedTrial | None:
-        """The first trial of the next generation, if this one has ended."""
-        if self._population is None or self._running:
+        """The first trial of the next generation or look, if this one has ended."""
+        if self._running:
             return None
         with self._halting_when_full():
-            self._waiting = self._population.turn()
+            if self._population is not None:
+                self._waiting = self._population.turn()
+            elif self._needed is not None and (wanted := self._needed(self.state)):
+                self._journal.extended(wanted)
+                self._waiting = [record.due for record in self.state.unfinished]
         return self._waiting.pop(0) if self._waiting and not self.halted else None
 
     def _with_values(self, record: TrialRecord, report: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -229,7 +245,16 @@ class Driver:
         with self._halting_when_full():
             for record in self.state.unfinished:
                 if record.trial.name not in self._running:
-                    self._journal.ended(record.trial.name, Status.STOPPED, reason)
+                    self._stop(record, reason)
+
+    def _stop(self, record: TrialRecord, reason: str) -> None:
+        """A budget ends a trial. One that has as many replicates as all have stays what it was without further ones."""
+        status, why = Status.STOPPED, reason
+        if record.trained >= self.state.plan.sweep.min_replicates:
+            status, lost = record.outcome
+            wanted = record.trial.config.training.replicates
+            why = "; ".join(filter(None, [lost, f"{record.trained} of {wanted} replicates: {reason}"]))
+        self._journal.ended(record.trial.name, status, why)
 
     @contextmanager
     def _halting_when_full(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ from gramtune.space import shipped
 from gramtune.space.domain import assigned
 from gramtune.space.for_bases import extended
 from gramtune.space.issues import model_issues
-from gramtune.space.sweep import Sweep, expand_name
+from gramtune.space.sweep import Replicates, Sweep, expand_name
 from gramtune.space.validate_pbt import population_issues
 from gramtune.space.validate_points import point_issues
 from gramtune.space.validate_space import Origins, config_errors, legal_domains, space_issues
@@ -29,6 +29,11 @@ class Overrides(NamedTuple):
     base: str | None = None
     name: str | None = None
     replicates: int | None = None
+    """Of every trial; with `until`, the least."""
+    until: str | None = None
+    """`decided`: trials whose verdict is open are given more replicates."""
+    max_replicates: int | None = None
+    """With `until`."""
     samples: int | None = None
     """Trials of a sweep that samples."""
     time_budget: float | None = None
@@ -56,8 +61,8 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
     issues += _load_base(document, raw, overrides)
     if issues:
         raise SpecError(issues)
-    if overrides.replicates is not None:
-        raw["replicates"] = overrides.replicates
+    if "replicates" in raw or _asks_for_replicates(overrides):
+        raw["replicates"] = _replicates(raw.get("replicates"), overrides)
     if overrides.samples is not None:
         raw["search"] = {**expand_name(raw.get("search", {})), "samples": overrides.samples}
     if overrides.time_budget is not None:
@@ -68,10 +73,17 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
     try:
         sweep = Sweep.model_validate(raw)
     except ValidationError as error:  # only command-line values can still be wrong
-        options: dict[Path, str] = {("search", "samples"): "--samples", ("budget", "seconds"): "--time-budget"}
+        options: dict[Path, str] = {
+            ("search", "samples"): "--samples",
+            ("budget", "seconds"): "--time-budget",
+            ("replicates", "min"): "--replicates",
+            ("replicates", "max"): "--max-replicates",
+            ("replicates", "until"): "--until",
+            ("replicates",): "--replicates",
+        }
         if overrides.name is None:  # the name is the space file's and the base's together
             options["name",] = "--base"
-        issues = model_issues(Sweep, error, lambda path: options.get(path, f"--{dotted(path)}"))
+        issues = model_issues(Sweep, error, lambda path: options.get(path) or f"--{dotted(path)}")
         hint = "; choose another name with --name"
         raise SpecError([i._replace(message=i.message + hint) if i.where == "--base" else i for i in issues]) from None
     if issues := [*population_issues(sweep, document.where), *point_issues(sweep, document.where)]:
@@ -201,9 +213,9 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) ->
     metrics = [m for m in _entries(raw.get("metric")) if isinstance(m, str)]  # anything else is an issue already
     if metrics:
         values["metric"] = metrics[0]
-    replicates = raw.get("replicates", Sweep.model_fields["replicates"].default)
-    if overrides.replicates is not None:
-        replicates = overrides.replicates
+    replicates = _replicates(raw.get("replicates", Sweep.model_fields["replicates"].default), overrides)
+    if isinstance(replicates, dict):
+        replicates = replicates.get("min", Replicates().min)
     if isinstance(replicates, int):  # anything else is an issue of the space file already
         values["training.replicates"] = replicates
     origins = {key: _option(key) for key in values}
@@ -217,6 +229,27 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) ->
     if len(metrics) < 2:
         raw.pop("metric", None)
     return issues + space_issues(document, raw, Origins(source, origins))
+
+
+def _asks_for_replicates(overrides: Overrides) -> bool:
+    return any(value is not None for value in (overrides.replicates, overrides.until, overrides.max_replicates))
+
+
+def _replicates(written: Any, overrides: Overrides) -> Any:
+    """What the file says of replicates, with what the command line changes."""
+    if not _asks_for_replicates(overrides):
+        return written
+    if overrides.until is None and overrides.max_replicates is None:
+        return overrides.replicates
+    known = dict(written) if isinstance(written, dict) else {}
+    least = written if isinstance(written, int) else known.get("min", Replicates().min)
+    if overrides.replicates is not None:
+        least = overrides.replicates
+    elif isinstance(least, int):
+        least = max(least, Replicates().min)
+    most = known.get("max", max(least, Replicates().max) if isinstance(least, int) else Replicates().max)
+    most = most if overrides.max_replicates is None else overrides.max_replicates
+    return {"min": least, "max": most, "until": overrides.until or "decided"}
 
 
 def _base_document(document: Document, raw: Mapping[str, Any], overrides: Overrides) -> Document | None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     BeforeValidator,
+    Discriminator,
     Field,
     NonNegativeInt,
     PlainValidator,
     PositiveFloat,
     PositiveInt,
+    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from gramtune.components import Component
+from gramtune.errors import count
 from gramtune.plugins import Plugin
 from gramtune.space.domain import Assignment, Domain, assigned, expanded
 from gramtune.training.config import TrialConfig
@@ -56,6 +60,9 @@ class Search(Component):
     """Values of some or all varied keys to try first."""
     population_size: Annotated[int, Field(ge=2)] | None = None
     """nsga2 only: configurations per generation. Default: a fifth of the samples, at least 4."""
+    warm_start: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Observations for tpe and gp to begin with: folders of earlier sweeps, or CSV files with a column per varied key
+    and one of the metric. Paths are relative to the working directory."""
 
     synchronous: bool = False
     """Fixes the order of proposals and prunings, so that the whole sweep is reproducible: with any number of trials at
@@ -92,6 +99,8 @@ class Search(Component):
     def _has_a_population(self) -> Search:
         if self.population_size is not None and self.name != "nsga2":
             raise ValueError(f"{self.name} has no population_size; nsga2 has")
+        if self.warm_start and self.name not in ("tpe", "gp"):
+            raise ValueError(f"{self.name} learns nothing from warm_start; tpe and gp do")
         return self
 
 
@@ -142,14 +151,12 @@ NO_SCHEDULER = Scheduler(name="none")
 
 
 AUTO: Final = "auto"
-_GPUS = 1_000_000
-"""Upper limit of a resource, above what any node has; excludes infinity."""
 
 
 def _gpu(value: Any) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value != AUTO and not (number and (0 <= value <= 1 or (1 < value < _GPUS and value == int(value)))):
-        raise ValueError(f"{value!r} should be a share of a GPU from 0 to 1, a whole number of GPUs, or auto")
+    if value != AUTO and not (number and 0 <= value <= 1):
+        raise ValueError(f"{value!r} should be a share of a GPU from 0 to 1, or auto; no trial can use more than one")
     return value if value == AUTO else float(value)
 
 
@@ -159,7 +166,7 @@ class Resources(Component):
     cpu: PositiveInt = 1
     """CPU cores, and threads of torch."""
     gpu: Annotated[float | Literal["auto"], PlainValidator(_gpu)] = 0.0
-    """Share of a GPU, or a whole number of them; dropped, and said so, where no node has one. `auto`: measured.
+    """Share of a GPU, from 0 to 1; dropped, and said so, where no node has one. `auto`: measured.
 
     `{share: 0.25, required: true}` asks for the share and sets `gpu_required`."""
     gpu_required: bool = False
@@ -189,6 +196,28 @@ class Budget(Component):
     """Training steps of all trials and replicates together."""
 
 
+class Replicates(Component):
+    """Random initialisations where they are needed: all trials have `min`, then those whose verdict is open get more.
+
+    More are given at the declared looks (docs/verdict.md), when every trial of the look has ended. So who gets them
+    does not depend on how many trials run at once.
+    """
+
+    min: Annotated[int, Field(ge=3)] = 3
+    max: Annotated[int, Field(ge=3)] = 20
+    until: Literal["decided"] = "decided"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Replicates:
+        if self.max < self.min:
+            raise ValueError(f"max = {self.max} should be at least min = {self.min}")
+        return self
+
+
+def _kind_of_replicates(value: Any) -> str:
+    return "[mapping]" if isinstance(value, Mapping | Replicates) else "[number]"
+
+
 class Sweep(Component):
     """A space file: what varies, on what base, how often and with what."""
 
@@ -206,7 +235,6 @@ class Sweep(Component):
         Annotated[tuple[str, ...], BeforeValidator(listed), Field(strict=False, min_length=1, max_length=2)] | None
     ) = None
     """The optimised metric. Default: the base's primary metric. Two give a Pareto front; the first is primary."""
-    replicates: PositiveInt = 3
     tolerance: Annotated[float, Field(gt=0, lt=10)] = 0.1
     """A method is insensitive to a key if every value is within this fraction of the best: 0.1 for 10 %."""
     judge: Annotated[Judge, PlainValidator(_judge, json_schema_input_type=Judge)] = "last"
@@ -216,6 +244,11 @@ class Sweep(Component):
     search: Annotated[Search, BeforeValidator(expand_name), Field(validate_default=True)] = Search()
     pruner: Annotated[Pruner, BeforeValidator(expand_name)] = NO_PRUNER
     scheduler: Annotated[Scheduler, BeforeValidator(expand_name)] = NO_SCHEDULER
+    replicates: Annotated[
+        Annotated[PositiveInt, Tag("[number]")] | Annotated[Replicates, Tag("[mapping]")],
+        Discriminator(_kind_of_replicates),
+    ] = 3
+    """A number, of every trial; or `{min: 3, max: 20, until: decided}`."""
     budget: Budget = Budget()
     resources: Resources = Resources()
 
@@ -248,6 +281,8 @@ class Sweep(Component):
                 raise ValueError(f"grid needs grid or cases, but {key} is another kind; or use random, tpe, …")
             if search.name != "grid" and domain.grid is not None:
                 raise ValueError(f"{search.name} samples, but {key} is a grid; use choice, uniform, int, … there")
+        if search.warm_start and len(info.data.get("metric") or ()) == 2:
+            raise ValueError("warm_start has one metric, but two are optimised")
         if search.name == "cmaes" and len(info.data.get("metric") or ()) == 2:
             raise ValueError("cmaes optimises one metric, not two; legal for two: grid, random, tpe, gp, qmc, nsga2")
         return search
@@ -278,6 +313,39 @@ class Sweep(Component):
                 f"{search.name} learns from finished trials, but pbt draws all at the start; legal: {', '.join(legal)}"
             )
         return scheduler
+
+    @property
+    def min_replicates(self) -> int:
+        """Replicates that every trial has."""
+        return self.replicates if isinstance(self.replicates, int) else self.replicates.min
+
+    @property
+    def max_replicates(self) -> int | None:
+        """Replicates that a trial may come to have until its verdict is decided; None where all have equally many."""
+        return None if isinstance(self.replicates, int) else self.replicates.max
+
+    @property
+    def replicates_text(self) -> str:
+        """`3 replicates`, or `3 to 20 replicates, until decided`."""
+        if isinstance(self.replicates, int):
+            return count(self.replicates, "replicate")
+        return f"{self.replicates.min} to {self.replicates.max} replicates, until decided"
+
+    @field_validator("replicates")
+    @classmethod
+    def _decidable(cls, replicates: int | Replicates, info: ValidationInfo) -> int | Replicates:
+        if isinstance(replicates, int) or not {"space", "search", "scheduler"} <= info.data.keys():
+            return replicates
+        search, why = info.data["search"], ""
+        if info.data["scheduler"].name != "none":
+            why = "the values of a population change during training"
+        if len(info.data.get("metric") or ()) == 2:
+            why = "a verdict is about one metric"
+        if search.name != "grid" and len(info.data["space"]) > 1:
+            why = f"{search.name} varies several keys at once, so no two trials differ in one alone"
+        if why:
+            raise ValueError(f"until: decided needs a verdict, but {why}; legal here: a number")
+        return replicates
 
     def config(self, assignment: Assignment) -> TrialConfig:
         """The trial configuration with these values. Raises pydantic's ValidationError if they are not legal."""

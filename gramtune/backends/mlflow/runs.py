@@ -69,7 +69,7 @@ def legal_value(text: str) -> str:
     """`text` as a legal value of an MLflow parameter: what is too long is replaced by a digest."""
     if len(text) <= _PARAM_LENGTH:
         return text
-    return f"{text[: _PARAM_LENGTH - 11]}… {hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return f"{text[: _PARAM_LENGTH - 10]}… {hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 class SweepRuns:

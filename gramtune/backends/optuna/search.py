@@ -31,6 +31,7 @@ from gramtune.components import Direction
 from gramtune.record.journal import mend
 from gramtune.record.report import Report, Status, summarise
 from gramtune.record.state import SweepState, TrialRecord
+from gramtune.record.warm_start import Observation, stored_warm_start
 from gramtune.space.domain import Domain, fitting
 from gramtune.space.plan import PlannedTrial, planned
 from gramtune.space.sweep import Search
@@ -107,6 +108,8 @@ class OptunaProposer:
         if self._has_ended_what_goes_on():
             (folder / STUDY_FILE).unlink()
             self._study = self._open(folder, directions)
+        if not self._frozen():
+            self._observe(stored_warm_start(folder))
         self._trials: dict[str, optuna.Trial] = {}
         self._curves: defaultdict[str, set[int]] = defaultdict(set)
         """Steps whose values the study has, by trial: it accepts each step once."""
@@ -131,6 +134,17 @@ class OptunaProposer:
             directions=[{"min": "minimize", "max": "maximize"}[direction] for direction in directions],
             load_if_exists=True,
         )
+
+    def _observe(self, earlier: Sequence[Observation]) -> None:
+        """Adds trials of earlier sweeps; they are no trials of this one."""
+        for source, assignment, value in earlier:
+            params = {key: encoded(chosen) for key, chosen in assignment.items()}
+            domains = {key: distribution(self._sweep.space[key]) for key in params}
+            self._study.add_trial(
+                optuna.trial.create_trial(
+                    params=params, distributions=domains, value=value, user_attrs={"warm_start": source}
+                )
+            )
 
     def _has_ended_what_goes_on(self) -> bool:
         """Whether the study has closed a trial that now goes on: with more steps, or again after a failure.
