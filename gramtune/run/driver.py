@@ -16,9 +16,10 @@ from gramtune.record.pruning import Rungs
 from gramtune.record.redaction import redact
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState, TrialRecord
+from gramtune.run import requests
 from gramtune.run.interruption import Interruption
 from gramtune.run.population import Population
-from gramtune.space.plan import PlannedTrial
+from gramtune.space.plan import PlannedTrial, planned
 
 
 class Proposer(Protocol):
@@ -34,6 +35,9 @@ class Proposer(Protocol):
     def learn(self, record: TrialRecord) -> None:
         """Learns from a report or the end of a trial."""
 
+    def enqueue(self, record: TrialRecord) -> None:
+        """Learns of a trial that a user asked for."""
+
 
 class NothingNew:
     """The Proposer of a grid: all trials are planned."""
@@ -45,6 +49,9 @@ class NothingNew:
         return None
 
     def learn(self, record: TrialRecord) -> None:
+        """Nothing to learn."""
+
+    def enqueue(self, record: TrialRecord) -> None:
         """Nothing to learn."""
 
 
@@ -82,6 +89,8 @@ class Driver:
         """Whether all trials were handed out; if none of them is unfinished, the sweep is complete."""
         self._journal, self._proposer, self._rungs = Journal(folder, state), proposer, Rungs.of(state)
         self._started = time.monotonic()
+        self._to_stop: set[str] = set()
+        """Running trials that a user asked to stop."""
         self._running: set[str] = set()
         """Trials that were handed out and have neither ended nor paused."""
         self._held: dict[str, Report] = {}
@@ -111,6 +120,7 @@ class Driver:
         """The next trial to run, or None if there is none, or, where `pausing`, none yet."""
         if self.halted:
             return None
+        self._take_requests()
         if reason := self._spent():
             self._stop_waiting(reason)
             self.exhausted = True
@@ -156,8 +166,10 @@ class Driver:
                 self._held[name] = newest
             elif not added:
                 self._judge(record, newest)
-            if not record.status.final and (spent := self._spent()):
-                self._stop(record, spent)
+            self._take_requests()
+            reason = budget.ON_REQUEST if name in self._to_stop else self._spent()
+            if reason and not record.status.final:
+                self._stop(record, reason)
             if not added:
                 self._proposer.learn(record)
             self._release()
@@ -212,6 +224,30 @@ class Driver:
         if self._synchronous:
             order = {name: i for i, name in enumerate(self.state.records)}
             self._waiting.sort(key=lambda trial: order[trial.name])
+
+    def _take_requests(self) -> None:
+        with self._halting_when_full():
+            for request in requests.taken(self.folder):
+                if "stop" in request:
+                    self._stop_one(request["stop"])
+                elif (trial := planned(self.state.plan.sweep, request["enqueue"])).name not in self._running:
+                    self._enqueue(trial)
+            self._release()  # trials may wait for one that was stopped
+
+    def _enqueue(self, trial: PlannedTrial) -> None:
+        if trial.name not in self.state.records:
+            self._journal.enqueued(trial)
+            self._proposer.enqueue(self.state.records[trial.name])
+            self._waiting.append(trial)
+
+    def _stop_one(self, name: str) -> None:
+        """A running trial stops at its next report, one that waits at once."""
+        record = self.state.records.get(name)
+        if name in self._running:
+            self._to_stop.add(name)
+        elif record and not record.status.final:
+            self._waiting = [trial for trial in self._waiting if trial.name != name]
+            self._stop(record, budget.ON_REQUEST)
 
     def _turn(self) -> PlannedTrial | None:
         """The first trial of the next generation or look, if this one has ended."""

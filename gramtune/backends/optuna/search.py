@@ -203,6 +203,11 @@ class OptunaProposer:
         if record.status in _STATES:
             self._tell(trial, record)
 
+    def enqueue(self, record: TrialRecord) -> None:
+        """Adds a trial that a user asked for to the study."""
+        self._trials[record.trial.name] = trial = self._again(record)
+        self._next_number = trial.number + 1
+
     def _ask(self) -> optuna.Trial:
         points, space = self._sweep.search.points, self._sweep.space
         if self._next_point < len(points):
