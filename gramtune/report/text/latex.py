@@ -67,7 +67,7 @@ def _verdicts(state: SweepState) -> str:
 
 
 def _cells(record: TrialRecord, state: SweepState, metrics: Sequence[str]) -> list[str]:
-    assignment = record.trial.assignment
+    assignment = record.assignment
     values = [escaped(value_text(assignment[key])) if key in assignment else "--" for key in state.plan.sweep.space]
     if record.status != Status.COMPLETED:
         return [*values, record.status.lower(), *["--"] * (len(metrics) - 1)]

@@ -267,7 +267,7 @@ def _caveats(trials: int, n: int, pairs: int) -> list[str]:
 def _problems(state: SweepState) -> list[str]:
     """Diverged and failed trials with their reasons, and how many have not ended."""
     bad = [r for r in state.records.values() if r.status in (Status.DIVERGED, Status.FAILED)]
-    lines = [f"{r.status} {assignment_text(r.trial.assignment)}: {r.reason}" for r in bad[:_REASONS]]
+    lines = [f"{r.status} {assignment_text(r.assignment)}: {r.reason}" for r in bad[:_REASONS]]
     if len(bad) > _REASONS:
         lines.append(f"… and {len(bad) - _REASONS} more DIVERGED or FAILED: see trials.csv")
     stopped = [record for record in state.records.values() if record.status == Status.STOPPED]
