@@ -15,6 +15,7 @@ from gramtune.cli.blame import BlamingCommand
 from gramtune.cli.clean import clean
 from gramtune.cli.cluster import attach, down, stop
 from gramtune.cli.doctor import doctor
+from gramtune.cli.enqueue import enqueue
 from gramtune.cli.evaluate import evaluate
 from gramtune.cli.export import export
 from gramtune.cli.launch import launch
@@ -39,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # Rich would take "[default: all]" for markup and drop it
 )
-_COMMANDS = (sweep, resume, train, validate, report, export, ui, sync, replay, sample, evaluate, clean)
+_COMMANDS = (sweep, resume, train, validate, report, export, ui, sync, replay, sample, evaluate, clean, enqueue)
 _ON_CLUSTERS = (attach, stop, down, doctor)
 for _command in (*_COMMANDS, *_ON_CLUSTERS):
     app.command(cls=BlamingCommand)(_command)
