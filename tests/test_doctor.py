@@ -68,7 +68,7 @@ def test_the_command_exits_with_1_where_something_is_wrong(tmp_path):
 
     done = doctor()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("ok ") == 4
+    assert done.stdout.count("ok ") == 5
     done = doctor("--tracking-uri", "http://127.0.0.1:9")
     assert done.returncode == 1
     assert "FAULT  driver           tracking" in done.stdout

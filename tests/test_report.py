@@ -277,6 +277,46 @@ def hostile(kind, folder):
     return state
 
 
+JOINT = "\n".join([
+    "  objective.critic_dim: {logint: [1, 64]}", "  optimizer.learning_rate: {loguniform: [1e-4, 1e-2]}",
+    "  training.batch_size: {choice: [8, 16]}\n",
+])  # fmt: skip
+
+
+@pytest.mark.parametrize("values", [[4.0, 5.0], [4.0, 4.0], [4.0]], ids=["spread", "tie", "n = 1"])
+@pytest.mark.parametrize("trials", [0, 1, 2])
+def test_a_joint_sweep_with_few_trials_draws_what_there_is_without_a_warning(trials, values, tmp_path):
+    state = sweep_state(tmp_path, JOINT, sampled=True, replicates=len(values))
+    for batch in (8, 16)[:trials]:  # equal in both logarithmic keys
+        name = begin(state, objective__critic_dim=3, optimizer__learning_rate=1e-3, training__batch_size=batch)
+        complete(state, name, [9.0] * len(values), values, values)
+    failed = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        names = {path.stem for path in write_figures(state, tmp_path, failed)}
+    assert failed == []
+    assert ("parallel_coordinates" in names) == (trials > 0)
+    assert {"learning_rate", "learning_curves"} <= names
+    assert "nan" not in "\n".join(summary_lines(state))
+
+
+FOUR = "method: {cases: {gram: {objective.name: gram}, a: {network.width: 5}, b: {network.width: 6}, c: {}}}"
+
+
+@pytest.mark.parametrize("first", ["objective.critic_dim: {grid: [1, 2, 3, 4]}", FOUR], ids=["bar", "categories"])
+def test_the_legend_of_learning_curves_has_the_line_styles_of_the_plot(first, tmp_path):
+    state = sweep_state(tmp_path, f"  {first}\n  training.batch_size: {{grid: [8, 16, 32, 64]}}\n")
+    for i, name in enumerate(list(state.records)):
+        complete(state, name, [9.0, 9.1], [8.0 + i, 8.5 + i])
+    figure = learning_curves(state)
+    plotted = {line.get_linestyle() for line in figure.axes[0].lines if line.get_gid() in state.records}
+    entries = {h.get_linestyle(): t.get_text() for h, t in zip(figure.legends[0].legend_handles,
+               figure.legends[0].get_texts(), strict=True)}  # fmt: skip
+    assert len(plotted) >= 2
+    assert plotted <= entries.keys()
+    assert "batch_size = 8" in entries["-"]
+
+
 HOSTILE = ("no trial", "no trial has the key", "diverged", "one replicate", "nothing", "huge", "equal")
 
 
@@ -287,7 +327,7 @@ def test_figures_and_summary_stand_whatever_is_missing(kind, tmp_path):
         warnings.simplefilter("error")
         paths = write_figures(state, tmp_path)
     names = [key.rsplit(".", 1)[-1] for key in state.plan.sweep.space] + ["learning_curves"]
-    names += ["parallel_coordinates"] if len(state.plan.sweep.space) > 1 else []
+    names += ["parallel_coordinates"] if len(state.plan.sweep.space) > 1 and state.completed else []
     assert [path.name for path in paths] == [f"{name}.{suffix}" for name in names for suffix in ("png", "svg")]
     assert all(path.stat().st_size > 1000 for path in paths)
     text = "\n".join(summary_lines(state))
@@ -305,7 +345,7 @@ def test_one_replicate_has_a_mean_and_no_spread(tmp_path):
     assert lines(figure, "mean") == [([1, 4, 16], [3.0, 3.0, 3.0])]
     text = "\n".join(summary_lines(state))
     assert "n = 1 replicate, 100 generated samples each" in text
-    assert "Best: critic_dim = 1\n  fid_digits 3, n = 1 replicate\n" in text
+    assert "Lowest mean: critic_dim = 1\n  fid_digits 3, n = 1 replicate\n" in text
     assert "\n    unknown: fewer than two seeds have a value in both trials (--replicates 3)" in text
     assert "Student" not in text
 
@@ -372,7 +412,7 @@ def test_pairs_are_by_seed_not_by_position(tmp_path):
 def test_verdicts_in_words(tmp_path):
     state = three(tmp_path, (A, B, (10.5, 19.0, 31.0)))
     text = "\n".join(summary_lines(state))
-    assert "Best: critic_dim = 4\n  fid_digits 20 ± 10, n = 3 replicates\n" in text
+    assert "Lowest mean: critic_dim = 4\n  fid_digits 20 ± 10, n = 3 replicates\n" in text
     assert "Verdict on critic_dim: UNDECIDED within 10 %: open is critic_dim ∈ {1, 4, 16}" in text
     assert "  critic_dim ∈ {1, 4, 16} may be the best; no value is shown to be worse" in text
     assert "3 replicates of each value, geometric means of fid_digits, lower is better" in text
@@ -384,7 +424,10 @@ def test_below_three_replicates_pairs_are_compared(tmp_path):
     assert "Verdict" not in text
     assert "  against the runner-up, " in text
     assert "NOT separated, may be chance" in text
-    assert "Student's t over 2 seeds, which makes them wide (t = 12.71)." in text
+    assert (
+        "Student's t over 2 seeds, corrected for all pairs of 3 trials (Bonferroni), which makes them wide (t = 38.19)."
+        in text
+    )
 
 
 def test_where_more_is_better_the_ranking_turns_round(tmp_path):
@@ -398,7 +441,7 @@ def test_where_more_is_better_the_ranking_turns_round(tmp_path):
     assert ranked(state)[0] is state.best
     text = "\n".join(summary_lines(state))
     assert "higher is better" in text
-    assert "Best: critic_dim = 4\n" in text
+    assert "Lowest mean: critic_dim = 4\n" in text
     assert "runner-up, critic_dim = 16" in text
 
 
@@ -427,8 +470,8 @@ def test_the_summary_of_ten_trials_is_one_screen(tmp_path):
     table = lines[lines.index("") + 1 :][:11]
     assert table[0].split() == ["trial", "critic_dim", "fid_digits", "n", "status"]
     assert [row.split()[1] for row in table[1:]] == [str(2**i) for i in range(10)]
-    assert table[1].endswith("best")
-    assert sum(row.endswith("best") for row in table) == 1
+    assert table[1].endswith("lowest mean")
+    assert sum(row.endswith("lowest mean") for row in table) == 1
     assert len({row.index("COMPLETED") for row in table[1:]}) == 1
 
 
@@ -477,7 +520,7 @@ def test_trials_on_different_data_or_lengths_have_a_best_each(domain, name, tmp_
     lines = summary_lines(state)
     assert state.best is None
     assert f"{name}:" in lines
-    assert sum(line.startswith("Best with ") for line in lines) == 2
+    assert sum(line.startswith("Lowest mean with ") for line in lines) == 2
     assert next(heading for heading, _ in trial_tables(state)) == name
 
 

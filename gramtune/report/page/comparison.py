@@ -63,7 +63,7 @@ def _rows(sweeps: Sequence[NamedSweep]) -> list[list[str]]:
         best = next(iter(ranked(sweep.state)), None)
         summary = best.summary(sweep.state.plan.metric) if best else None
         counts = ", ".join(f"{n} {status}" for status, n in status_counts(sweep.state).items())
-        choice = assignment_text(best.trial.assignment) if best else _no_best(sweep)
+        choice = assignment_text(best.assignment) if best else _no_best(sweep)
         rows.append([sweep.name, spread_text(summary), str(summary.n if summary else 0), counts, choice])
     return rows
 
@@ -80,7 +80,7 @@ def _verdicts(sweeps: Sequence[NamedSweep]) -> list[str]:
         ours, theirs = (next(iter(ranked(sweep.state)), None) for sweep in (first, other))
         said = f"nothing to compare: {_no_best(first if ours is None else other)}"
         if ours and theirs:
-            said = verdict(paired_difference(theirs, ours, first.state.plan.metric))
+            said = verdict(paired_difference(theirs, ours, first.state.plan.metric, len(others)))
         lines.append(f"best of {other.name} minus best of {first.name}: {said}")
     return [*lines, "Each best was picked out of its sweep by the same values: confirm with fresh seeds."]
 
