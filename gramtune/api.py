@@ -8,6 +8,7 @@ result.frame  # tidy: one row per trial, replicate, step and metric
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -50,6 +51,7 @@ from gramtune.space.sweep import AUTO, Sweep
 if TYPE_CHECKING:
     from gramtune.backends.mlflow.tracker import MlflowTracker
 
+_log = logging.getLogger(__name__)
 Say = Callable[[str], None]
 Watch = Callable[[SweepState], AbstractContextManager[None]]
 
@@ -224,6 +226,8 @@ def _go_on(state: SweepState, plan: Plan, folder: Path, how: _How) -> Result:
 
 def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()) -> Result:
     plan, say = state.plan, how.say
+    _log.info("data root %s; folder %s; runner %s", data_root(), folder, type(how.runner).__name__)
+    _log.info("MLflow store %s", how.tracker.link)
     for warning in plan.warnings:
         say(f"warning: {warning}")
     mirror = mirror_of(folder)

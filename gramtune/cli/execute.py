@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from typing import Protocol
 
 from rich.console import Console
@@ -32,23 +33,31 @@ def ask(question: str) -> bool:
     return answer.startswith("y")
 
 
-def execute(start: Start) -> int:
-    """Runs, with the live view; returns the exit code.
+def execute(start: Start, quiet: bool = False) -> int:
+    """Runs, with the live view unless `quiet`; returns the exit code.
 
     0: all fine; 1: a trial failed, or all of them failed or diverged; 130: interrupted.
     """
     console = Console()
 
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    errors = Console(stderr=True)
 
-    result = start(say=say, watch=lambda state: watching(state, console))
+    def say(line: str) -> None:
+        if not quiet:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        elif line.startswith(("warning:", "error:")):
+            errors.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    result = start(say=say, watch=lambda state: nullcontext() if quiet else watching(state, console))
     if result.problem:
+        if quiet:
+            print(result.problem, file=sys.stderr)
         return 1
     if not result.complete:
         return 130
     statuses = [record.status for record in result.state.records.values()]
     if statuses and all(status in (Status.DIVERGED, Status.FAILED) for status in statuses):
-        say(f"No trial has a result: all {len(statuses)} DIVERGED or FAILED, see {result.folder}/trials.csv")
+        line = f"No trial has a result: all {len(statuses)} DIVERGED or FAILED, see {result.folder}/trials.csv"
+        say(f"error: {line}" if quiet else line)
         return 1
     return 1 if Status.FAILED in statuses else 0

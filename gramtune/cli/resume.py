@@ -9,6 +9,7 @@ from gramtune.cli.options import (
     Debug,
     Folder,
     MaxConcurrent,
+    Quiet,
     Register,
     Replicates,
     Samples,
@@ -27,6 +28,7 @@ def resume(
     debug: Debug = False,
     tracking_uri: TrackingUri = None,
     register: Register = None,
+    quiet: Quiet = False,
 ) -> None:
     """Go on with an interrupted sweep, or add to a finished one; trials continue from their last checkpoint."""
     from functools import partial
@@ -46,4 +48,4 @@ def resume(
         tracking_uri=tracking_uri,
         register=register,
     )
-    raise typer.Exit(execute(start))
+    raise typer.Exit(execute(start, quiet))

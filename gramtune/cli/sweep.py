@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gramtune.cli.options import (
+    RUNS,
     Address,
+    Base,
     Debug,
     MaxConcurrent,
     Plugins,
+    Quiet,
     Register,
     Replicates,
     Runs,
     Samples,
     Settings,
+    Space,
     TimeBudget,
     TrackingUri,
 )
 
 
 def sweep(
-    space: Annotated[Path, typer.Argument(help="Space file, for example search_spaces/critic_dim.yaml.")],
-    base: Annotated[
-        str | None, typer.Option(help="Another base: a name in base/ beside the space file, or a path.")
-    ] = None,
+    space: Space,
+    base: Base = None,
     settings: Settings = None,
     plugins: Plugins = None,
     replicates: Replicates = None,
@@ -39,7 +40,8 @@ def sweep(
     debug: Debug = False,
     tracking_uri: TrackingUri = None,
     register: Register = None,
-    runs: Runs = Path("runs"),
+    runs: Runs = RUNS,
+    quiet: Quiet = False,
 ) -> None:
     """Run a sweep on this machine, or on a running Ray."""
     from functools import partial
@@ -71,4 +73,4 @@ def sweep(
         register=register,
         ask=ask,
     )
-    raise typer.Exit(execute(start))
+    raise typer.Exit(execute(start, quiet))

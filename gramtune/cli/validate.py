@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from gramtune.cli.options import Plugins, Settings
+from gramtune.cli.options import Base, Plugins, Settings, Space
 
 
 def validate(
-    space: Annotated[Path, typer.Argument(help="Space file, for example search_spaces/critic_dim.yaml.")],
-    base: Annotated[
-        str | None, typer.Option(help="Another base: a name in base/ beside the space file, or a path.")
-    ] = None,
+    space: Space,
+    base: Base = None,
     settings: Settings = None,
     plugins: Plugins = None,
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from gramtune.components import CriticSpec, Losses, Objective, View
@@ -57,6 +57,7 @@ class Gram(Objective):
     `preset` sets all of them at once, except those that are given beside it.
     """
 
+    model_config = ConfigDict(json_schema_extra=lambda schema: _filled_by_preset(schema))
     name: Literal["gram"] = "gram"
     preset: Literal["paper", "submission", "julia", "flow", "torch"] | None = None
     """Where the fields that are not given come from: the paper's text, the submission's code (GRAM.jl), JuliaGRAM,
@@ -142,3 +143,10 @@ class Gram(Objective):
 
     def _reduce(self, ratio: Tensor) -> Tensor:
         return ratio.sum(dim=-1) if self.positivity_reduction == "sum" else ratio.mean(dim=-1)
+
+
+def _filled_by_preset(schema: dict[str, Any]) -> None:
+    """A preset fills the fields that have no default, but for K."""
+    given = [key for key in schema["required"] if key in _PAPER]
+    schema["required"] = [key for key in schema["required"] if key not in _PAPER]
+    schema["anyOf"] = [{"required": ["preset"]}, {"required": given}]

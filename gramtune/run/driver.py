@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,9 @@ class NothingNew:
 
     def learn(self, record: TrialRecord) -> None:
         """Nothing to learn."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class Driver:
@@ -79,6 +83,7 @@ class Driver:
         trial = self._waiting.pop(0) if self._waiting else self._proposer.propose() or self._turn()
         self.exhausted = trial is None and not (self._population and (self._running or self.state.unfinished))
         if trial:
+            _log.info("trial %s is handed out, from replicate %d on", trial.name, trial.first)
             self._running.add(trial.name)
         return trial
 
@@ -91,6 +96,7 @@ class Driver:
     def heard(self, message: Mapping[str, Any], say: Callable[[str], None]) -> bool:
         """Takes what an `Attempt` says; returns whether its trial is to go on."""
         name: str = message["trial"]
+        _log.debug("trial %s: step %s, %s", name, message.get("step", "–"), message.get("status", "no report"))
         if "halt" in message:
             self.halt(message["halt"])
             return False

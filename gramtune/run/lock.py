@@ -38,3 +38,17 @@ def driving(folder: Path) -> Iterator[None]:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         yield
+
+
+def driver_of(folder: Path) -> str:
+    """`process 4711 on host`: who runs the sweep in `folder` now; empty where nobody does."""
+    try:
+        file = (folder / _FILE).open("rb")
+    except OSError:
+        return ""
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read().decode().strip() or "another process"
+    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as FilePath
@@ -20,6 +21,8 @@ from gramtune.space.validate_points import point_issues
 from gramtune.space.validate_space import Origins, config_errors, legal_domains, space_issues
 from gramtune.space.yaml_reader import Document, parse_value, read_yaml
 from gramtune.training.config import TrialConfig
+
+_log = logging.getLogger(__name__)
 
 
 class Overrides(NamedTuple):
@@ -47,6 +50,7 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
     Every value of every varied key has been tried on the models. Raises SpecError with all issues at once.
     """
     document = _read_space(file)
+    _log.info("space file %s", document.file)
     raw = dict(document.data)
     issues = _load_plugins(document, raw, overrides.plugins)
     issues += _shape_issues(document._replace(data=dict(raw)))
@@ -127,6 +131,8 @@ def _load_plugins(document: Document, raw: dict[str, Any], given: tuple[str, ...
     for entry, relative, where in entries:
         try:
             plugin = read_plugin(entry, relative) if isinstance(entry, str) else None
+            if plugin:
+                _log.info("plug-in %s, SHA-256 %s", plugin.name, plugin.digest)
             found.append(plugin.model_dump(exclude_none=True) if plugin else entry)
         except ValidationError as error:
             issues += [Issue(where, str(detail["ctx"]["error"])) for detail in error.errors()]
@@ -160,6 +166,7 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) ->
         return issues + error.issues
     if source is None:
         return issues
+    _log.info("base %s", source.file)
     if "metric" in values:  # --set metric=… asks for that one alone
         raw.pop("metric", None)
     metrics = [m for m in _entries(raw.get("metric")) if isinstance(m, str)]  # anything else is an issue already

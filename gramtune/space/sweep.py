@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -27,9 +28,34 @@ def expand_name(section: Any) -> Any:
     return {"name": section} if isinstance(section, str) else section
 
 
+def short(section: type[Component]) -> BeforeValidator:
+    """`expand_name` for a section; its JSON Schema allows the name alone too."""
+    return BeforeValidator(expand_name, json_schema_input_type=section.model_fields["name"].annotation | section)
+
+
 def listed(metric: Any) -> Any:
     """`metric: fid` is short for `metric: [fid]`."""
     return [metric] if isinstance(metric, str) else metric
+
+
+ALGORITHMS: Mapping[str, Mapping[str, str]] = {
+    "Search": {
+        "grid": "every combination of the values; no sampler",
+        "random": "independent draws",
+        "tpe": "tree-structured Parzen estimator (Bergstra et al. 2011)",
+        "cmaes": "covariance matrix adaptation evolution strategy (Hansen 2016)",
+        "gp": "Bayesian optimisation with a Gaussian process",
+        "qmc": "quasi-Monte Carlo: points of a scrambled Sobol sequence",
+        "nsga2": "genetic algorithm for two metrics (Deb et al. 2002)",
+    },
+    "Pruner": {
+        "none": "no trial is stopped early",
+        "asha": "asynchronous successive halving (Li et al. 2020)",
+        "hyperband": "Hyperband's brackets of successive halving (Li et al. 2018)",
+        "median": "stops what is worse than the median of the others at its step",
+    },
+}
+"""What each name of a search and of a pruner stands for, in a line."""
 
 
 class Search(Component):
@@ -103,12 +129,26 @@ def _gpu(value: Any) -> Any:
     return value if value == AUTO else float(value)
 
 
+_Number = Annotated[float, Field(ge=0, lt=_GPUS)]
+
+
+class _Share(Component):
+    """`{share: 0.25, required: true}`."""
+
+    share: _Number
+    required: bool = False
+
+
+_Gpu = _Number | Literal["auto"] | _Share
+"""What a file may say; the validator says more."""
+
+
 class Resources(Component):
     """What one trial asks for."""
 
     cpu: PositiveInt = 1
     """Cores, and threads that torch may use."""
-    gpu: Annotated[float | Literal["auto"], PlainValidator(_gpu)] = 0.0
+    gpu: Annotated[float | Literal["auto"], PlainValidator(_gpu, json_schema_input_type=_Gpu)] = 0.0
     """Share of a GPU, or a whole number of them; dropped, and said so, where no node has one. `auto`: measured.
 
     `{share: 0.25, required: true}` asks for the share and sets `gpu_required`."""
@@ -139,6 +179,9 @@ class Budget(Component):
     """Training steps of all trials and replicates together."""
 
 
+_Metrics = Annotated[list[str], Field(min_length=1, max_length=2)]
+
+
 class Sweep(Component):
     """A space file: what varies, on what base, how often and with what."""
 
@@ -153,15 +196,20 @@ class Sweep(Component):
     space: Annotated[dict[str, Domain], Field(min_length=1, max_length=100)]
     """Domain of each varied key, by dotted path into the base."""
     metric: (
-        Annotated[tuple[str, ...], BeforeValidator(listed), Field(strict=False, min_length=1, max_length=2)] | None
+        Annotated[
+            tuple[str, ...],
+            Field(strict=False, min_length=1, max_length=2),
+            BeforeValidator(listed, json_schema_input_type=str | _Metrics),
+        ]
+        | None
     ) = None
     """What is optimised, where it is not the base's primary metric; two give a front, the first one is the primary."""
     replicates: PositiveInt = 3
     tolerance: Annotated[float, Field(gt=0, lt=10)] = 0.1
     """A method is insensitive to a key where every value is within this part of the best: 0.1 for 10 %."""
-    search: Annotated[Search, BeforeValidator(expand_name), Field(validate_default=True)] = Search()
-    pruner: Annotated[Pruner, BeforeValidator(expand_name)] = NO_PRUNER
-    scheduler: Annotated[Scheduler, BeforeValidator(expand_name)] = NO_SCHEDULER
+    search: Annotated[Search, short(Search), Field(validate_default=True)] = Search()
+    pruner: Annotated[Pruner, short(Pruner)] = NO_PRUNER
+    scheduler: Annotated[Scheduler, short(Scheduler)] = NO_SCHEDULER
     budget: Budget = Budget()
     resources: Resources = Resources()
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator
 
 from gramtune.components import Component, Dataset, Direction, FeatureExtractor, Metric, Network, Objective, Optimizer
 from gramtune.registry import Named, create
@@ -19,11 +19,6 @@ SECTIONS: Mapping[str, type[Component]] = {
     "metrics": Metric,
 }
 """The kind of component that each section of a trial configuration holds."""
-
-
-def _expand(entry: Any) -> Any:
-    """`fid` is short for `{name: fid}`."""
-    return {"name": entry} if isinstance(entry, str) else entry
 
 
 class Training(Component):
@@ -73,13 +68,17 @@ class TrialConfig(Component):
     """Everything that determines the numbers of one trial."""
 
     data: Annotated[Dataset, Named(Dataset)]
+    """The data set."""
     objective: Annotated[Objective, Named(Objective)]
+    """What the networks are trained for."""
     network: Annotated[Network, Named(Network)]
+    """Generator and critic."""
     optimizer: Annotated[Optimizer, Named(Optimizer)]
+    """How both are stepped."""
     training: Training
-    metrics: Annotated[
-        tuple[Annotated[Metric, Named(Metric), BeforeValidator(_expand)], ...], Field(min_length=1, strict=False)
-    ]
+    """Length and size of the training."""
+    metrics: Annotated[tuple[Annotated[Metric, Named(Metric, short=True)], ...], Field(min_length=1, strict=False)]
+    """What is computed at each evaluation; `fid` is short for `{name: fid}`."""
     metric: str
     """The primary metric: one of the keys that `metrics` compute."""
 
