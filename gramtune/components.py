@@ -32,7 +32,7 @@ Direction = Literal["min", "max"]
 
 
 class Unavailable(ValueError):
-    """A file that a component needs is missing or damaged. The message is one line and says where to put it."""
+    """A file that a component needs is missing or damaged. The message is one line and says where the file belongs."""
 
 
 class Component(BaseModel):
@@ -44,7 +44,7 @@ class Component(BaseModel):
 
 
 class CriticSpec(NamedTuple):
-    """What an objective wants of the critic: its output dimension K, and whether a decoder K → sample goes with it."""
+    """The critic that an objective needs: its output dimension K, and whether it has a decoder K → sample."""
 
     output_dim: int
     decoder: bool = False
@@ -62,7 +62,7 @@ class View(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """The losses of one step, both to be *minimised*, and values worth plotting: one of each per replicate, [R]."""
+    """The losses of one step, both to be *minimised*, and traces to plot; each is [R], one value per replicate."""
 
     critic: Tensor | None  # over θ; None where the objective has no critic
     generator: Tensor  # over γ
@@ -70,7 +70,7 @@ class Losses(NamedTuple):
 
 
 class Objective(Component, ABC):
-    """A training objective: GRAM, MMD-net, GAN, … differ in nothing but the answers to these questions."""
+    """A training objective: GRAM, MMD-net, GAN, … differ only in these methods."""
 
     name: str
     joint: ClassVar[bool] = True
@@ -78,7 +78,7 @@ class Objective(Component, ABC):
 
     @abstractmethod
     def critic(self) -> CriticSpec | None:
-        """The critic that this objective wants, or None for none."""
+        """The critic that this objective needs, or None."""
 
     @abstractmethod
     def losses(self, real: View, fake: View) -> Losses:
@@ -89,7 +89,7 @@ class Objective(Component, ABC):
         """
 
     def monitor(self, real: View, fake: View) -> Mapping[str, Tensor]:
-        """Values worth plotting that are too dear for every step, [R] each: asked for at evaluations of point sets."""
+        """Traces that are too expensive for every step, [R] each. Computed at evaluations of point sets."""
         return {}
 
     def critic_steps(self, generator_step: int) -> int:
@@ -98,7 +98,7 @@ class Objective(Component, ABC):
 
     @property
     def critic_clamp(self) -> float | None:
-        """Critic weights are clamped to [−c, c] before each critic step; None for not at all."""
+        """Critic weights are clamped to [−c, c] before each critic step; None: not clamped."""
         return None
 
 
@@ -110,7 +110,7 @@ class Network(Component, ABC):
 
     @abstractmethod
     def generator(self, shape: Shape) -> nn.Module:
-        """G: [B, noise_dim] → [B, *shape], images in [−1, 1]. Raises ValueError for a shape that it cannot make."""
+        """G: [B, noise_dim] → [B, *shape], images in [−1, 1]. Raises ValueError for an unsupported shape."""
 
     @abstractmethod
     def critic(self, shape: Shape, output_dim: int) -> nn.Module:
@@ -183,16 +183,16 @@ def _named(entry: Any) -> Any:
 
 
 class Optimizer(Component, ABC):
-    """How generator and critic are stepped; each network has an optimiser of its own with the same settings."""
+    """The optimiser of generator and critic; each network has its own instance with the same settings."""
 
     name: str
     learning_rate: PositiveFloat
     critic_learning_rate: PositiveFloat | None = None
-    """The critic's learning rate where it differs."""
+    """The critic's learning rate, if it differs from the generator's."""
     schedule: Annotated[Schedule | None, BeforeValidator(_named)] = None
     """How the learning rates change during training; by default they do not."""
     critic_schedule: Annotated[Schedule | None, BeforeValidator(_named)] = None
-    """The schedule of the critic's learning rate where it differs."""
+    """The schedule of the critic's learning rate, if it differs from the generator's."""
 
     @abstractmethod
     def build(self, parameters: Sequence[torch.nn.Parameter], learning_rate: float | Tensor) -> torch.optim.Optimizer:
@@ -226,7 +226,7 @@ class Optimizer(Component, ABC):
 
 
 class Mixture(NamedTuple):
-    """An equal mixture of isotropic Gaussians in d dimensions, which a point set was drawn from."""
+    """An equal mixture of isotropic Gaussians in d dimensions: the distribution of a point set."""
 
     centres: Tensor  # [modes, d]
     std: float
@@ -244,14 +244,14 @@ class Dataset(Component, ABC):
 
     @abstractmethod
     def fingerprint(self, root: Path) -> str:
-        """Changes whenever the tensors would; part of every cache key. Raises Unavailable if its files are missing."""
+        """Changes when the tensors change; part of every cache key. Raises Unavailable if files are missing."""
 
     def check(self, root: Path) -> None:
-        """Raises Unavailable, before anything starts, if `train` or `held_out` would fail for want of a file."""
+        """Raises Unavailable, before anything starts, if a file that `train` or `held_out` needs is missing."""
         return
 
     def mixture(self) -> Mixture | None:
-        """What the points were drawn from, where that is a known mixture; None for everything else."""
+        """The mixture that the points were drawn from, if it is known; else None."""
         return None
 
     def train_size(self, root: Path) -> int:
@@ -264,7 +264,7 @@ class Dataset(Component, ABC):
 
     @abstractmethod
     def train(self, root: Path) -> Tensor:
-        """The training set; files are looked for under `root`."""
+        """The training set; files are under `root`."""
 
     @abstractmethod
     def held_out(self, root: Path) -> Tensor:
@@ -295,35 +295,35 @@ class FeatureExtractor(Component, ABC):
 
 
 class Metric(Component, ABC):
-    """A number (or several) that compares generated features with held-out ones."""
+    """One or more numbers that compare generated with held-out features."""
 
     name: str
     extractor: ClassVar[str]
     """Name of the FeatureExtractor whose features `reference` and `compute` expect."""
     needs_real: ClassVar[bool] = True
-    """False: the held-out features are not computed, and `reference` gets none of them, [0, d]."""
+    """False: the held-out features are not computed; `reference` gets an empty [0, d] tensor."""
 
     @property
     @abstractmethod
     def directions(self) -> Mapping[str, Direction]:
-        """The keys that `compute` returns, and whether less or more is better."""
+        """The keys that `compute` returns, and for each whether lower or higher is better."""
 
     def min_samples(self, data: Dataset, dim: int) -> tuple[int, str]:
-        """Samples below which the value is ill-defined for features of dimension `dim`, and what is wrong then."""
+        """Number of samples below which the value is ill-defined for features of dimension `dim`, and why."""
         return 2, "one sample is no distribution"
 
     @property
     def least(self) -> tuple[int, int]:
-        """Generated and held-out samples below which there is no value at all. A sweep with fewer is refused."""
+        """Numbers of generated and held-out samples below which no value exists. A sweep with fewer is refused."""
         return 1, int(self.needs_real)
 
     def check(self, data: Dataset) -> None:
-        """Raises ValueError, before anything starts, if the value is not defined for that data set."""
+        """Raises ValueError, before anything starts, if the metric is undefined for that data set."""
         return
 
     @abstractmethod
     def reference(self, real: Tensor, data: Dataset) -> Mapping[str, Tensor]:
-        """What `compute` needs of the data: from their held-out features [M, d], and what they say of themselves.
+        """The statistics of the data that `compute` needs, from the held-out features [M, d] and the data set itself.
 
         Computed once per machine, then read from a file.
         """

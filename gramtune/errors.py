@@ -1,4 +1,4 @@
-"""What is wrong in what the user wrote: collected, raised once, one line each. Imports nothing of ours."""
+"""Issues in what the user wrote: all are collected and raised once, one line each. Imports nothing of gramtune."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def _place(issue: Issue) -> tuple[str, int]:
 
 
 def escaped(text: str) -> str:
-    """`text` in one printable line: what a terminal would obey, or not show, is written as in Python."""
+    """`text` as one printable line; control characters are escaped as in Python."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def clipped(text: str, length: int = 600) -> str:
-    """`text` without its middle where it is too long to read: what is wrong and what is right are at its ends."""
+    """`text` with its middle left out if it is too long: the fault and the rule are at its ends."""
     half = length // 2
     return text if len(text) <= length else f"{text[:half]} … {text[-half:]}"
 
 
 def did_you_mean(word: object, legal: Iterable[str]) -> str:
-    """`; did you mean 'x'? legal: x, y, z`, without the question where nothing is near."""
+    """`; did you mean 'x'? legal: x, y, z`, without the question if no name is similar."""
     legal = list(legal)
     near = difflib.get_close_matches(str(word), legal, n=1)
     alternatives = f" legal: {', '.join(legal)}" if legal else ""

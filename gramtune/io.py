@@ -1,4 +1,4 @@
-"""Where data, weights and results live, and how files are written so that a reader never sees half of one."""
+"""Folders of data, weights and results, and atomic writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NEARLY_NOTHING = 1 << 20
 
 
 class DiskFull(OSError):
-    """There is no space left where results are written. One line; what was written before is intact."""
+    """The disk is full. The message is one line; files written before are intact."""
 
 
 def data_root() -> Path:
@@ -24,11 +24,11 @@ def data_root() -> Path:
 
 
 MARK = ".remote"
-"""In a folder of sweeps that is the local copy of one in an object store: the URI of that."""
+"""File in a folder that is the local copy of sweeps in an object store. It holds their URI."""
 
 
 def local_runs(runs: Path | str) -> Path:
-    """Where the sweeps of a folder are worked on: in it, or, of a URI such as s3://bucket/runs, in a folder here."""
+    """The local folder of a folder of sweeps: the folder itself, or a local copy for a URI such as s3://bucket/runs."""
     if "://" not in str(runs):
         return Path(runs)
     uri = str(runs).rstrip("/")
@@ -41,7 +41,7 @@ def local_runs(runs: Path | str) -> Path:
 
 
 def remote_runs(runs: Path) -> str | None:
-    """The URI of which `local_runs` made this folder; None if it is one of its own."""
+    """The URI whose local copy this folder is; None for an ordinary folder."""
     return (runs / MARK).read_text(encoding="utf-8") if (runs / MARK).is_file() else None
 
 
@@ -61,7 +61,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 @contextmanager
 def watching_space(folder: Path) -> Iterator[None]:
-    """Turns an error of the block into DiskFull where it is one; torch, for one, says RuntimeError."""
+    """Raises DiskFull instead of an error that a full disk causes; torch, for example, raises RuntimeError."""
     try:
         yield
     except (OSError, RuntimeError) as error:

@@ -1,6 +1,6 @@
-"""Components of the user's own, outside the package: a Python file, an installed module, or an entry point.
+"""The user's own components: a Python file, an installed module, or an entry point.
 
-A file's text travels with the sweep, to every worker and into `sweep.yaml`, so a run directory needs no other file.
+The text of a file is sent to every worker and stored in `sweep.yaml`, so a run directory needs no other file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PACKAGE = "gramtune_plugins"
 
 
 class Plugin(Component):
-    """A file with its text, or a module that is installed wherever trials run."""
+    """A file with its text, or a module that is installed on every machine that runs trials."""
 
     name: str
     """The file's name such as `my_gan.py`, or the module's such as `my_package.gan`."""
@@ -45,14 +45,14 @@ class Plugin(Component):
     def load(self) -> ModuleType:
         """Imports the plug-in, once per process. Raises ValueError, in one line, if that fails or registers nothing."""
         for kind in KINDS:
-            classes(kind)  # the package's own come first: a plug-in cannot take their names
+            classes(kind)  # load the package's own first: a plug-in cannot take their names
         try:
             module = importlib.import_module(self.name) if self.source is None else _module(self.name, self.source)
         except Exception as error:
             raise ValueError(f"plug-in {self.name} cannot be imported: {_where(error, self.name)}") from error
         components = _components.setdefault(module.__name__, registered_in(module.__name__))
         for component in components:
-            register(component)  # again, where another version of the file has come between
+            register(component)  # again: another version of the file may have been loaded in between
         if not components:
             rule = "decorate a component with gramtune.registry.register"
             raise ValueError(f"plug-in {self.name} registers no component; {rule}")
@@ -66,7 +66,7 @@ _components: dict[str, list[type[Component]]] = {}
 
 
 def loaded() -> Sequence[Plugin]:
-    """The plug-ins of this process: what a child process has to load too."""
+    """The plug-ins of this process. A child process must load them too."""
     return tuple(_loaded.values())
 
 
@@ -87,7 +87,7 @@ def read_plugin(text: str, folder: Path) -> Plugin:
 
 
 def code_of(module: str) -> bytes:
-    """The code of an imported module: part of the keys of what is cached."""
+    """The code of an imported module; part of cache keys."""
     return _code(sys.modules[module])
 
 

@@ -1,4 +1,4 @@
-"""Registration: a component class, put in a file of its kind's folder and decorated, is legal in YAML by its name."""
+"""Registration: a decorated component class is legal in YAML by its name."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def register(cls: type[C]) -> type[C]:
 
 
 def _is_newer(cls: type[Component], taken: type[Component]) -> bool:
-    """Whether the two are versions of one class: of an edited plug-in file, or of a cell that is run again."""
+    """Whether the two are versions of one class, from an edited plug-in file or a notebook cell that ran twice."""
     if cls.__qualname__ != taken.__qualname__:
         return False
     module, other = cls.__module__, taken.__module__
@@ -56,7 +56,7 @@ def _is_newer(cls: type[Component], taken: type[Component]) -> bool:
 
 
 def registered_in(module: str) -> list[type[Component]]:
-    """The components that a module has registered."""
+    """The components that a module registered."""
     return [cls for kind in _registered.values() for cls in kind.values() if cls.__module__ == module]
 
 
@@ -93,10 +93,10 @@ def create(kind: type[C], name: str) -> C:
 
 
 class Named:
-    """Annotation of a field that holds a component: its name is looked up when a configuration is validated.
+    """Annotation of a field that holds a component. Its name is resolved when a configuration is validated.
 
-    So a component that is registered after the model was made, in a plug-in or a notebook, is legal at once. Pydantic's
-    errors are those of a union told apart by `name`. `short`: a name alone stands for the component with its defaults.
+    A component that a plug-in or a notebook registers later is therefore legal at once. Pydantic's errors are those of
+    a union discriminated by `name`. `short`: a name alone stands for the component with its defaults.
     """
 
     def __init__(self, kind: type[Component], *, short: bool = False) -> None:
@@ -133,12 +133,12 @@ class Named:
 
 @lru_cache(64)
 def _adapter(kind: type[Component], members: tuple[type[Component], ...]) -> TypeAdapter[Any]:
-    """Validates any component of the kind; made anew whenever one is registered."""
+    """Validates any component of the kind; rebuilt when one is registered."""
     return TypeAdapter(Annotated[Any, _Choice(members)])
 
 
 class _Choice:
-    """A union of models told apart by `name`, of one member too."""
+    """A union of models discriminated by `name`; works for a single member too."""
 
     def __init__(self, members: tuple[type[Component], ...]) -> None:
         self._members = members

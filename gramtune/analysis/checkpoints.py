@@ -1,4 +1,4 @@
-"""Trials whose networks can be used again: those of a sweep, finished or running, and that of `gramtune train`."""
+"""Finds trials with checkpoints: those of a sweep, finished or running, and the trial of `gramtune train`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from gramtune.training.generator import Generators, load_generators
 from gramtune.training.trainer import CheckpointError
 
 CONFIG_FILE = "config.json"
-"""In the folder of `gramtune train`: the resolved configuration."""
+"""File in the folder of `gramtune train`: the resolved configuration."""
 PLUGINS_FILE = "plugins.json"
-"""Beside it, where the configuration has components of plug-ins."""
+"""File beside it if the configuration uses plug-ins."""
 BEST, ALL = "best", "all"
 
 
@@ -32,12 +32,12 @@ class Trained(NamedTuple):
 
     @property
     def usable(self) -> bool:
-        """Whether there is any checkpoint."""
+        """Whether the trial has a checkpoint."""
         return any(checkpoints(folder) for folder in self.folders.values())
 
 
 def best_replicate(record: TrialRecord) -> int | None:
-    """By the primary metric in the newest report, of equals the first; None where no replicate has a value."""
+    """Index of the best replicate by the newest primary metric; the first of equals; None without a value."""
     config = record.trial.config
     values = record.last.metrics.get(config.metric, []) if record.last else []
     sign = 1 if config.directions[config.metric] == "min" else -1
@@ -75,7 +75,7 @@ def of_train(folder: Path) -> list[Trained]:
 
 
 def load(trial: Trained) -> Generators:
-    """The networks in the newest readable checkpoint of each folder. Raises SpecError if one has none that is."""
+    """The networks in the newest readable checkpoint of each folder. Raises SpecError if a folder has none."""
     loaded = [found for first, folder in trial.folders.items() if (found := _newest(trial, first, folder))]
     if not loaded:
         gone = ", ".join(map(str, trial.folders.values()))
@@ -89,7 +89,7 @@ def _newest(trial: Trained, first: int, folder: Path) -> Generators | None:
     for path in checkpoints(folder):
         try:
             return load_generators(trial.config, path, first)
-        except CheckpointError as error:  # damaged, or a running trial has just replaced it
+        except CheckpointError as error:  # damaged, or just replaced by a running trial
             issues.append(Issue(trial.name, str(error)))
     if issues:
         raise SpecError(issues)

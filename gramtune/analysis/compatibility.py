@@ -1,4 +1,4 @@
-"""Which sweeps may be compared: same metric, same features, same number of samples, same length, same data."""
+"""Checks that sweeps can be compared: same metric, features, number of samples, length and data."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gramtune.record.tables import VERSIONS_FILE
 
 
 class NamedSweep(NamedTuple):
-    """A sweep and the folder that tells it."""
+    """A sweep, its folder and a unique name."""
 
     name: str
-    """Its own name, or its folder's where two sweeps are called the same."""
+    """The sweep's name; the folder if two sweeps have the same name."""
     folder: Path
     state: SweepState
 
 
 def named_sweeps(states: Sequence[tuple[Path, SweepState]]) -> list[NamedSweep]:
-    """The sweeps under names that tell them apart. Raises SpecError where a folder is given twice."""
+    """The sweeps with unique names. Raises SpecError if a folder is given twice."""
     folders = [folder.resolve() for folder, _ in states]
     if repeated := [folder for i, folder in enumerate(folders) if folder in folders[:i]]:
         raise SpecError([Issue(str(repeated[0]), "is given twice; a sweep differs from others only")])
@@ -35,7 +35,7 @@ def named_sweeps(states: Sequence[tuple[Path, SweepState]]) -> list[NamedSweep]:
 
 
 def check_comparable(sweeps: Sequence[NamedSweep]) -> None:
-    """Raises SpecError, one line per sweep and difference to the first, where the values are not comparable."""
+    """Raises SpecError, one line per sweep and difference from the first, if the values are not comparable."""
     first, *others = sweeps
     facts = _facts(first)
     issues = [
@@ -49,12 +49,12 @@ def check_comparable(sweeps: Sequence[NamedSweep]) -> None:
 
 
 def _facts(sweep: NamedSweep) -> dict[str, str]:
-    """What must be equal, in words. Data and features by their fingerprints, where the sweep recorded them."""
+    """The properties that must be equal, in words. Data and features by fingerprint, if the sweep recorded it."""
     state = sweep.state
     configs = [record.trial.config for record in state.records.values()] or [state.plan.config]
     samples = sorted({config.training.eval_samples for config in configs})
     recorded = _versions(sweep.folder)
-    needed = {metric.extractor for metric in state.plan.config.metrics if state.plan.metric in metric.directions}
+    needed = {metric.extractor for metric in state.plan.config.computing([state.plan.metric])}
     extractors = recorded.get("extractors", {})
     return {
         "metric": f"{state.plan.metric} ({state.plan.config.directions[state.plan.metric]}imised)",

@@ -1,4 +1,4 @@
-"""What a sweep has cost: time, energy, training steps, trials."""
+"""The cost of a sweep: time, energy, training steps, trials."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from gramtune.space.sweep import AUTO
 
 
 class RealisedCost(NamedTuple):
-    """Of everything that was reported."""
+    """The cost up to the last report."""
 
     wall: int
-    """Seconds from the start of the first trial to the last report; pauses between two runs of the command included."""
+    """Seconds from the start of the first trial to the last report, including pauses between runs of the command."""
     trained: float
-    """Seconds of training and evaluation, summed over trials: what one worker would have taken."""
+    """Seconds of training and evaluation, summed over trials."""
     steps: int
     """Training steps of all replicates together."""
     planned: int
-    """The same, had every trial that began gone to its end."""
+    """The same if every started trial had trained to its end."""
     joules: float | None
-    """Of the GPUs, each trial by its share of one; None where no GPU tells."""
+    """Energy of the GPUs, each trial by its share of one; None without an energy counter."""
 
     @property
     def energy(self) -> str:
-        """In words."""
+        """The energy in words."""
         if self.joules is None:
-            return "not measured: it ran without a GPU that tells"
+            return "not measured (no GPU energy counter)"
         return f"{self.joules / 3.6e6:.3g} kWh of the GPUs, by their own counters; each trial by its share of one"
 
 
@@ -46,14 +46,14 @@ def cost_of(state: SweepState) -> RealisedCost:
 
 
 def _share(state: SweepState) -> float:
-    """Of one GPU: a trial computes on one, however many were set aside."""
+    """The trial's share of one GPU: it computes on one GPU, even if more are reserved."""
     gpu = state.plan.sweep.resources.gpu
     assert gpu != AUTO, "a sweep that began has a number"
     return min(1.0, gpu)
 
 
 def start(record: TrialRecord) -> float:
-    """Unix time at which a trial that has reported began."""
+    """Unix time of the start of a trial that reported."""
     first = record.reports[min(record.reports)]
     return first.timestamp - first.seconds
 

@@ -1,4 +1,4 @@
-"""Trained generators judged once more: with more samples, other metrics, more noise than the sweep itself took."""
+"""Re-evaluates trained generators with more samples, other metrics or more noise draws than the sweep used."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from gramtune.training.evaluator import Evaluator
 from gramtune.training.generator import draw_samples
 
 EVALUATIONS_FILE = "evaluations.csv"
-"""Beside the sweep's own results, which it never changes."""
+"""File beside the sweep's own results, which never change."""
 _KEY = ["trial", "replicate", "seed", "step", "noise", "metric", "samples"]
 
 
 class Row(NamedTuple):
-    """One value. `noise` counts the draws of noise; number 0 is the one that the sweep itself has judged."""
+    """One value. `noise` numbers the draws of noise; draw 0 is the one that the sweep evaluated."""
 
     trial: str
     replicate: int
@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 
 def with_metrics(config: TrialConfig, names: Iterable[str]) -> TrialConfig:
-    """The configuration with these metrics, as it sets them where it has them already. Raises SpecError for a name."""
+    """The configuration with these metrics; known ones keep their settings. Raises SpecError for an unknown name."""
     own = {metric.name: metric for metric in config.metrics}
     if unknown := [name for name in names if name not in classes(Metric)]:
         legal = classes(Metric)
@@ -73,7 +73,7 @@ def evaluate(trial: Trained, root: Path, device: torch.device, samples: int, noi
 
 
 def store(rows: Iterable[Row], folder: Path) -> Path:
-    """Adds the rows to `evaluations.csv`, where a repetition replaces its original. Raises SpecError if it cannot."""
+    """Adds the rows to `evaluations.csv`; a repeated row replaces the old. Raises SpecError if unwritable."""
     path = folder / EVALUATIONS_FILE
     frame = pd.DataFrame(list(rows), columns=list(Row._fields))
     try:
@@ -88,14 +88,14 @@ def store(rows: Iterable[Row], folder: Path) -> Path:
 
 
 class Line(NamedTuple):
-    """One metric of one trial over its replicates, each by its mean over the draws of noise."""
+    """One metric of one trial over its replicates; each replicate by its mean over noise draws."""
 
     trial: str
     metric: str
     step: int
     summary: Summary
     noise_std: float | None
-    """Over draws of noise within a replicate, root mean square over replicates; None for a single draw."""
+    """Standard deviation over noise draws within a replicate, root mean square over replicates; None for one draw."""
 
 
 def lines(rows: Iterable[Row]) -> list[Line]:

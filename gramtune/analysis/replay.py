@@ -1,6 +1,6 @@
-"""What a pruner would have done: its decisions over recorded full-length trials, without training any.
+"""Replays pruners on recorded full-length trials, without training.
 
-Trials arrive in random orders on some workers that run asynchronously; an evaluation takes as long as it took.
+Trials arrive in random order on asynchronous workers; each evaluation takes its recorded time.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _Z = 1.959964
 
 
 class Recording(NamedTuple):
-    """The trials that can be replayed: completed, and evaluated after the same steps."""
+    """The replayable trials: completed, and evaluated at the same steps."""
 
     trials: dict[str, tuple[Report, ...]]
-    """Every report of a trial, in the order of steps."""
+    """Every report of a trial, ordered by step."""
     metric: str
     direction: Direction
     eval_every: int
     left_out: tuple[str, ...] = ()
-    """How many trials cannot be replayed, and why; one line per reason."""
+    """The number of trials that cannot be replayed, and why; one line per reason."""
 
     @property
     def steps(self) -> int:
@@ -46,11 +46,11 @@ class Recording(NamedTuple):
 
     @property
     def best(self) -> str:
-        """The trial with the best mean after all its steps."""
+        """The trial with the best final mean."""
         return min(self.trials, key=self.loss)
 
     def loss(self, trial: str) -> float:
-        """Mean of the metric over replicates after all steps, turned so that less is better."""
+        """Final mean of the metric over replicates, with a sign such that less is better."""
         values = [value for value in self.trials[trial][-1].metrics[self.metric] if value is not None]
         return fmean(values) if self.direction == "min" else -fmean(values)
 
@@ -63,7 +63,7 @@ class Interval(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """What one pruner does to a recording, over random orders of arrival."""
+    """The outcome of one pruner on a recording, over random orders of arrival."""
 
     pruner: Pruner
     orders: int
@@ -72,9 +72,9 @@ class Replay(NamedTuple):
     time_saved: float
     """Share of wall time saved by the same workers and order without pruner, mean over the orders."""
     best_lost: int
-    """Orders in which the eventual best trial was stopped."""
+    """Number of orders in which the eventual best trial was stopped."""
     regret: float
-    """How much worse the best trial that went to its end is than the best of all, mean over the orders."""
+    """Regret: how much worse the best unpruned trial is than the best of all, mean over the orders."""
     regret_std: float
     """Standard deviation of that over the orders; 0 for a single one."""
 
@@ -106,7 +106,7 @@ def panel(asha: Pruner) -> tuple[Pruner, ...]:
 
 
 def recording(state: SweepState, where: str, min_steps: int | None = None) -> Recording:
-    """What can be replayed of a sweep; of several schedules, the one that most trials have.
+    """The replayable trials of a sweep. If schedules differ, those with the most common one.
 
     Raises SpecError, naming `where`, if fewer than two trials are left, or if they end before `min_steps`.
     """
@@ -152,16 +152,16 @@ def wilson(successes: int, n: int) -> Interval:
 
 
 class _Outcome(NamedTuple):
-    """One order of arrival, run to its end."""
+    """The result of one order of arrival."""
 
     survivors: tuple[str, ...]
-    """Trials that took all their steps; never none, as the best at a rung goes on."""
+    """Trials that took all their steps; never empty, since the best at a rung continues."""
     steps: int
     seconds: float
 
 
 class _Event(NamedTuple):
-    """A worker is about to have evaluated: `position` counts the reports of its trial. Ordered by time, then worker."""
+    """The next evaluation of a worker; `position` counts the reports of its trial. Ordered by time, then worker."""
 
     time: float
     worker: int

@@ -27,7 +27,7 @@ space:
 replicates: 3                # random initialisations per trial; replicate i has the same seeds in every trial
 # tolerance: 0.1             # a key is insensitive where every value is within 10 % of the best
 
-# A sampler instead of a grid: random, tpe, cmaes, gp, qmc, nsga2. It draws from choice, uniform, loguniform, int, logint.
+# A sampler instead of a grid: random, tpe, cmaes, gp, qmc, nsga2; from choice, uniform, loguniform, int, logint.
 # search: {{name: tpe, samples: 40}}
 # Stop hopeless trials early (asha, hyperband, median); wrong about the best one with this probability at most:
 # pruner: {{name: asha, false_prune_rate: 0.2}}

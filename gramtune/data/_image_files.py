@@ -1,4 +1,4 @@
-"""Image files → one uint8 tensor, decoded once: what `image_folder` and `celeba` have in common."""
+"""Image files → one uint8 tensor, decoded once: shared by `image_folder` and `celeba`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from gramtune.io import write_atomically
 Parts = tuple[Tensor, Tensor]
 """The training and the held-out images, each uint8 [N, C, S, S]."""
 _NAMED = 20
-"""Unreadable files that a message names, at most."""
+"""At most this many unreadable files are named in a message."""
 CACHE = "decoded"
 """Folder of decoded data sets under the data root; safe to delete."""
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
-"""What Pillow raises for files that are damaged, no images, or too large."""
+"""The exceptions that Pillow raises for damaged files, files that are no images, and images that are too large."""
 
 
 def decode(folder: Path, names: Sequence[str], size: int, channels: int) -> Tensor:
@@ -53,7 +53,7 @@ def decode(folder: Path, names: Sequence[str], size: int, channels: int) -> Tens
 
 
 def _decode(path: Path, size: int, channels: int) -> Tensor:
-    """One image, [channels, size, size], as a viewer shows it: turned as its EXIF data say."""
+    """One image, [channels, size, size], rotated by its EXIF data, as a viewer shows it."""
     with Image.open(path) as file:
         if file.mode.startswith(("I", "F")):  # Pillow would clip them to white
             raise ValueError(f"its pixels are not of 8 bits (Pillow's mode {file.mode})")
@@ -63,10 +63,10 @@ def _decode(path: Path, size: int, channels: int) -> Tensor:
 
 
 def cached(root: Path, key: str, make: Callable[[], Parts]) -> Parts:
-    """What `make` returns, from a file under `root` if an earlier call has written it.
+    """Returns what `make` returns; reads it from a file under `root` if an earlier call wrote one.
 
-    The file is mapped, not read: all processes of a machine share its pages. Raises Unavailable if `root` cannot be
-    written, and what `make` raises.
+    The file is mapped, not read: all processes of a machine share its pages. Raises Unavailable if `root` is not
+    writable, and whatever `make` raises.
     """
     path = root / CACHE / f"{key}.pt"
     try:

@@ -22,7 +22,7 @@ class CelebA(Dataset):
     """The official partition's training and test parts; the validation part is not used.
 
     The shorter side (178 of 178×218) is resized to 64 and the longer one centre-cropped. All images are decoded once
-    and kept under the data root (2.2 GB); after that the original files are no longer needed.
+    and cached under the data root (2.2 GB); after that the original files are no longer needed.
     """
 
     name: Literal["celeba"] = "celeba"
@@ -33,11 +33,11 @@ class CelebA(Dataset):
         return (3, SIZE, SIZE)
 
     def fingerprint(self, root: Path) -> str:
-        """The official lists have fixed checksums, which the reader checks; the version is that of the cropping."""
+        """The reader verifies the checksums of the official lists, so only the version of the cropping can change."""
         return "celeba-64-crop1"
 
     def check(self, root: Path) -> None:
-        """Decodes the images, unless that is done. No download: Google Drive, where they lie, refuses most programs."""
+        """Decodes the images, unless they are cached. No download: Google Drive refuses most programs."""
         self._parts(root)
 
     def train_size(self, root: Path) -> int:

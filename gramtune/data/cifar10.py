@@ -27,7 +27,7 @@ class Cifar10(Dataset):
         return (3, 32, 32)
 
     def fingerprint(self, root: Path) -> str:
-        """The official files have fixed checksums, which the reader checks."""
+        """Constant: the reader verifies the checksums of the official files."""
         return "cifar10"
 
     def check(self, root: Path) -> None:

@@ -31,7 +31,7 @@ def load_split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _file() -> Path:
-    """What `sklearn.datasets.load_digits` reads. To import that takes 2 s, at the start of every sweep."""
+    """The file that `sklearn.datasets.load_digits` reads. Importing scikit-learn would add 2 s to every sweep."""
     spec = find_spec("sklearn")
     assert spec is not None, "a dependency"
     assert spec.origin is not None, "its __init__.py"

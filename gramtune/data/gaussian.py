@@ -54,7 +54,7 @@ class Gaussian(Dataset):
         return f"gaussian{self.dim}d-{self.mean}-{spread}-{self.n_train}-{self.n_held_out}"
 
     def mixture(self) -> Mixture | None:
-        """A single mode; None where it is not isotropic."""
+        """A single mode; None if the Gaussian is not isotropic."""
         if self.covariance is not None:
             return None
         return Mixture(torch.full((1, self.dim), self.mean), self.std)

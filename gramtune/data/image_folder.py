@@ -1,4 +1,4 @@
-"""A folder of anyone's own images."""
+"""A folder of the user's own images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ImageFolder(Dataset):
     """Every image below a folder, resized and centre-cropped, split by a hash of its name.
 
     Files with another suffix, hidden files and hidden folders are ignored; links to folders are followed. The images
-    are decoded once and kept under the data root.
+    are decoded once and cached under the data root.
     """
 
     name: Literal["image_folder"] = "image_folder"
@@ -106,7 +106,7 @@ class ImageFolder(Dataset):
 def _files(folder: Path) -> Iterator[Path]:
     """The files below a folder, links to folders followed; hidden files and folders are left out.
 
-    A folder that is one of those above it, reached by a link, is not entered again.
+    A link to one of its own parent folders is not followed.
     """
     above: dict[str, frozenset[tuple[int, int]]] = {}
     for parent, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
@@ -122,5 +122,5 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _refuse(error: OSError) -> None:
-    """Without this, a folder below that may not be read would be left out in silence, and the set another one."""
+    """Raised on: otherwise an unreadable subfolder would be skipped silently, and the data set would be another one."""
     raise Unavailable(f"data set image_folder: {error.filename} cannot be read ({error.strerror})") from error

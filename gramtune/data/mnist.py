@@ -27,11 +27,11 @@ class Mnist(Dataset):
         return (1, 28, 28)
 
     def fingerprint(self, root: Path) -> str:
-        """The official archives have fixed checksums, which the reader checks when it unpacks them."""
+        """Constant: the reader verifies the checksums of the official archives when it unpacks them."""
         return "mnist"
 
     def check(self, root: Path) -> None:
-        """Finds, unpacks or downloads the files, and reads both parts: torchvision checks archives, not their files."""
+        """Finds, unpacks or downloads the files and reads both: torchvision verifies archives, not unpacked files."""
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -62,7 +62,14 @@ def _read(root: Path, *, train: bool, download: bool = False) -> Tensor:
     try:
         images: Tensor = MNIST(root, train=train, download=download).data  # uint8 [N, 28, 28]
         return images.view(-1, 1, 28, 28)
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AssertionError) as error:  # all are its refusals
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AssertionError,
+    ) as error:  # torchvision's errors for bad files
         raise _unavailable(root, error) from error
 
 

@@ -21,7 +21,7 @@ class Identity(FeatureExtractor):
 
     @property
     def fingerprint(self) -> str:
-        """Nothing to identify."""
+        """Constant: there are no weights."""
         return "identity"
 
     def dim(self, shape: Shape) -> int:

@@ -22,13 +22,13 @@ WEIGHTS_FILE = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{WEIGHTS_FILE}"
 SHA256_PREFIX = "6726825d"
 _BATCH = 32
-"""Images that pass through the network at once: one of 299×299 has activations of 6 MB in a single layer."""
+"""Images per forward pass. One image of 299×299 has activations of 6 MB in a single layer."""
 ENV = "GRAMTUNE_INCEPTION"
 """Environment variable: path of the weight file, used as it is."""
 
 
 class InceptionFeatures(FeatureExtractor):
-    """What all layers of the network have in common; grey images are repeated to three channels."""
+    """The behaviour shared by all layers of the network. Grey images are repeated to three channels."""
 
     layer_dim: ClassVar[int]
     """Feature dimension."""
@@ -66,14 +66,14 @@ class Inception(InceptionFeatures):
 
 
 class Pool3(nn.Module):
-    """[B, 1 or 3, H, W] in [−1, 1] → [B, 2048]; resizing and all else is pytorch-fid's."""
+    """[B, 1 or 3, H, W] in [−1, 1] → [B, 2048]; pytorch-fid resizes and normalises."""
 
     def __init__(self, state: dict[str, Tensor]) -> None:
         super().__init__()
         from pytorch_fid import inception  # imports torchvision: 1.5 s
 
         fetch = inception.load_state_dict_from_url
-        inception.load_state_dict_from_url = lambda *_args, **_kwargs: state  # it takes no path, only its own URL
+        inception.load_state_dict_from_url = lambda *_args, **_kwargs: state  # it takes no path, only a URL
         try:
             self.network = inception.InceptionV3((inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048],))
         finally:
@@ -106,7 +106,7 @@ def read_weights(root: Path) -> dict[str, Tensor]:
 def weights_path(root: Path) -> Path:
     """The weight file: $GRAMTUNE_INCEPTION, else under `root`, else downloaded there once and checksummed.
 
-    Raises Unavailable if there is none and none can be had, or if the file under `root` is not the official one.
+    Raises Unavailable if it is missing and cannot be downloaded, or if the one under `root` is not the official file.
     """
     if override := os.environ.get(ENV):
         if not Path(override).is_file():

@@ -25,8 +25,8 @@ class Moments(NamedTuple):
 def moments(features: Tensor) -> Moments:
     """Moments of features [N, d].
 
-    With N ≤ d the centred features are a factor themselves. Otherwise it is Cholesky's, without a jitter: where Σ is
-    singular (a feature that is never active) Cholesky refuses, and the factor is U√Λ of the eigenvalues that are not 0.
+    With N ≤ d the centred features are a factor themselves. Otherwise the factor is Cholesky's, without jitter. If Σ
+    is singular (a feature that is never active) Cholesky fails, and the factor is U√Λ of the non-zero eigenvalues.
     """
     mean = _mean(features)
     if len(features) <= features.shape[1]:
@@ -42,8 +42,8 @@ def frechet_distance(real: Moments, fake: Tensor) -> float:
     With Σ_p = L Lᵀ and Σ_q = Aᵀ A the eigenvalues of Σ_p Σ_q are those of Lᵀ Aᵀ A L, and of A L Lᵀ Aᵀ: symmetric both;
     Tr(Σ_p Σ_q)^½ = Σ_i √λ_i, taken from whichever is smaller, [r, r] or [N, N].
 
-    λ is rounded relative to the largest, so √λ of a small one may be wrong by √ε of the traces. The second term is
-    never negative in truth: 0 is nearer to it than any negative result.
+    The rounding error of λ is relative to the largest one, so √λ of a small one can be wrong by √ε of the traces. The
+    exact second term is never negative, so negative results are clamped to 0.
     """
     mean, factor = _mean(fake), real.factor
     if len(fake) > fake.shape[1]:
@@ -122,7 +122,7 @@ def _fill(symmetric: Tensor, start: int, stop: int, upper: Tensor) -> None:
 
 
 class Frechet(Metric):
-    """Fréchet distance on the features of one extractor; the metric's name tells which."""
+    """Fréchet distance on the features of one extractor, given by the metric's name."""
 
     @property
     def directions(self) -> Mapping[str, Direction]:

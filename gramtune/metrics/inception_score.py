@@ -1,4 +1,4 @@
-"""Inception score (Salimans et al. 2016): sure of each sample's class, and of every class some samples."""
+"""Inception score (Salimans et al. 2016): confident class predictions, spread over all classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gramtune.registry import register
 class InceptionScore(Metric):
     """exp mean_x KL(p(c|x) ‖ p(c)), mean and standard deviation over equal consecutive parts of the samples.
 
-    It looks at no real data. A part of n samples scores at most n, and the fewer they are the less.
+    Uses no real data. A part of n samples scores at most n, so small parts score lower.
     """
 
     extractor: ClassVar[str] = "inception_logits"
@@ -27,7 +27,7 @@ class InceptionScore(Metric):
 
     @property
     def directions(self) -> Mapping[str, Direction]:
-        """More is better; of the spread, less."""
+        """Higher is better; for the standard deviation, lower."""
         return {"inception_score": "max", "inception_score_std": "min"}
 
     @property
@@ -36,7 +36,7 @@ class InceptionScore(Metric):
         return self.splits, 0
 
     def min_samples(self, data: Dataset, dim: int) -> tuple[int, str]:
-        """As many as there are classes. The literature uses 50,000."""
+        """The number of classes. The literature uses 50,000."""
         return max(dim, self.splits), "the value is far too small"
 
     def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ _CHUNK = 1024
 
 
 class GramSums(NamedTuple):
-    """What the estimators need of a kernel matrix [N, M]; the diagonal is left out where the two sets are one."""
+    """Sums over a kernel matrix [N, M], without the diagonal if both sets are the same."""
 
     rows: Tensor  # [N], means
     columns: Tensor  # [M], means
@@ -59,7 +59,7 @@ def mmd2_variance(qq: GramSums, qp: GramSums, pp: GramSums) -> Tensor:
 
     With φ(y) = E k(y, Y) − E k(y, X) and φ'(x) = E k(x, X) − E k(x, Y) it is V₁ + V₂,
     V₁ = 4 Var φ / N + 4 Var φ' / M,  V₂ = 2 E k̃_qq² / N² + 2 E k̃_pp² / M² + 4 E k̃_qp² / NM.
-    Row means in place of φ and φ' give V₁ + 2 V₂ in expectation; so V₂ is taken off, and is the least that is left.
+    Row means in place of φ and φ' give V₁ + 2 V₂ in expectation; so V₂ is subtracted, and the result is at least V₂.
     """
     n, m = len(qq.rows), len(pp.rows)
     first = 4 * (qq.rows - qp.rows).var() / n + 4 * (pp.rows - qp.columns).var() / m
@@ -70,14 +70,14 @@ def mmd2_variance(qq: GramSums, qp: GramSums, pp: GramSums) -> Tensor:
 
 
 class KernelDistance(Metric):
-    """Unbiased MMD² with the cubic polynomial kernel, and its standard error; the name tells the features.
+    """Unbiased MMD² with the cubic polynomial kernel, and its standard error, on the features given by the name.
 
-    The value may be negative: it is so half the time where the distributions agree.
+    The value can be negative: for equal distributions it is negative half the time.
     """
 
     @property
     def directions(self) -> Mapping[str, Direction]:
-        """The value under the metric's own name and its standard error under `…_se`; less is better."""
+        """The value under the metric's name and its standard error under `…_se`; lower is better."""
         return {self.name: "min", f"{self.name}_se": "min"}
 
     @property

@@ -15,13 +15,13 @@ from gramtune.registry import classes, register
 
 @register
 class Modes(Metric):
-    """`modes`: how many modes are captured; `high_quality`: share of the samples that lie near any mode."""
+    """`modes`: how many modes are captured; `high_quality`: share of the samples near any mode."""
 
     extractor: ClassVar[str] = "identity"
     needs_real: ClassVar[bool] = False
     name: Literal["modes"] = "modes"
     within: PositiveFloat = 3.0
-    """A sample belongs to a mode if it lies within so many standard deviations of its centre."""
+    """A sample belongs to a mode if it is within this many standard deviations of the centre."""
     captured_share: Annotated[float, Field(gt=0, le=1)] = 0.1
     """A mode is captured if it holds at least this share of its due: of N samples, captured_share · N / modes."""
 
@@ -31,13 +31,13 @@ class Modes(Metric):
         return {"modes": "max", "high_quality": "max"}
 
     def check(self, data: Dataset) -> None:
-        """Raises ValueError for data that are no known mixture."""
+        """Raises ValueError if the data are not a known mixture."""
         if data.mixture() is None:
             known = [name for name, cls in classes(Dataset).items() if cls.mixture is not Dataset.mixture]
             raise ValueError(f"metric modes needs data whose modes are known ({', '.join(known)}), not {data.name}")
 
     def min_samples(self, data: Dataset, dim: int) -> tuple[int, str]:
-        """So many that a mode with its due share is seen as captured: 10 · modes."""
+        """10 · modes: enough for a mode with its due share to count as captured."""
         mixture = data.mixture()
         modes = 1 if mixture is None else len(mixture.centres)
         return 10 * modes, "a mode that is there can be missed by chance"

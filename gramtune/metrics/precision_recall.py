@@ -1,4 +1,4 @@
-"""Improved precision and recall (Kynkäänniemi et al. 2019): are samples realistic, is everything real sampled?"""
+"""Improved precision and recall (Kynkäänniemi et al. 2019): are samples realistic, and do they cover the data?"""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Manifold(NamedTuple):
     radii: Tensor
 
     def share_covered(self, features: Tensor) -> float:
-        """Share of `features` [M, d] that lie on it."""
+        """Share of `features` [M, d] on the manifold."""
         return covered(features, self.features, self.radii).double().mean().item()
 
 
 def manifold(features: Tensor, k: int) -> Manifold:
     """Estimates the support of a distribution from its features. Raises ValueError for k features or fewer."""
-    return Manifold(features, nearest(features, features, k + 1).distances[:, k])  # itself is the nearest
+    return Manifold(features, nearest(features, features, k + 1).distances[:, k])  # the nearest is the point itself
 
 
 class PrecisionRecall(Metric):

@@ -1,4 +1,4 @@
-"""What several generator/critic pairs share: layers, initialisations and priors."""
+"""Layers, initialisations and priors shared by several networks."""
 
 from __future__ import annotations
 

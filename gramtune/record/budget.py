@@ -1,4 +1,4 @@
-"""What a sweep may spend in all, over every run of the command, and in which words it ends when that is spent."""
+"""The budgets of a sweep over all runs of the command, and the message when one is spent."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gramtune.space.sweep import Budget
 
 
 def reached(budget: Budget, seconds: float, steps: int) -> str:
-    """Which limit so many seconds of wall-clock time or so many training steps reach; empty for none."""
+    """The limit that this wall-clock time (seconds) or number of training steps reaches; empty for none."""
     if budget.seconds is not None and seconds >= budget.seconds:
         return _time(budget.seconds)
     if budget.steps is not None and steps >= budget.steps:
@@ -15,7 +15,7 @@ def reached(budget: Budget, seconds: float, steps: int) -> str:
 
 
 def stands(budget: Budget, reason: str) -> bool:
-    """Whether a trial that was stopped for this reason stays so: not if the limit has been changed meanwhile."""
+    """Whether a trial stopped for this reason stays stopped: it does not if the limit has changed."""
     limits = [] if budget.seconds is None else [_time(budget.seconds)]
     limits += [] if budget.steps is None else [_steps(budget.steps)]
     return reason in limits

@@ -1,6 +1,7 @@
-"""The driver's journal: every event of a sweep, one JSON line each, appended as it happens. It is the truth.
+"""The driver's journal: every event of a sweep, one JSON line each, appended as it happens.
 
-Tables, tracker and figures can be rebuilt from it at any time; a process killed while writing costs its last line.
+It is the single source of truth: tables, tracker and figures are rebuilt from it. A process killed while writing loses
+at most its last line.
 """
 
 from __future__ import annotations
@@ -27,30 +28,30 @@ class Journal:
         mend(self._path)
 
     def opened(self, changed: Sequence[str]) -> None:
-        """The command runs, for the first time or again, with code and packages that have changed so since."""
+        """The command runs, for the first time or again. `changed`: changes of code and packages since the start."""
         self._append({"driver": os.getpid(), "changed": changed})
         if self._mirror:
             self._mirror.store_journal()
 
     def started(self, trial: PlannedTrial) -> None:
-        """The trial has begun, or begun again after a failure or an interruption."""
+        """The trial started, or restarted after a failure or an interruption."""
         event = {"trial": trial.name, "status": Status.RUNNING, "assignment": trial.assignment}
         self._append({**event, "first": trial.first})
         self._state.started(trial)
 
     def reported(self, trial: str, report: Mapping[str, Any]) -> None:
-        """The trial has evaluated; `report` holds the fields of `Report`, perhaps among others."""
+        """The trial evaluated; `report` has the fields of `Report` and may have others."""
         line = Report.from_json(report)
         self._append({"trial": trial, **line._asdict()})
         self._state.reported(trial, line)
 
     def ended(self, trial: str, status: Status, reason: str) -> None:
-        """The trial will say no more, for a reason that it did not report itself."""
+        """The trial ended for a reason that it did not report itself."""
         self._append({"trial": trial, "status": status, "reason": reason})
         self._state.ended(trial, status, reason)
 
     def generation(self, step: int, heirs: Mapping[str, Inheritance]) -> None:
-        """A generation of a population has ended after this step; the heirs have their parents' checkpoints."""
+        """A generation of a population ended after this step; the heirs have their parents' checkpoints."""
         self._append({"generation": step, "heirs": {name: [h.parent, h.assignment] for name, h in heirs.items()}})
         self._state.inherited(step, heirs)
 
@@ -66,11 +67,11 @@ class Journal:
 
 
 def load_state(folder: Path, plan: Plan) -> SweepState:
-    """The state as the journal tells it, in the light of the plan: see `SweepState.reopen`."""
+    """The state that the journal records, under the given plan; see `SweepState.reopen`."""
     state = SweepState(plan)
     path = folder / JOURNAL
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    events = [json.loads(text) for text in lines if text.endswith("\n")]  # the last may be cut off by a kill
+    events = [json.loads(text) for text in lines if text.endswith("\n")]  # a kill can cut off the last line
     for event in events:
         _replay(event, state)
     state.elapsed = _elapsed(events)
@@ -91,10 +92,10 @@ def _replay(event: Mapping[str, Any], state: SweepState) -> None:
 
 
 def _elapsed(events: Iterable[Mapping[str, Any]]) -> float:
-    """Seconds that drivers have lived: each from its first event to the last that it could write."""
+    """Total running time of all drivers, in seconds: from the first event of each to its last."""
     total, begun, before = 0.0, None, 0.0
     for event in events:
-        now = event.get("time", before)  # events had none once
+        now = event.get("time", before)  # events of old versions have none
         if "driver" in event:
             begun = before = now
         if begun is not None:
@@ -104,7 +105,7 @@ def _elapsed(events: Iterable[Mapping[str, Any]]) -> float:
 
 
 def mend(path: Path) -> None:
-    """Cuts off a last line without its end, so that the next one does not run into it."""
+    """Removes an incomplete last line, so that the next event starts on a line of its own."""
     if not path.exists():
         return
     content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Where the files of a trial are: checkpoints, sample grids, replicates that were added later."""
+"""Paths of a trial's files: checkpoints, sample grids, replicates that were added later."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from gramtune.space.plan import PlannedTrial
 
 
 def trial_folder(sweep_folder: Path, name: str) -> Path:
-    """Where a trial's checkpoints, sample grids and error text are."""
+    """The folder of a trial's checkpoints, sample grids and error text."""
     return sweep_folder / "trials" / name
 
 
 def run_folder(sweep_folder: Path, trial: PlannedTrial) -> Path:
-    """Where a `TrialRun` of the trial keeps its files: replicates that were added later have a folder inside."""
+    """The folder of a `TrialRun`; replicates that were added later have a subfolder."""
     return _part_folder(trial_folder(sweep_folder, trial.name), trial.first, trial.config.training.replicates)
 
 
 def newest_checkpoint(sweep_folder: Path, record: TrialRecord, replicate: int) -> tuple[Path | None, int]:
-    """The newest checkpoint that holds a replicate, None if it is gone, and the place of the replicate in it."""
+    """The newest checkpoint that holds a replicate (None if there is none), and the index of the replicate in it."""
     first, folder = part_of(sweep_folder, record, replicate)
     return next(iter(checkpoints(folder)), None), replicate - first
 
 
 def part_of(sweep_folder: Path, record: TrialRecord, replicate: int) -> tuple[int, Path]:
-    """The first replicate of those that were trained together with this one, and the folder of their checkpoints."""
+    """The first replicate of the group that was trained with this one, and the folder of the group's checkpoints."""
     folders = part_folders(sweep_folder, record)
     first = max(first for first in folders if first <= replicate)
     return first, folders[first]

@@ -1,9 +1,9 @@
 """Sweeps in an object store (S3, GCS, whatever pyarrow opens by a URI), worked on in a folder of each machine.
 
-A trial renames files into place and a journal is appended to; a store can do neither. So every process works in a
-local folder, which `paths.local_runs` names and marks with the URI, and copies: a trial's files after each report,
-before anyone hears of it; each event of the journal, as an object of its own, before the sweep goes on. What a process
-has said is in the store, then, and a sweep goes on from there on any machine.
+A trial renames files and a journal is appended to; an object store can do neither. Every process therefore works in a
+local folder, which `io.local_runs` creates and marks with the URI, and copies from there: a trial's files after each
+report, before the driver sees the report; each event of the journal, as its own object, before the sweep continues.
+So everything that was reported is in the store, and the sweep can resume on any machine.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from gramtune.record.redaction import redact
 
 JOURNAL = "journal.jsonl"
 _EVENTS = "journal.d"
-"""Events since the journal was last stored whole, one object each, in the order of their names."""
+"""Folder of the events since the whole journal was last stored: one object each, ordered by name."""
 
 
 class StoreLost(DiskFull):
-    """The object store cannot be read or written just now: as with a full disk, the sweep halts and can be resumed."""
+    """The object store does not answer. As with a full disk, the sweep halts and can be resumed."""
 
 
 def mirror_of(folder: Path) -> Mirror | None:
@@ -41,12 +41,12 @@ class Mirror:
     def __init__(self, uri: str, folder: Path) -> None:
         self._folder, parts = folder, urlsplit(uri)
         self.uri = urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{folder.name}"))
-        """Of this sweep."""
+        """The URI of this sweep."""
         with self._answering():
             self._store, self._base = fs.FileSystem.from_uri(self.uri)
 
     def pull(self, below: str = "") -> None:
-        """Fetches what is new in the store below that folder; the journal with all its events. Deletes nothing."""
+        """Downloads new objects below that folder; merges the journal with its events. Deletes nothing."""
         with self._answering():
             found = {path: info for path, info in self._stored(below) if not path.startswith((JOURNAL, _EVENTS))}
             for path, info in found.items():
@@ -56,7 +56,7 @@ class Mirror:
                 self._pull_journal()
 
     def push(self, below: str = "", without: tuple[str, ...] = ()) -> None:
-        """Stores what is new in the local folder; older checkpoints that are gone here go there, too, at the end."""
+        """Uploads new local files; at the end deletes checkpoints from the store that were deleted locally."""
         with self._answering():
             stored = dict(self._stored(below))
             local = self._folder / below
@@ -76,11 +76,11 @@ class Mirror:
             self._write(f"{_EVENTS}/{time.time_ns():020d}.json", event.encode())
 
     def store_journal(self) -> None:
-        """Stores the journal whole; its events need not be kept one by one any longer."""
+        """Stores the whole journal and deletes its single events."""
         with self._answering():
             events = [path for path, _ in self._stored(_EVENTS)]
             self._write(JOURNAL, (self._folder / JOURNAL).read_bytes())
-            for path in events:  # if one stays, it says again what the journal says already, in the same order
+            for path in events:  # an event that stays repeats what the journal has, in the same order
                 self._store.delete_file(f"{self._base}/{path}")
 
     def write(self, name: str, text: str) -> None:
@@ -102,7 +102,7 @@ class Mirror:
                 self._store.delete_dir(self._base)
 
     def _pull_journal(self) -> None:
-        """The longer one: here is one event more, if the last one did not get there."""
+        """The longer one: the local journal can have one event more, if its upload failed."""
         events = sorted(path for path, _ in self._stored(_EVENTS))
         whole = [JOURNAL] if any(path == JOURNAL for path, _ in self._stored("")) else []
         text = b"".join(self._read(path) for path in [*whole, *events])
@@ -158,7 +158,7 @@ class Mirror:
 
 
 def _signature(file: Path) -> tuple[int, int] | None:
-    """Size and time of change, which copying keeps; None if it is not there."""
+    """Size and modification time, which copies keep; None if the file is missing."""
     try:
         stat = file.stat()
     except FileNotFoundError:

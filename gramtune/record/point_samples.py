@@ -1,4 +1,4 @@
-"""Point sets that a trial keeps at each evaluation: data and generated samples, and both as the critic sees them."""
+"""Point sets that a trial stores at each evaluation: data, generated samples, and the critic's features of both."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def write_points(path: Path, real: View, fake: View) -> None:
         for name, tensor in zip(PointSamples._fields, parts, strict=True)
         if tensor is not None
     }
-    # Not `save_file`: it would not say that the disk is full in a way that `write_atomically` understands.
+    # Not `save_file`: `write_atomically` cannot recognise its error for a full disk.
     write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors)))
 
 
 def read_points(path: Path) -> PointSamples | None:
-    """What `write_points` wrote; None for a file that cannot be read."""
+    """Reads what `write_points` wrote; None if the file is unreadable."""
     try:
         return PointSamples(**load_file(path))
     except (OSError, SafetensorError, TypeError):

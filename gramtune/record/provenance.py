@@ -1,4 +1,4 @@
-"""Which commit the code that runs comes from."""
+"""The git commit of the running code."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import gramtune
 
 
 def source() -> dict[str, Any] | None:
-    """The git commit that this package comes from, and whether the code that runs differs from it (`dirty`).
+    """The git commit of this package, and whether the running code differs from it (`dirty`).
 
-    None where that is unknown: the package is in no checkout, and pip did not note one when it installed it.
+    None if it is unknown: the package is in no checkout, and pip recorded none at installation.
     """
     here = Path(gramtune.__file__).parent
     if (commit := _commit(here)) is not None:
@@ -33,7 +33,7 @@ def source() -> dict[str, Any] | None:
 
 
 def code_digest() -> str:
-    """Changes with any line of the package's code: a commit does not tell what was edited since."""
+    """A digest of the package's code: a commit does not show later edits."""
     here = Path(gramtune.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(here.rglob("*.py")):
@@ -53,13 +53,13 @@ def _changed(package: Path) -> bool:
 
 
 def _same_code(here: Path, there: Path) -> bool:
-    """Whether both folders hold the same modules: an installed copy does not follow its checkout."""
+    """Whether both folders hold the same modules: an installed copy can differ from its checkout."""
     ours, theirs = ({path.relative_to(root) for path in root.rglob("*.py")} for root in (here, there))
     return ours == theirs and all(filecmp.cmp(here / path, there / path, shallow=False) for path in ours)
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git says there; None if it fails or is not installed."""
+    """The output of git in that folder; None if git fails or is not installed."""
     try:
         done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
     except OSError:

@@ -1,4 +1,4 @@
-"""What must not be written down or printed: credentials in addresses, and those that the environment holds."""
+"""Removes secrets from text: credentials in addresses, and those in environment variables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 _SECRET_NAMES = re.compile(r"(PASSWORD|PASSWD|TOKEN|SECRET|SECRET_KEY|ACCESS_KEY|API_KEY|CREDENTIALS?)$", re.IGNORECASE)
 _SHORTEST = 5
-"""Characters below which a value of the environment is left alone: hiding every `1` would hide numbers."""
+"""Shorter environment values are not redacted: redacting every `1` would hide numbers."""
 
 
 def redact(text: str, uri: str = "") -> str:

@@ -1,4 +1,4 @@
-"""What a trial says after each evaluation, and what that comes to: over replicates, and of parts that came later."""
+"""What a trial reports after each evaluation, summaries over replicates, and the merging of replicates added later."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 
 
 class Status(StrEnum):
-    """What became of a trial."""
+    """The status of a trial."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -22,51 +22,51 @@ class Status(StrEnum):
     PRUNED = "PRUNED"
     DIVERGED = "DIVERGED"
     STOPPED = "STOPPED"
-    """A budget of the sweep was reached before its last step: it might have been the best."""
+    """A budget of the sweep ran out before its last step: it might have been the best."""
     FAILED = "FAILED"
 
     @property
     def final(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the trial is over."""
         return self not in (Status.PENDING, Status.RUNNING)
 
 
 class Report(NamedTuple):
-    """What a trial says after each evaluation. One entry per replicate; None where that replicate has diverged."""
+    """The report of one evaluation. One entry per replicate; None for a diverged replicate."""
 
     step: int
     metrics: Mapping[str, list[float | None]]
     traces: Mapping[str, list[float | None]]
-    """Losses and traces, means over the steps since the previous report, and what is monitored, as of this step."""
+    """Means of losses and traces over the steps since the previous report, and monitored values at this step."""
     samples: int
     """Generated samples behind each metric value."""
     seconds: float
-    """Training and evaluation time of the trial up to here."""
+    """Training and evaluation time of the trial so far."""
     timestamp: int
     """Unix time, seconds."""
     status: Status
     reason: str
     diverged: Sequence[str | None] = ()
-    """Why a replicate has diverged."""
+    """Why replicates diverged."""
     first: int = 0
     """The replicate that these lists begin with: above 0 where replicates are added to a finished trial."""
     joules: float | None = None
-    """Energy of the trial's GPU up to here, whoever else used it; None where it does not tell."""
+    """Energy of the trial's GPU so far, shared or not; None without an energy counter."""
 
     @classmethod
     def from_json(cls, line: Mapping[str, Any]) -> Report:
-        """The report in a line of a result file, whatever else stands there."""
+        """The report in a line of a result file; other fields are ignored."""
         fields = {name: line[name] for name in cls._fields if name in line}
         return cls(**{**fields, "status": Status(line["status"]), "diverged": tuple(line.get("diverged", ()))})
 
     @property
     def replicates(self) -> int:
-        """How many replicates this speaks of."""
+        """Number of replicates in this report."""
         return max(map(len, (self.diverged, *self.metrics.values())), default=0)
 
 
 def added(*amounts: float | None) -> float | None:
-    """The sum of what is known; None if nothing is."""
+    """The sum of the known values; None if there are none."""
     known = [amount for amount in amounts if amount is not None]
     return sum(known) if known else None
 
@@ -97,7 +97,7 @@ def divergence(whys: Mapping[int, str], replicates: int) -> str:
 
 
 def merge_parts(parts: Mapping[int, Mapping[int, Report]], replicates: int) -> dict[int, Report]:
-    """By step, one report of all replicates; None where a replicate has no value, or none yet."""
+    """One report per step for all replicates; None where a replicate has no value yet."""
     steps = sorted({step for part in parts.values() for step in part})
     return {
         step: _join([part[step] for _, part in sorted(parts.items()) if step in part], replicates) for step in steps
@@ -117,7 +117,7 @@ def _join(reports: Sequence[Report], replicates: int) -> Report:
 
 
 def _rows(parts: Sequence[tuple[int, Mapping[str, Sequence[_T | None]]]], size: int) -> dict[str, list[_T | None]]:
-    """Lists of all replicates, by key, from lists that begin with some replicate."""
+    """Lists over all replicates, by key, from lists that start at a given replicate."""
     rows: dict[str, list[_T | None]] = {}
     for first, values in parts:
         for key, some in values.items():

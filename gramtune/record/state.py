@@ -25,11 +25,11 @@ class Inheritance(NamedTuple):
 
 
 class Basis(NamedTuple):
-    """What a value rests on. Only values on an equal basis are ranked against each other."""
+    """Data, metrics, samples and length behind a value. Only values with equal bases are ranked against each other."""
 
     data: Dataset
     metrics: tuple[Metric, ...]
-    """Those that compute what is optimised."""
+    """The metrics that compute the optimised values."""
     samples: int
     steps: int
 
@@ -39,24 +39,24 @@ class TrialRecord:
     """One trial as the driver knows it."""
 
     trial: PlannedTrial
-    """As it began; in population-based training its values change: see `assignment`."""
+    """The trial as planned; in population-based training its values change, see `assignment`."""
     status: Status = Status.PENDING
     reason: str = ""
     reports: dict[int, Report] = field(default_factory=dict)
     """By step: a trial that restarts from a checkpoint repeats steps, and the repetition replaces the original."""
     parts: dict[int, dict[int, Report]] = field(default_factory=dict)
-    """What `reports` is merge_parts from where replicates were added later: by first replicate, then by step."""
+    """The parts of `reports` if replicates were added later: by first replicate, then by step."""
 
     inherited: tuple[Inheritance, ...] = ()
-    """In the order of steps."""
+    """Ordered by step."""
 
     @property
     def assignment(self) -> Assignment:
-        """The values of now."""
+        """The current values."""
         return self.inherited[-1].assignment if self.inherited else self.trial.assignment
 
     def assignment_at(self, step: int) -> Assignment:
-        """The values that were in force in the training up to this step."""
+        """The values used in training up to this step."""
         past = [i.assignment for i in self.inherited if i.step < step]
         return past[-1] if past else self.trial.assignment
 
@@ -67,7 +67,7 @@ class TrialRecord:
 
     @property
     def trained(self) -> int:
-        """Replicates whose training has come to its end, diverged ones included."""
+        """Number of replicates that finished training, diverged ones included."""
         count = 0
         for first, reports in sorted(self.parts.items()):
             last = reports[max(reports)]
@@ -77,12 +77,12 @@ class TrialRecord:
 
     @property
     def due(self) -> PlannedTrial:
-        """What is left to train: all replicates, or those that a finished trial is to be given besides."""
+        """The part left to train: all replicates, or those to be added to a finished trial."""
         return self.trial.since(self.trained % self.trial.config.training.replicates)
 
     @property
     def step(self) -> int:
-        """Steps that the replicates which were trained last have taken."""
+        """Steps of the most recent group of replicates."""
         return max(self.parts[max(self.parts)], default=0) if self.parts else 0
 
     @property
@@ -96,14 +96,14 @@ class TrialRecord:
         return summarise(self.last.metrics.get(metric, [])) if self.last else None
 
     def add(self, report: Report) -> None:
-        """Takes note of a report. `reports` is replaced, not changed: other threads read it."""
+        """Stores a report. `reports` is replaced, not mutated: other threads read it."""
         part = {**self.parts.get(report.first, {}), report.step: report}
         self.parts = {**self.parts, report.first: part}
         self.reports = part if len(self.parts) == 1 else merge_parts(self.parts, self.trial.config.training.replicates)
 
     @property
     def outcome(self) -> tuple[Status, str]:
-        """What became of all replicates together, where all have come to the end of their training."""
+        """The status of all replicates together, once all have finished training."""
         newest = [part[max(part)] for part in self.parts.values()]
         whys = {report.first + i: why for report in newest for i, why in enumerate(report.diverged) if why}
         return (Status.DIVERGED, divergence(whys, self.trained)) if whys else (Status.COMPLETED, "")
@@ -116,23 +116,23 @@ class SweepState:
         self.plan = plan
         self.records = {trial.name: TrialRecord(trial) for trial in plan.trials}
         self.generations: set[int] = set()
-        """Of a population: the steps after which trials have inherited from others."""
+        """For a population: the steps after which trials inherited from others."""
         self.elapsed = 0.0
         """Wall-clock seconds of earlier runs of the command."""
         self.taken = 0
-        """Training steps of all trials and replicates together. Counted, not summed: each report asks for it."""
+        """Training steps of all trials and replicates together. A running count: every report needs it."""
         self._changed = threading.Condition()
         self.version = 0
 
     def started(self, trial: PlannedTrial) -> None:
-        """The trial has begun, or begun again; one that was not planned joins the sweep."""
+        """The trial started or restarted; a new trial is added to the sweep."""
         with self._changed:
             if trial.name not in self.records:
                 self.records = {**self.records, trial.name: TrialRecord(trial)}
         self._update(trial.name, Status.RUNNING, "")
 
     def reported(self, name: str, report: Report) -> None:
-        """The trial has evaluated."""
+        """The trial evaluated."""
         record = self.records[name]
         with self._changed:
             before = record.taken
@@ -144,11 +144,11 @@ class SweepState:
         self._update(name, status, reason)
 
     def ended(self, name: str, status: Status, reason: str = "") -> None:
-        """The trial will say no more, for a reason that it did not report itself."""
+        """The trial ended for a reason that it did not report itself."""
         self._update(name, status, reason)
 
     def inherited(self, step: int, heirs: Mapping[str, Inheritance]) -> None:
-        """A generation of a population has ended, and these trials go on from others' weights."""
+        """A generation of a population ended; these trials continue from others' weights."""
         with self._changed:
             self.generations.add(step)
             for name, inheritance in heirs.items():
@@ -157,7 +157,7 @@ class SweepState:
             self._changed.notify_all()
 
     def reopen(self) -> None:
-        """Takes back the ends that hold no longer: replicates have been added since, or a budget changed."""
+        """Reopens trials whose end no longer holds: replicates were added, or a budget changed."""
         wanted = self.plan.sweep.replicates
         for record in self.records.values():
             stopped = record.status == Status.STOPPED and not budget.stands(self.plan.sweep.budget, record.reason)
@@ -172,20 +172,18 @@ class SweepState:
 
     @property
     def completed(self) -> list[TrialRecord]:
-        """The trials that may win; no other status can."""
+        """The completed trials. Only they can win."""
         return [record for record in self.records.values() if record.status == Status.COMPLETED]
 
     def basis(self, record: TrialRecord) -> Basis:
-        """Data, metrics, samples and length behind the values of a trial."""
+        """The basis of a trial's values."""
         config, last = record.trial.config, record.last
-        metrics = tuple(m for m in config.metrics if not m.directions.keys().isdisjoint(self.plan.metrics))
-        return Basis(
-            config.data, metrics, last.samples if last else config.training.eval_samples, config.training.steps
-        )
+        metrics, samples = config.computing(self.plan.metrics), config.training.eval_samples
+        return Basis(config.data, metrics, last.samples if last else samples, config.training.steps)
 
     @property
     def groups(self) -> dict[Basis, list[TrialRecord]]:
-        """The trials by what their values rest on, in the order of the trials."""
+        """The trials grouped by basis, in the order of the trials."""
         found: dict[Basis, list[TrialRecord]] = {}
         for record in self.records.values():
             found.setdefault(self.basis(record), []).append(record)
@@ -209,7 +207,7 @@ class SweepState:
 
     @property
     def front(self) -> list[TrialRecord]:
-        """The Pareto front: completed trials that no other matches in all metrics and beats in one, by the first.
+        """The Pareto front of the completed trials, sorted by the first metric.
 
         Empty where the trials are not `comparable`.
         """
@@ -224,17 +222,17 @@ class SweepState:
 
     @property
     def unfinished(self) -> list[TrialRecord]:
-        """Trials that a resumed sweep has still to run."""
+        """Trials that a resumed sweep must still run."""
         return [record for record in self.records.values() if not record.status.final]
 
     def values(self, key: str) -> tuple[Any, ...]:
-        """What the varied key may be: the values of its domain in their order, of a range those that occurred."""
+        """The values of a varied key: those of its domain in their order; for a range, those that occurred."""
         if finite := self.plan.sweep.space[key].values:
             return finite
         return tuple(sorted({r.trial.assignment[key] for r in self.records.values() if key in r.trial.assignment}))
 
     def _losses(self, record: TrialRecord) -> tuple[float, ...]:
-        """The means of what is optimised, turned so that less is better; empty where one is missing."""
+        """The means of the optimised metrics, with signs such that less is better; empty if one is missing."""
         directions, summaries = self.plan.config.directions, [record.summary(m) for m in self.plan.metrics]
         signs = [1 if directions[metric] == "min" else -1 for metric in self.plan.metrics]
         known = [sign * s.mean for sign, s in zip(signs, summaries, strict=True) if s]

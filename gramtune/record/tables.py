@@ -31,7 +31,7 @@ _SECOND_TYPES = {
     **{"second_metric": "str", "second_mean": "Float64", "second_std": "Float64", "second_n": "int64"},
     "front": "bool",
 }
-"""Columns that the table of trials has besides where two metrics are optimised."""
+"""Additional columns of the table of trials when two metrics are optimised."""
 _NULLABLE = {"int64": "Int64", "float64": "Float64", "bool": "boolean", "str": "str"}
 
 
@@ -51,7 +51,7 @@ def write_versions(plan: Plan, folder: Path) -> None:
 
 
 def read_versions(folder: Path) -> dict[str, Any]:
-    """What `write_versions` wrote; nothing where the file is gone."""
+    """Reads what `write_versions` wrote; empty if the file is missing."""
     file = folder / VERSIONS_FILE
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return found
@@ -68,10 +68,10 @@ def write_tables(state: SweepState, folder: Path) -> None:
 
 
 def results_frame(state: SweepState) -> pd.DataFrame:
-    """Every metric value that there is: one row per (trial, replicate, step, metric).
+    """Every metric value: one row per (trial, replicate, step, metric).
 
     Columns: trial, each varied key, replicate, seed, step, metric, value, samples (generated ones behind the value).
-    A replicate without a value, because it has diverged, has no row: `value` is never NaN.
+    A diverged replicate has no row: `value` is never NaN.
     """
     rows = [row for record in state.records.values() for row in _values(record)]
     frame = pd.DataFrame(rows, columns=list(_RESULT_TYPES)).astype(_RESULT_TYPES)
@@ -99,7 +99,7 @@ def trials_frame(state: SweepState) -> pd.DataFrame:
 
 
 def lineage_frame(state: SweepState) -> pd.DataFrame:
-    """Who inherited from whom: one row per trial and inheritance, in the order of steps.
+    """Inheritance in population-based training: one row per trial and inheritance, ordered by step.
 
     Columns: trial, each varied key with the value from then on, step, parent.
     """
@@ -148,21 +148,21 @@ def _second(record: TrialRecord, metric: str) -> dict[str, Any]:
 
 
 def _with_varied(frame: pd.DataFrame, state: SweepState, assignments: Sequence[Assignment]) -> pd.DataFrame:
-    """`frame` with one column per varied key put in after `trial`; null where an assignment does not have the key."""
+    """`frame` with one column per varied key after `trial`; null if an assignment does not have the key."""
     taken = set(frame.columns)
     for position, (key, domain) in enumerate(state.plan.sweep.space.items(), start=1):
         dtype, encode = _column_type(domain)
         cells = [encode(assignment[key]) if key in assignment else None for assignment in assignments]
         column = pd.Series(cells, index=frame.index, dtype=_NULLABLE[dtype] if None in cells else dtype)
-        # A key of the sweep may be called as one of our columns, for example `metric`.
+        # A key of the sweep may have the name of one of our columns, for example `metric`.
         frame.insert(position, f"space.{key}" if key in taken else key, column)
     return frame
 
 
 def _column_type(domain: Domain) -> tuple[str, Callable[[Any], Any]]:
-    """The column type that holds every value of the domain, tried yet or not, and how a value is put into it.
+    """The column type for every value of the domain, and the conversion of a value to it.
 
-    All bool, int, float or str; whole and broken numbers together are float; anything else is written as JSON.
+    bool, int, float or str if all values have that type; float for a mixture of int and float; otherwise JSON text.
     """
     if domain.values is None:
         return ("int64", int) if domain.whole else ("float64", float)

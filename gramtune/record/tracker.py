@@ -1,4 +1,4 @@
-"""Tracking without getting in the way: a thread on the driver brings the store up to date with the sweep's state."""
+"""Tracking in the background: a thread on the driver updates the store from the sweep's state."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gramtune.record.state import SweepState
 
 
 class TrackerUnavailable(RuntimeError):
-    """The store cannot be reached or written just now; the message is one line. Trying again later may work."""
+    """The store cannot be reached or written now; the message is one line. A later attempt may work."""
 
 
 def never() -> None:
-    """Rests no time."""
+    """Does not rest."""
 
 
 class Tracker(Protocol):
@@ -25,8 +25,7 @@ class Tracker(Protocol):
     def sync(self, state: SweepState, rest: Callable[[], None] = never) -> None:
         """Stores everything in `state` that is not stored yet; calling it again changes nothing.
 
-        Calls `rest` after each trial, and goes on when that returns. Raises TrackerUnavailable; whatever was not stored
-        is stored by a later call.
+        Calls `rest` after each trial. Raises TrackerUnavailable; a later call stores what is missing.
         """
 
     def finish(self, state: SweepState, folder: Path) -> None:
@@ -34,19 +33,19 @@ class Tracker(Protocol):
 
     @property
     def stored(self) -> int:
-        """Trials that were stored since the tracker looked at its store: where this grows, it does not hang."""
+        """Number of trials stored by the current call. While it grows, the tracker does not hang."""
 
     @property
     def link(self) -> str:
-        """Where a person finds the sweep in the store."""
+        """The address at which a person finds the sweep in the store."""
 
     @property
     def remedy(self) -> str:
-        """The command that finishes what this tracker could not."""
+        """The command that stores what this tracker could not."""
 
 
 class TrackerThread:
-    """Runs a tracker in the background: training never waits for it, and an outage is said once, then retried."""
+    """Runs a tracker in the background. Training never waits for it; an outage is reported once, then retried."""
 
     def __init__(self, tracker: Tracker, state: SweepState, say: Callable[[str], None], every: float = 2.0) -> None:
         self._tracker, self._state, self._say, self._every = tracker, state, say, every
@@ -55,12 +54,12 @@ class TrackerThread:
         self._folder: Path | None = None
         self._complete = False
         self._worked = 0.0
-        """Processor time of the thread when it last rested."""
+        """Processor time of the thread at its last rest."""
         self._thread = threading.Thread(target=self._run, name="tracker", daemon=True)
         self._thread.start()
 
     def close(self, folder: Path, timeout: float = 120.0) -> bool:
-        """Stores what is left; False, and a line on how to go on, if it cannot or hangs for `timeout` seconds."""
+        """Stores the rest. On failure or after `timeout` seconds prints the command to run later, returns False."""
         self._folder = folder
         self._stop.set()
         try:
@@ -88,7 +87,7 @@ class TrackerThread:
         self._finish()
 
     def _rest(self) -> None:
-        """Lets the driver have the interpreter for as long as this thread had it."""
+        """Gives the driver the interpreter for as long as this thread held it."""
         self._stop.wait(time.thread_time() - self._worked)
         self._worked = time.thread_time()
 

@@ -1,4 +1,4 @@
-"""What a sweep ran with: machine, packages, source commit, data and feature weights."""
+"""The versions behind a sweep: machine, packages, source commit, data and feature weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gramtune.record.provenance import code_digest, source
 from gramtune.space.plan import Plan, sampled
 
 _SAMPLE = 256
-"""Configurations of a sweep that samples which are asked for their data and feature weights."""
+"""Number of sampled configurations that are checked for their data and feature weights."""
 _PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pytorch-fid", "safetensors", "pydantic"),
     *("pyyaml", "pandas", "pyarrow", "pillow", "ray", "optuna", "cmaes", "mlflow", "matplotlib"),
@@ -25,7 +25,7 @@ _PACKAGES = (
 def versions(plan: Plan) -> dict[str, Any]:
     """Versions and fingerprints of everything that can change the numbers of these trials; None for what is absent.
 
-    Packages are looked up in their metadata, so nothing is imported for it.
+    Package versions come from metadata; nothing is imported.
     """
     configs = [trial.config for trial in plan.trials or sampled(plan.sweep, _SAMPLE)]
     data = {config.data.model_dump_json(): config.data for config in configs}
@@ -51,7 +51,7 @@ def package_versions() -> dict[str, str | None]:
 
 
 def changed_since(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What of `versions` is no longer as it was then and may change numbers, one item each."""
+    """The changes since `versions` was written that may change numbers, one item each."""
     pairs = {key: (then.get(key), now[key]) for key in ("gramtune", "python", "cpu", "gpus", "data", "extractors")}
     pairs["plugins"] = (then.get("plugins", {}), now["plugins"])
     packages = then.get("packages", {})
@@ -81,7 +81,7 @@ def _version(package: str) -> str | None:
 
 
 def _cpu() -> str:
-    """The processor's name as Linux tells it, else as Python does."""
+    """The processor's name from Linux, else from Python."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -89,6 +89,6 @@ def _cpu() -> str:
 
 
 def _gpus() -> list[str]:
-    import torch  # its metadata does not tell which devices there are
+    import torch  # its metadata does not list the devices
 
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

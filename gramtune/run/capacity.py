@@ -1,4 +1,4 @@
-"""What machines can give to a trial, and how many trials fit on them."""
+"""The resources of machines, and how many trials fit on them."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Capacity(NamedTuple):
     """The machines that a sweep can use."""
 
     nodes: tuple[Node, ...]
-    """None of them known: whatever is asked for is assumed to come, as an autoscaler starts machines on demand."""
+    """No known machines: an autoscaler is assumed to start what is requested."""
     where: str = "this machine"
-    """How a message calls them."""
+    """The machines as a message names them."""
     local: bool = True
     """This machine alone."""
 
 
 class Grant(NamedTuple):
-    """What each trial gets, and a line for the user where that is less than was asked for."""
+    """The resources of each trial, and a line for the user if that is less than requested."""
 
     cpu: int
     gpu: float
@@ -54,7 +54,7 @@ def here() -> Capacity:
 def grant(resources: Resources, capacity: Capacity) -> Grant:
     """The share of each trial; the GPU part is dropped where no node has a GPU, unless the sweep requires one.
 
-    Raises SpecError if no node holds one trial: it would wait for ever.
+    Raises SpecError if no node can hold one trial: it would wait for ever.
     """
     assert resources.gpu != AUTO, "settled before"
     share = Grant(resources.cpu, resources.gpu)
@@ -84,7 +84,7 @@ def claim(share: Grant) -> torch.device:
 
 @contextmanager
 def claimed(share: Grant) -> Iterator[torch.device]:
-    """`claim` while the block runs: a notebook has its threads back afterwards."""
+    """`claim` for the duration of the block; restores the number of threads for notebooks."""
     threads = torch.get_num_threads()
     try:
         yield claim(share)
@@ -93,7 +93,7 @@ def claimed(share: Grant) -> Iterator[torch.device]:
 
 
 def free_memory() -> int:
-    """Bytes that new processes may take here without swapping, as Linux tells them; all memory elsewhere."""
+    """Bytes that new processes can take without swapping, from Linux; the total memory on other systems."""
     file = Path("/proc/meminfo")
     lines = file.read_text(encoding="ascii").splitlines() if file.exists() else []
     found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
@@ -101,7 +101,7 @@ def free_memory() -> int:
 
 
 def _fitting(node: Node, share: Grant) -> int:
-    """Trials that fit on one machine. A part of a GPU is a part of one: two halves of different ones hold nothing."""
+    """Trials that fit on one machine. A share must fit on one GPU: halves of two GPUs cannot be combined."""
     by_cpu = node.cpu // share.cpu
     if not share.gpu:
         return by_cpu

@@ -1,4 +1,4 @@
-"""What a trial costs, measured: some real steps and an evaluation, each trial in a process of its own."""
+"""Measures the cost of a trial: some real steps and an evaluation, each trial in its own process."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ from gramtune.training.graphs import RUNS_BEFORE
 from gramtune.training.trainer import Trainer
 
 _LONGEST = 10.0
-"""Seconds after which the steps of one trial are enough to measure by."""
+"""Measure the steps of one trial for at most so many seconds."""
 _SHORTEST_ON_GPU = 1.0
-"""Seconds of steps below which several trials at once do not meet on a GPU."""
+"""Shortest measurement in seconds with several trials on one GPU: in less, their steps do not overlap."""
 _PATIENCE = 600.0
-"""Seconds that a copy waits for the others to be ready."""
+"""Seconds that a copy waits for the other copies."""
 _OTHER = "another one that ran at the same time has failed"
 
 
 class TrialCost(NamedTuple):
-    """Of one trial, all its replicates together, on one worker."""
+    """The cost of one trial with all its replicates on one worker."""
 
     seconds: float
-    """Scaled up from the steps that were timed."""
+    """Extrapolated from the timed steps."""
     memory: int
-    """Peak resident bytes of its process; on a GPU those that torch took there."""
+    """Peak resident bytes of its process; on a GPU the bytes that torch reserved there."""
     passes: int
-    """Updates of a network, or of both at once, that were timed."""
+    """Number of timed updates (of one network, or of both at once)."""
     room: int = 0
-    """Bytes of the GPU in all; 0 on a CPU."""
+    """Total bytes of the GPU; 0 on a CPU."""
 
 
 class _Order(NamedTuple):
-    """What a process is to measure."""
+    """The request to a measuring process."""
 
     config: TrialConfig
     root: Path
@@ -61,22 +61,22 @@ class _Order(NamedTuple):
 
 
 class SweepEstimate(NamedTuple):
-    """A measured guess at what the trials of a sweep cost."""
+    """The estimated cost of the trials of a sweep, from measurements."""
 
     seconds_per_trial: float
-    """Mean over the trials. What a pruner saves is not counted."""
+    """Mean over the trials, without savings by a pruner."""
     memory_per_trial: int
-    """The most that any measured trial took, in bytes."""
+    """Largest memory of any measured trial, in bytes."""
     passes: int
-    """Updates that were timed, in all."""
+    """Total number of timed updates."""
     trials: int
-    """How many were measured."""
+    """Number of measured trials."""
 
 
 def estimate(plan: Plan, capacity: Capacity, root: Path, passes: int = 20) -> SweepEstimate:
-    """Measures at most four trials of each objective, with the threads and the device that they will have.
+    """Measures at most four trials of each objective, with the threads and the device of the sweep.
 
-    Raises SpecError, with the reason in words, where one of them fails.
+    Raises SpecError with the reason if one of them fails.
     """
     by_objective: dict[str, list[TrialConfig]] = {}
     for trial in plan.trials or sampled(plan.sweep, CORNERS):
@@ -99,15 +99,15 @@ def estimate(plan: Plan, capacity: Capacity, root: Path, passes: int = 20) -> Sw
 def measure(
     configs: Sequence[TrialConfig], root: Path, device: str, threads: int, passes: int, copies: int = 1
 ) -> list[TrialCost]:
-    """The cost of each trial, as the mean over so many copies of it that run at the same time.
+    """The cost of each trial: the mean over copies of it that run at the same time.
 
-    Not measured here: this process holds memory, and caches, that no worker will have. Raises SpecError if one fails.
+    Measured in another process: this one has memory and caches that no worker has. Raises SpecError if one fails.
     """
     return measured(order_of(configs, root, device, threads, passes, copies))
 
 
 def order_of(configs: Sequence[TrialConfig], root: Path, device: str, threads: int, passes: int, copies: int) -> str:
-    """What `measured` is to measure, as JSON: a process elsewhere has to load the plug-ins first."""
+    """The input of `measured`, as JSON, because another process must load the plug-ins first."""
     settings = {"root": str(root), "device": device, "threads": threads, "passes": passes, "copies": copies}
     plugins = [plugin.model_dump(mode="json") for plugin in loaded()]
     raw = [config.model_dump(mode="json") for config in configs]
@@ -115,7 +115,7 @@ def order_of(configs: Sequence[TrialConfig], root: Path, device: str, threads: i
 
 
 def measured(order: str) -> list[TrialCost]:
-    """The costs that an order asks for, in a process of their own. Raises SpecError if a trial fails."""
+    """The costs of an order, measured in a new process. Raises SpecError if a trial fails."""
     done = subprocess.run(
         [sys.executable, "-m", "gramtune.run.cost_estimate"], input=order, capture_output=True, text=True, check=False
     )
@@ -126,7 +126,7 @@ def measured(order: str) -> list[TrialCost]:
 
 
 def sample_configs(configs: Sequence[TrialConfig], n: int = 4) -> list[TrialConfig]:
-    """At most n of them at equal distances, the first and the last included."""
+    """At most n of them at equal distances, including the first and the last."""
     last = len(configs) - 1
     return [configs[i] for i in sorted({round(k * last / (n - 1)) for k in range(n)})]
 
@@ -135,14 +135,14 @@ def _cost(config: TrialConfig, root: Path, device: torch.device, passes: int, to
     on_gpu = device.type == "cuda"
     shortest, trainer = (_SHORTEST_ON_GPU if on_gpu else 0.0), Trainer(config, root, device)
     trainer.advance(RUNS_BEFORE + 1 if on_gpu else 1)
-    trainer.evaluate()  # loads data and features, which later trials of a worker find cached
+    trainer.evaluate()  # loads data and features, which a worker caches for its later trials
     together.wait(_PATIENCE)
     started, first = time.perf_counter(), trainer.step
     taken, steps, elapsed = 0, 1, 0.0
     while (taken < passes or elapsed < shortest) and not trainer.done and elapsed < _LONGEST:
         trainer.advance(min(steps, config.training.steps - trainer.step))
         taken, elapsed = _passes(config, first, trainer.step), time.perf_counter() - started
-        steps *= 2  # each `advance` waits for the GPU, which is no part of a step
+        steps *= 2  # each `advance` waits for the GPU; that wait is not part of a step
     trained = time.perf_counter()
     per_pass = (trained - started) / max(1, taken)
     trainer.evaluate()
@@ -161,7 +161,7 @@ def _passes(config: TrialConfig, start: int, stop: int) -> int:
 
 
 def _answer(connection: Connection, order: _Order, together: Barrier) -> None:
-    """Sends the cost of a trial, or why it has none."""
+    """Sends the cost of a trial, or why it cannot be measured."""
     torch.set_num_threads(order.threads)
     try:
         connection.send(_cost(order.config, order.root, torch.device(order.device), order.passes, together))
@@ -173,7 +173,7 @@ def _answer(connection: Connection, order: _Order, together: Barrier) -> None:
 
 
 def _copies(order: _Order, copies: int) -> TrialCost | str:
-    """The mean cost of a trial over copies of it that run at once, or why it has none."""
+    """The mean cost of a trial over copies that run at once, or why it cannot be measured."""
     fork = multiprocessing.get_context("fork")  # torch is imported already
     together, workers = fork.Barrier(copies), []
     for _ in range(copies):

@@ -1,4 +1,4 @@
-"""Which data sets a sweep needs, as far as that is known beforehand."""
+"""The data sets that a sweep needs, as far as they are known before it starts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from gramtune.space.plan import sampled
 from gramtune.space.validate_space import CORNERS
 
 MOST = 16
-"""Data sets that are loaded beforehand; a sweep that varies its data further may have more than fit in memory."""
+"""At most so many data sets are loaded before the start; more might not fit in memory."""
 
 
 def datasets(state: SweepState) -> list[Dataset]:
-    """The data sets of the trials that are still to run, each once; none where there are too many to load at once.
+    """The distinct data sets of the trials that must still run; empty if there are too many to load at once.
 
-    Of a sampled space they are known where every field of the data that varies has finitely many values.
+    For a sampled space they are known only if every varied field of the data has finitely many values.
     """
     sweep = state.plan.sweep
     configs = [record.trial.config for record in state.unfinished]

@@ -1,4 +1,4 @@
-"""What every runner does with a sweep: take the next trial, pass on what it reports, stop it when told to."""
+"""The driver of a sweep, used by every runner: it hands out trials, takes their reports and stops them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from gramtune.space.plan import PlannedTrial
 
 
 class Proposer(Protocol):
-    """Where new configurations come from."""
+    """The source of new configurations."""
 
     def propose(self) -> PlannedTrial | None:
-        """The next trial, or None if there is no more."""
+        """The next trial, or None if there are no more."""
 
     def learn(self, record: TrialRecord) -> None:
-        """Takes note of a report or of the end of a trial."""
+        """Learns from a report or the end of a trial."""
 
 
 class NothingNew:
@@ -45,21 +45,21 @@ _log = logging.getLogger(__name__)
 
 
 class Driver:
-    """One sweep on its way: first the trials that are not finished, then what the proposer proposes.
+    """One running sweep: first the unfinished trials, then the proposer's trials.
 
-    `changed`: what the code and packages that run differ in from those that the sweep began with.
+    `changed`: the differences of code and packages from those that the sweep started with.
     """
 
     def __init__(self, state: SweepState, folder: Path, proposer: Proposer, changed: Sequence[str] = ()) -> None:
         self.state, self.folder = state, folder
         self.halted = ""
-        """Why the sweep has to stop where it is, to be resumed later; empty while it may go on."""
+        """Why the sweep must stop now, to be resumed later; empty while it may continue."""
         self.exhausted = False
-        """Whether all trials have been handed out; with none of them unfinished, the sweep is complete."""
+        """Whether all trials were handed out; if none of them is unfinished, the sweep is complete."""
         self._journal, self._proposer, self._rungs = Journal(folder, state), proposer, Rungs.of(state)
         self._started = time.monotonic()
         self._running: set[str] = set()
-        """Trials that have been handed out and have neither ended nor paused."""
+        """Trials that were handed out and have neither ended nor paused."""
         self._population: Population | None = None
         if state.plan.sweep.scheduler.name == "pbt":
             self._population = Population(state, folder, self._journal)
@@ -69,7 +69,7 @@ class Driver:
 
     @property
     def pausing(self) -> bool:
-        """Whether there will be a next trial though there is none now: a generation waits for its last ones."""
+        """Whether a next trial will come later: a generation waits for its last trials."""
         return self._population is not None and not (self.halted or self.exhausted)
 
     def next(self) -> PlannedTrial | None:
@@ -88,13 +88,13 @@ class Driver:
         return trial
 
     def started(self, trial: PlannedTrial) -> None:
-        """The trial has begun, or begun again."""
+        """The trial started or restarted."""
         record = self.state.records.get(trial.name)
         with self._halting_when_full():
             self._journal.started((record.trial if record else trial)._replace(first=trial.first))
 
     def heard(self, message: Mapping[str, Any], say: Callable[[str], None]) -> bool:
-        """Takes what an `Attempt` says; returns whether its trial is to go on."""
+        """Takes the result of an `Attempt`; returns whether its trial continues."""
         name: str = message["trial"]
         _log.debug("trial %s: step %s, %s", name, message.get("step", "–"), message.get("status", "no report"))
         if "halt" in message:
@@ -108,14 +108,14 @@ class Driver:
         return self.reported(name, message)
 
     def reported(self, name: str, report: Mapping[str, Any]) -> bool:
-        """Takes the fields of `Report`; returns whether the trial is to go on."""
+        """Takes the fields of `Report`; returns whether the trial continues."""
         if self._population and self._population.known(report["step"]):
             return not self.halted
         record = self.state.records[name]
         with self._halting_when_full():
             self._journal.reported(name, self._with_values(record, report))
             newest = Report.from_json(report)
-            added = newest.first > 0  # to a trial that is judged already, and told to the proposer
+            added = newest.first > 0  # to a trial that was judged before, and reported to the proposer
             hopeless = "" if added else self._rungs.decide(name, newest, self.state.plan.metric)
             if hopeless and not record.status.final:
                 self._journal.ended(name, Status.PRUNED, hopeless)
@@ -129,9 +129,9 @@ class Driver:
         return not (self.halted or ended)
 
     def failed(self, name: str, reason: str) -> None:
-        """The trial is given up. What was reported remains: of replicates that were to be added, the earlier ones.
+        """The trial failed. Its reports remain; if replicates were being added, the earlier replicates remain.
 
-        The reason goes into every table and page: without secrets.
+        The reason appears in every table and page, so secrets are redacted.
         """
         record, reason = self.state.records[name], redact(reason)
         added = record.trained
@@ -142,7 +142,7 @@ class Driver:
                 self._proposer.learn(record)
 
     def halt(self, reason: str) -> None:
-        """Stops the sweep where it is; trials that are running stay unfinished."""
+        """Stops the sweep now; running trials stay unfinished."""
         self.halted = self.halted or reason
 
     def _turn(self) -> PlannedTrial | None:
@@ -154,7 +154,7 @@ class Driver:
         return self._waiting.pop(0) if self._waiting and not self.halted else None
 
     def _with_values(self, record: TrialRecord, report: Mapping[str, Any]) -> Mapping[str, Any]:
-        """With the numbers that were in force as traces `value/…`: stores that write a parameter once can plot them."""
+        """Adds the numbers in use as traces `value/…`, so that stores with immutable parameters can plot them."""
         if not self._population:
             return report
         numbers = {k: v for k, v in record.assignment.items() if isinstance(v, int | float) and not isinstance(v, bool)}
@@ -163,7 +163,7 @@ class Driver:
         return {**report, "traces": {**report["traces"], **values}}
 
     def _spent(self) -> str:
-        """Which budget has been reached; empty for none."""
+        """The budget that was reached; empty for none."""
         seconds = self.state.elapsed + time.monotonic() - self._started
         return budget.reached(self.state.plan.sweep.budget, seconds, self.state.taken)
 

@@ -1,4 +1,4 @@
-"""`gpu: auto`: the share of a GPU at which the trials of a sweep together get the most done, measured."""
+"""`gpu: auto`: measures the share of a GPU with the highest throughput of all trials together."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from gramtune.training.config import TrialConfig
 _MOST = 16
 """Trials on one GPU; each further one costs a process, a CUDA context and a CPU core."""
 _WORTH = 1.1
-"""What twice as many trials at once have to get done, as a multiple of what half of them did."""
+"""Required throughput of twice as many trials at once, as a multiple of the present throughput."""
 _MARGIN = 1.2
-"""Memory that a trial is given over what it took in a few steps."""
+"""Memory of a trial as a multiple of what it took in a few steps."""
 _PASSES = 20
 
 
@@ -34,9 +34,9 @@ class Measure(Protocol):
 
 
 def settled(plan: Plan, capacity: Capacity, root: Path, measure: Measure, say: Callable[[str], None]) -> Plan:
-    """The plan with a number in the place of `gpu: auto`, and a line that says where it comes from.
+    """The plan with a number instead of `gpu: auto`, and a line that explains the number.
 
-    Raises SpecError where no node has a GPU that the sweep requires, or a trial cannot be measured.
+    Raises SpecError if no node has a GPU that the sweep requires, or if a trial cannot be measured.
     """
     resources = plan.sweep.resources
     if resources.gpu != AUTO:
@@ -60,13 +60,13 @@ def shapes(plan: Plan) -> list[TrialConfig]:
 
 
 def _shape(config: TrialConfig) -> str:
-    """Equal for trials that differ in nothing but numbers that a step is computed with, such as a learning rate."""
+    """Equal for trials that differ only in scalars of a step, such as a learning rate."""
     data: dict[str, Any] = config.model_dump(mode="json", exclude={"optimizer", "training"})
     return f"{data} {config.optimizer.name} {config.training.batch_size} {config.training.replicates}"
 
 
 def _fitting(config: TrialConfig, root: Path, threads: int, measure: Measure, say: Callable[[str], None]) -> int:
-    """How many trials of this shape one GPU is to hold: doubled while they fit, and get a tenth more done together."""
+    """Trials of this shape per GPU: doubled while they fit and throughput rises by a tenth."""
     (alone,) = measure([config], root, "cuda", threads, _PASSES, 1)
     needed = _MARGIN * alone.memory + CONTEXT
     n, rate, why = 1, 1 / alone.seconds, f"more than {_MOST} are not tried"

@@ -1,11 +1,11 @@
-"""What part of a GPU each trial gets: what all get, until one has run out of memory with it."""
+"""The GPU share of each trial: the same for all, until a trial runs out of memory."""
 
 from __future__ import annotations
 
 CONTEXT = 1 << 30
-"""Bytes that each process needs on a GPU for CUDA and its libraries, beside what torch allocates and can be held to.
+"""GPU bytes that each process needs for CUDA and its libraries, beside torch's allocations, which can be capped.
 
-On an H200 a process on the ring takes 1.1 GiB, of which torch knows 0.2.
+On an H200 a process on the ring takes 1.1 GiB, of which torch allocates 0.2.
 """
 
 
@@ -17,7 +17,7 @@ class GpuShares:
 
     @property
     def may_grow(self) -> bool:
-        """Whether a trial may come back for a larger share."""
+        """Whether a trial can get a larger share."""
         return 0 < self._usual < 1
 
     def of(self, trial: str) -> float:
@@ -25,7 +25,7 @@ class GpuShares:
         return self._larger.get(trial, self._usual)
 
     def grow(self, trial: str) -> float | None:
-        """Doubles the trial's share, up to a GPU of its own, and returns it; None if it had that already."""
+        """Doubles the trial's share, up to a whole GPU, and returns it; None if it had a whole GPU."""
         share = self.of(trial)
         if share >= 1:
             return None
@@ -36,7 +36,7 @@ class GpuShares:
 def memory_cap(share: float, total: int) -> float:
     """Fraction of a GPU's `total` bytes that torch may allocate in a trial with that share, CUDA's own part left out.
 
-    So n trials with a share of 1/n fit together. Never less than half the share: a tiny GPU is no reason for 0.
+    So n trials with a share of 1/n fit together. At least half the share, so that it is never 0 on a tiny GPU.
     """
     share = min(share, 1.0)
     return max(share / 2, share - CONTEXT / total)

@@ -1,4 +1,4 @@
-"""A trial under a runner: whatever goes wrong in it comes back as a line for the driver, never as an exception."""
+"""A trial under a runner. Any failure is returned to the driver as one line, never raised."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gramtune.run.trial_runner import TrialRun
 from gramtune.space.plan import PlannedTrial
 
 ERROR = "error.txt"
-"""In the folder of a trial that has failed: the traceback."""
+"""File in the folder of a failed trial: the traceback."""
 _ASKED = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)
 
 
@@ -41,7 +41,7 @@ class Attempt:
             return {"trial": self._trial.name, **self._report()}
         except (DiskFull, Unavailable) as error:
             return {"trial": self._trial.name, "halt": str(error)}
-        except Exception as error:  # noqa: BLE001 - whatever a trial raises ends that trial, not the sweep
+        except Exception as error:  # noqa: BLE001 - an exception of a trial ends that trial, not the sweep
             text = traceback.format_exc()
             self._run = None  # frees its memory
             place = place_in_plugin(error)

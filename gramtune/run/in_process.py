@@ -1,4 +1,4 @@
-"""Runs a sweep in this process, one trial after the other: for debugging, with the numbers that Ray would give."""
+"""Runs a sweep in this process, trial by trial, for debugging. Each trial has the same numbers as under Ray."""
 
 from __future__ import annotations
 

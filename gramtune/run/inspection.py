@@ -1,4 +1,4 @@
-"""What one machine has to offer, and what is wrong with it beside another: the facts behind `gramtune doctor`."""
+"""The facts behind `gramtune doctor`: the state of one machine, and problems in comparison with another."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from gramtune.run.capacity import cores
 _MPS = "/tmp/nvidia-mps"
 """Default pipe folder of CUDA's Multi-Process Service; $CUDA_MPS_PIPE_DIRECTORY overrides it."""
 _SKEW = 2.0
-"""Seconds by which a clock may be wrong: below the length of any trial, above what NTP leaves."""
+"""Tolerated clock error in seconds: less than any trial takes, more than NTP leaves."""
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at on one machine."""
+    """One check on one machine."""
 
     node: str
     subject: str
     text: str
     remedy: str = ""
-    """What to do; empty where nothing is wrong."""
+    """The remedy; empty if the check passes."""
 
 
 class Machine(NamedTuple):
-    """What was found on one machine."""
+    """The state of one machine."""
 
     host: str
     cores: int
     gpus: tuple[str, ...]
-    """Names, as torch sees them."""
+    """GPU names, from torch."""
     mps: bool
     """Whether CUDA's Multi-Process Service runs."""
     versions: Mapping[str, str | None]
@@ -62,12 +62,12 @@ def inspect(root: str) -> Machine:
 
 
 def mps_runs() -> bool:
-    """Whether CUDA's Multi-Process Service runs here: processes then really share a GPU, instead of taking turns."""
+    """Whether CUDA's Multi-Process Service runs here. With it processes share a GPU; without it they take turns."""
     return (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or _MPS) / "control").exists()
 
 
 def findings(node: str, machine: Machine, driver: Machine, promised_gpus: float) -> Iterator[Finding]:
-    """What was found on a node, beside what the driver's machine has and what Ray says of the node."""
+    """The state of a node, compared with the driver's machine and with Ray's description of the node."""
     yield _versions(node, machine, driver)
     if machine.code != driver.code:
         text = "gramtune's modules differ from the driver's"

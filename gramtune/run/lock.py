@@ -12,14 +12,14 @@ from pathlib import Path
 from gramtune.errors import Issue, SpecError
 
 _FILE = ".driver"
-"""Who drives the sweep, for the message. What counts is the kernel's lock on it, which no killed process keeps."""
+"""File that names the driver, for the message. The lock itself is the kernel's; a killed process loses it."""
 
 
 @contextmanager
 def driving(folder: Path) -> Iterator[None]:
-    """Keeps other drivers from the sweep in `folder` until the block ends.
+    """Locks the sweep in `folder` for this driver until the block ends.
 
-    Raises SpecError if another one is at work, or if the folder cannot be written.
+    Raises SpecError if another driver holds the lock, or if the folder is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def driving(folder: Path) -> Iterator[None]:
             other = file.read().decode().strip() or "another process"
             rule = "a sweep has one driver; wait for it, stop it, or choose another --name"
             raise SpecError([Issue(str(folder), f"{other} is running this sweep: {rule}")]) from None
-        with suppress(OSError):  # the disk may be full; who it is, is only for the message
+        with suppress(OSError):  # the disk may be full; the text is only for the message
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         yield

@@ -1,4 +1,4 @@
-"""What a sweep does differently where its folder is in an object store."""
+"""Sweeps whose folder is in an object store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TRIALS = "trials/"
 
 
 def local_sweep(folder: Path | str) -> Path:
-    """Where a sweep is worked on: its folder, or, of a URI, a folder here that holds what the object store does.
+    """The local folder of a sweep: the folder itself, or a local copy for a URI.
 
     Raises SpecError if the store cannot be read.
     """
@@ -31,7 +31,7 @@ def local_sweep(folder: Path | str) -> Path:
 
 
 def fetched(folder: Path) -> Path:
-    """The folder; where it is a copy of one in an object store, with all that is there. Raises SpecError."""
+    """The folder; a copy of one in an object store is downloaded first. Raises SpecError."""
     try:
         if mirror := mirror_of(folder):
             mirror.pull()
@@ -41,7 +41,7 @@ def fetched(folder: Path) -> Path:
 
 
 def check_mirrored(sweep: Sweep, folder: Path) -> None:
-    """Raises SpecError for what cannot be done in an object store."""
+    """Raises SpecError for features that an object store does not support."""
     if mirror_of(folder) and sweep.scheduler.name == "pbt":
         rule = "the trials of a population take over each other's files: needs a folder that all nodes share"
         raise SpecError([Issue("--runs", f"{rule}, not an object store")])
@@ -86,7 +86,7 @@ class MirroredTracker:
 
 
 def store_first(mirror: Mirror) -> None:
-    """Stores what a sweep has before it starts. Raises SpecError if the store does not answer."""
+    """Uploads the files of a sweep before it starts. Raises SpecError if the store does not answer."""
     try:
         mirror.push(without=(_TRIALS,))
     except StoreLost as error:
@@ -94,7 +94,7 @@ def store_first(mirror: Mirror) -> None:
 
 
 def fetch_trials(mirror: Mirror, driver: Driver) -> None:
-    """Fetches what the trials have stored; a store that does not answer halts the driver."""
+    """Downloads the trials' files; halts the driver if the store does not answer."""
     try:
         mirror.pull(_TRIALS)
     except StoreLost as error:
@@ -102,7 +102,7 @@ def fetch_trials(mirror: Mirror, driver: Driver) -> None:
 
 
 def store_tables(mirror: Mirror, driver: Driver) -> None:
-    """Stores all but the trials' files; a store that does not answer halts the driver."""
+    """Uploads everything except the trials' files; halts the driver if the store does not answer."""
     try:
         mirror.push(without=(_TRIALS,))
     except StoreLost as error:

@@ -1,8 +1,8 @@
-"""Population-based training (Jaderberg et al. 2017) in generations: the worst trials go on from the best ones' weights.
+"""Population-based training (Jaderberg et al. 2017) in generations: the worst trials continue from the best weights.
 
-Every `interval` steps all trials wait for each other. Then each of the worst copies the checkpoint of one of the best,
-and its values, and changes these a little. So the result is a schedule of values, not a point, and it depends neither
-on how many trials run at once nor on their speed.
+Every `interval` steps all trials wait for each other. Then each of the worst copies the checkpoint and the values of
+one of the best, and perturbs the values. The result is a schedule of values, not a point. It depends neither on the
+number of concurrent trials nor on their speed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gramtune.space.sweep import Scheduler
 
 
 class Population:
-    """Who waits for whom, and who inherits from whom. A generation is one line of the journal: it is whole or not."""
+    """Decides which trials wait and which inherit. A generation is one line of the journal, so it is atomic."""
 
     def __init__(self, state: SweepState, folder: Path, journal: Journal) -> None:
         self._state, self._folder, self._journal = state, folder, journal
@@ -31,19 +31,19 @@ class Population:
         self._boundary = max(state.generations, default=0)
 
     def unarrived(self) -> list[PlannedTrial]:
-        """Trials that have still to train up to the end of this generation, with the values of now."""
+        """Trials that must still train to the end of this generation, with their current values."""
         return [self._now(record) for record in self._state.unfinished if self._end not in record.reports]
 
     def known(self, step: int) -> bool:
-        """Whether a report of this step was taken before: a trial that goes on repeats that of its checkpoint."""
+        """Whether a report of this step was taken before: a resumed trial repeats the report of its checkpoint."""
         return 0 < step <= self._boundary
 
     def pauses(self, step: int) -> bool:
-        """Whether a trial waits for the others after this step."""
+        """Whether a trial waits for the other trials after this step."""
         return step == self._end
 
     def turn(self) -> list[PlannedTrial]:
-        """The trials of the next generation, if all have come to the end of this one; none otherwise."""
+        """The trials of the next generation if all have finished this one; otherwise empty."""
         waiting = [record for record in self._state.unfinished if self._end in record.reports]
         if not waiting or len(waiting) < len(self._state.unfinished):
             return []
@@ -63,7 +63,7 @@ class Population:
         return PlannedTrial(name, assignment, self._state.plan.sweep.config(assignment))
 
     def _heirs(self, waiting: Sequence[TrialRecord]) -> dict[str, Inheritance]:
-        """What each of the worst inherits; one of them that has lost a replicate is worse than any that has not."""
+        """The inheritance of each of the worst. Trials with a diverged replicate rank below all others."""
         ranking = sorted(waiting, key=self._loss)
         count = int(len(ranking) * self._scheduler.quantile)
         parents = [record for record in ranking[:count] if self._loss(record)[0] == 0]
@@ -88,7 +88,7 @@ class Population:
         return self._state.plan.sweep.inline_base
 
     def _copy(self, parent: str, heir: str) -> None:
-        """Puts the parent's checkpoints in place of the heir's own. Raises DiskFull; doing it again is no harm."""
+        """Replaces the heir's checkpoints with its parent's. Idempotent. Raises DiskFull."""
         target = trial_folder(self._folder, heir)
         for path in checkpoints(target):
             path.unlink()

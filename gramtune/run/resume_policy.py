@@ -1,7 +1,7 @@
-"""A sweep that is there already, asked for again: what would change, and whether it may.
+"""Resuming an existing sweep: the requested changes, and whether they are allowed.
 
-Replicates, samples and budgets may grow: every result that there is stays as it is. Anything else would mix the results
-of two sweeps in one table.
+Replicates, samples and budgets may grow, since existing results stay valid. Other changes would mix the results of two
+sweeps in one table.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def changes(stored: Sweep, wanted: Sweep) -> list[Change]:
 
 
 def refusals(state: SweepState, wanted: Sweep) -> list[str]:
-    """Why the stored sweep, in this state, cannot go on as `wanted`; one line each, none if it can."""
+    """Why the stored sweep, in this state, cannot continue as `wanted`: one line each, empty if it can."""
     found = changes(state.plan.sweep, wanted)
     mixed = [str(change) for change in found if change.key not in _GROWING]
     lines = [f"the sweep there is another one, and results are not mixed: {', '.join(mixed)}"] if mixed else []
@@ -58,7 +58,7 @@ def refusals(state: SweepState, wanted: Sweep) -> list[str]:
 
 
 def left_as_they_are(state: SweepState, wanted: Sweep) -> str:
-    """Which trials are given no further replicates, in a line; empty if all are."""
+    """One line that names the trials without further replicates; empty if there are none."""
     if wanted.replicates <= state.plan.sweep.replicates:
         return ""
     statuses = [r.status for r in state.records.values() if r.status in (Status.PRUNED, Status.FAILED)]
@@ -67,7 +67,7 @@ def left_as_they_are(state: SweepState, wanted: Sweep) -> str:
 
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as dotted ones; keys that are None, and so not given, are left out."""
+    """Nested keys as dotted keys; keys that are None (not given) are left out."""
     flat: dict[str, Any] = {}
     for key, value in section.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The folder of a sweep: begun, found again, and what is done where one is there already."""
+"""The folder of a sweep: create it, find it again, and handle an existing one."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from gramtune.space.plan import Plan, make_plan, recorded_plan
 from gramtune.space.sweep import Sweep
 
 Ask = Callable[[str], bool]
-"""Whether the user says yes to a question."""
+"""Asks the user a yes-or-no question."""
 
 
 def existing_plan(folder: Path, overrides: Overrides = NO_OVERRIDES) -> Plan:
-    """The plan of a sweep that has been started in `folder`. Raises SpecError if there is none."""
+    """The plan of a sweep that was started in `folder`. Raises SpecError if there is none."""
     return make_plan(_existing(folder, overrides), data_root(), folder / SWEEP_FILE, overrides)
 
 
 def recorded_state(folder: Path) -> SweepState:
-    """What the journal of a sweep in `folder` tells, running or not; its data need not be on this machine.
+    """The state that the journal in `folder` records, running or not. The data need not be on this machine.
 
     Raises SpecError if there is none.
     """
@@ -41,17 +41,17 @@ def _existing(folder: Path, overrides: Overrides = NO_OVERRIDES) -> Sweep:
 
 
 def start_folder(plan: Plan, folder: Path) -> None:
-    """Begins a sweep in `folder`. Raises SpecError where it cannot be written."""
+    """Starts a sweep in `folder`. Raises SpecError if it is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_versions(plan, folder)
-        write_sweep(plan.sweep, folder)  # last: where it is, there is a sweep
+        write_sweep(plan.sweep, folder)  # last: its presence means that the folder is a sweep
     except OSError as error:
         raise SpecError([Issue("--runs", f"{folder} cannot be written: {error.strerror or error}")]) from None
 
 
 def agreed(folder: Path, wanted: Sweep, ask: Ask) -> SweepState:
-    """The state of the sweep that is there already. Raises SpecError if it cannot, or shall not, go on as `wanted`."""
+    """The state of the existing sweep. Raises SpecError if it cannot continue as `wanted`, or if the user declines."""
     state = load_state(folder, existing_plan(folder))
     refuse(refusals(state, wanted), folder)
     finished = f"{len(state.records) - len(state.unfinished)} of {state.plan.size} trials finished"
@@ -62,7 +62,7 @@ def agreed(folder: Path, wanted: Sweep, ask: Ask) -> SweepState:
 
 
 def refuse(lines: Sequence[str], folder: Path) -> None:
-    """Raises SpecError if there are `lines` that speak against going on with the sweep in `folder` as was asked for."""
+    """Raises SpecError if there are `lines`: reasons why the sweep in `folder` cannot continue as requested."""
     ways = f"as it is, it goes on with: gramtune resume {folder}; or choose another --name"
     if lines:
         raise SpecError([Issue(str(folder), f"{line}; {ways}") for line in lines])

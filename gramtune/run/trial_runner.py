@@ -19,9 +19,9 @@ from gramtune.training.energy import EnergyMeter
 from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
 
 _CHECKPOINTS_KEPT = 2
-"""Checkpoints kept per trial: the newest, and the one before should the newest turn out damaged."""
+"""Checkpoints kept per trial: the newest, and one more in case the newest is damaged."""
 _POINTS = 400
-"""Points that are kept at each evaluation of a trial on point sets: enough to see a distribution by."""
+"""Points stored at each evaluation of a trial on point sets: enough to see the distribution."""
 
 
 class TrialRun:
@@ -88,7 +88,7 @@ class TrialRun:
             self._folder.mkdir(parents=True, exist_ok=True)
         self._trainer.save(self._folder / f"checkpoint-{self._trainer.step:08d}.pt", report)
         for path in checkpoints(self._folder)[_CHECKPOINTS_KEPT:]:
-            path.unlink(missing_ok=True)  # the workers of a driver that was killed live on for a moment
+            path.unlink(missing_ok=True)  # workers outlive a killed driver for a moment
 
     def _restore(self) -> dict[str, Any] | None:
         for path in checkpoints(self._folder):
@@ -99,13 +99,14 @@ class TrialRun:
         return None
 
     def _write_samples(self) -> None:
-        """Images of the generated samples, or the points themselves."""
+        """Writes images of the generated samples, or the points themselves."""
         path = self._folder / "samples" / f"step-{self._trainer.step:08d}"
         with watching_space(self._folder.parent.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
         images = self._trainer.preview()
         if images is None:
-            write_points(path.with_suffix(".safetensors"), *self._trainer.replicates.views(_POINTS, "preview"))
+            views = self._trainer.replicates.views(_POINTS, "preview", self._config.training.averaged)
+            write_points(path.with_suffix(".safetensors"), *views)
             return
         image = to_image(grid(images, columns=8))
         write_atomically(path.with_suffix(".png"), lambda temporary: image.save(temporary))

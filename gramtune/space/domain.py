@@ -1,4 +1,4 @@
-"""Domains: what a varied key may be, and every combination of a grid."""
+"""Domains of varied keys, and the combinations of a grid."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Assignment = Mapping[str, Any]
 Values = Annotated[tuple[Any, ...], Field(min_length=1, max_length=2000, strict=False)]
 Bounds = Annotated[tuple[float, float], Field(strict=False)]
 Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
-"""Whole numbers that a float64 holds: samplers compute with those."""
+"""Largest integers that float64 represents exactly: samplers compute in float64."""
 IntBounds = Annotated[tuple[Whole, Whole], Field(strict=False)]
 
 _KINDS = ("grid", "choice", "uniform", "loguniform", "int", "logint", "cases")
 
 
 class Domain(Component):
-    """What one varied key may be: exactly one of the kinds. Bounds are inclusive everywhere."""
+    """The domain of one varied key: exactly one of the kinds. Bounds are inclusive everywhere."""
 
     model_config = ConfigDict(
         alias_generator=AliasGenerator(alias=lambda name: {"int_": "int"}.get(name, name)),
@@ -36,9 +36,9 @@ class Domain(Component):
     )
 
     grid: Values | None = None
-    """Every one of these values."""
+    """Each of these values."""
     choice: Values | None = None
-    """One of these values, without order."""
+    """One of these unordered values."""
     uniform: Bounds | None = None
     """A number from low to high."""
     loguniform: Bounds | None = None
@@ -48,7 +48,7 @@ class Domain(Component):
     logint: IntBounds | None = None
     """A positive whole number from low to high, uniform on a log scale."""
     cases: Annotated[dict[str, dict[str, Any]], Field(min_length=1)] | None = None
-    """Named bundles of values, such as the methods of a comparison; the key is then a name, not a path."""
+    """Named bundles of values, such as the methods of a comparison. The key is then a name, not a path."""
     step: PositiveFloat | None = None
     """Distance between neighbouring values of `uniform` and `int`."""
     when: dict[str, Any] = Field(default_factory=dict)
@@ -86,16 +86,16 @@ class Domain(Component):
 
     @property
     def enumerable(self) -> bool:
-        """Whether a grid search takes it: `grid`, or the `cases` of a comparison."""
+        """Whether a grid search enumerates it: `grid`, or the `cases` of a comparison."""
         return self.grid is not None or self.cases is not None
 
     @property
     def probes(self) -> tuple[Any, ...]:
-        """Values to try on the models before anything starts: all of a finite domain, the ends of a range."""
+        """Values to check before anything starts: all of a finite domain, the ends of a range."""
         return self.values or self.bounds or ()
 
     def draw(self, rng: random.Random) -> Any:
-        """One value: of a finite domain any with equal chance, of a range uniform, on a log scale where it has one."""
+        """A random value: uniform over a finite domain, or over a range on its scale."""
         if self.bounds is None:
             return rng.choice(self.values or ())
         low, high = self.bounds
@@ -103,7 +103,7 @@ class Domain(Component):
         return self._within(value)
 
     def neighbour(self, value: Any, factor: float, rng: random.Random) -> Any:
-        """A number times `factor`; the value before or after in a list; never beyond the ends."""
+        """A number times `factor`, or the previous or next value of a list; clamped to the domain."""
         if self.bounds is not None:
             return self._within(value * factor)
         values = list(self.values or ())
@@ -129,7 +129,7 @@ class Domain(Component):
         return text + "".join(f", where {key} is {wanted}" for key, wanted in self.when.items())
 
     def active(self, assignment: Assignment, base: Mapping[str, Any]) -> bool:
-        """Whether the key exists beside these values; a key that is not varied has the value of the base."""
+        """Whether the key is active with these values; keys that are not varied have the base's values."""
         for key, wanted in self.when.items():
             value = assignment.get(key, lookup(base, key))
             if value not in (wanted if isinstance(wanted, list) else [wanted]):
@@ -156,7 +156,7 @@ class Domain(Component):
 
 
 def fitting(domain: Domain, value: Any) -> Any:
-    """The value of the domain that equals `value`. Raises ValueError, whose text is the rule, where there is none."""
+    """The value of the domain that equals `value`. Raises ValueError with the rule if there is none."""
     if domain.values is not None:
         for legal in domain.values:
             if isinstance(legal, bool) == isinstance(value, bool) and _plain(legal) == _plain(value):
@@ -186,7 +186,7 @@ def _on_step(domain: Domain, value: float) -> bool:
 
 
 def size_of(space: Mapping[str, Domain], base: Mapping[str, Any], limit: int) -> int | None:
-    """Number of configurations, counted up to `limit`; None where a range has no end of values."""
+    """Number of configurations, counted up to `limit`; None for a continuous range."""
     assignments: Iterator[dict[str, Any]] = iter([{}])
     for key, domain in space.items():
         if (values := _all_values(domain)) is None:
@@ -196,7 +196,7 @@ def size_of(space: Mapping[str, Domain], base: Mapping[str, Any], limit: int) ->
 
 
 def _all_values(domain: Domain) -> Sequence[Any] | None:
-    """Every value of a list, of whole numbers or of steps; None for any other range."""
+    """All values of a list, an integer range or a range with steps; None for any other range."""
     if domain.values is not None:
         return domain.values
     assert domain.bounds is not None
@@ -219,7 +219,7 @@ def grid_assignments(space: Mapping[str, Domain], base: Mapping[str, Any]) -> It
 def _extended(
     assignments: Iterator[dict[str, Any]], key: str, domain: Domain, base: Mapping[str, Any], values: Sequence[Any]
 ) -> Iterator[dict[str, Any]]:
-    """Each of the assignments with each value of one more key. Lazy: a product may be longer than any list."""
+    """Each of the assignments with each value of one more key. Lazy: a product can be too large for a list."""
     for shorter in assignments:
         if domain.active(shorter, base):
             yield from ({**shorter, key: value} for value in values)
@@ -228,7 +228,7 @@ def _extended(
 
 
 def corner_assignment(space: Mapping[str, Domain], base: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
-    """A random combination of values and ends of ranges, where misfits of shapes show."""
+    """A random combination of values and ends of ranges; mismatched shapes show there."""
     assignment: dict[str, Any] = {}
     for key, domain in space.items():
         if domain.active(assignment, base):
@@ -237,7 +237,7 @@ def corner_assignment(space: Mapping[str, Domain], base: Mapping[str, Any], rng:
 
 
 def expanded(assignment: Assignment, space: Mapping[str, Domain]) -> dict[str, Any]:
-    """The assignment with every case replaced by its bundle; keys that are varied by themselves win over a bundle."""
+    """The assignment with every case replaced by its bundle; keys varied by themselves override a bundle."""
     paths: dict[str, Any] = {}
     plain: dict[str, Any] = {}
     for key, value in assignment.items():
@@ -249,12 +249,12 @@ def expanded(assignment: Assignment, space: Mapping[str, Domain]) -> dict[str, A
 
 
 def assigned(base: Mapping[str, Any], paths: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `base` with each dotted key set. A missing section on the way is made; the models then judge it.
+    """A copy of `base` with each dotted key set. Missing sections are created; the models then check them.
 
     A section that is written as a name alone (`optimizer.schedule: cosine`) keeps the name.
 
     Setting `objective.name` (or that of data, network or optimizer) to another component keeps those fields of the
-    base that the new component has too, and drops the others: they were the old one's.
+    base that the new component also has, and drops the others.
     """
     result: dict[str, Any] = copy.deepcopy(dict(base))
     for key in sorted(paths, key=lambda key: (key.count("."), not key.endswith(".name"))):  # wholes before parts
@@ -279,7 +279,7 @@ def _keep_common(section: dict[str, Any], kind: str, name: Any) -> None:
 
 
 def lookup(base: Mapping[str, Any], key: str) -> Any:
-    """The value at a dotted path; None where there is none."""
+    """The value at a dotted path; None if the path is missing."""
     value: Any = base
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None

@@ -1,4 +1,4 @@
-"""Turns pydantic's validation errors into one line each: value, rule, alternatives and place."""
+"""Turns each of pydantic's validation errors into one line: value, rule, alternatives and place."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def model_issues(model: type[BaseModel], error: ValidationError, where: Callable
 
 
 def _variants(field: str) -> dict[str, type[Any]] | None:
-    """The classes among which `name` decides for this field of a trial configuration."""
+    """The classes that `name` selects from in this field of a trial configuration."""
     return dict(classes(SECTIONS[field])) if field in SECTIONS else None
 
 
@@ -74,7 +74,7 @@ def _message(detail: ErrorDetails, path: Path, owner: type[BaseModel] | None) ->
 
 
 def _rule(kind: str, message: str, context: Mapping[str, Any]) -> str:
-    """The rule in the words of YAML."""
+    """The rule in YAML's terms."""
     if kind in ("tuple_type", "list_type"):
         return "a list"
     if kind in ("dict_type", "model_type", "model_attributes_type"):

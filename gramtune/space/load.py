@@ -1,4 +1,4 @@
-"""From files and the command line to a checked sweep or trial configuration; all issues at once."""
+"""Loads a sweep or trial configuration from files and the command line, and checks it; reports all issues at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class Overrides(NamedTuple):
-    """What the command line changes."""
+    """Overrides from the command line."""
 
     base: str | None = None
     name: str | None = None
@@ -47,7 +47,7 @@ NO_OVERRIDES = Overrides()
 def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Sweep:
     """The sweep of a space file, or of a shipped one by its name, its base inline and the overrides applied.
 
-    Every value of every varied key has been tried on the models. Raises SpecError with all issues at once.
+    Every value of every varied key is checked. Raises SpecError with all issues at once.
     """
     document = _read_space(file)
     _log.info("space file %s", document.file)
@@ -68,7 +68,7 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
     )
     try:
         sweep = Sweep.model_validate(raw)
-    except ValidationError as error:  # only what the command line gave is left to be wrong
+    except ValidationError as error:  # only command-line values can still be wrong
         options: dict[Path, str] = {("search", "samples"): "--samples", ("budget", "seconds"): "--time-budget"}
         raise SpecError(model_issues(Sweep, error, lambda path: options.get(path, f"--{dotted(path)}"))) from None
     if issues := [*population_issues(sweep, document.where), *point_issues(sweep, document.where)]:
@@ -77,7 +77,7 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
 
 
 def places(file: FilePath, overrides: Overrides = NO_OVERRIDES) -> Callable[[Path], str]:
-    """Tells where a part of a trial's configuration was given: file and line, or option.
+    """Finds where a part of a trial's configuration was given: file and line, or option.
 
     Reads the files again: only an issue needs it. Where they cannot be read (a sweep made in Python), `file` itself.
     """
@@ -120,7 +120,7 @@ def _read_base(file: FilePath | str) -> Document:
 
 
 def _load_plugins(document: Document, raw: dict[str, Any], given: tuple[str, ...]) -> list[Issue]:
-    """Puts the plug-ins of the file and of `--plugin`, with their text, into `raw`, and returns what is wrong."""
+    """Puts the plug-ins of the file and of `--plugin`, with their text, into `raw`; returns the issues."""
     issues: list[Issue] = []
     folder, written = FilePath(document.file).parent, raw.get("plugins", [])
     if not isinstance(written, list):
@@ -144,7 +144,7 @@ def _load_plugins(document: Document, raw: dict[str, Any], given: tuple[str, ...
 
 
 def load_plugins(given: Sequence[str]) -> None:
-    """Loads what `--plugin` names, for commands without a space file. Raises SpecError."""
+    """Loads the plug-ins of `--plugin`, for commands without a space file. Raises SpecError."""
     if issues := _load_plugins(Document("", {}, {}), {}, tuple(given)):
         raise SpecError(issues)
 
@@ -158,7 +158,7 @@ def _shape_issues(document: Document) -> list[Issue]:
 
 
 def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) -> list[Issue]:
-    """Puts the base inline into `raw`, with overrides, and returns every issue of base and space together."""
+    """Puts the base inline into `raw`, with overrides; returns all issues of base and space."""
     values, issues = _settings(overrides.set)
     try:
         source = _base_document(document, raw, overrides)
@@ -167,7 +167,7 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) ->
     if source is None:
         return issues
     _log.info("base %s", source.file)
-    if "metric" in values:  # --set metric=… asks for that one alone
+    if "metric" in values:  # --set metric=… replaces the sweep's metrics
         raw.pop("metric", None)
     metrics = [m for m in _entries(raw.get("metric")) if isinstance(m, str)]  # anything else is an issue already
     if metrics:
@@ -191,7 +191,7 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) ->
 
 
 def _base_document(document: Document, raw: Mapping[str, Any], overrides: Overrides) -> Document | None:
-    """The base, inline or from its file; None where `base` is neither, an issue already. Raises SpecError."""
+    """The base, inline or from its file; None if `base` is neither, which is already an issue. Raises SpecError."""
     folder = FilePath(document.file).parent
     if overrides.base:
         return read_yaml(shipped.base_file(overrides.base, folder), "--base")

@@ -1,4 +1,4 @@
-"""From a sweep to its trials, and what they will cost."""
+"""The plan of a sweep: its trials and what they need."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from gramtune.training.config import TrialConfig
 from gramtune.training.networks import build_networks
 
 Check = tuple[Path, Callable[[], object]]
-"""The part of a configuration that is checked, and what raises ValueError, whose message is the issue."""
+"""A part of a configuration and a check of it that raises ValueError; the message is the issue."""
 
 
 class Misfit(NamedTuple):
-    """What is wrong with a part of a configuration that is legal by itself."""
+    """An issue with a part of a configuration that is legal by itself."""
 
     part: Path
     message: str
 
 
 class PlannedTrial(NamedTuple):
-    """One configuration of a sweep under the name that it has everywhere."""
+    """One configuration of a sweep and its name, which is the same everywhere."""
 
     name: str
     assignment: Assignment
     config: TrialConfig
     first: int = 0
-    """The replicate that `config` begins with: above 0 where replicates are added to those of a finished trial."""
+    """The first replicate of `config`: above 0 if replicates are added to a finished trial."""
 
     def since(self, first: int) -> PlannedTrial:
         """The trial of its replicates from `first` on alone: equal seeds, so equal numbers."""
@@ -54,33 +54,33 @@ class PlannedTrial(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A sweep, the trials that are known before it starts, and what they have in common."""
+    """A sweep, the trials known before it starts, and their common properties."""
 
     sweep: Sweep
     trials: tuple[PlannedTrial, ...]
-    """All trials of a grid; none where they are sampled."""
+    """All trials of a grid; empty if trials are sampled."""
     config: TrialConfig
-    """One configuration of the sweep: metric, directions, data and length can be read from it."""
+    """One configuration of the sweep, for its metric, directions, data and length."""
     warnings: tuple[str, ...] = ()
 
     @property
     def metric(self) -> str:
-        """The primary metric: the first, where two are optimised."""
+        """The primary metric: the first if two are optimised."""
         return self.config.metric
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What is optimised: the primary metric, or two."""
+        """The optimised metrics: one or two."""
         return self.sweep.metric or (self.config.metric,)
 
     @property
     def size(self) -> int:
-        """Number of trials that the sweep will have."""
+        """Total number of trials."""
         return len(self.trials) if self.sweep.search.name == "grid" else self.sweep.search.samples
 
 
 def make_plan(sweep: Sweep, root: FilePath, source: FilePath, overrides: Overrides = NO_OVERRIDES) -> Plan:
-    """The trials of a sweep, checked; `source` and `overrides` are what it was loaded from, to tell places in issues.
+    """The trials of a sweep, checked; `source` and `overrides` are what it was loaded from, to name places in issues.
 
     Raises SpecError if networks, data or feature weights do not fit or are missing.
     """
@@ -98,7 +98,7 @@ def make_plan(sweep: Sweep, root: FilePath, source: FilePath, overrides: Overrid
 
 
 def recorded_plan(sweep: Sweep) -> Plan:
-    """The plan of a sweep that has been checked before; its data and weights need not be on this machine."""
+    """The plan of a sweep that was checked before; data and weights need not be on this machine."""
     trials = tuple(all_trials(sweep)) if sweep.search.name == "grid" else ()
     return Plan(sweep, trials, (trials or sampled(sweep, 1))[0].config)
 
@@ -114,7 +114,7 @@ def all_trials(sweep: Sweep) -> list[PlannedTrial]:
 
 
 def sampled(sweep: Sweep, n: int) -> list[PlannedTrial]:
-    """At most n trials to check: the first, the last and some of a grid's; corners and random points of a range."""
+    """At most n trials to check: the first, the last and some others of a grid; corners and random points of ranges."""
     rng = random.Random(0)
     if sweep.search.name == "grid":
         trials = all_trials(sweep)
@@ -125,12 +125,12 @@ def sampled(sweep: Sweep, n: int) -> list[PlannedTrial]:
 def trial_name(assignment: Assignment) -> str:
     """`critic_dim=16,learning_rate=0.001`: derived from the configuration alone, legal as a folder name.
 
-    Keys are cut to their last part where that is unambiguous. Whatever does not fit is replaced by a digest.
+    Keys are cut to their last part where that is unambiguous. A name that is too long ends in a digest.
     """
     leaves = [key.rsplit(".", 1)[-1] for key in assignment]
     keys = leaves if len(set(leaves)) == len(leaves) else list(assignment)
     name = ",".join(f"{key}={_text(value)}" for key, value in zip(keys, assignment.values(), strict=True))
-    name = name or "base"  # every key is switched off by its condition
+    name = name or "base"  # no key is active
     legal = re.sub(r"[^A-Za-z0-9.,=_+-]", "_", name)
     if legal == name and len(name) <= 100:
         return name
@@ -139,7 +139,7 @@ def trial_name(assignment: Assignment) -> str:
 
 
 def issues_of(configs: Sequence[TrialConfig], root: FilePath) -> list[Misfit]:
-    """What the models cannot see: networks and extractors against shapes, metrics against data, files on disk.
+    """Checks that the models cannot make: networks and extractors against shapes, metrics against data, files on disk.
 
     Files are read once, however many configurations need them: a checksum of CIFAR-10 takes a second.
     """
@@ -214,7 +214,7 @@ def _refusals(checks: Iterable[Check]) -> list[Misfit]:
 
 
 def search_warnings(sweep: Sweep) -> list[str]:
-    """What the search of a sweep cannot do, one line each."""
+    """Limitations of the search of a sweep, one line each."""
     search, warnings = sweep.search, []
     if search.name == "cmaes":
         blind = [key for key, domain in sweep.space.items() if domain.values is not None or domain.when]

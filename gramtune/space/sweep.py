@@ -1,4 +1,4 @@
-"""What a sweep is, as its file says it: what varies, on what base, how often, and with what."""
+"""The model of a space file: what varies, on what base, how often, and with what."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ ALGORITHMS: Mapping[str, Mapping[str, str]] = {
 
 
 class Search(Component):
-    """How configurations are proposed: every one of a grid, or Optuna's samplers by their names."""
+    """How configurations are proposed: the whole grid, or one of Optuna's samplers by name."""
 
     name: Literal["grid", "random", "tpe", "cmaes", "gp", "qmc", "nsga2"] = "grid"
     samples: PositiveInt = 20
-    """Trials of a sweep that samples; a grid has as many as it has."""
+    """Number of sampled trials; ignored for a grid."""
     seed: NonNegativeInt = 0
-    """Of the sampler."""
+    """Seed of the sampler."""
     points: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] = ()
     """Values of some or all varied keys to try first."""
     population_size: Annotated[int, Field(ge=2)] | None = None
-    """Of nsga2: configurations per generation; default: a fifth of the samples, at least 4."""
+    """nsga2 only: configurations per generation. Default: a fifth of the samples, at least 4."""
 
     @model_validator(mode="after")
     def _has_a_population(self) -> Search:
@@ -101,17 +101,17 @@ NO_PRUNER = Pruner(name="none")
 
 
 class Scheduler(Component):
-    """How trials depend on each other while they train: not at all, or as a population (Jaderberg et al. 2017)."""
+    """How trials interact while they train: not at all, or as a population (Jaderberg et al. 2017)."""
 
     name: Literal["none", "pbt"] = "pbt"
     interval: PositiveInt = 250
     """Training steps of a generation; a multiple of training.eval_every."""
     quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
-    """Share of the worst that inherit, and of the best that they inherit from."""
+    """Share of the worst trials that inherit, and of the best trials that they inherit from."""
     resample: Annotated[float, Field(ge=0, le=1)] = 0.25
-    """Probability that a value is drawn anew instead of changed a little."""
+    """Probability that a value is drawn at random instead of being perturbed."""
     factors: Annotated[tuple[PositiveFloat, PositiveFloat], Field(strict=False)] = (0.8, 1.25)
-    """What a number is multiplied by, one or the other."""
+    """A perturbed number is multiplied by one of these factors."""
 
 
 NO_SCHEDULER = Scheduler(name="none")
@@ -119,7 +119,7 @@ NO_SCHEDULER = Scheduler(name="none")
 
 AUTO: Final = "auto"
 _GPUS = 1_000_000
-"""More than any node has; neither infinity nor a number that no float can hold."""
+"""Upper limit of a resource, above what any node has; excludes infinity."""
 
 
 def _gpu(value: Any) -> Any:
@@ -144,26 +144,26 @@ _Gpu = _Number | Literal["auto"] | _Share
 
 
 class Resources(Component):
-    """What one trial asks for."""
+    """The resources of one trial."""
 
     cpu: PositiveInt = 1
-    """Cores, and threads that torch may use."""
+    """CPU cores, and threads of torch."""
     gpu: Annotated[float | Literal["auto"], PlainValidator(_gpu, json_schema_input_type=_Gpu)] = 0.0
     """Share of a GPU, or a whole number of them; dropped, and said so, where no node has one. `auto`: measured.
 
     `{share: 0.25, required: true}` asks for the share and sets `gpu_required`."""
     gpu_required: bool = False
-    """Refuse to run where no node has a GPU."""
+    """Refuse to run if no node has a GPU."""
 
     timeout: PositiveFloat | None = None
-    """Seconds within which a trial must report again; one that hangs is killed. None: for ever."""
+    """Seconds between two reports after which a trial counts as hanging and is killed. None: unlimited."""
     retries: NonNegativeInt = 1
-    """Times that a trial whose process dies goes on from its checkpoint before it is FAILED."""
+    """Number of restarts from the checkpoint after a trial's process dies; then the trial is FAILED."""
 
     @model_validator(mode="before")
     @classmethod
     def _split(cls, data: Any) -> Any:
-        """Splits `gpu: {share: …, required: …}` into its two fields; other mappings are left to the field's check."""
+        """Splits `gpu: {share: …, required: …}` into its two fields; the field's own check handles other mappings."""
         gpu = data.get("gpu") if isinstance(data, dict) else None
         if not (isinstance(gpu, dict) and "share" in gpu and gpu.keys() <= {"share", "required"}):
             return data
@@ -171,10 +171,10 @@ class Resources(Component):
 
 
 class Budget(Component):
-    """What a sweep may spend. Looked at with each report: then trials that are not at their end are STOPPED."""
+    """The budget of a sweep. Checked at each report; once it is spent, unfinished trials are STOPPED."""
 
     seconds: PositiveFloat | None = None
-    """Wall-clock time of all runs of the command together: resuming does not begin anew."""
+    """Wall-clock time of all runs of the command together: resuming does not reset it."""
     steps: PositiveInt | None = None
     """Training steps of all trials and replicates together."""
 
@@ -188,13 +188,13 @@ class Sweep(Component):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """Name of the folder under `runs/` and of the run in MLflow."""
     about: str = ""
-    """The question, in a sentence."""
+    """The question that the sweep answers, in a sentence."""
     plugins: Annotated[tuple[Plugin, ...], Field(strict=False)] = ()
-    """Components of the user's own: files, by a path relative to this one, or installed modules."""
+    """The user's own components: files, by a path relative to this file, or installed modules."""
     base: str | dict[str, Any]
     """A trial configuration: a file beside this one, or inline."""
     space: Annotated[dict[str, Domain], Field(min_length=1, max_length=100)]
-    """Domain of each varied key, by dotted path into the base."""
+    """The domain of each varied key, by dotted path into the base."""
     metric: (
         Annotated[
             tuple[str, ...],
@@ -203,10 +203,10 @@ class Sweep(Component):
         ]
         | None
     ) = None
-    """What is optimised, where it is not the base's primary metric; two give a front, the first one is the primary."""
+    """The optimised metric. Default: the base's primary metric. Two give a Pareto front; the first is primary."""
     replicates: PositiveInt = 3
     tolerance: Annotated[float, Field(gt=0, lt=10)] = 0.1
-    """A method is insensitive to a key where every value is within this part of the best: 0.1 for 10 %."""
+    """A method is insensitive to a key if every value is within this fraction of the best: 0.1 for 10 %."""
     search: Annotated[Search, short(Search), Field(validate_default=True)] = Search()
     pruner: Annotated[Pruner, short(Pruner)] = NO_PRUNER
     scheduler: Annotated[Scheduler, short(Scheduler)] = NO_SCHEDULER
@@ -270,6 +270,6 @@ class Sweep(Component):
 
     @property
     def inline_base(self) -> dict[str, Any]:
-        """The base as a trial configuration; `load_sweep` has put it inline."""
+        """The base as a trial configuration; `load_sweep` put it inline."""
         assert isinstance(self.base, dict)
         return self.base

@@ -1,4 +1,4 @@
-"""What may change in mid-training: population-based training puts one trial's weights under another's values."""
+"""Checks which keys can change during training, since population-based training changes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RULE = "pbt varies fields of optimizer and objective that keep their networks, 
 
 
 def population_issues(sweep: Sweep, where: Callable[[Path], str]) -> Iterator[Issue]:
-    """Issues of a sweep whose trials inherit from each other; none of any other sweep."""
+    """Issues of a sweep with population-based training; empty for any other sweep."""
     if sweep.scheduler.name == "none":
         return
     for key, domain in sweep.space.items():
@@ -35,7 +35,7 @@ def population_issues(sweep: Sweep, where: Callable[[Path], str]) -> Iterator[Is
 
 
 def _fixed(key: str, domain: Domain, base: Mapping[str, Any]) -> str:
-    """Why the key cannot change; empty where it can."""
+    """Why the key cannot change; empty if it can."""
     if domain.cases:
         return "a bundle of values cannot change"
     section, _, leaf = key.partition(".")

@@ -1,4 +1,4 @@
-"""Checks the points that a search tries first, as any other value of a varied key is checked."""
+"""Checks `search.points` like any other value of a varied key."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ def _issues(sweep: Sweep, point: Mapping[str, Any], path: Path, where: Callable[
 
 
 def _is_complete(sweep: Sweep, point: Mapping[str, Any]) -> bool:
-    """Whether the point leaves nothing to the sampler."""
+    """Whether the point sets every active key."""
     return all(key in point or not domain.active(point, sweep.inline_base) for key, domain in sweep.space.items())

@@ -1,4 +1,4 @@
-"""Every value of every varied key, tried on the models before anything starts."""
+"""Checks every value of every varied key before anything starts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from gramtune.space.yaml_reader import Document
 from gramtune.training.config import TrialConfig
 
 CORNERS = 64
-"""Random combinations of the values of a sampled space that are tried before anything starts."""
+"""Number of random combinations of a sampled space that are checked before anything starts."""
 MAX_TRIALS = 10_000
-"""Of a grid."""
+"""The same for a grid."""
 
 
 class Origins(NamedTuple):
-    """Who gave a value: an override or varied key by its dotted path, else the base document."""
+    """The origin of a value: an override or varied key by its dotted path, else the base document."""
 
     document: Document
     overrides: Mapping[str, str]
@@ -34,13 +34,13 @@ class Origins(NamedTuple):
             if (key := dotted(path[:length])) in self.overrides:
                 return self.overrides[key]
         for key, place in self.overrides.items():
-            if path and key.startswith(dotted(path) + "."):  # a missing section that the key had to make
+            if path and key.startswith(dotted(path) + "."):  # a missing section that the key created
                 return place
         return self.document.where(path)
 
 
 def space_issues(document: Document, raw: Mapping[str, Any], origins: Origins) -> list[Issue]:
-    """Issues of the base alone, of each value of each varied key put into it, then of combinations."""
+    """Issues of the base, then of each value of each varied key, then of combinations."""
     issues = config_errors(raw["base"], origins)
     space = legal_domains(raw.get("space"))
     broken: set[str] = set()
@@ -56,14 +56,14 @@ def space_issues(document: Document, raw: Mapping[str, Any], origins: Origins) -
 def _value_issues(
     document: Document, base: Mapping[str, Any], key: str, space: Mapping[str, Domain], origins: Origins
 ) -> list[Issue]:
-    """Issues of each value of one varied key, beside values of others under which it exists."""
+    """Issues of each value of one varied key, with values of other keys under which it is active."""
     issues: list[Issue] = []
     domain = space[key]
     kind = next(iter(domain.model_dump(exclude_none=True)))
     beside = _beside(key, space)
     for index, value in enumerate(domain.probes):
         given = {**beside, key: value}
-        chosen = {other: given[other] for other in space if other in given}  # bundles win over those above them
+        chosen = {other: given[other] for other in space if other in given}  # bundles override the base
         places = _places(document, chosen, space)
         if not domain.cases:
             places[key] = document.where(("space", key, kind, index))
@@ -75,7 +75,7 @@ def _value_issues(
 def _combination_issues(
     document: Document, raw: Mapping[str, Any], space: Mapping[str, Domain], origins: Origins
 ) -> list[Issue]:
-    """The first issues that values have together though each is legal alone; of too many trials."""
+    """The first issues of combinations of values that are legal alone, and of too many trials."""
     sampler = expand_name(raw.get("search", {}))
     grid = not isinstance(sampler, Mapping) or sampler.get("name", "grid") == "grid"
     if not space or (grid and not all(domain.enumerable for domain in space.values())):
@@ -106,7 +106,7 @@ def _paths(key: str, assignment: Assignment, space: Mapping[str, Domain]) -> Ite
 
 
 def legal_domains(space: Any) -> dict[str, Domain]:
-    """The domains that are legal by themselves; the others are issues already."""
+    """The domains that are legal by themselves; the others are already issues."""
     domains: dict[str, Domain] = {}
     for key, value in space.items() if isinstance(space, dict) else ():
         with suppress(ValidationError):
@@ -115,16 +115,16 @@ def legal_domains(space: Any) -> dict[str, Domain]:
 
 
 def _beside(key: str, space: Mapping[str, Domain]) -> dict[str, Any]:
-    """Values of other varied keys to try `key` with: those under which it exists, and a case of every `cases`.
+    """Values of other keys to check `key` with: those under which it is active, and one case of every `cases` key.
 
-    A case is always chosen, so the base alone is no trial: a field that it lacks and every case brings may be varied.
+    A case is always chosen, so the base alone is not a trial: a key may vary a field that only the cases bring.
     """
     first = {other: next(iter(domain.cases)) for other, domain in space.items() if domain.cases and not domain.when}
     return {**first, **_enabling(key, space)}
 
 
 def _places(document: Document, chosen: Assignment, space: Mapping[str, Domain]) -> dict[str, str]:
-    """Where each path that these values set stands: in the bundle of a case, or under its own key."""
+    """The place of each path that these values set: in the bundle of a case, or under its own key."""
     bundled: dict[str, str] = {}
     plain: dict[str, str] = {}
     for key, value in chosen.items():
@@ -136,7 +136,7 @@ def _places(document: Document, chosen: Assignment, space: Mapping[str, Domain])
 
 
 def _enabling(key: str, space: Mapping[str, Domain]) -> dict[str, Any]:
-    """Values of other varied keys under which `key` exists: those of its condition, of their conditions, and so on."""
+    """Values of other keys under which `key` is active: those of its condition, of their conditions, and so on."""
     chosen: dict[str, Any] = {}
     conditions = dict(space[key].when)
     for other in reversed(_above(key, space)):

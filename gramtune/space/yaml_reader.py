@@ -13,10 +13,10 @@ import yaml
 from gramtune.errors import Issue, Path, SpecError, did_you_mean
 
 _MAX_SIZE = 64_000
-"""Bytes of a file, and entries of its data with every alias counted anew; PyYAML reads some 50,000 a second."""
+"""Limit of a file in bytes, and of its data in entries with aliases expanded. PyYAML reads 50,000 per second."""
 _MAX_DEPTH = 32
 _MAX_BITS = 4096
-"""Of a whole number: Python refuses to print those of more than 4,300 digits, which hexadecimal ones may have."""
+"""Digits of an integer: Python refuses to print more than 4,300 digits, which hexadecimal numbers can have."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -25,7 +25,7 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML declares it so
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """Python's value of a node. PyYAML's own errors for `!!bool maybe` and its like have no place; these have."""
+        """Python's value of a node. Unlike PyYAML's, errors for `!!bool maybe` and the like have a line number."""
         try:
             value = super().construct_object(node, deep)
             if isinstance(value, int) and value.bit_length() > _MAX_BITS:
@@ -55,7 +55,7 @@ for _tag, _pattern, _first in (
 
 
 class Document(NamedTuple):
-    """A parsed file: its data, and the line on which each key or list entry stands."""
+    """A parsed file: its data, and the line of each key and list entry."""
 
     file: str
     data: Any
@@ -121,14 +121,14 @@ def _document(content: bytes, file: str) -> Document:
 
 
 class _Misstep(NamedTuple):
-    """What is wrong, and in which line."""
+    """An error and its line."""
 
     line: int
     message: str
 
 
 class _Parsed(NamedTuple):
-    """A YAML text: its data, the line of every path, and what is wrong; with issues, the data is nothing."""
+    """A parsed YAML text: data, the line of every path, and issues. With issues the data are None."""
 
     data: Any
     lines: Mapping[Path, int]
@@ -148,7 +148,7 @@ def _parse(text: str) -> _Parsed:
 
 
 class _Index:
-    """The line of every key and list entry of a text, and an issue per key that is given twice or is no plain word."""
+    """The line of every key and list entry of a text, and an issue per key that is repeated or not a string."""
 
     def __init__(self, text: str) -> None:
         self.lines: dict[Path, int] = {(): 1}
@@ -158,11 +158,11 @@ class _Index:
         self._section: yaml.Node | None = None
 
     def line(self, mark: yaml.Mark | None) -> int:
-        """The line as editors count: PyYAML begins a new one at U+0085, U+2028 and U+2029 too."""
+        """The line number as editors count: PyYAML also starts a new line at U+0085, U+2028 and U+2029."""
         return bisect_right(self._starts, mark.index) if mark else 1
 
     def add(self, node: yaml.Node, path: Path) -> None:
-        """Notes everything below `node`. Raises YAMLError where it is too deep or too much."""
+        """Records everything below `node`. Raises YAMLError if it is too deep or too large."""
         if len(path) > _MAX_DEPTH:
             raise _error(f"nested deeper than {_MAX_DEPTH} levels", node)
         if isinstance(node, yaml.MappingNode):
@@ -194,7 +194,7 @@ def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
 
 
 def _mark(error: Exception) -> yaml.Mark | None:
-    """Where an error is; characters that YAML does not allow have a position alone."""
+    """The line of an error; illegal characters only have a position."""
     if isinstance(error, yaml.reader.ReaderError):
         return yaml.Mark("", error.position, 0, 0, None, 0)
     return getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)

@@ -14,7 +14,7 @@ def mmd2(k_qq: Tensor, k_qp: Tensor, k_pp: Tensor) -> Tensor:
 
 
 def root(squared: Tensor) -> Tensor:
-    """√max(MMD², 1e-12): at 0 the gradient of √ is infinite, and rounding takes MMD² below; there it is 0 instead."""
+    """√max(MMD², 1e-12). Below 1e-12, where rounding can make MMD² negative, the gradient is 0 instead of infinite."""
     return squared.clamp_min(1e-12).sqrt()
 
 

@@ -34,6 +34,6 @@ def covered(queries: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
 
 
 def _distances(queries: Tensor, points: Tensor) -> Tensor:
-    """[N, M] in float64: differences of squares in float32 would not tell near neighbours apart."""
+    """[N, M] in float64: in float32 the differences of squares cannot tell near neighbours apart."""
     flat = queries.flatten(1).double()
     return torch.cat([torch.cdist(flat, chunk.flatten(1).double()) for chunk in points.split(_CHUNK)], dim=1)

@@ -16,8 +16,8 @@ from gramtune.stats.triangular import inverse_of_lower
 def mixture_mmd2(f_q: Tensor, f_p: Tensor, bandwidths: Sequence[float]) -> Tensor:
     """MMD² (eq. 2, mean over the S bandwidths σ): [..., N, K] and [..., M, K] features → [...].
 
-    Equal to `mmd2` of the Gram matrices, but computed in float64: features of a clamped critic are so near each other
-    that float32 leaves MMD² no digits. Several times as fast as through autograd.
+    Equal to `mmd2` of the Gram matrices, but computed in float64: a clamped critic's features are so close that float32
+    leaves MMD² no digits. Several times as fast as autograd.
     """
     mmd: Tensor = _MixtureMmd2.apply(f_q, f_p, tuple(bandwidths))
     return mmd
@@ -38,10 +38,10 @@ def mmd2_and_ratios(f_q: Tensor, f_p: Tensor, bandwidths: Sequence[float], ridge
 class _Points(NamedTuple):
     """N generated points x and M data points y.
 
-    Distances are float64: from float32 ones K_qq + εI loses its definiteness, K_qp 1 its digits for features of norm 30
-    and more, and MMD² its own for those of a clamped critic. Only what gradients alone are made of has the precision of
-    the features. Features lie transposed for the sake of small K: on a CPU [10, 200]·[200, 200] takes a quarter of the
-    time of its transpose.
+    Distances are float64. With float32 distances K_qq + εI is no longer positive definite, K_qp 1 loses its digits for
+    features of norm 30 and more, and MMD² loses its digits for a clamped critic. Values that only gradients use keep
+    the precision of the features. Features are stored transposed because K is small: on a CPU [10, 200]·[200, 200]
+    takes a quarter of the time of its transpose.
     """
 
     z1: Tensor  # [..., K + 1, N + M], x, then y, and a row of ones
@@ -53,7 +53,7 @@ def _points(f_q: Tensor, f_p: Tensor, bandwidths: tuple[float, ...]) -> _Points:
     """Of generated [..., N, K] and data features [..., M, K]."""
     n, c = f_q.shape[-2], 1 / max(bandwidths) ** 2
     z = torch.cat((f_q, f_p), dim=-2).mT.double()
-    z = z - z[..., n:].mean(dim=-1, keepdim=True)  # distances do not notice, and cancel less
+    z = z - z[..., n:].mean(dim=-1, keepdim=True)  # distances are invariant to a shift; centred values cancel less
     norms = z.square().sum(dim=-2, keepdim=True)
     ones = torch.ones_like(norms)
     left = torch.cat((z * c, norms * (-c / 2), ones * (-c / 2)), dim=-2)
@@ -63,7 +63,7 @@ def _points(f_q: Tensor, f_p: Tensor, bandwidths: tuple[float, ...]) -> _Points:
 
 
 class _Mixture(NamedTuple):
-    """What the gradient of MMD² is made of: h = mean_s k_s/σ_s²."""
+    """The terms of the gradient of MMD², with h = mean_s k_s/σ_s²."""
 
     z1: Tensor  # [..., K + 1, N + M], as in `_Points`
     q: Tensor  # [..., N, N + M]
@@ -81,7 +81,7 @@ class _Mixture(NamedTuple):
 
 
 def _mixed(exponents: Tensor, bandwidths: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-    """mean_s k_s and h = mean_s k_s/σ_s² from the exponents of the widest kernel, which are lost: [..., N, M] each."""
+    """mean_s k_s and h = mean_s k_s/σ_s² from the widest kernel's exponents: [..., N, M] each. Overwrites them."""
     if len(bandwidths) == 1:
         mean = exponents.exp_()
         return mean, mean / bandwidths[0] ** 2
@@ -93,10 +93,11 @@ def _mixed(exponents: Tensor, bandwidths: tuple[float, ...]) -> tuple[Tensor, Te
 
 
 def _kernels(exponents: Tensor, bandwidths: tuple[float, ...]) -> Iterator[tuple[float, Tensor]]:
-    """σ and kernel, [..., N, M], from the widest to the narrowest; each may lie where the one before it lay.
+    """σ and kernel, [..., N, M], from the widest to the narrowest. Each may overwrite the one before it.
 
-    All of them at once would leave the cache. A kernel of half the bandwidth of another is its fourth power: two
-    products take a fifth of the time of an exponential. In the paper's mixture, σ = 1, 2, 4, 8, 16, one serves all.
+    One at a time, since all together do not fit in the cache. A kernel of half the bandwidth is the fourth power of the
+    wider one: two products take a fifth of the time of an exponential. The paper's mixture, σ = 1, 2, 4, 8, 16, needs
+    one exponential.
     """
     widest, previous, gram = max(bandwidths), None, exponents
     for sigma in sorted(bandwidths, reverse=True):
@@ -111,7 +112,7 @@ def _kernels(exponents: Tensor, bandwidths: tuple[float, ...]) -> Iterator[tuple
 
 
 class _Ratios(NamedTuple):
-    """What the gradient of the density ratios is made of."""
+    """The terms of the gradient of the density ratios."""
 
     z1: Tensor  # [..., K + 1, N + M], as in `_Points`
     q: Tensor  # [..., S, N, N + M], kernels of x with all: K_qq and K_qp
@@ -134,7 +135,7 @@ class _Ratios(NamedTuple):
 
 
 def _stacked(exponents: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
-    """All kernels, in the order of their bandwidths: [..., N, M] → [..., S, N, M]. The exponents are lost."""
+    """All kernels, in the order of their bandwidths: [..., N, M] → [..., S, N, M]. Overwrites the exponents."""
     if len(bandwidths) == 1:
         return exponents.exp_().unsqueeze(-3)
     kernels = {sigma: gram.clone() for sigma, gram in _kernels(exponents, bandwidths)}
@@ -142,7 +143,7 @@ def _stacked(exponents: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
 
 
 def _over_bandwidths(parts: Tensor) -> Tensor:
-    """Σ_s: [..., S, K, N] → [..., K, N]; a sum of one would be a copy."""
+    """Σ_s: [..., S, K, N] → [..., K, N]; skipped for S = 1, where a sum would only copy."""
     return parts.squeeze(-3) if parts.shape[-3] == 1 else parts.sum(dim=-3)
 
 
@@ -209,7 +210,7 @@ class _Mmd2AndRatios(torch.autograd.Function):
 
 @lru_cache(64)
 def _precisions(bandwidths: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """1/σ², [S]; kept, as the way to a GPU is long and closed to CUDA graphs."""
+    """1/σ², [S]. Cached: a copy to the GPU is slow, and not allowed in a CUDA graph."""
     return torch.tensor([1 / sigma**2 for sigma in bandwidths], dtype=dtype, device=device)
 
 
@@ -238,10 +239,10 @@ class _Factor(NamedTuple):
 
 
 def _factorise(k_qq: Tensor, ridge: float) -> tuple[_Factor, Tensor]:
-    """A factor of K_qq + εI, and per matrix 0, or the place where it broke down.
+    """A factor of K_qq + εI and, per matrix, 0 or the index of the pivot that failed.
 
-    Without a ridge LU, which GRAMFlow's plain inverse is: rounding makes some eigenvalue of K_qq negative as soon as
-    features are near each other in few dimensions (on the ring: at once), where Cholesky gives up and LU goes on.
+    Without a ridge it uses LU, which is what GRAMFlow's plain inverse does. When features are close in few dimensions
+    (on the ring: at once), rounding makes an eigenvalue of K_qq negative; Cholesky then fails and LU does not.
     """
     if ridge == 0:
         triangles, pivots, info = torch.linalg.lu_factor_ex(k_qq)

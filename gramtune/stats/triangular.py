@@ -9,15 +9,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _BLOCK = 64
-"""Largest matrices that cuBLAS inverts all at once; larger ones it takes one after the other."""
+"""Size of the largest matrices that cuBLAS inverts as one batch; it inverts larger ones one by one."""
 
 
 def inverse_of_lower(triangles: Tensor) -> Tensor:
     """L⁻¹ of lower triangular matrices, [..., N, N] → [..., N, N], from the inverses of the blocks on the diagonal.
 
-    [[A, 0], [B, C]]⁻¹ = [[A⁻¹, 0], [−C⁻¹ B A⁻¹, C⁻¹]], for all pairs of neighbouring blocks together. On a GPU solving
-    with a triangle is one long chain of small steps, and as long again for each right-hand side that comes later and
-    for each matrix of a batch; products with the inverse are two short kernels.
+    [[A, 0], [B, C]]⁻¹ = [[A⁻¹, 0], [−C⁻¹ B A⁻¹, C⁻¹]], for all pairs of neighbouring blocks together. On a GPU a
+    triangular solve is a long chain of small steps, repeated for each later right-hand side and each matrix of the
+    batch. Products with the inverse are two short kernels.
     """
     n = triangles.shape[-1]
     levels = max(0, math.ceil(math.log2(n / _BLOCK)))

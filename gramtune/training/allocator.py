@@ -1,4 +1,4 @@
-"""The C library's allocator, told to keep what a training step frees for the next one."""
+"""Makes the C library's allocator keep memory that one training step frees for the next step."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _CHOSEN_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TU
 
 
 def keep_freed_memory() -> bool:
-    """Makes glibc keep up to 1 GiB of freed memory of this process; whether it does. Any number of times.
+    """Makes glibc keep up to 1 GiB of freed memory in this process. Returns whether it does. Idempotent.
 
-    As it comes, glibc gives each large block back to the system when a tensor dies, and gets it anew, page by page and
-    zeroed, for the same tensor of the next step: a sixth to a half of a step on a CPU (docs/performance.md). Where the
-    user has chosen an allocator or its settings, and without glibc, nothing is done.
+    By default glibc returns each large block to the system when a tensor is freed, and gets zeroed pages back for the
+    same tensor of the next step. That takes a sixth to a half of a step on a CPU (docs/performance.md). A no-op without
+    glibc, and if the user chose an allocator or its settings.
     """
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "gnu_get_libc_version") or any(name in os.environ for name in _CHOSEN_BY_USER):

@@ -1,4 +1,4 @@
-"""Which training samples a minibatch consists of: drawn with replacement, or from shuffled epochs."""
+"""Draws minibatches: with replacement, or from shuffled epochs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Batches(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Call this before each step, on the CPU's side: a step may be a recorded graph, which decides nothing."""
+        """Call this before each step, outside the step: a step may be a recorded CUDA graph."""
 
     @abstractmethod
     def indices(self) -> Tensor:
@@ -35,7 +35,7 @@ class Batches(ABC):
 
     @abstractmethod
     def state_dict(self, i: int) -> dict[str, Any]:
-        """What `load_state_dict` needs beside the state of stream i."""
+        """The state that `load_state_dict` needs in addition to the state of stream i."""
 
     @abstractmethod
     def load_state_dict(self, i: int, state: Mapping[str, Any]) -> None:
@@ -43,7 +43,7 @@ class Batches(ABC):
 
 
 class WithReplacement(Batches):
-    """Independent draws: a step draws them itself, so a CUDA graph holds them."""
+    """Independent draws, made within the step, so that a CUDA graph contains them."""
 
     def prepare(self) -> None:
         """No-op."""
@@ -66,8 +66,8 @@ class WithReplacement(Batches):
 class Epochs(Batches):
     """Shuffled epochs without replacement: one permutation of the n samples after another, cut into minibatches of B.
 
-    No sample is dropped. The last minibatch of an epoch takes what it lacks from the beginning of the next epoch, so it
-    may hold a sample twice; with n a multiple of B it never does. Raises ValueError for B > n.
+    No sample is dropped. The last minibatch of an epoch is filled from the beginning of the next epoch, so it can
+    hold a sample twice, unless n is a multiple of B. Raises ValueError for B > n.
     """
 
     def __init__(self, n: int, size: int, streams: Sequence[torch.Generator]) -> None:
@@ -84,7 +84,7 @@ class Epochs(Batches):
         torch.stack([self._draw(i) for i in range(len(self._streams))], out=self._next)
 
     def indices(self) -> Tensor:
-        """Those that `prepare` has drawn: [R, B], overwritten by its next call."""
+        """The minibatches that `prepare` drew: [R, B]. Its next call overwrites them."""
         return self._next
 
     def state_dict(self, i: int) -> dict[str, Any]:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+)
 
 from gramtune.components import Component, Dataset, Direction, FeatureExtractor, Metric, Network, Objective, Optimizer
 from gramtune.registry import Named, create
@@ -21,6 +28,10 @@ SECTIONS: Mapping[str, type[Component]] = {
 """The kind of component that each section of a trial configuration holds."""
 
 
+LAST = "_last"
+"""Ends the keys of metrics of the last weights, where they stand beside those of the averaged weights."""
+
+
 class Training(Component):
     """Length and size of the training of one trial."""
 
@@ -34,12 +45,21 @@ class Training(Component):
     eval_every: PositiveInt
     """Steps between evaluations; also after step 0 and the last."""
     eval_at: Annotated[tuple[PositiveInt, ...], Field(strict=False)] = ()
-    """Steps after which it is evaluated besides, such as the early ones of a figure. No pruner judges there."""
+    """Additional steps with an evaluation, such as early steps for a figure. No pruner judges there."""
     eval_samples: PositiveInt
     """Generated samples per evaluation and replicate."""
     replicates: PositiveInt = 3
     """Random initialisations trained side by side; replicate i uses seed + i in every trial."""
     seed: NonNegativeInt = 0
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of an exponential moving average of the generator's weights. None: no average."""
+    ema_metrics: Literal["average", "last", "both"] = "average"
+    """Where there is an average: which generator metrics, samples and exported models are of. `both`: the last weights'
+    metrics are computed besides, under keys that end in `_last`."""
+    clip_norm: PositiveFloat | None = None
+    """Longest gradient: that of each network and replicate is scaled down to this Euclidean norm. None: any length."""
+    horizontal_flips: bool = False
+    """Each training image is mirrored with probability 1/2, each time it is drawn."""
 
     @field_validator("eval_at")
     @classmethod
@@ -50,6 +70,16 @@ class Training(Component):
         if list(eval_at) != sorted(set(eval_at)):
             raise ValueError(f"{list(eval_at)} should be ascending, each step once")
         return eval_at
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the generator that counts is the averaged one."""
+        return self.ema is not None and self.ema_metrics != "last"
+
+    @property
+    def judged(self) -> Mapping[str, bool]:
+        """What metrics are computed of: whether of the averaged generator, by what is added to their keys."""
+        return {"": self.averaged} | ({LAST: False} if self.ema_metrics == "both" else {})
 
     @property
     def evaluations(self) -> tuple[int, ...]:
@@ -65,7 +95,7 @@ class Training(Component):
 
 
 class TrialConfig(Component):
-    """Everything that determines the numbers of one trial."""
+    """The complete configuration of a trial. It determines the trial's numbers."""
 
     data: Annotated[Dataset, Named(Dataset)]
     """The data set."""
@@ -93,6 +123,14 @@ class TrialConfig(Component):
                 raise ValueError(f"optimizer.{field}.warmup = {schedule.warmup} {rule}")
         return training
 
+    @field_validator("training")
+    @classmethod
+    def _flips_images(cls, training: Training, info: ValidationInfo) -> Training:
+        data = info.data.get("data")
+        if training.horizontal_flips and data is not None and len(data.shape) != 3:
+            raise ValueError(f"horizontal_flips = true needs images; data set {data.name} has points")
+        return training
+
     @field_validator("metrics")
     @classmethod
     def _distinct(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
@@ -104,15 +142,20 @@ class TrialConfig(Component):
     @field_validator("metric")
     @classmethod
     def _computed(cls, metric: str, info: ValidationInfo) -> str:
-        metrics = info.data.get("metrics")
-        if metrics is not None and metric not in (computed := _directions(metrics)):
+        metrics, training = info.data.get("metrics"), info.data.get("training")
+        if metrics is not None and metric not in (computed := _directions(metrics, training)):
             raise ValueError(f"{metric!r} is not computed; the metrics here compute {', '.join(computed)}")
         return metric
 
     @property
     def directions(self) -> Mapping[str, Direction]:
-        """Every key that is computed, and whether less or more is better."""
-        return _directions(self.metrics)
+        """Every computed key, and whether lower or higher is better."""
+        return _directions(self.metrics, self.training)
+
+    def computing(self, keys: Iterable[str]) -> tuple[Metric, ...]:
+        """The metrics that compute any of these keys."""
+        plain = {key.removesuffix(LAST) if key.removesuffix(LAST) in _directions(self.metrics) else key for key in keys}
+        return tuple(metric for metric in self.metrics if not metric.directions.keys().isdisjoint(plain))
 
     @property
     def extractors(self) -> dict[str, FeatureExtractor]:
@@ -120,5 +163,6 @@ class TrialConfig(Component):
         return {metric.extractor: create(FeatureExtractor, metric.extractor) for metric in self.metrics}
 
 
-def _directions(metrics: tuple[Metric, ...]) -> dict[str, Direction]:
-    return {key: direction for metric in metrics for key, direction in metric.directions.items()}
+def _directions(metrics: tuple[Metric, ...], training: Training | None = None) -> dict[str, Direction]:
+    directions = {key: direction for metric in metrics for key, direction in metric.directions.items()}
+    return {key + suffix: d for suffix in (training.judged if training else [""]) for key, d in directions.items()}

@@ -1,4 +1,4 @@
-"""The energy that a GPU has used, as its own counter says."""
+"""The energy used by a GPU, from its own counter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 class EnergyMeter:
-    """Counts from its making on. The counter is the whole GPU's: trials that share one divide it by their shares."""
+    """Counts from its creation. The counter covers the whole GPU: trials that share it are charged by their shares."""
 
     def __init__(self, device: torch.device) -> None:
         self._handle = _handle(device) if device.type == "cuda" else None
@@ -16,7 +16,7 @@ class EnergyMeter:
 
     @property
     def joules(self) -> float | None:
-        """Used since; None where nobody counts: on a CPU, without NVIDIA's driver, on GPUs before Volta."""
+        """Joules since creation; None without a counter: on a CPU, without NVIDIA's driver, on GPUs before Volta."""
         now = self._counter()
         return None if now is None or self._begun is None else now - self._begun
 
@@ -33,7 +33,7 @@ class EnergyMeter:
 
 
 def _handle(device: torch.device) -> Any:
-    """NVML's handle, by UUID: its numbers do not know of CUDA_VISIBLE_DEVICES. None where NVML does not work."""
+    """NVML's handle, by UUID, since NVML's indices ignore CUDA_VISIBLE_DEVICES. None if NVML does not work."""
     try:
         import pynvml
     except ImportError:  # training alone needs torch and nothing of NVIDIA's

@@ -21,7 +21,7 @@ from gramtune.training.samples import fingerprint, held_out_samples
 
 _CHUNK = 512
 _CACHED_SETS = 16
-"""Data sets, or metrics on them, of which a process keeps what it has computed; a sweep may vary them without end."""
+"""Data sets, and metrics on them, whose results a process caches; a sweep may vary them without limit."""
 
 
 class Evaluator:
@@ -40,7 +40,7 @@ class Evaluator:
 
         Raises ArithmeticError, naming the metric, if a value is not finite, or if the samples are not.
         """
-        if not samples.isfinite().all():  # as bytes, or counted by mode, they would pass for numbers
+        if not samples.isfinite().all():  # non-finite samples would become valid bytes, or be counted by mode
             raise ArithmeticError("generated samples are not finite")
         samples = to_float(to_uint8(samples)) if samples.dim() == 4 else samples
         scores: dict[str, float] = {}
@@ -61,7 +61,7 @@ def extract(network: nn.Module, samples: Tensor) -> Tensor:
 
 
 class _Source(NamedTuple):
-    """All that held-out features depend on: a folder of images, or a weight file, may change under its name."""
+    """Everything that held-out features depend on: the content of a folder or weight file can change."""
 
     data: Dataset
     data_fingerprint: str
@@ -96,10 +96,10 @@ def _reference(metric: Metric, source: _Source) -> Mapping[str, Tensor]:
 
 
 def _once(source: _Source, metric: Metric | None, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """What `compute` returns, on the device; for images once per machine.
+    """Returns what `compute` returns, on the device; for images computed once per machine.
 
-    The features of points are the points themselves, quicker made than read. A data root that does not exist is not
-    made: without one there are no weights that would make features dear.
+    Points are not cached: their features are the points themselves. Nothing is cached without a data root: only image
+    features are expensive.
     """
     if len(source.data.shape) != 3 or not source.root.is_dir():
         return dict(compute())
@@ -108,7 +108,7 @@ def _once(source: _Source, metric: Metric | None, compute: Callable[[], Mapping[
 
 
 def _name(source: _Source, metric: Metric | None) -> str:
-    """A name that changes whenever the tensors would: with data, weights, fields, kind of device and our own code."""
+    """A name that changes when the tensors change: with data, weights, fields, kind of device and gramtune's code."""
     parts: list[Component] = [source.extractor, *([metric] if metric else [])]
     key = [source.data.name, source.data_fingerprint, source.extractor_fingerprint, source.device.type]
     key += [part.model_dump_json() for part in parts] + [_code(type(part)) for part in parts]
@@ -118,6 +118,6 @@ def _name(source: _Source, metric: Metric | None) -> str:
 
 @cache
 def _code(cls: type[Component]) -> str:
-    """Digest of the files that define a component: where they change, what is kept is void."""
+    """Digest of the files that define a component: if they change, cached results are invalid."""
     modules = {base.__module__ for base in cls.__mro__ if issubclass(base, Component)}
     return hashlib.sha256(b"".join(code_of(module) for module in sorted(modules))).hexdigest()

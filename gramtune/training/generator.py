@@ -24,7 +24,7 @@ class Generators(NamedTuple):
     steps: dict[int, int]
     """Training steps of each."""
     diverged: dict[int, str]
-    """Why the others, which are not among `networks`, have diverged."""
+    """Why the replicates that are missing in `networks` diverged."""
 
 
 def load_generators(config: TrialConfig, path: Path, first: int = 0) -> Generators:
@@ -52,7 +52,7 @@ def load_generator(config: TrialConfig, path: Path, replicate: int) -> nn.Module
 def draw_samples(
     config: TrialConfig, generator: nn.Module, n: int, seed: int, purpose: str, device: torch.device
 ) -> Tensor:
-    """n samples [n, *shape] of a replicate with that seed; for the purpose `evaluate`, those that its trial judges."""
+    """n samples [n, *shape] of a replicate with that seed; for `evaluate`, those that the trial evaluates."""
     noise = config.network.noise(n, stream(seed, purpose, device))
     generator = generator.to(device)
     with torch.inference_mode():
@@ -61,5 +61,5 @@ def draw_samples(
 
 def _generator(config: TrialConfig, state: Mapping[str, Any]) -> nn.Module:
     generator = build_networks(config, config.data.shape)["generator"].to_empty(device="cpu")
-    generator.load_state_dict(state["networks"]["generator"])
+    generator.load_state_dict(state["average"] if config.training.averaged else state["networks"]["generator"])
     return generator.eval()

@@ -1,4 +1,4 @@
-"""Training steps as CUDA graphs: a step is recorded once and from then on launched by one call."""
+"""Training steps as CUDA graphs: a step is recorded once, then launched by one call."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor
 Traces = dict[str, Tensor]
 
 RUNS_BEFORE = 3
-"""Runs without a graph: optimisers make their state in the first one, libraries choose their algorithms."""
+"""Number of runs without a graph: optimisers create their state, and libraries choose their algorithms."""
 
 
 class Graphs:
     """Runs steps, which take nothing and return tensors; each from its fourth run on as a CUDA graph.
 
-    In networks as small as these the CPU takes several times as long to launch a step's kernels as the GPU to run them.
-    A step may read and write whatever lies where it lay when it was recorded, and draw from `streams`; it must not make
-    the CPU wait for the GPU. What it returns lies in the same place after every run.
+    For small networks the CPU takes several times as long to launch a step's kernels as the GPU takes to run them.
+    Tensors used by a step must keep their addresses. A step may draw from `streams` and must not synchronise with the
+    GPU. Every run returns the same tensors.
     """
 
     def __init__(self, streams: Sequence[torch.Generator]) -> None:
@@ -39,7 +39,7 @@ class Graphs:
         return traces
 
     def forget(self) -> None:
-        """To be called when a tensor that a step uses has moved, or a step is to do something else."""
+        """Call this when a tensor that a step uses has a new address, or when a step changes."""
         self._runs.clear()
         self._recorded.clear()
 
@@ -48,20 +48,20 @@ class Graphs:
         for rng in self._streams:
             graph.register_generator_state(rng)
         try:
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may use the GPU meanwhile
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may use the GPU
                 traces = step()
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as error:  # anyone's objective may do what no graph can hold, such as `.item()`
+        except RuntimeError as error:  # a user's objective may call what a graph cannot contain, such as `.item()`
             reason = next(iter(str(error).splitlines()), "")
             warnings.warn(f"the {label} step cannot become a CUDA graph, and is slower for it: {reason}", stacklevel=2)
             self._refused = True
-            for rng, state in drawn:  # they still believe that they are being recorded
+            for rng, state in drawn:  # they are still in recording mode
                 rng.graphsafe_set_state(state)
             return
         self._recorded[label] = graph, traces
 
     def _streams_now(self) -> list[tuple[torch.Generator, torch.Generator]]:
-        """Each stream, torch's own too, and a copy of where it stands."""
+        """Each stream, torch's default ones included, and a copy of its state."""
         streams = [*self._streams, torch.cuda.default_generators[torch.cuda.current_device()]]
         return [(rng, rng.clone_state()) for rng in streams]

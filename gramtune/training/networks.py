@@ -15,14 +15,14 @@ from gramtune.training.config import TrialConfig
 from gramtune.training.perceptron import apply_perceptrons, is_perceptron
 
 _ALIGNED = 64
-"""Parameters per replicate are padded to a multiple of this, so that a vectorised update rounds each one alike whatever
-replicates lie beside it."""
+"""Parameters per replicate are padded to a multiple of this, so that the rounding of a vectorised update does not
+depend on the number of replicates."""
 
 
 def build_networks(config: TrialConfig, shape: Shape) -> dict[str, nn.Module]:
-    """The networks that the objective wants, on the meta device: shapes only, no memory.
+    """The networks that the objective needs, on the meta device: shapes only, no memory.
 
-    Raises ValueError if the network cannot serve the shape or lacks what the objective wants.
+    Raises ValueError if the network does not support the shape or lacks a part that the objective needs.
     """
     spec = config.objective.critic()
     with torch.device("meta"):
@@ -56,18 +56,17 @@ class Stack:
         self._chain = layers if is_perceptron(layers) else None
         leaf = self.values.detach().requires_grad_()
         self.leaves = [leaf] if self._chain else [p for n in networks for p in n.parameters()]
-        """What autograd differentiates by."""
+        """The tensors that autograd differentiates with respect to."""
         gradients = [self.gradient] if self._chain else [g for row in self.gradient for g in _views(row, self._slots)]
         self._of_leaves = gradients
         """Where the gradients of the leaves belong."""
         self.rows = [nn.Parameter(row) for row in self.values]
-        """What an optimiser steps: the parameters of each network. On a GPU it works on all rows at once, but through
-        one long row with few threads."""
+        """What an optimiser steps: the parameters of each network. On a GPU few threads would update one long row."""
         for parameter, found in zip(self.rows, self.gradient, strict=True):
             parameter.grad = found
 
     def __call__(self, *batches: Tensor) -> tuple[Tensor, ...]:
-        """See the class; no batch changes what comes of another, in BatchNorm either."""
+        """See the class. Each batch is independent of the others, also in BatchNorm."""
         if self._chain is None:
             return tuple(self._one_by_one(batch) for batch in batches)
         inputs = batches[0] if len(batches) == 1 else torch.cat(batches, dim=1)
@@ -75,18 +74,18 @@ class Stack:
         return out.split([batch.shape[1] for batch in batches], dim=1) if len(batches) > 1 else (out,)
 
     def freeze(self, replicate: int, frozen: bool = True) -> None:
-        """Whether parameters and batch statistics of this replicate stay as they are from now on."""
+        """Whether parameters and batch statistics of this replicate are frozen from now on."""
         rows = {*self._frozen.tolist(), replicate} if frozen else {*self._frozen.tolist()} - {replicate}
         self._frozen = self._frozen.new_tensor(sorted(rows))
         self.networks[replicate].train(not frozen)
 
     @contextmanager
     def updating(self) -> Iterator[None]:
-        """Around everything that writes to `values`: frozen rows stay as they are."""
+        """Use this around every write to `values`: frozen rows keep their values."""
         if not len(self._frozen):
             yield
             return
-        self.gradient.index_fill_(0, self._frozen, 0.0)  # what is not finite would stay in the optimiser's moments
+        self.gradient.index_fill_(0, self._frozen, 0.0)  # non-finite gradients would stay in the optimiser's moments
         before = self.values.index_select(0, self._frozen)
         yield
         self.values.index_copy_(0, self._frozen, before)
@@ -115,6 +114,15 @@ class Stack:
         """Copies the gradients of the `leaves` into `gradient`."""
         torch._foreach_copy_(self._of_leaves, list(found))
 
+    @torch.no_grad()
+    def clip_gradient(self, limit: float) -> None:
+        """Scales row i of `gradient` to the Euclidean norm `limit` where it is longer, as torch's `clip_grad_norm_`.
+
+        The norms are taken row by row: their rounding must not depend on the number of replicates.
+        """
+        norms = torch.stack([torch.linalg.vector_norm(row) for row in self.gradient])
+        self.gradient.mul_((limit / (norms + 1e-6)).clamp(max=1.0)[:, None])
+
     def _one_by_one(self, inputs: Tensor) -> Tensor:
         return torch.stack([network(batch) for network, batch in zip(self.networks, inputs.unbind(), strict=True)])
 
@@ -135,7 +143,7 @@ def differentiate(stacks: Sequence[Stack], losses: Tensor, *, retain: bool) -> T
 
 
 def _layers(network: nn.Module) -> list[nn.Module]:
-    """The layers of a chain in their order; a network that is no chain is one layer."""
+    """The layers of a chain in order; any other network is one layer."""
     if isinstance(network, nn.Sequential):
         return [layer for part in network for layer in _layers(part)]
     return [network]

@@ -1,4 +1,4 @@
-"""What an optimizer remembers of each replicate, saved and restored row by row."""
+"""Saves and restores the state of an optimizer per replicate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 Row = list[dict[str, Tensor]]
-"""What an optimiser remembers of one replicate, for each of its networks that it steps: moments [P], step counts []."""
+"""The optimizer state of one replicate, for each network: moments [P], step counts []."""
 
 
 def row(optimizer: torch.optim.Optimizer, i: int, replicates: int) -> Row:
@@ -20,7 +20,7 @@ def row(optimizer: torch.optim.Optimizer, i: int, replicates: int) -> Row:
 def load_rows(optimizer: torch.optim.Optimizer, rows: Sequence[Row]) -> None:
     """Restores the moments and step counts of all replicates, but keeps the hyperparameters of `optimizer`.
 
-    A restored learning rate would be the old one, and a changed one would never reach the model.
+    A restored learning rate would undo a change of it.
     Raises ValueError for another number of networks.
     """
     count, r = len(optimizer.param_groups[0]["params"]), len(rows)

@@ -1,6 +1,6 @@
-"""What metrics need of the held-out data: computed once per machine, then read from files under the data root.
+"""Statistics of the held-out data for metrics: computed once per machine, then read from files under the data root.
 
-Safetensors, never pickles; a damaged file is made again. Several processes that start at once wait for the first.
+Safetensors, never pickles. A damaged file is recomputed. Concurrent processes wait for the first.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ FOLDER = "references"
 
 
 def cached(path: Path, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """What `compute` returns, from the file at `path` if an earlier call, of any process, has written it there.
+    """Returns what `compute` returns; reads it from `path` if an earlier call of any process wrote it there.
 
-    Where the folder cannot be written, it is computed every time: a cache is no reason to fail.
+    Recomputes every time if the folder is not writable: a cache must not make a trial fail.
     """
     with suppress(OSError, SafetensorError):  # absent or damaged
         return load_file(path)
     with _locked(path.with_suffix(".lock")):
-        with suppress(OSError, SafetensorError):  # another process was faster
+        with suppress(OSError, SafetensorError):  # another process wrote it first
             return load_file(path)
         tensors = dict(compute())
         with suppress(OSError, SafetensorError):
@@ -40,7 +40,7 @@ def cached(path: Path, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str,
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Holds the lock of that name, which ends with its process; without one where the file system has none."""
+    """Holds the lock of that name, which ends with its process. No lock if the file system has none."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")

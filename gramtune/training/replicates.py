@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gramtune.components import Losses, View
 from gramtune.pixels import to_float
+from gramtune.training.average import WeightAverage
 from gramtune.training.batches import BATCHES
 from gramtune.training.config import TrialConfig
 from gramtune.training.graphs import Graphs, Traces
@@ -21,15 +22,17 @@ from gramtune.training.seeds import stream
 from gramtune.training.sums import Sums
 
 _STREAMS = ("batches", "noise")
+_FLIPS = "flips"
+"""The stream of `training.horizontal_flips`; absent without them."""
 _UNWATCHED = 500
-"""Steps on a GPU after which is looked whether all of them were finite."""
+"""On a GPU, finiteness is checked once per so many steps."""
 
 _Run = Callable[[str, Callable[[], Traces]], Traces]
-"""Runs a step that has a name."""
+"""Runs a named step."""
 
 
 class _Update(NamedTuple):
-    """A loss of each replicate, [R], and what is to be moved to make it smaller."""
+    """A loss per replicate, [R], and the networks and optimiser that minimise it."""
 
     label: str
     losses: Tensor
@@ -40,14 +43,14 @@ class _Update(NamedTuple):
 class Replicates:
     """R initialisations of one configuration. Raises ValueError if the shapes, or batch and epoch, do not fit.
 
-    Each replicate has its own seed, batches and noise; nothing of one depends on the others: bit for bit on a CPU,
-    and a replicate that diverges is frozen while the others go on.
+    Each replicate has its own seed, batches and noise; each is independent of the others: bit for bit on a CPU.
+    A replicate that diverges is frozen while the others continue.
     """
 
     def __init__(self, config: TrialConfig, seeds: Sequence[int], train: Tensor, device: torch.device) -> None:
         self.seeds = tuple(seeds)
         self.generator_steps = [0] * len(self.seeds)
-        """Steps that each replicate has completed; equal for all that have not diverged."""
+        """Completed steps of each replicate; equal for all that have not diverged."""
         self.diverged: list[str | None] = [None] * len(self.seeds)
         """Why and when each replicate has diverged; None where it has not."""
         self._config, self._train, self._device = config, train, device
@@ -57,7 +60,10 @@ class Replicates:
         rows = {label: [row for stack in moved for row in stack.rows] for label, moved in self._moved.items()}
         build = {"generator": config.optimizer.for_generator, "critic": config.optimizer.for_critic}
         self._optimizers = {label: build[label](rows[label]) for label in rows}
-        self._streams = [{purpose: stream(seed, purpose, device) for purpose in _STREAMS} for seed in self.seeds]
+        ema = config.training.ema
+        self._average = WeightAverage(self._stacks["generator"], ema) if ema is not None else None
+        purposes = (*_STREAMS, *([_FLIPS] if config.training.horizontal_flips else []))
+        self._streams = [{purpose: stream(seed, purpose, device) for purpose in purposes} for seed in self.seeds]
         drawing, size = BATCHES[config.training.sampling], config.training.batch_size
         self._batches = drawing(len(train), size, [own["batches"] for own in self._streams])
         self._graphs = Graphs([rng for own in self._streams for rng in own.values()]) if device.type == "cuda" else None
@@ -68,7 +74,7 @@ class Replicates:
         return len(self.seeds)
 
     def network(self, label: str, i: int) -> nn.Module:
-        """The generator, critic or decoder of replicate i; its parameters are those that are trained."""
+        """The generator, critic or decoder of replicate i; shares the trained parameters."""
         return self._stacks[label].networks[i]
 
     def advance(self, steps: int) -> list[dict[str, float]]:
@@ -87,19 +93,22 @@ class Replicates:
             left -= taken
         return sums.means([now - then for now, then in zip(self.generator_steps, before, strict=True)])
 
-    def sample(self, n: int, purpose: str = "evaluate", chunk: int = 512) -> Tensor:
+    def sample(self, n: int, purpose: str = "evaluate", chunk: int = 512, average: bool = False) -> Tensor:
         """n generated samples of each replicate, [R, n, *shape]: the same for the same purpose at every call.
 
-        BatchNorm uses its running averages, so a sample does not depend on those drawn with it.
+        `average`: of the averaged generators, where there are any. BatchNorm uses its running averages, so a sample
+        does not depend on those drawn with it.
         """
         streams = [stream(seed, purpose, self._device) for seed in self.seeds]
         noise = torch.stack([self._config.network.noise(n, rng) for rng in streams])
-        generator = self._stacks["generator"]
+        generator = self._generator(average)
         with generator.evaluating(), torch.inference_mode():
             return torch.cat([generator(part)[0] for part in noise.split(chunk, dim=1)], dim=1)
 
-    def views(self, n: int, purpose: str) -> tuple[View, View]:
+    def views(self, n: int, purpose: str, average: bool = False) -> tuple[View, View]:
         """n data and n generated samples of each replicate as its critic sees them; no part of the training.
+
+        `average`: of the averaged generators, where there are any.
 
         The same for the same purpose at every call, but for what the networks have learnt. BatchNorm as in `sample`.
         """
@@ -107,14 +116,15 @@ class Replicates:
         index = [torch.randint(len(self._train), (n,), generator=rng, device=self._device) for rng in streams]
         noise = torch.stack([self._config.network.noise(n, rng) for rng in streams])
         with ExitStack() as contexts:
-            for stack in self._stacks.values():
+            generator = self._generator(average)
+            for stack in {generator, *self._stacks.values()}:
                 contexts.enter_context(stack.evaluating())
             contexts.enter_context(torch.inference_mode())
-            (fake,) = self._stacks["generator"](noise)
+            (fake,) = generator(noise)
             return self._views(to_float(self._train[torch.stack(index)]), fake)
 
     def state_dict(self, i: int) -> dict[str, Any]:
-        """Everything of replicate i that `load_state_dict` needs to go on as if nothing had happened."""
+        """The complete state of replicate i: training resumes from it bit for bit."""
         return {
             "seed": self.seeds[i],
             "generator_steps": self.generator_steps[i],
@@ -123,7 +133,7 @@ class Replicates:
             "optimizers": {label: row(optimizer, i, len(self)) for label, optimizer in self._optimizers.items()},
             "streams": {purpose: rng.get_state() for purpose, rng in self._streams[i].items()},
             "batches": self._batches.state_dict(i),
-        }
+        } | ({"average": self._average.state_dict(i)} if self._average else {})
 
     def load_state_dict(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Strict inverse of `state_dict` of all replicates.
@@ -138,10 +148,10 @@ class Replicates:
             load_rows(optimizer, [state["optimizers"][label] for state in states])
 
     def end(self, i: int, reason: str | None) -> None:
-        """Replicate i has diverged and changes no more; None: it has not."""
+        """Freezes replicate i as diverged; None: it has not diverged."""
         self.diverged[i] = reason
         self._live[i] = reason is None
-        for stack in self._stacks.values():
+        for stack in (*self._stacks.values(), *([self._average.stack] if self._average else [])):
             stack.freeze(i, reason is not None)
         if self._graphs is not None:
             self._graphs.forget()
@@ -150,7 +160,11 @@ class Replicates:
         if state["networks"].keys() != self._stacks.keys():
             theirs, ours = (", ".join(labels) for labels in (state["networks"], self._stacks))
             raise ValueError(f"the checkpoint holds {theirs}, this configuration has {ours}")
+        if ("average" in state) != (self._average is not None):
+            raise ValueError("the checkpoint and this configuration differ in whether training.ema is set")
         self.generator_steps[i] = state["generator_steps"]
+        if self._average is not None:
+            self._average.load_state_dict(i, state["average"])
         for label, stack in self._stacks.items():
             stack.load_state_dict(i, state["networks"][label])
         for purpose, rng in self._streams[i].items():
@@ -168,16 +182,16 @@ class Replicates:
         return {label: Stack(networks) for label, networks in stacks.items()}
 
     def _advance_watched(self, steps: int, sums: Sums) -> None:
-        """Looks at the losses and gradients of each step before anything moves."""
+        """Checks the losses and gradients of each step before any update."""
         for _ in range(steps):
             if all(self.diverged):
                 return
             self._count(self._step(lambda _, step: step()), sums)
 
     def _advance_unwatched(self, steps: int, sums: Sums) -> bool:
-        """Replays CUDA graphs, and looks once at the end, since the CPU would have to wait: whether all was finite.
+        """Replays CUDA graphs; checks finiteness once per block, to avoid synchronising with the GPU.
 
-        Where it was not, nothing has happened.
+        Returns False, with the state restored, on divergence.
         """
         assert self._graphs is not None
         before, sums_before = [self.state_dict(i) for i in range(len(self))], sums.copy()
@@ -201,8 +215,10 @@ class Replicates:
             self.generator_steps[i] += 1
 
     def _step(self, run: _Run) -> dict[str, Tensor]:
-        """One generator step, with the critic steps that belong to it: losses and traces, [R] each."""
+        """One generator step with its critic steps: losses and traces, [R] each."""
         self._set_rates(max(self.generator_steps))
+        if self._average is not None:
+            self._average.prepare(max(self.generator_steps))
         if self._config.objective.joint:
             return self._on_new_batch(run, "joint", self._joint_step)
         traces: dict[str, Tensor] = {}
@@ -215,7 +231,7 @@ class Replicates:
         return run(label, step)
 
     def _set_rates(self, step: int) -> None:
-        """Before a training step, on the CPU's side: a recorded graph reads what is set here."""
+        """Runs before each training step, outside the recorded graph, which reads what is set here."""
         for label, optimizer in self._optimizers.items():
             if self._config.optimizer.scheduled(label):
                 set_rate(optimizer, self._config.optimizer.rate(label, step, self._config.training.steps))
@@ -224,7 +240,9 @@ class Replicates:
         """Algorithm 1: one forward pass, both gradients, then θ and γ together."""
         losses = self._losses(self._real(), self._fake())
         updates = [self._update("critic", losses.critic)] if losses.critic is not None else []
-        return self._apply([*updates, self._update("generator", losses.generator)]) | _detached(losses.traces)
+        applied = self._apply([*updates, self._update("generator", losses.generator)])
+        self._update_average()
+        return applied | _detached(losses.traces)
 
     def _critic_step(self) -> dict[str, Tensor]:
         self._clamp_critic()
@@ -236,13 +254,27 @@ class Replicates:
 
     def _generator_step(self) -> dict[str, Tensor]:
         losses = self._losses(self._real(), self._fake())
-        return self._apply([self._update("generator", losses.generator)])
+        applied = self._apply([self._update("generator", losses.generator)])
+        self._update_average()
+        return applied
+
+    def _update_average(self) -> None:
+        if self._average is not None:
+            self._average.update()
+
+    def _generator(self, average: bool) -> Stack:
+        return self._average.stack if average and self._average is not None else self._stacks["generator"]
 
     def _update(self, label: str, losses: Tensor) -> _Update:
         return _Update(label, losses, self._moved[label], self._optimizers[label])
 
     def _real(self) -> Tensor:
-        return to_float(self._train[self._batches.indices()])
+        real = to_float(self._train[self._batches.indices()])
+        if not self._config.training.horizontal_flips:
+            return real
+        size, streams = real.shape[1], [rngs[_FLIPS] for rngs in self._streams]
+        flipped = torch.stack([torch.rand(size, generator=rng, device=rng.device) < 0.5 for rng in streams])
+        return torch.where(flipped[:, :, None, None, None], real.flip(-1), real)
 
     def _fake(self) -> Tensor:
         size = self._config.training.batch_size
@@ -270,15 +302,18 @@ class Replicates:
                 self._stacks["critic"].values.clamp_(-bound, bound)
 
     def _apply(self, updates: list[_Update]) -> dict[str, Tensor]:
-        """Takes every gradient before any optimiser moves, each with respect to its own parameters alone.
+        """Computes every gradient before any optimiser steps, each with respect to its own parameters only.
 
-        Returns the losses. Replicates of which a loss or a gradient is not finite are frozen before.
+        Returns the losses. Replicates with a non-finite loss or gradient are frozen first.
         """
         checked = {f"{update.label} loss is": update.losses.detach() for update in updates}
         for update in updates:
             norms = differentiate(update.stacks, update.losses, retain=update is not updates[-1])
             checked[f"gradient norm of the {update.label} is"] = norms
         self._freeze_diverged(checked)
+        if (limit := self._config.training.clip_norm) is not None:
+            for stack in (stack for update in updates for stack in update.stacks):
+                stack.clip_gradient(limit)
         for update in updates:
             with _updating(update.stacks):
                 update.optimizer.step()
@@ -289,7 +324,7 @@ class Replicates:
         if not self._watching:
             self._sum_of_checked += values.where(self._live, 0).sum()
             return
-        if math.isfinite(values.sum().item()):  # one call where all is well; a sum that overflows is looked into
+        if math.isfinite(values.sum().item()):  # one call in the usual case; the loop handles overflow
             return
         for i, column in enumerate(values.isfinite().T.tolist()):
             if not all(column) and self.diverged[i] is None:

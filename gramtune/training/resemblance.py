@@ -1,4 +1,4 @@
-"""Whether a generator repeats its training set: its samples beside the real images that are nearest to them."""
+"""Checks whether a generator repeats its training set: its samples beside their nearest real images."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Nearest(NamedTuple):
     images: Tensor  # uint8 [n, k, C, H, W]
     distances: Tensor  # [n, k]: root mean square difference of grey values, 0 to 255
     of: int
-    """Images that were searched."""
+    """Number of searched images."""
 
 
 class Resemblance(NamedTuple):
-    """n samples and what is nearest to them: in the set that was trained on, and in the one that was not."""
+    """n samples and their nearest images in the training and in the held-out set."""
 
     samples: Tensor  # uint8 [n, C, H, W]
     train: Nearest
@@ -35,7 +35,7 @@ class Resemblance(NamedTuple):
 def resemblance(config: TrialConfig, checkpoint: Path, root: Path, replicate: int, n: int, k: int) -> Resemblance:
     """The first n samples of a replicate's previews, and their k nearest images in either set.
 
-    By the Euclidean distance of pixels, exhaustively. Raises CheckpointError, and Unavailable where the data are gone.
+    By the Euclidean distance of pixels, exhaustively. Raises CheckpointError, and Unavailable if the data are missing.
     """
     noise = config.network.noise(n, stream(config.training.seed + replicate, "preview"))
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""The samples of data sets as a process holds them: lent by the process that started it, else read from disk."""
+"""Data sets in this process: lent by the process that started it, else read from disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from gramtune.components import Dataset
 
 _CACHED_SETS = 8
-"""Data sets that a process keeps on its device; a sweep may vary them without end."""
+"""Number of data sets cached on a device; a sweep may vary them without limit."""
 
 
 class Samples(NamedTuple):
@@ -32,27 +32,27 @@ def read_samples(dataset: Dataset, root: Path) -> Samples:
 
 
 def lend(dataset: Dataset, samples: Samples) -> None:
-    """From now on this process uses these tensors, on CPU, for `dataset`, and never looks for its files."""
+    """This process now uses these CPU tensors for `dataset` and never reads its files."""
     _lent[dataset] = samples
 
 
 def is_lent(dataset: Dataset) -> bool:
-    """Whether this process has been lent the data set."""
+    """Whether the data set was lent to this process."""
     return dataset in _lent
 
 
 def fingerprint(dataset: Dataset, root: Path) -> str:
-    """That of the samples which the functions below return."""
+    """The fingerprint of the samples that the functions below return."""
     return _lent[dataset].fingerprint if dataset in _lent else dataset.fingerprint(root)
 
 
 def training_samples(dataset: Dataset, root: Path, device: torch.device) -> Tensor:
-    """The training set on the device; on a CPU without a copy, on a GPU once per process, whichever trial asks."""
+    """The training set on the device; without a copy on a CPU, cached once per process on a GPU."""
     return _training_samples(dataset, fingerprint(dataset, root), root, device)
 
 
 def held_out_samples(dataset: Dataset, root: Path) -> Tensor:
-    """The held-out set, on CPU; nothing keeps it, as metrics want its features alone."""
+    """The held-out set, on CPU. Not cached: metrics need only its features."""
     return _lent[dataset].held_out if dataset in _lent else dataset.held_out(root)
 
 

@@ -1,4 +1,4 @@
-"""Random streams: every draw comes from a generator that is named by its purpose and derived from one seed."""
+"""Random streams: every draw uses a generator derived from one seed and a purpose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training reports of many steps: means over them."""
+"""Means of losses and traces over training steps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Sums:
-    """Sums over steps of the losses and traces of each replicate; those that have diverged are not looked at."""
+    """Sums over steps of the losses and traces of each live replicate."""
 
     def __init__(self) -> None:
         self._keys: tuple[str, ...] = ()
@@ -26,7 +26,7 @@ class Sums:
             self._sums[:, live] += values[:, live]
 
     def copy(self) -> Tensor | None:
-        """What `load` takes to go back to this point."""
+        """A copy of the state, for `load`."""
         return self._sums.clone() if self._sums is not None else None
 
     def load(self, copy: Tensor | None) -> None:
@@ -34,7 +34,7 @@ class Sums:
         self._sums = copy
 
     def means(self, taken: Sequence[int]) -> list[dict[str, float]]:
-        """By replicate; empty for one that has taken no step."""
+        """Means by replicate; empty for a replicate without a step."""
         columns = self._sums.T.tolist() if self._sums is not None else [[]] * len(taken)
         return [
             {key: total / steps for key, total in zip(self._keys, column, strict=True)} if steps else {}

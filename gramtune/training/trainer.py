@@ -22,7 +22,7 @@ from gramtune.training.replicates import Replicates
 from gramtune.training.samples import training_samples
 
 PerReplicate = dict[str, list[float | None]]
-"""Values by key, one entry per replicate; None where that replicate has diverged."""
+"""Values by key, one entry per replicate; None for a diverged replicate."""
 
 
 class CheckpointError(ValueError):
@@ -36,7 +36,7 @@ class Trainer:
         keep_freed_memory()
         self.config = config
         self.step = 0
-        self.seconds = 0.0  # spent in advance and evaluate
+        self.seconds = 0.0  # seconds spent in `advance` and `evaluate`
         train = training_samples(config.data, root, device)
         seeds = range(config.training.seed, config.training.seed + config.training.replicates)
         self.replicates = Replicates(config, seeds, train, device)
@@ -44,7 +44,7 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """All steps taken, or nothing left that could take one."""
+        """All steps are done, or no live replicate is left."""
         return self.step >= self.config.training.steps or all(self.replicates.diverged)
 
     def advance(self, steps: int) -> PerReplicate:
@@ -57,15 +57,20 @@ class Trainer:
     def evaluate(self) -> PerReplicate:
         """Every metric of every live replicate, each from `eval_samples` generated samples.
 
-        A replicate whose metric is not finite diverges. Training is not disturbed: noise has a stream of its own.
+        Of the averaged generators, the last ones or both: `training.ema_metrics`. A replicate whose metric is not
+        finite diverges. Training is not disturbed: noise has a stream of its own.
         """
         with self._timed():
-            samples = self.replicates.sample(self.config.training.eval_samples)
-            scores = [self._score(i, own) for i, own in enumerate(samples)]
-        return _transpose(scores)
+            scores: list[dict[str, float]] = [{} for _ in self.replicates.seeds]
+            for suffix, average in self.config.training.judged.items():
+                samples = self.replicates.sample(self.config.training.eval_samples, average=average)
+                for i, own in enumerate(samples):
+                    scores[i] |= {key + suffix: value for key, value in self._score(i, own).items()}
+        why = self.replicates.diverged
+        return _transpose([{} if why[i] else row for i, row in enumerate(scores)])
 
     def monitor(self) -> PerReplicate:
-        """What the objective says of a batch of points that is not trained on; None where it has no finite value.
+        """The objective's monitored values on a batch of points outside training; None where not finite.
 
         Training is not disturbed: the batch has a stream of its own, and is the same at every call.
         """
@@ -83,10 +88,11 @@ class Trainer:
         """n samples of each replicate from noise that never changes: uint8 [R·n, C, H, W]; None for point sets."""
         if len(self.config.data.shape) != 3:
             return None
-        return to_uint8(self.replicates.sample(n, "preview").flatten(0, 1)).cpu()
+        samples = self.replicates.sample(n, "preview", average=self.config.training.averaged)
+        return to_uint8(samples.flatten(0, 1)).cpu()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that training needs to go on bit for bit; tensors and plain values only."""
+        """The complete state: training resumes from it bit for bit. Tensors and plain values only."""
         replicates = [self.replicates.state_dict(i) for i in range(len(self.replicates))]
         return {"step": self.step, "seconds": self.seconds, "replicates": replicates}
 
@@ -132,13 +138,13 @@ class Trainer:
 
 @contextmanager
 def reading_checkpoint(path: Path) -> Iterator[None]:
-    """Turns what a damaged checkpoint, or one of another configuration, makes of the block into CheckpointError."""
+    """Raises CheckpointError for errors that a damaged or mismatched checkpoint causes in the block."""
     try:
         yield
     except CheckpointError:
         raise
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        reason = next(iter(str(error).splitlines()), "the file ends too early")  # EOFError says nothing
+        reason = next(iter(str(error).splitlines()), "the file ends too early")  # EOFError has no message
         raise CheckpointError(f"checkpoint {path}: {reason}") from error
 
 

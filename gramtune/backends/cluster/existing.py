@@ -1,4 +1,4 @@
-"""A Ray that somebody else started, by the address of its dashboard."""
+"""A running Ray cluster, by the address of its dashboard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gramtune.backends.cluster.target import ClusterError, Request, Say
 
 
 class Existing(JobsTarget):
-    """Neither started nor ended by gramtune."""
+    """gramtune neither starts nor stops it."""
 
     def __init__(self, file: Path, dashboard: str) -> None:
         super().__init__(file)
@@ -22,7 +22,7 @@ class Existing(JobsTarget):
         return [f"job at {self._url}: {request.command()}"]
 
     def up(self, say: Say) -> None:
-        """See `Target`: nothing to do."""
+        """See `Target`: a no-op."""
 
     @contextmanager
     def dashboard(self) -> Iterator[str]:
@@ -30,5 +30,5 @@ class Existing(JobsTarget):
         yield self._url
 
     def down(self) -> None:
-        """See `Target`. Raises ClusterError: whoever started it ends it."""
+        """See `Target`. Raises ClusterError: the owner of the cluster must stop it."""
         raise ClusterError(f"{self.file}: gramtune has not started this cluster and does not end it")

@@ -21,32 +21,32 @@ from gramtune.backends.cluster.target import ClusterError, Request, Say, Target
 from gramtune.record.tables import write_sweep
 
 _MARK = "gramtune"
-"""Metadata of our jobs: the sweep's name."""
+"""Metadata key of gramtune's jobs: the sweep's name."""
 _SILENCE = 30.0
-"""Seconds without a line of the log, after which the job is asked for its state over a new connection."""
+"""After this many seconds without a log line, the job's state is polled over a new connection."""
 _AGAIN = 5.0
-"""Seconds between attempts to connect again."""
+"""Seconds between attempts to reconnect."""
 _NOT_YET = "No available agent"
 _FRESH = 120.0
-"""Seconds for a fresh head to take jobs."""
+"""Seconds to wait until a new head accepts jobs."""
 _GRACE = 120
-"""Seconds that a stopped sweep has to write its tables."""
+"""Seconds for a stopped sweep to write its tables."""
 _LOST = (OSError, RuntimeError, aiohttp.ClientError, RayError)
-"""What Ray's client raises where the other side does not answer; ClusterError is one."""
+"""Exceptions of Ray's client if the server does not answer; ClusterError is one."""
 
 
 class JobsTarget(Target):
-    """A Ray cluster whose dashboard, and with it the Jobs API, can be reached from here."""
+    """A Ray cluster whose dashboard, and so its Jobs API, is reachable from here."""
 
     runs: str | None = None
-    """Default folder of all sweeps there; None: the cluster's environment says it."""
+    """Default folder of all sweeps there; None: the cluster's environment sets it."""
 
     @abstractmethod
     def dashboard(self) -> AbstractContextManager[str]:
         """URL of the dashboard while the block runs. Raises ClusterError."""
 
     def submit(self, request: Request) -> str:
-        """See `Target`. The package travels along: the cluster runs the code of this machine."""
+        """See `Target`. Ships the package: the cluster runs the code of this machine."""
         with self._client() as client, tempfile.TemporaryDirectory() as folder:
             write_sweep(request.sweep, Path(folder))
             job = {
@@ -106,7 +106,7 @@ class JobsTarget(Target):
 
 
 def _submitted(client: Any, job: dict[str, Any]) -> str:
-    """The job's name. The dashboard of a fresh head answers before its agent takes jobs. Raises ClusterError."""
+    """The job's name. The dashboard of a new head answers before its agent accepts jobs. Raises ClusterError."""
     deadline = time.monotonic() + _FRESH
     while True:
         try:
@@ -119,7 +119,7 @@ def _submitted(client: Any, job: dict[str, Any]) -> str:
 
 
 class _Client:
-    """A JobSubmissionClient for the length of a block; what it cannot reach is a ClusterError in one line."""
+    """A JobSubmissionClient for the block; a failed connection is a one-line ClusterError."""
 
     def __init__(self, target: JobsTarget) -> None:
         self._target = target
@@ -138,13 +138,13 @@ class _Client:
 
 
 class _Printer:
-    """Prints a log that is sent again from its beginning after each new connection, every character once."""
+    """Prints each character of a log once, although every new connection sends it from the beginning."""
 
     def __init__(self) -> None:
         self._printed = self._seen = 0
 
     def begin(self) -> None:
-        """The log starts again."""
+        """Restarts the log."""
         self._seen = 0
 
     def __call__(self, text: str) -> None:
@@ -156,7 +156,7 @@ class _Printer:
 
 
 async def _tail(client: Any, job: str, printer: _Printer) -> None:
-    """Prints the log to its end, or until nothing has come for a while: a dead line may look like a silent job."""
+    """Prints the log to its end, or until it is silent for a while: the connection may be dead."""
     printer.begin()
     log = client.tail_job_logs(job)
     with suppress(StopAsyncIteration, TimeoutError):

@@ -12,7 +12,7 @@ from gramtune.backends.cluster.shell import free_port, run, tunnel
 from gramtune.backends.cluster.target import Request, Say
 
 _READY = "600s"
-"""For the head's pod: a node may have to start, and to pull an image of gigabytes."""
+"""Timeout of the head's pod: a node may have to start and pull an image of gigabytes."""
 
 
 class Kubernetes(JobsTarget):
@@ -29,20 +29,20 @@ class Kubernetes(JobsTarget):
         return [" ".join(command) for command in self._up()] + [f"job: {request.command()}"]
 
     def up(self, say: Say) -> None:
-        """See `Target`. Applying what is applied changes nothing."""
+        """See `Target`. Applying again changes nothing."""
         for command in self._up():
             run(command)
 
     @contextmanager
     def dashboard(self) -> Iterator[str]:
-        """See `JobsTarget`: a tunnel of kubectl's to the head's service."""
+        """See `JobsTarget`: kubectl's tunnel to the head's service."""
         port = free_port()
         forward = ["kubectl", "port-forward", *self._space, f"service/{self._name}-head-svc", f"{port}:8265"]
         with tunnel(forward, port) as url:
             yield url
 
     def down(self) -> None:
-        """See `Target`. The volume claim of the same file stays: the results are on it."""
+        """See `Target`. Keeps the volume claim of the file: it holds the results."""
         run(["kubectl", "delete", *self._space, f"raycluster/{self._name}"])
 
     def _up(self) -> list[list[str]]:

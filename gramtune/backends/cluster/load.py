@@ -1,4 +1,4 @@
-"""From a file under cluster/ to its target; what only the owner knows is asked for by name, all at once."""
+"""Loads a cluster file as its target. Reports all missing values of the owner at once."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _message(detail: Any) -> str:
 
 
 def _documents(file: Path) -> list[dict[str, Any]]:
-    """The YAML documents of a file. Raises SpecError if it cannot be read, or holds what its owner has to fill in."""
+    """The YAML documents of a file. Raises SpecError if it is unreadable, or has values that its owner must fill in."""
     try:
         text = file.read_text(encoding="utf-8")
         nodes = list(yaml.compose_all(text, yaml.SafeLoader))

@@ -1,4 +1,4 @@
-"""Machines that Ray's own launcher starts: over SSH, on AWS, on Google Cloud. The file is Ray's own format."""
+"""Machines started by Ray's cluster launcher: over SSH, on AWS, on Google Cloud. The file has Ray's own format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gramtune.backends.cluster.target import ClusterError, Request, Say
 from gramtune.errors import Issue, SpecError
 
 _CLIENTS = {"aws": ("boto3", "boto3"), "gcp": ("googleapiclient", "google-api-python-client")}
-"""By provider: the module that Ray needs on this machine, and the package that brings it."""
+"""By provider: the module that Ray needs on this machine, and the package that contains it."""
 
 
 class RayLauncher(JobsTarget):
@@ -34,7 +34,7 @@ class RayLauncher(JobsTarget):
         return [f"ray up {self.file} --no-restart", f"job: {request.command()}"]
 
     def up(self, say: Say) -> None:
-        """See `Target`. A cluster that is up is left as it is: Ray is not restarted, its jobs go on."""
+        """See `Target`. Does not change a running cluster: Ray is not restarted, and jobs continue."""
         module, package = _CLIENTS.get(self._provider, ("ray", "ray"))
         if find_spec(module) is None:
             raise ClusterError(f"{self.file}: {self._provider} needs {package} on this machine: pip install {package}")

@@ -1,4 +1,4 @@
-"""Other people's command-line tools: run to the end, or kept as a tunnel."""
+"""Runs external command-line tools, to their end or as a tunnel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from gramtune.backends.cluster.target import ClusterError
 
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
-"""Ray's command line, of the Ray that gramtune runs with."""
+"""The command line of the Ray that gramtune uses."""
 _TUNNEL = 60.0
 """Seconds for a tunnel to open."""
 
@@ -57,7 +57,7 @@ def detached(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
 
 
 def free_port() -> int:
-    """A port of the loopback interface on which nobody listens just now."""
+    """A free port of the loopback interface."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
@@ -65,7 +65,7 @@ def free_port() -> int:
 
 
 def is_open(port: int) -> bool:
-    """Whether somebody listens on that port of the loopback interface."""
+    """Whether a process listens on that port of the loopback interface."""
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:
@@ -82,7 +82,7 @@ def end(leader: int) -> None:
 
 
 def last_line(log: Path) -> str:
-    """The last thing that a tool said."""
+    """The last line of a tool's output."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1].strip() if lines else "it said nothing"
 

@@ -13,9 +13,9 @@ from gramtune.backends.cluster.target import ClusterError, Request, Say, Target
 from gramtune.record.tables import write_sweep
 
 _EXIT = "gramtune: exit code "
-"""Begins the last line of a job's output."""
+"""Prefix of the last line of a job's output."""
 _QUEUED = 5.0
-"""Seconds between two looks at a job's output."""
+"""Seconds between polls of a job's output."""
 
 _SCRIPT = """\
 #!/bin/bash
@@ -76,12 +76,12 @@ class Slurm(Target):
         return [f"sbatch {self._place(request.sweep.name) / 'job.sh'}", f"job: {request.command(self._runs, '…')}"]
 
     def up(self, say: Say) -> None:
-        """See `Target`: the cluster comes with the job and goes with it."""
+        """See `Target`: the cluster starts and ends with the job."""
         if shutil.which("sbatch") is None:
             raise ClusterError("sbatch is not installed on this machine: launch from a login node of Slurm")
 
     def submit(self, request: Request) -> str:
-        """See `Target`. The job's name is the sweep's; its number is beside the script."""
+        """See `Target`. The job's name is the sweep's; its number is in a file beside the script."""
         name = request.sweep.name
         if not request.resume and (self._folder / "runs" / name).exists():
             raise ClusterError(f"{self._runs}/{name} is there already: go on with --resume, or choose another --name")

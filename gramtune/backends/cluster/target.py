@@ -1,4 +1,4 @@
-"""What `gramtune launch` needs of a cluster, whatever its kind, and the command that runs there."""
+"""The interface of clusters for `gramtune launch`, and the command that runs there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Say = Callable[[str], None]
 
 
 class ClusterError(RuntimeError):
-    """A cluster's own tool has failed, or does not answer. One line; that tool's output is above it."""
+    """A cluster's tool failed or does not answer. One line; the tool's output is above it."""
 
 
 class Request(NamedTuple):
@@ -25,9 +25,9 @@ class Request(NamedTuple):
     runs: str | None = None
     """Folder of all sweeps there; None: $GRAMTUNE_RUNS of the cluster's own environment."""
     resume: bool = False
-    """Go on with the sweep of that name instead of starting it."""
+    """Resume the sweep of that name instead of starting it."""
     options: tuple[str, ...] = ()
-    """Further words of the command line of `gramtune sweep`."""
+    """More arguments of `gramtune sweep`."""
 
     def command(self, runs: str | None = None, address: str = "auto") -> str:
         """The shell line that runs the sweep there, beside its `sweep.yaml`; `runs` is the target's default folder."""
@@ -54,7 +54,7 @@ class Target(ABC):
 
     @abstractmethod
     def up(self, say: Say) -> None:
-        """Brings the cluster up unless it is. Raises ClusterError."""
+        """Starts the cluster unless it is up. Raises ClusterError."""
 
     @abstractmethod
     def submit(self, request: Request) -> str:
@@ -73,7 +73,7 @@ class Target(ABC):
 
     @abstractmethod
     def stop(self, job: str) -> None:
-        """Interrupts the sweep as Ctrl-C would: it writes its tables and can be gone on with. Raises ClusterError."""
+        """Interrupts the sweep like Ctrl-C: it writes its tables; resume it later. Raises ClusterError."""
 
     @abstractmethod
     def down(self) -> None:

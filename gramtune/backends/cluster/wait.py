@@ -8,7 +8,7 @@ import time
 from gramtune.backends.ray.quiet import ray
 
 _PATIENCE = 600.0
-"""Seconds; a node that has not joined by then will not."""
+"""Seconds to wait for nodes to join."""
 
 
 def wait_for_nodes(address: str, n: int) -> int:

@@ -1,4 +1,4 @@
-"""The best generator of a sweep as an MLflow model: an exported graph, which needs torch and nothing of ours."""
+"""The best generator of a sweep as an MLflow model: an exported graph, which needs torch but not gramtune."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from gramtune.training.seeds import stream
 MODEL = "generator"
 """Name of the logged model: `runs:/<parent run>/generator`."""
 DIGEST = "gramtune.digest"
-"""Tag of a model and of its version in the registry: which weights these are."""
+"""Tag of a model and of its version in the registry: a digest of the weights."""
 _EXAMPLE = 2
-"""Noise vectors of the input example; with one, torch.export would take the batch size for a constant."""
+"""Noise vectors of the input example. With a single one torch.export would treat the batch size as a constant."""
 
 
 class NotExportable(ValueError):
-    """A generator that torch cannot turn into a graph."""
+    """torch cannot export the generator as a graph."""
 
 
 class BestGenerator(NamedTuple):
@@ -44,7 +44,7 @@ class BestGenerator(NamedTuple):
 
 
 def checked_model_name(name: str) -> str:
-    """The name if the registry takes it. Raises SpecError."""
+    """Returns the name if it is legal in the registry. Raises SpecError."""
     if not re.fullmatch(r"[\w. -]{1,250}", name) or not name.strip(". "):
         rule = "should be letters, digits, spaces and . _ - only, 250 at most; for example gram-digits"
         raise SpecError([Issue("--register", f"{name!r} is no name for a model; it {rule}")])
@@ -52,7 +52,7 @@ def checked_model_name(name: str) -> str:
 
 
 def best_generator(state: SweepState, folder: Path) -> BestGenerator | None:
-    """The best replicate of the best completed trial; None where there is none, or its checkpoint is gone."""
+    """The best replicate of the best completed trial; None if there is none, or its checkpoint is missing."""
     best = state.best
     replicate = best_replicate(best) if best else None
     if best is None or replicate is None:
@@ -86,7 +86,7 @@ def log_generator(runs: SweepRuns, parent: StoredRun, trial: StoredRun, best: Be
 def export(generator: nn.Module, config: TrialConfig, folder: Path, run_id: str) -> None:
     """Writes an MLflow model with signature (noise [-1, h] → samples [-1, *shape]) and an input example into `folder`.
 
-    Raises NotExportable for a network whose forward pass is no graph, such as one that branches on its values.
+    Raises NotExportable if the forward pass cannot be exported, for example if it branches on values.
     """
     import mlflow.pytorch
     from mlflow.models import Model, ModelSignature
@@ -105,14 +105,19 @@ def export(generator: nn.Module, config: TrialConfig, folder: Path, run_id: str)
             signature=signature,
             input_example=noise,
             pip_requirements=[f"mlflow=={mlflow.__version__}", f"torch=={torch.__version__.partition('+')[0]}"],
-            serialization_format="pt2",  # a graph and its weights: pickled classes would break where ours are missing
+            serialization_format="pt2",  # a graph and its weights: pickled classes need gramtune to load
         )
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:  # torch.export has no error of its own
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ) as error:  # torch.export has no exception class
         raise NotExportable(str(error).partition("\n")[0]) from error
 
 
 def register_generator(runs: SweepRuns, parent: StoredRun, model_id: str, name: str) -> None:
-    """Makes the model a version of the registered model `name`, unless the same weights are one already."""
+    """Registers the model as a version of `name`, unless the same weights are registered already."""
     with translated(runs.uri):
         model = runs.client.get_logged_model(model_id)
     digest = model.tags[DIGEST]
@@ -132,7 +137,7 @@ def register_generator(runs: SweepRuns, parent: StoredRun, model_id: str, name: 
 
 
 def _find(runs: SweepRuns, parent: StoredRun, digest: str) -> Any:
-    """The stored model of these weights, complete or not; None where there is none."""
+    """The stored model of these weights, complete or not; None if there is none."""
     condition = f"name = '{MODEL}' AND tags.`{DIGEST}` = '{digest}' AND tags.`{SWEEP_ID}` = '{runs.sweep_id}'"
     with translated(runs.uri):
         found = runs.client.search_logged_models([runs.experiment_id], condition)

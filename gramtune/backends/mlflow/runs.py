@@ -1,4 +1,4 @@
-"""The runs of one sweep as MLflow holds them: found by our own ids, so that any process can go on where one stopped."""
+"""The MLflow runs of one sweep, found by gramtune's own ids, so that any process can continue where another stopped."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _THUMBNAIL = 512
 
 
 class Point(NamedTuple):
-    """One value of a metric. MLflow keeps the same point once, however often it is sent."""
+    """One value of a metric. MLflow stores the same point once, however often it is sent."""
 
     key: str
     value: float
@@ -40,7 +40,7 @@ class Point(NamedTuple):
 
 @dataclass
 class StoredRun:
-    """What the store is known to hold of one run."""
+    """The known content of one run in the store."""
 
     run_id: str
     artifacts: str
@@ -56,7 +56,7 @@ class StoredRun:
 
 
 def legal_key(key: str) -> str:
-    """`key` in the characters and the form that MLflow takes for metrics and parameters."""
+    """`key` as a legal MLflow name of a metric or parameter."""
     parts = [part for part in re.sub(r"[^\w\-. :/]", "_", key).split("/") if part not in ("", ".", "..")]
     legal = "/".join(parts) or "_"
     if len(legal) <= _KEY_LENGTH:
@@ -67,7 +67,7 @@ def legal_key(key: str) -> str:
 class SweepRuns:
     """The runs of one sweep. Every method raises TrackerUnavailable, or RunGone if its run has been deleted.
 
-    What MLflow will never take does not stop the rest: it is left out and named in the run's tag `gramtune.rejected`.
+    Data that MLflow rejects are left out and named in the run's tag `gramtune.rejected`; the rest is stored.
     """
 
     def __init__(self, uri: str, sweep_id: str, runs_folder: Path) -> None:
@@ -81,7 +81,7 @@ class SweepRuns:
         return self._runs.get(run_key)
 
     def create(self, run_key: str, name: str, started: int, tags: Mapping[str, str]) -> StoredRun:
-        """Makes the run of a trial (or of the sweep) that `get` did not find."""
+        """Creates the run of a trial (or of the sweep) that `get` did not find."""
         tags = _storable({SWEEP_ID: self.sweep_id, TRIAL_ID: run_key, **tags})
         with translated(self.uri):
             info = self.client.create_run(self.experiment_id, started, tags, run_name=name).info
@@ -91,7 +91,7 @@ class SweepRuns:
         return run
 
     def delete(self, run_key: str) -> None:
-        """Takes away the run that `get` finds, so that `create` can make it anew."""
+        """Deletes the run that `get` finds, so that `create` can create it again."""
         with translated(self.uri):
             self.client.delete_run(self._runs[run_key].run_id)
         del self._runs[run_key]
@@ -103,7 +103,7 @@ class SweepRuns:
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Stores what is new: points after the last stored step of their metric, parameters, changed tags."""
+        """Stores new data: points after the last stored step of their metric, parameters, changed tags."""
         fresh = self.missing(run, points)
         written = {legal_key(key): str(value) for key, value in (params or {}).items()}
         written = {key: value for key, value in written.items() if key not in run.params}
@@ -118,7 +118,7 @@ class SweepRuns:
         run.tags |= changed
 
     def missing(self, run: StoredRun, points: Iterable[Point]) -> list[Point]:
-        """The points that are not stored, in the order of their steps.
+        """The points that are not yet stored, ordered by step.
 
         A trial that restarts from a checkpoint repeats steps at another time; what was stored first remains.
         """
@@ -148,7 +148,7 @@ class SweepRuns:
     def log_file(self, run: StoredRun, file: Path, folder: str | None = None, name: str | None = None) -> None:
         """Stores a file among the run's artifacts, in place of one of the same name. Raises OSError if it is gone.
 
-        Not by the client, which asks the store once per run where its files go: that costs more than storing them.
+        Does not use the client, which asks the store for the location once per run; that costs more than the files.
         """
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -207,7 +207,7 @@ class SweepRuns:
         return str(found.experiment_id)
 
     def _find(self) -> dict[str, StoredRun]:
-        """All runs of the sweep. A request whose answer was lost may have made a run twice: one of them is deleted."""
+        """All runs of the sweep. If a lost answer made a run appear twice, one of them is deleted."""
         runs: dict[str, StoredRun] = {}
         for stored in sorted(self._pages(), key=lambda run: (-len(run.steps), -len(run.tags), run.run_id)):
             key = stored.tags.get(TRIAL_ID, "")
@@ -243,7 +243,7 @@ class SweepRuns:
             )
 
     def _one_by_one(self, run: StoredRun, points: list[Point], params: dict[str, str], tags: dict[str, str]) -> None:
-        """The same as `_batch`, one name at a time: one that is refused has the whole batch refused."""
+        """Like `_batch`, one name at a time, since one rejected name makes MLflow reject the whole batch."""
         none: list[Point] = []
         by_key = {point.key: [p for p in points if p.key == point.key] for point in points}
         parts: list[tuple[str, list[Point], dict[str, str], dict[str, str]]]
@@ -257,7 +257,7 @@ class SweepRuns:
                 self.reject(run, name)
 
     def reject(self, run: StoredRun, name: str) -> None:
-        """Notes in the run that something of this name could not be stored."""
+        """Records in the run that data of this name could not be stored."""
         names = [*filter(None, run.tags.get(REJECTED, "").split(", ")), name]
         run.tags[REJECTED] = ", ".join(dict.fromkeys(names))[:_TAG_LENGTH]
         with translated(self.uri):
@@ -265,7 +265,7 @@ class SweepRuns:
 
 
 def _stored(run: Any) -> StoredRun:
-    # The only place where MLflow says at which step the last value was; `data.metrics` has the values alone.
+    # Only here does MLflow give the step of the last value; `data.metrics` has only values.
     steps = {metric.key: metric.step for metric in run.data._metric_objs}
     info = run.info
     tags, params = dict(run.data.tags), dict(run.data.params)
@@ -281,14 +281,14 @@ def _image_prefix(key: str) -> str:
 
 
 def _enlarged(file: Path) -> Image.Image:
-    """The picture, whole pixels repeated until it is large enough to look at."""
+    """The picture, enlarged by repeating whole pixels."""
     with Image.open(file) as image:
         factor = max(1, -(-_THUMBNAIL // max(image.size)))
         return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
 def _check_local(location: str) -> None:
-    """A server that was opened on a local database tells clients to write to its own disk."""
+    """A server on a local database tells clients to write to the server's disk."""
     if not Path(unquote(location)).is_dir():
         raise TrackerUnavailable(
             f"this MLflow server keeps the files of experiment {EXPERIMENT!r} in {location}, "

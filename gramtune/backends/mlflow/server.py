@@ -1,4 +1,4 @@
-"""MLflow's web interface on a store of ours, for `gramtune ui`: loopback only, light, and gone when we are."""
+"""MLflow's web interface for `gramtune ui`: on loopback only, with few processes, and stopped when the command ends."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _START_SECONDS = 300.0
 _STOP_SECONDS = 10.0
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven more processes, for features that a sweep has no use for
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven processes, for features that a sweep does not use
 }
 
 
 class ServerError(RuntimeError):
-    """The web interface cannot be started; one line."""
+    """The web interface cannot start; one line."""
 
 
 def serve(uri: str, port: int, runs: Path, say: Callable[[str], None] = print) -> int:
-    """Serves the store until Ctrl-C and says where; for a server's URI says only that. Returns the exit code.
+    """Serves the store until Ctrl-C and prints its address; for a server's URI only prints it. Returns the exit code.
 
     `runs`: folder of sweeps, where the files of a database without a folder of its own are.
     Raises SpecError for a URI that cannot hold a sweep.
@@ -61,9 +61,9 @@ def serve(uri: str, port: int, runs: Path, say: Callable[[str], None] = print) -
 
 @contextmanager
 def running_server(uri: str, port: int = 0, runs: Path = Path("runs")) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A healthy `mlflow server` on the store: its address and process. It ends, children included, with the block.
+    """A healthy `mlflow server` on the store: its address and process. It and its children end with the block.
 
-    Port 0 takes a free one. Raises ServerError, or OSError if the store's folder cannot be written.
+    Port 0 chooses a free port. Raises ServerError, or OSError if the store's folder cannot be written.
     """
     uri = checked_uri(uri)
     port = _free_port(port)
@@ -75,7 +75,7 @@ def running_server(uri: str, port: int = 0, runs: Path = Path("runs")) -> Iterat
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # its own process group: what it starts can be ended with it
+            start_new_session=True,  # its own process group, so that its children can be stopped too
         )
         try:
             base = f"http://{HOST}:{port}"
@@ -98,7 +98,7 @@ def _command(uri: str, port: int, runs: Path) -> list[str]:
 
 
 def _environment(uri: str) -> dict[str, str]:
-    """The store goes by the environment: its password would be on show in the list of processes."""
+    """The store is passed in the environment: an argument would show its password in the list of processes."""
     inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_LOGGING_LEVEL"}
     return {**inherited, **_SETTINGS, "MLFLOW_BACKEND_STORE_URI": uri}
 
@@ -130,17 +130,17 @@ def _wait_until_healthy(base: str, process: subprocess.Popen[bytes], log: IO[byt
 
 
 def _direct(url: str, timeout: float) -> Any:
-    """The answer of a server on this machine: never through the proxy that the environment may name."""
+    """The answer of a server on this machine; ignores proxy settings of the environment."""
     return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=timeout)
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends the process and all that it started."""
+    """Stops the process and its children."""
     with suppress(ProcessLookupError, subprocess.TimeoutExpired):
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(_STOP_SECONDS)
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # whoever did not follow
+        os.killpg(process.pid, signal.SIGKILL)  # processes that ignored SIGTERM
     process.wait()
 
 

@@ -1,4 +1,4 @@
-"""Where MLflow keeps things, how a new store is made safely, and what its errors mean. MLflow is imported late."""
+"""MLflow's stores: their addresses, safe creation, and translation of errors. MLflow is imported late."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIMEOUT = 10
 """Seconds that one request to a server may take; MLFLOW_HTTP_REQUEST_TIMEOUT overrides it."""
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # its tracebacks; every error is reported in one line of ours
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # hides MLflow's tracebacks; gramtune reports every error in one line
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # creating a run is not idempotent: the tracker looks before it retries
@@ -48,11 +48,11 @@ _REASONS = {
 
 
 class Rejected(ValueError):
-    """MLflow does not take this value, now or later."""
+    """MLflow rejects this value, now and later."""
 
 
 class RunGone(LookupError):
-    """A run or experiment that was there has been deleted from the store."""
+    """A run or experiment was deleted from the store."""
 
 
 def default_uri(runs: Path) -> str:
@@ -123,10 +123,10 @@ def connect(uri: str) -> Any:
 
 
 def ensure_store(uri: str) -> None:
-    """Makes the tables of a SQLite store that does not exist yet (2 to 7 s); nothing for any other. Raises OSError.
+    """Creates the tables of a new SQLite store (2 to 7 s); a no-op for any other store. Raises OSError.
 
-    MLflow's migrations are safe neither against a second process nor against being killed half-way: one process at a
-    time, on a file that gets its name when it is complete.
+    MLflow's migrations are not safe against a second process or a kill. So one process at a time migrates a temporary
+    file, which gets its name when it is complete.
     """
     file = database_file(uri)
     if file is None or _exists(file):
@@ -143,7 +143,7 @@ def ensure_store(uri: str) -> None:
 
 @contextmanager
 def translated(uri: str) -> Iterator[None]:
-    """Turns what MLflow, its database or the network raise into TrackerUnavailable, Rejected or RunGone."""
+    """Raises TrackerUnavailable, Rejected or RunGone for errors of MLflow, its database or the network."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -189,7 +189,7 @@ def _one_line(error: Exception, uri: str) -> str:
 
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """Holds an exclusive lock on `file`, across processes. Raises TimeoutError if another keeps it too long."""
+    """Holds an exclusive lock on `file`, across processes. Raises TimeoutError if another process holds it too long."""
     with file.open("a") as handle:
         deadline = time.monotonic() + _LOCK_SECONDS
         while True:

@@ -1,4 +1,4 @@
-"""Optuna proposes: a study in a file beside the sweep, told exactly what became of each trial."""
+"""Proposals by Optuna: a study in a file in the sweep's folder, told the outcome of each trial."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from gramtune.space.sweep import Search
 STUDY_FILE = "study.journal"
 """Open it with `optuna-dashboard`, or `optuna.load_study` on its JournalStorage; the study has the sweep's name."""
 _REPEATS = 100
-"""Proposals in a row that may be configurations which the sweep has already, or which are not legal."""
+"""Largest number of consecutive proposals that are duplicates or illegal."""
 _STATES = {
     Status.COMPLETED: TrialState.COMPLETE,
     Status.PRUNED: TrialState.PRUNED,
     Status.DIVERGED: TrialState.COMPLETE,
     Status.FAILED: TrialState.FAIL,
 }
-"""STOPPED is none of them: with a larger budget the trial goes on.
+"""Not STOPPED: with a larger budget the trial continues.
 
-DIVERGED is told with a penalty (`_penalty`): TPE, GP and CMA-ES ignore failed trials, and would go there again.
+DIVERGED is told with a penalty (`_penalty`): TPE, GP and CMA-ES ignore failed trials and would propose the same region.
 """
 _SEEDS = 2**32
 """NumPy's RandomState takes seeds below this."""
@@ -62,15 +62,15 @@ _SAMPLERS: dict[str, Callable[[Search, int], BaseSampler]] = {
 
 
 class _Storage(JournalStorage):  # type: ignore[misc]  # mypy does not follow optuna
-    """A study's file to which only this process adds trials, so that it knows whether one waits to be asked for.
+    """A study's file to which only this process adds trials, so it knows whether an enqueued trial waits.
 
-    Optuna looks at every trial that there was, at each `ask`: of the driver's time per trial that is a growing part.
+    Without this, each `ask` of Optuna scans all trials, which takes a growing part of the driver's time per trial.
     """
 
     _may_wait = True
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        """As JournalStorage does."""
+        """As JournalStorage."""
         self._may_wait |= template_trial is not None and template_trial.state == TrialState.WAITING
         trial_id: int = super().create_new_trial(study_id, template_trial)
         return trial_id
@@ -78,7 +78,7 @@ class _Storage(JournalStorage):  # type: ignore[misc]  # mypy does not follow op
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """As JournalStorage does, but at once where trials are asked for that wait, and there can be none."""
+        """As JournalStorage, but returns at once if waiting trials are requested and there are none."""
         only_waiting = states == (TrialState.WAITING,)
         if only_waiting and not self._may_wait:
             return []
@@ -109,25 +109,25 @@ class OptunaProposer:
         )
         self._trials: dict[str, optuna.Trial] = {}
         self._curves: defaultdict[str, set[int]] = defaultdict(set)
-        """Steps whose values the study has, by trial: it takes no step twice."""
+        """Steps whose values the study has, by trial: it accepts each step once."""
         self._orphans: list[optuna.Trial] = []
         self._untold: list[TrialRecord] = []
-        """Diverged trials that wait for a first completed one, without which there is no penalty."""
+        """Diverged trials that wait for the first completed trial: without one there is no penalty."""
         self._recall()
         self._catch_up()
         asked = (t.user_attrs.get("point", -1) for t in self._study.get_trials(deepcopy=False))
         self._next_point = max(len(self._trials), 1 + max(asked, default=-1))
-        """Index of the next of `search.points`: a point that gave no new trial is not asked for again."""
+        """Index of the next of `search.points`. A point that gave no new trial is not tried again."""
 
     def propose(self) -> PlannedTrial | None:
-        """A configuration that the sweep does not have yet; None when there are enough, or none is left to find."""
-        if len(self._trials) >= self._sweep.search.samples:  # those that were handed out and have not begun, too
+        """A new configuration; None if there are enough, or if no new one is found."""
+        if len(self._trials) >= self._sweep.search.samples:  # includes trials that were handed out but have not started
             return None
         for _ in range(_REPEATS):
             trial = self._orphans.pop(0) if self._orphans else self._ask()
             try:
                 proposal = planned(self._sweep, self._suggest(trial))
-            except ValidationError as error:  # legal values whose combination is not: only some were tried before
+            except ValidationError as error:  # only some combinations were checked before
                 trial.set_user_attr("reason", str(error.errors()[0]["msg"]))
                 self._study.tell(trial, state=TrialState.FAIL)
                 continue
@@ -164,7 +164,7 @@ class OptunaProposer:
         return assignment
 
     def _repeat(self, trial: optuna.Trial, name: str) -> None:
-        """A configuration that the sweep has already would give the same numbers: they are told without training."""
+        """A repeated configuration would give the same numbers, so they are told without training."""
         trial.set_user_attr("repeats", name)
         record = self._state.records.get(name)
         if record and record.status in _STATES:
@@ -191,7 +191,7 @@ class OptunaProposer:
         return [s.mean for metric in self._state.plan.metrics if (s := record.summary(metric))]
 
     def _penalty(self) -> list[float] | None:
-        """What a diverged trial is told with: as far beyond the worst completed trial as that is from the best.
+        """The penalty of a diverged trial: as far beyond the worst completed trial as that one is from the best.
 
         One value per metric; None while no trial is completed.
         """
@@ -213,17 +213,17 @@ class OptunaProposer:
         self._curves[name].add(report.step)
 
     def _recall(self) -> None:
-        """The study's trials of an earlier driver: those of the sweep by our names, those that never began to go on."""
+        """The study's trials of an earlier driver: trials of the sweep by name, and trials that never started."""
         for frozen in self._study.get_trials(deepcopy=False):
             name = frozen.user_attrs.get("trial")
             if name in self._state.records:
                 self._trials[name] = optuna.Trial(self._study, frozen._trial_id)
-            elif frozen.state == TrialState.RUNNING:  # asked for, but the driver died before the trial began
+            elif frozen.state == TrialState.RUNNING:  # asked for, but the driver died before the trial started
                 self._study.sampler = make_sampler(self._sweep.search, frozen.number)
                 self._orphans.append(optuna.Trial(self._study, frozen._trial_id))
 
     def _catch_up(self) -> None:
-        """Tells the study what the journal knows and the study does not: it is the journal that is written first."""
+        """Tells the study what only the journal knows: the journal is written first."""
         for name, record in self._state.records.items():
             if name not in self._trials:
                 self._trials[name] = self._again(record)
@@ -240,7 +240,7 @@ class OptunaProposer:
                 self._tell(trial, record)
 
     def _again(self, record: TrialRecord) -> optuna.Trial:
-        """A trial of the study, which has lost it, with the values that it had."""
+        """Recreates a trial that the study has lost, with its values."""
         assignment = record.trial.assignment
         self._study.enqueue_trial({key: encoded(value) for key, value in assignment.items()})
         trial = self._study.ask({key: distribution(self._sweep.space[key]) for key in assignment})
@@ -249,7 +249,7 @@ class OptunaProposer:
 
 
 def _free(study: Path) -> None:
-    """Takes away what a driver that was killed while it wrote has left: Optuna would wait for its lock for ever."""
+    """Removes the lock of a killed driver: Optuna would wait for it for ever."""
     study.with_name(f"{study.name}.lock").unlink(missing_ok=True)
     mend(study)
 
@@ -257,9 +257,9 @@ def _free(study: Path) -> None:
 def make_sampler(search: Search, number: int) -> BaseSampler:
     """Optuna's sampler of that name, for the trial of that number in the study.
 
-    A new one for each proposal, so that it depends on the seed, the number and the study alone, and not on what a
-    driver that has died had drawn. QMC's points are one sequence: its position is in the study. Conditional keys are no
-    part of that sequence; a sampler with the trial's own seed draws them.
+    A new one for each proposal, so that it depends only on the seed, the number and the study, not on draws of an
+    earlier driver. QMC's points are one sequence, whose position is in the study. Conditional keys are not part of that
+    sequence; a sampler with the trial's own seed draws them.
     """
     seed = (search.seed * 1_000_003 + number) % _SEEDS
     with warnings.catch_warnings():
@@ -268,7 +268,7 @@ def make_sampler(search: Search, number: int) -> BaseSampler:
 
 
 def _population(search: Search) -> int:
-    """Configurations per generation: Optuna's default of 50 would make all of a usual sweep one random generation."""
+    """Configurations per generation: with Optuna's default of 50 a typical sweep would be one random generation."""
     return search.population_size or max(4, search.samples // 5)
 
 

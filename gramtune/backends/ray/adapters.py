@@ -22,13 +22,13 @@ from gramtune.space.plan import PlannedTrial
 
 
 def ray_trial_name(trial: Any) -> str:
-    """Our name of a Tune trial."""
+    """gramtune's name of a Tune trial."""
     name: str = trial.config["trial"]["name"]
     return name
 
 
 class _Unpickled:
-    """Drops what Tune's pickles cannot hold and nobody reads back."""
+    """Drops state that Tune cannot pickle and nobody reads back."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -52,7 +52,7 @@ class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is n
         self._running: set[str] = set()
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
-        """Accepts whatever Tune passes: there is no search space of Tune's."""
+        """Accepts anything: Tune's search space is unused."""
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -67,7 +67,7 @@ class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is n
         return {"trial": {**fields, "gpu": self._registry.shares.of(trial.name)}}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """How it ended is known already."""
+        """No-op: the driver knows how the trial ended."""
         self._running.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
@@ -78,10 +78,10 @@ class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is n
 
 
 class LiveTrialsInOrder(FIFOScheduler):  # type: ignore[misc]  # ray is not annotated
-    """Tune's own order, found among the trials that have not ended: Tune's search goes through every one there was."""
+    """Tune's own order, searched among live trials only: Tune searches all trials, ended ones included."""
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """The trial that waits longest, before any that is paused; None if there is none."""
+        """The longest-waiting trial, before any paused one; None if there is none."""
         live = sorted(tune_controller.get_live_trials(), key=lambda trial: trial.trial_id)
         waiting = [t for status in (Trial.PENDING, Trial.PAUSED) for t in live if t.status == status]
         return waiting[0] if waiting else None
@@ -103,7 +103,7 @@ class ConductedStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray i
         return not self._driver.heard(result, self._say)
 
     def _retry(self, name: str) -> bool:
-        """Out of GPU memory: its neighbours go on, the trial starts again, from its checkpoint, with a larger share."""
+        """After running out of GPU memory the trial restarts from its checkpoint with a larger share."""
         before, share = self._registry.shares.of(name), self._registry.shares.grow(name)
         if share is None:
             return False
@@ -112,7 +112,7 @@ class ConductedStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray i
         return True
 
     def stop_all(self) -> bool:
-        """Whether the sweep is to stop where it is; otherwise the searcher ends it."""
+        """Whether the sweep stops now; otherwise the searcher ends it."""
         return bool(self._driver.halted)
 
 
@@ -123,11 +123,11 @@ class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray
         self._driver, self._registry, self._say = driver, registry, say
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial has an actor."""
+        """The trial got an actor."""
         self._driver.started(self._registry.planned[ray_trial_name(trial)])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial died and is tried again."""
+        """The trial died and will be retried."""
         self._say(f"{ray_trial_name(trial)}: {self._failure(trial)}; it starts again from its newest checkpoint")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -28,7 +28,7 @@ def put(datasets: Iterable[Dataset], root: Path) -> Refs:
 
 
 def borrow(dataset: Dataset, refs: Refs) -> None:
-    """Makes this process use the node's copy of `dataset`; nothing where the driver has put none."""
+    """Makes this process use the node's copy of `dataset`; a no-op if the driver stored none."""
     if is_lent(dataset) or dataset.model_dump_json() not in refs:
         return
     fingerprint, train, held_out = ray.get(refs[dataset.model_dump_json()])
@@ -40,7 +40,7 @@ def _put(samples: Samples) -> Any:
 
 
 def _tensor(array: Any) -> Tensor:
-    """The array's own memory as a tensor; torch warns that it must not be written to, and nothing does."""
+    """The array's memory as a tensor. Silences torch's warning about read-only memory: nothing writes to it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)

@@ -1,6 +1,6 @@
 """Ray without its own output and without usage reports: import `ray` and `tune` from here.
 
-Ray reads these variables when it is imported or started; what the user has set wins.
+Ray reads these variables when it is imported or started. The user's settings take precedence.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def quiet() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     for logger in loggers[1:]:
         logger.setLevel(logging.CRITICAL)
-    ours = threading.current_thread() is threading.main_thread()  # no other may set handlers
+    ours = threading.current_thread() is threading.main_thread()  # only the main thread may set handlers
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     try:
         yield

@@ -29,7 +29,7 @@ _STARTS = 3
 
 
 class RayRunner:
-    """The Runner on the Ray that this process is connected to, else on a local one that lives as long as the run."""
+    """Runs a sweep on the Ray that this process is connected to, else on a local Ray that ends with the run."""
 
     def __init__(
         self, say: Callable[[str], None], max_concurrent: int | None = None, capacity: Capacity | None = None
@@ -91,7 +91,7 @@ def _problem_to_start() -> str:
 
 
 def _bundle(cpu: int, config: dict[str, Any]) -> Any:
-    """What Ray sets aside for a trial."""
+    """The resources that Ray reserves for a trial."""
     gpu = config["trial"]["gpu"]
     return tune.PlacementGroupFactory([{"CPU": cpu, **({"GPU": gpu} if gpu else {})}])
 
@@ -102,6 +102,6 @@ def _trainable(driver: Driver) -> Any:
     places = {"folder": str(folder), "remote": remote_runs(folder.parent), "root": str(data_root())}
     try:
         data = put(datasets(driver.state), data_root())
-    except Unavailable as error:  # the files have changed since they were checked
+    except Unavailable as error:  # the files changed after the check
         raise SpecError([Issue("data", str(error))]) from None
     return tune.with_parameters(GramTrainable, sweep=sweep, data=data, **places)
