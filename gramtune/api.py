@@ -132,6 +132,9 @@ def resume_sweep(
     replicates: int | None = None,
     samples: int | None = None,
     time_budget: float | None = None,
+    settings: Sequence[str] = (),
+    add: Sequence[str] = (),
+    retry_failed: bool = False,
     debug: bool = False,
     address: str | None = None,
     max_concurrent: int | None = None,
@@ -143,17 +146,22 @@ def resume_sweep(
     """Goes on with a sweep: finished trials are kept, others continue from their newest checkpoint.
 
     `replicates` (of a finished sweep; those that it lacks are added), `samples` and `time_budget` (seconds, of all
-    runs together) take the place of its own. Raises SpecError if `folder` holds none, or if it cannot be had so. The
-    other keywords are those of `run_sweep`.
+    runs together) take the place of its own. `settings`: `training.steps=N` trains longer. `add`: `key=[values]`,
+    further values of a grid. `retry_failed`: failed trials continue from their last checkpoints. Raises SpecError if
+    `folder` holds no sweep, or if one of these changes is not allowed. The other keywords are those of `run_sweep`.
     """
     folder = local_sweep(folder)
-    plan = existing_plan(folder, Overrides(replicates=replicates, samples=samples, time_budget=time_budget))
+    overrides = Overrides(
+        replicates=replicates, samples=samples, time_budget=time_budget, set=tuple(settings), add=tuple(add)
+    )
+    plan = existing_plan(folder, overrides)
     tracker = make_tracker(folder, tracking_uri, register)
     with open_capacity(address, folder.parent, say, debug) as capacity, driving(folder):
         state = load_state(folder, existing_plan(folder))
         refuse(refusals(state, plan.sweep), folder)
         grant(plan.sweep.resources, capacity)
-        return _go_on(state, plan, folder, _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch))
+        how = _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch)
+        return _go_on(state, plan, folder, how, retry_failed)
 
 
 @contextmanager
@@ -210,17 +218,19 @@ def _planned(sweep: Sweep | Path | str) -> Plan:
     return make_plan(load_sweep(sweep), data_root(), Path(sweep))
 
 
-def _go_on(state: SweepState, plan: Plan, folder: Path, how: _How) -> Result:
+def _go_on(state: SweepState, plan: Plan, folder: Path, how: _How, retry_failed: bool = False) -> Result:
     """Runs what is left of the sweep in `state`, or what `plan` adds to it."""
     then = read_versions(folder)
     changed = changed_since(then, versions(plan)) if then else []
     if changed:
         how.say(f"warning: not as when this sweep began, new numbers may differ from old ones: {'; '.join(changed)}")
-    if note := left_as_they_are(state, plan.sweep):
+    if note := left_as_they_are(state, plan.sweep, retry_failed):
         how.say(note)
     if changes(state.plan.sweep, plan.sweep):
         write_sweep(plan.sweep, folder)
         state = load_state(folder, plan)
+    if retry_failed:
+        how.say(f"{state.retry_failed()} failed trial(s) continue from their last checkpoints")
     return _run(state, folder, how, changed)
 
 

@@ -7,10 +7,13 @@ To add one, add one file to the folder of its kind and decorate the class with `
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -62,11 +65,43 @@ class View(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """The losses of one step, both to be *minimised*, and traces to plot; each is [R], one value per replicate."""
+    """The losses of one step, all to be *minimised*, and traces to plot; each is [R], one value per replicate."""
 
-    critic: Tensor | None  # over θ; None where the objective has no critic
-    generator: Tensor  # over γ
+    critic: Tensor | None  # over θ; None where there is no critic, or the step is not for it
+    generator: Tensor | None  # over γ; None where the step is not for it
     traces: Mapping[str, Tensor]
+    state: Mapping[str, Tensor] = MappingProxyType({})  # new values of `Objective.state` after this step
+    others: Mapping[str, Tensor] = MappingProxyType({})  # of further players, by name; see `Objective.players`
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an objective may use beside the two views of a step. Closed forms ignore it.
+
+    Points are flat, [R, B, D], as in a `View`.
+    """
+
+    networks: Mapping[str, Callable[[Tensor], Tensor]]
+    """The networks by role, as functions of further points: [R, B, in] → [R, B, out]. They can be differentiated any
+    number of times, and leave BatchNorm's running averages alone."""
+    uniform: Callable[..., Tensor]
+    """uniform(*shape): draws from U[0, 1), [R, *shape], each replicate's from a stream of its own."""
+    generated: Callable[[], View]
+    """A further minibatch of generated samples, independent of `fake`. Its gradient reaches the generator if
+    `for_generator`."""
+    noise: Tensor
+    """The noise that `fake` was generated from, [R, B, h]."""
+    state: Mapping[str, Tensor]
+    """Current values of `Objective.state`, [R] each."""
+    for_critic: bool = True
+    """Whether this step uses the critic's loss."""
+    for_generator: bool = True
+    """Whether this step uses the losses of the generator and of further players."""
+
+    @property
+    def critic(self) -> Callable[[Tensor], Tensor]:
+        """The critic on further points: [R, B, D] → [R, B, K]."""
+        return self.networks["critic"]
 
 
 class Objective(Component, ABC):
@@ -81,12 +116,47 @@ class Objective(Component, ABC):
         """The critic that this objective needs, or None."""
 
     @abstractmethod
-    def losses(self, real: View, fake: View) -> Losses:
+    def losses(self, real: View, fake: View, context: Context) -> Losses:
         """The losses of minibatches of N generated (`fake`) and M data (`real`) samples, [R] each.
 
-        Replicate i's values depend on its own samples alone, and nothing but the two views decides what is computed:
+        Replicate i's values depend on its own samples alone, and nothing but the arguments decides what is computed:
         on a GPU the calls of one step are recorded and repeated (`Graphs`), and this function is not called again.
+        `losses(self, real, fake)` is enough for an objective that needs no context.
         """
+
+    def networks(self, network: Network, shape: Shape) -> dict[str, nn.Module]:
+        """What is trained, by role. Generator, decoder and code critic read codes, all others samples of that shape.
+
+        Raises ValueError if the network cannot serve the shape or lacks a role.
+        """
+        networks = {"generator": network.generator(shape)}
+        if (spec := self.critic()) is not None:
+            networks["critic"] = network.critic(shape, spec.output_dim)
+            if spec.decoder:
+                networks["decoder"] = network.decoder(shape, spec.output_dim)
+        return networks
+
+    def players(self, roles: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """Which networks step on which loss: roles by player, of all the `roles` that `networks` returned.
+
+        `critic` steps on `Losses.critic`; `generator` on `Losses.generator`; any other, with the generator, on its
+        entry in `Losses.others`.
+        """
+        adversaries = [role for role in roles if role != "generator"]
+        return {"generator": ["generator"]} | ({"critic": adversaries} if adversaries else {})
+
+    @property
+    def state(self) -> Mapping[str, float]:
+        """Numbers that each replicate keeps from step to step, such as a multiplier: initial value by name.
+
+        They are saved in checkpoints. `Losses.state` has the new values.
+        """
+        return {}
+
+    @property
+    def penalises_gradients(self) -> bool:
+        """Whether a loss uses the critic's gradient by single samples, which BatchNorm would mix: it is refused."""
+        return False
 
     def monitor(self, real: View, fake: View) -> Mapping[str, Tensor]:
         """Traces that are too expensive for every step, [R] each. Computed at evaluations of point sets."""
@@ -100,6 +170,29 @@ class Objective(Component, ABC):
     def critic_clamp(self) -> float | None:
         """Critic weights are clamped to [−c, c] before each critic step; None: not clamped."""
         return None
+
+
+def losses_function(objective: Objective) -> Callable[[View, View, Context], Losses]:
+    """`objective.losses`; where it takes the two views alone, it is called without the context.
+
+    Raises ValueError where it takes neither two nor three arguments.
+    """
+    own: Callable[..., Losses] = objective.losses
+    if _accepts(own, 3):
+        return own
+    if _accepts(own, 2):
+        return lambda real, fake, _: own(real, fake)
+    rule = "should take real and fake, or real, fake and context"
+    given = ", ".join(inspect.signature(own).parameters)
+    raise ValueError(f"losses({given}) of objective {objective.name} {rule}")
+
+
+def _accepts(function: Callable[..., object], count: int) -> bool:
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 class Network(Component, ABC):

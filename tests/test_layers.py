@@ -38,22 +38,23 @@ LAYERS = {
     **dict.fromkeys(LEAVES, Allowed({"stats", *FOUNDATION}, NUMERIC)),
     "data": Allowed({"stats", *FOUNDATION}, {"PIL", *NUMERIC}),  # PIL: anyone's image files
     # pydantic: a trial configuration is a component; safetensors: the script that makes the shipped weights.
-    # pynvml: the energy of a GPU.
-    "training": Allowed(TRAINING, {"torch", "safetensors", "pynvml", *PYDANTIC}),
+    # pynvml: the energy of a GPU. filelock (a dependency of torch): caches that several processes fill.
+    "training": Allowed(TRAINING, {"torch", "safetensors", "pynvml", "filelock", *PYDANTIC}),
     # A YAML library: PyYAML.
     "space": Allowed(SPACE, {"yaml", "numpy", "scipy", *PYDANTIC}),
     # torch: sample tensors pass through; PIL, safetensors: sample grids and points. pyarrow: object stores.
     "record": Allowed(
         RECORD, {"yaml", "numpy", "scipy", "pandas", "pyarrow", "torch", "PIL", "safetensors", *PYDANTIC}
     ),
-    "run": Allowed({*RECORD, "run"}, {"numpy", "torch", "PIL", *PYDANTIC}),
+    "run": Allowed({*RECORD, "run"}, {"filelock", "numpy", "torch", "PIL", *PYDANTIC}),
     "analysis": Allowed({*RECORD, "analysis"}, {"numpy", "pandas", "scipy", "torch", *PYDANTIC}),
     "report": Allowed({*RECORD, "analysis", "report"}, {"matplotlib", "pandas", "numpy", "jinja2"}),
     # PIL, yaml, sqlalchemy: images, configurations and store errors, as MLflow's own interface takes and raises them.
     # aiohttp, click, jsonschema: what Ray's clients raise.
     "backends": Allowed(
         {*RECORD, "run", "analysis"},
-        {"ray", "optuna", "mlflow", "torch", "PIL", "yaml", "sqlalchemy", "aiohttp", "click", "jsonschema", *PYDANTIC},
+        {"ray", "optuna", "mlflow", "torch", "PIL", "yaml", "sqlalchemy", "aiohttp", "click", "jsonschema", "filelock"}
+        | PYDANTIC,
     ),
     "api": Allowed({*RECORD, "run", "analysis", "backends", "report"}, {"pandas"}),
     "__main__": Allowed({"cli"}, set()),

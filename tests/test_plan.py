@@ -242,7 +242,7 @@ def test_every_line_of_the_plan_is_computed(tmp_path, monkeypatch):
     other = facts(tmp_path, pruned, 1, 30.0, replicates=8, set=("training.steps=24",))
     assert other["trials"].startswith("7 × 8 replicates, 24 steps each")
     assert other["search"] == "random; scheduler: none"
-    assert other["pruner"] == "asha | the best 1/2 goes on after 3, 6, 12 steps"
+    assert other["pruner"] == "asha | the best 1/2 goes on after 3, 6, 12 steps, once 2 trials have come as far"
     assert other["resources"] == "1 CPU and 0 GPU per trial, 1 at once on 2 cores"
     assert other["time"] == "about 0:30 per trial, 3:30 in all, without start-up | the budget ends it after 1:30"
     assert other["memory"].startswith("about 400 MB per trial, 400 MB in all")

@@ -19,7 +19,7 @@ from gramtune.space.plan import make_plan
 from gramtune.space.sweep import NO_PRUNER, Pruner
 
 STEPS = 4
-ASHA = Pruner(name="asha", reduction_factor=2)  # rungs after 1 and 2 of 4 steps
+ASHA = Pruner(name="asha", reduction_factor=2)  # judges the second trial; rungs after 1 and 2 of 4 steps
 LATE, EARLY, HOPELESS = "critic_dim=1", "critic_dim=4", "critic_dim=16"
 CURVES = {
     LATE: [[20, 20], [3, 15], [3, 4], [1, 2], [1, 1]],  # the best in the end, not yet at the first rung
@@ -155,6 +155,8 @@ def test_the_command_prints_one_line_per_pruner(tmp_path):
     assert [line.split("  ")[0] for line in lines[3:]] == [
         "none", "asha η=2", "asha η=2, noise-aware 0.05", "hyperband η=2", "median",
     ]  # fmt: skip
+    waits = gramtune("replay", tmp_path, "--pruner", "asha", "--reduction-factor", 2, "--min-trials", 4, cwd=tmp_path)
+    assert waits.stdout.splitlines()[3].split()[2:8] == ["0.0%", "0.0%", "0", "of", "200", "0.0%"]
     options = ["--pruner", "asha", "--reduction-factor", 2, "--min-steps", 1, "--false-prune-rate", 0.05]
     one = gramtune("replay", tmp_path, *options, "--workers", 1, cwd=tmp_path)
     assert one.stdout.splitlines()[3:] == [lines[5]]
@@ -165,6 +167,7 @@ def test_the_command_prints_one_line_per_pruner(tmp_path):
     [
         (["--pruner", "ashaa"], "--pruner: name = 'ashaa' is not legal; legal: 'none', 'asha'"),
         (["--reduction-factor", 1], "--reduction-factor: reduction_factor = 1 should be greater than or equal to 2"),
+        (["--min-trials", 1], "--min-trials: min_trials = 1 should be greater than or equal to 2"),
         (["--false-prune-rate", 0.7], "--false-prune-rate: false_prune_rate = 0.7 should be less than 0.5"),
         (["--min-steps", 4], "--min-steps: 4 should be below 4, the steps of these trials"),
     ],

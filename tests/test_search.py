@@ -95,7 +95,7 @@ def test_pruned_and_diverged_trials_are_told_as_what_they_are(tmp_path):
     first, second = (r.reports[3].metrics["fid_digits"] for r in list(free.records.values())[:2])
     better_first = points if sum(first) < sum(second) else points[::-1]
     space = space.replace("A", better_first[0]).replace("B", better_first[1])
-    state = run(tmp_path / "pruned", space + "pruner: {name: asha, min_steps: 3}\n")
+    state = run(tmp_path / "pruned", space + "pruner: {name: asha, min_steps: 3, min_trials: 2}\n")
     statuses = [r.status for r in state.records.values()]
     assert statuses[:3] == [Status.COMPLETED, Status.PRUNED, Status.DIVERGED]
     stored = {t.user_attrs["trial"]: t for t in study(tmp_path / "pruned").trials if "trial" in t.user_attrs}
@@ -228,7 +228,8 @@ def test_a_conditional_key_varies_under_qmc(tmp_path):
     [
         ("search: {name: cmaes, samples: 3}", "cmaes draws objective.critic_dim at random"),
         ("search: {name: tpe, samples: 9}", "the space holds 3 configurations; samples = 9 cannot be reached"),
-        ("replicates: 2\npruner: {false_prune_rate: 0.2}", "with 2 replicates next to no trial is ever stopped"),
+        ("replicates: 1\npruner: {false_prune_rate: 0.2}", "one replicate has no spread, so no trial is ever stopped"),
+        ("pruner: asha", "pruner.min_trials = 4: the sweep has 3 trials, so the pruner never decides"),
         ("pruner: {min_steps: 100}", "pruner.min_steps = 100: the trials have 6 steps"),
     ],
 )

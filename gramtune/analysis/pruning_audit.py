@@ -65,8 +65,8 @@ def audit(state: SweepState) -> Audit:
 def _cost(state: SweepState, *, pruned: bool) -> tuple[str, tuple[tuple[str, ...], ...]]:
     if pruned:
         return (
-            "What it cost cannot be said: no stopped trial was trained to its end, and those that were are the ones "
-            "the pruner liked. The same space with pruner none, then gramtune replay, would tell.",
+            f"{_promise(state)}What it cost cannot be said: no stopped trial was trained to its end, and those that "
+            "were are the ones the pruner liked. The same space with pruner none, then gramtune replay, would tell.",
             (),
         )
     try:
@@ -75,14 +75,21 @@ def _cost(state: SweepState, *, pruned: bool) -> tuple[str, tuple[tuple[str, ...
         return f"Nothing was stopped, and no pruner can be replayed: {error.issues[0].message}.", ()
     if len(recorded.trials) > _MOST:
         return f"Nothing was stopped. Of more than {_MOST} trials, gramtune replay tells what a pruner would do.", ()
-    results = [
-        replay(recorded, pruner, _ORDERS, _WORKERS, 0) for pruner in panel(checked_pruner("asha", None, 4, None))
-    ]
+    results = [replay(recorded, pruner, _ORDERS, _WORKERS, 0) for pruner in panel(checked_pruner("asha"))]
     words = (
         f"Nothing was stopped, so every pruner can be replayed on the {len(recorded.trials)} trials that were trained "
         f"to their end: {_ORDERS} random orders of arrival, {_WORKERS} trials at once."
     )
     return words, tuple(_row(result) for result in results if result.pruner.name != "none")
+
+
+def _promise(state: SweepState) -> str:
+    """What a false-prune rate bounds, and when; empty without one."""
+    rate = state.plan.sweep.pruner.false_prune_rate
+    if rate is None:
+        return ""
+    condition = "if the trials before it have shown how far a seed can go astray (docs/pruning.md)"
+    return f"The best in truth is stopped with probability {rate:g} at most, {condition}. "
 
 
 def _row(result: Replay) -> tuple[str, ...]:

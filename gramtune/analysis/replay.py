@@ -84,9 +84,11 @@ class Replay(NamedTuple):
         return wilson(self.best_lost, self.orders)
 
 
-def checked_pruner(name: str, min_steps: int | None, reduction_factor: int, false_prune_rate: float | None) -> Pruner:
-    """The pruner of these command-line options. Raises SpecError, naming the option, where one is not legal."""
-    settings = {"min_steps": min_steps, "reduction_factor": reduction_factor, "false_prune_rate": false_prune_rate}
+def checked_pruner(name: str, **settings: float | None) -> Pruner:
+    """The pruner of these command-line options, by its fields' names.
+
+    Raises SpecError, naming the option, where one is not legal.
+    """
     try:
         return Pruner.model_validate({"name": name, **settings})
     except ValidationError as error:

@@ -20,8 +20,12 @@ def replay(
     ] = None,
     reduction_factor: Annotated[int, typer.Option(help="η: the best 1/η go on; rungs are η apart.")] = 4,
     min_steps: Annotated[int | None, typer.Option(help="Steps before a decision [default: one evaluation].")] = None,
+    min_trials: Annotated[
+        int | None, typer.Option(help="Trials that must have come as far before one is judged [default: η; median: 3].")
+    ] = None,
     false_prune_rate: Annotated[
-        float | None, typer.Option(help="Noise-aware: the best in truth is stopped with this probability at most.")
+        float | None,
+        typer.Option(help="Noise-aware: the best in truth is stopped with this probability at most (docs/pruning.md)."),
     ] = None,
     orders: Annotated[int, typer.Option(min=1, help="Random orders of arrival.")] = 200,
     workers: Annotated[int, typer.Option(min=1, help="Trials at once.")] = 4,
@@ -33,7 +37,8 @@ def replay(
     from gramtune.record.journal import load_state
     from gramtune.run.run_directory import existing_plan
 
-    one = checked_pruner(pruner or "asha", min_steps, reduction_factor, false_prune_rate)
+    settings = {"min_steps": min_steps, "reduction_factor": reduction_factor, "min_trials": min_trials}
+    one = checked_pruner(pruner or "asha", **settings, false_prune_rate=false_prune_rate)
     pruners = (one,) if pruner else panel(one)
     recorded = recording(load_state(folder, existing_plan(folder)), str(folder), min_steps)
     for line in _header(recorded, orders, workers):

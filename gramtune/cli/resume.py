@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from gramtune.cli.options import (
@@ -13,6 +15,7 @@ from gramtune.cli.options import (
     Register,
     Replicates,
     Samples,
+    Settings,
     TimeBudget,
     TrackingUri,
 )
@@ -23,6 +26,14 @@ def resume(
     replicates: Replicates = None,
     samples: Samples = None,
     time_budget: TimeBudget = None,
+    settings: Settings = None,
+    add: Annotated[
+        list[str] | None,
+        typer.Option("--add", help="Further values of a grid: --add objective.critic_dim=[64, 128]. Repeatable."),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Failed trials continue from their last checkpoints.")
+    ] = False,
     max_concurrent: MaxConcurrent = None,
     address: Address = None,
     debug: Debug = False,
@@ -30,7 +41,11 @@ def resume(
     register: Register = None,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with an interrupted sweep, or add to a finished one; trials continue from their last checkpoint."""
+    """Go on with an interrupted sweep, or add to a finished one; trials continue from their last checkpoint.
+
+    A finished sweep takes further training steps (--set training.steps=N), values of a grid (--add), replicates and
+    samples.
+    """
     from functools import partial
 
     from gramtune.api import resume_sweep
@@ -42,6 +57,9 @@ def resume(
         replicates=replicates,
         samples=samples,
         time_budget=time_budget,
+        settings=tuple(settings or ()),
+        add=tuple(add or ()),
+        retry_failed=retry_failed,
         debug=debug,
         address=address,
         max_concurrent=max_concurrent,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from gramtune.components import CriticSpec, Losses, Objective, View
+from gramtune.components import Context, CriticSpec, Losses, Objective, View
 from gramtune.registry import register
 
 
@@ -26,7 +26,7 @@ class Gan(Objective):
         """One logit."""
         return CriticSpec(1)
 
-    def losses(self, real: View, fake: View) -> Losses:
+    def losses(self, real: View, fake: View, context: Context | None = None) -> Losses:
         """Binary cross-entropy of logits [R, B, 1]; see `Objective.losses`."""
         assert real.features is not None
         assert fake.features is not None

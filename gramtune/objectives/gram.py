@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
-from gramtune.components import CriticSpec, Losses, Objective, View
+from gramtune.components import Context, CriticSpec, Losses, Objective, View
 from gramtune.registry import register
 from gramtune.stats.estimators import pearson_divergence, root
 from gramtune.stats.ratio_matching import mmd2_and_ratios
@@ -98,7 +98,7 @@ class Gram(Objective):
         """A projection to R^K."""
         return CriticSpec(self.critic_dim)
 
-    def losses(self, real: View, fake: View) -> Losses:
+    def losses(self, real: View, fake: View, context: Context | None = None) -> Losses:
         """Eq. 9 (negated) and eq. 10 from one Gram matrix of the 2B features; see `Objective.losses`."""
         assert real.features is not None
         assert fake.features is not None

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch.nn import functional as F
 
-from gramtune.components import CriticSpec, Losses, Objective, View
+from gramtune.components import Context, CriticSpec, Losses, Objective, View
 from gramtune.registry import register
 from gramtune.stats.estimators import root
 from gramtune.stats.ratio_matching import mixture_mmd2
@@ -68,7 +68,7 @@ class MmdGan(Objective):
         """The encoder's weights are kept in a cube, which makes it Lipschitz."""
         return self.weight_clamp
 
-    def losses(self, real: View, fake: View) -> Losses:
+    def losses(self, real: View, fake: View, context: Context | None = None) -> Losses:
         """Both losses of features [R, B, K] and, with the penalty, reconstructions; see `Objective.losses`."""
         assert real.features is not None
         assert fake.features is not None

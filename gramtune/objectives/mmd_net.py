@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
-from gramtune.components import Losses, Objective, View
+from gramtune.components import Context, Losses, Objective, View
 from gramtune.registry import register
 from gramtune.stats.estimators import root
 from gramtune.stats.ratio_matching import mixture_mmd2
@@ -26,7 +26,7 @@ class MmdNet(Objective):
         """None: the kernel is the adversary."""
         return
 
-    def losses(self, real: View, fake: View) -> Losses:
+    def losses(self, real: View, fake: View, context: Context | None = None) -> Losses:
         """MMD of the samples; see `Objective.losses`."""
         squared = mixture_mmd2(fake.samples, real.samples, self.bandwidths)
         return Losses(None, root(squared) if self.sqrt_mmd else squared, {"mmd2": squared})

@@ -10,6 +10,9 @@ import zlib
 from collections.abc import Iterator, Sequence
 from statistics import fmean, median
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gramtune.components import Direction
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState
@@ -30,8 +33,9 @@ class Rungs:
 
     A trial with a diverged replicate is judged, but judges nobody from then on: see `_rivals`.
 
-    With a false-prune rate α a trial is stopped only if each of as many others as the rule asks for is better than
-    chance allows: see `_surely_worse`.
+    Nobody is judged by fewer than `min_trials` trials at a rung, the judged one included.
+
+    With a false-prune rate α a trial is stopped only if another one is better than chance allows: see `_surely_worse`.
     """
 
     def __init__(self, pruner: Pruner, max_steps: int, eval_every: int, direction: Direction) -> None:
@@ -53,10 +57,6 @@ class Rungs:
             if record.status == Status.PRUNED and record.last:
                 rungs._stopped[name] = record.last.step
         return rungs
-
-    @property
-    def _min_trials(self) -> int:
-        return self._pruner.min_trials or (3 if self._pruner.name == "median" else self._pruner.reduction_factor)
 
     def steps(self, trial: str) -> list[int]:
         """Training steps at which the trial is judged, on the grid of evaluations."""
@@ -113,43 +113,56 @@ class Rungs:
             step *= self._pruner.reduction_factor
 
     def _threshold(self, reached: dict[str, Scores], trial: str) -> float | None:
-        """The mean that a trial must not be worse than to go on."""
+        """The mean that a trial must not be worse than to go on; None where too few have come for a judgement."""
+        if len(reached) < self._pruner.least_trials:
+            return None
         if self._pruner.name == "median":
             others = [_mean(scores) for name, scores in reached.items() if name != trial]
-            return median(others) if others else None
-        return sorted(map(_mean, reached.values()))[self._better_needed(len(reached)) - 1]
-
-    def _better_needed(self, n: int) -> int:
-        """How many of n trials at a rung must be better than one of them for it to be stopped."""
-        return n // 2 + 1 if self._pruner.name == "median" else max(1, n // self._pruner.reduction_factor)
+            return median(others)
+        return sorted(map(_mean, reached.values()))[max(1, len(reached) // self._pruner.reduction_factor) - 1]
 
     def _surely_worse(self, trial: str, step: int, rate: float) -> bool:
-        """Whether as many others as are needed to stop the trial are each better than it, by a paired t test.
+        """Whether some other at the rung is better than the trial, by a paired t test that allows for all N others.
 
-        Say the trial is the best in truth: better, in expectation over seeds, than each of the N others. A test at
-        level c against any one of them errs with probability c; that k of N tests err has probability cN/k at most,
-        however they depend on each other (Rüger 1978). With c = αk/(N·rungs) the best trial is stopped at any of its
-        rungs with probability α at most. N counts those stopped earlier too: they were among the N that might have
-        come here by luck.
+        Say the trial is the best in truth: better, in expectation over seeds, than each of the N others. Each test errs
+        with probability α/(N·rungs), so the best trial is stopped at any of its rungs with probability α at most,
+        however the tests depend on each other (Bonferroni). That one significant rival is enough is fixed in advance:
+        a number that depends on the data would cost a factor. N counts those stopped earlier, too: they were among
+        the N that might have come here by luck.
         """
         reached = self._rivals(trial, step)
-        others = [scores for name, scores in reached.items() if name != trial]
-        rivals = len(others) + sum(stopped < step for stopped in self._stopped.values())
-        needed = self._better_needed(len(reached))
-        level = rate * needed / (rivals * len(self.steps(trial)))
-        return sum(_worse(reached[trial], scores, level) for scores in others) >= needed
+        mine = reached.pop(trial)
+        seeds = [i for i, value in enumerate(mine) if value is not None]
+        if len(seeds) < 2 or not reached:
+            return False
+        rivals = len(reached) + sum(stopped < step for stopped in self._stopped.values())
+        scores = np.array([[others[i] for i in seeds] for others in (mine, *reached.values())], dtype=float)
+        return _some_better(self._additive(scores), rate / (rivals * len(self.steps(trial))))
+
+    def _additive(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The scores, by their logarithms where the metric is positive: its noise grows with its value."""
+        values = self._sign * scores
+        return self._sign * np.log(values) if (values > 0).all() else scores
 
 
 def _mean(scores: Scores) -> float:
     return fmean(score for score in scores if score is not None)
 
 
-def _worse(mine: Scores, other: Scores, level: float) -> bool:
-    """One-sided t test at `level` of the paired differences over the seeds that have a value in both trials."""
-    gaps = [a - b for a, b in zip(mine, other, strict=True) if a is not None and b is not None]
-    n = len(gaps)
-    if n < 2:
-        return False
-    mean = sum(gaps) / n
-    error = math.sqrt(sum((gap - mean) ** 2 for gap in gaps) / (n - 1) / n)
-    return mean > t_quantile(n - 1, 1 - 2 * level) * error
+def _some_better(scores: NDArray[np.float64], level: float) -> bool:
+    """Whether a row of scores [trials, R] has a smaller expectation than row 0: one-sided paired t tests at `level`.
+
+    The variance of a pair's differences is estimated from the R of that pair and from all trials: twice the residual
+    mean square of the scores without their means over trials and over seeds. The larger one counts, with the degrees
+    of freedom that it has. So few replicates that lie close together by chance prove nothing, and a pair noisier than
+    the rest has to prove its difference alone.
+    """
+    n, replicates = scores.shape
+    residuals = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
+    pooled_degrees = (n - 1) * (replicates - 1)
+    pooled = 2 * float((residuals**2).sum()) / pooled_degrees
+    gaps = scores[0] - scores[1:]
+    own = gaps.var(axis=1, ddof=1)
+    alone, together = (t_quantile(degrees, 1 - 2 * level) for degrees in (replicates - 1, pooled_degrees))
+    errors = np.sqrt(np.maximum(own, pooled) / replicates)
+    return bool((gaps.mean(axis=1) > np.where(own > pooled, alone, together) * errors).any())

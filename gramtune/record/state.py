@@ -71,9 +71,14 @@ class TrialRecord:
         count = 0
         for first, reports in sorted(self.parts.items()):
             last = reports[max(reports)]
-            if first == count and last.status in _TRAINED:
+            if first == count and self._is_last(last):
                 count += last.replicates
         return count
+
+    def _is_last(self, report: Report) -> bool:
+        """Whether no step is left to take after this report; the trial may have been made longer since."""
+        alive = report.status == Status.COMPLETED or None in report.diverged
+        return report.status in _TRAINED and (report.step >= self.trial.config.training.steps or not alive)
 
     @property
     def due(self) -> PlannedTrial:
@@ -94,6 +99,10 @@ class TrialRecord:
     def summary(self, metric: str) -> Summary | None:
         """The newest value of a metric over replicates."""
         return summarise(self.last.metrics.get(metric, [])) if self.last else None
+
+    def reopen(self) -> None:
+        """Takes back the end of the trial."""
+        self.status, self.reason = Status.RUNNING if self.reports else Status.PENDING, ""
 
     def add(self, report: Report) -> None:
         """Stores a report. `reports` is replaced, not mutated: other threads read it."""
@@ -157,12 +166,19 @@ class SweepState:
             self._changed.notify_all()
 
     def reopen(self) -> None:
-        """Reopens trials whose end no longer holds: replicates were added, or a budget changed."""
+        """Reopens trials whose end no longer holds: replicates or steps were added, or a budget changed."""
         wanted = self.plan.sweep.replicates
         for record in self.records.values():
             stopped = record.status == Status.STOPPED and not budget.stands(self.plan.sweep.budget, record.reason)
-            if stopped or (record.status in _TRAINED and 0 < record.trained < wanted):
-                record.status, record.reason = Status.RUNNING if record.reports else Status.PENDING, ""
+            if stopped or (record.status in _TRAINED and record.trained < wanted):
+                record.reopen()
+
+    def retry_failed(self) -> int:
+        """Reopens failed trials, which then continue from their last checkpoints; returns how many."""
+        failed = [record for record in self.records.values() if record.status == Status.FAILED]
+        for record in failed:
+            record.reopen()
+        return len(failed)
 
     def wait(self, version: int, timeout: float) -> int:
         """Blocks until something is newer than `version`, or for `timeout` seconds; returns the current version."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from gramtune.errors import Issue, SpecError
 
-_FILE = ".driver"
-"""File that names the driver, for the message. The lock itself is the kernel's; a killed process loses it."""
+_LOCK, _DRIVER = ".driver.lock", ".driver"
+"""The kernel's lock, which a killed process loses, and a file that names the driver, for the message."""
 
 
 @contextmanager
@@ -21,34 +22,33 @@ def driving(folder: Path) -> Iterator[None]:
 
     Raises SpecError if another driver holds the lock, or if the folder is not writable.
     """
+    lock, driver = FileLock(folder / _LOCK, timeout=0), folder / _DRIVER
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / _FILE).open("ab+", buffering=0)
+        lock.acquire()
+    except Timeout:
+        other = driver.read_text().strip() if driver.is_file() else "another process"
+        rule = "a sweep has one driver; wait for it, stop it, or choose another --name"
+        raise SpecError([Issue(str(folder), f"{other} is running this sweep: {rule}")]) from None
     except OSError as error:
         raise SpecError([Issue("--runs", f"{folder} cannot be written: {error.strerror or error}")]) from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            other = file.read().decode().strip() or "another process"
-            rule = "a sweep has one driver; wait for it, stop it, or choose another --name"
-            raise SpecError([Issue(str(folder), f"{other} is running this sweep: {rule}")]) from None
+    try:
         with suppress(OSError):  # the disk may be full; the text is only for the message
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            driver.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
         yield
+    finally:
+        lock.release()
 
 
 def driver_of(folder: Path) -> str:
     """`process 4711 on host`: who runs the sweep in `folder` now; empty where nobody does."""
-    try:
-        file = (folder / _FILE).open("rb")
-    except OSError:
+    if not (folder / _LOCK).exists():
         return ""
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return file.read().decode().strip() or "another process"
-    return ""
+    try:
+        with FileLock(folder / _LOCK, timeout=0):
+            return ""
+    except Timeout:
+        driver = folder / _DRIVER
+        return (driver.read_text().strip() if driver.is_file() else "") or "another process"
+    except OSError:  # a folder that is not ours to write
+        return ""

@@ -1,19 +1,22 @@
 """Resuming an existing sweep: the requested changes, and whether they are allowed.
 
-Replicates, samples and budgets may grow, since existing results stay valid. Other changes would mix the results of two
-sweeps in one table.
+Replicates, samples, training steps, budgets and the values of a grid may grow, since existing results stay valid. Other
+changes would mix the results of two sweeps in one table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from gramtune.record.report import Status
-from gramtune.record.state import SweepState
+from gramtune.record.state import SweepState, TrialRecord
+from gramtune.space.domain import Domain
 from gramtune.space.sweep import Sweep
 
-_GROWING = ("replicates", "search.samples", "budget.seconds", "budget.steps")
+_STEPS = "base.training.steps"
+_GROWING = ("replicates", "search.samples", "budget.seconds", "budget.steps", _STEPS)
+_EVEN = "steps should have been a multiple of training.eval_every"
 _WITHOUT_EFFECT = ("name", "about", "base.training.replicates")  # the last is `replicates` over again
 
 
@@ -39,7 +42,9 @@ def changes(stored: Sweep, wanted: Sweep) -> list[Change]:
 def refusals(state: SweepState, wanted: Sweep) -> list[str]:
     """Why the stored sweep, in this state, cannot continue as `wanted`: one line each, empty if it can."""
     found = changes(state.plan.sweep, wanted)
-    mixed = [str(change) for change in found if change.key not in _GROWING]
+    wider = _is_wider(state.plan.sweep, wanted)
+    kept = [change for change in found if change.key in _GROWING or (wider and change.key.startswith("space."))]
+    mixed = [str(change) for change in found if change not in kept]
     lines = [f"the sweep there is another one, and results are not mixed: {', '.join(mixed)}"] if mixed else []
     have, want = state.plan.sweep.replicates, wanted.replicates
     if want < have:
@@ -48,6 +53,10 @@ def refusals(state: SweepState, wanted: Sweep) -> list[str]:
         lines.append("replicates cannot be added to a population: what its trials inherit depends on their replicates")
     if wanted.scheduler.name != "none" and wanted.search.samples != state.plan.sweep.search.samples:
         lines.append("trials cannot be added to a population: the others have gone on from each other's weights")
+    if wanted.scheduler.name != "none" and any(change.key.startswith("space.") for change in kept):
+        lines.append("values cannot be added to a population: the others have gone on from each other's weights")
+    if not mixed and any(change.key == _STEPS for change in found):
+        lines += _obstacles_to_steps(state, wanted)
     if want > have and (left := len(state.unfinished)):
         lines.append(f"replicates are added to a finished sweep, and {left} of its trials are not finished")
     if want > have and any(record.status == Status.STOPPED for record in state.records.values()):
@@ -57,13 +66,59 @@ def refusals(state: SweepState, wanted: Sweep) -> list[str]:
     return lines
 
 
-def left_as_they_are(state: SweepState, wanted: Sweep) -> str:
+def left_as_they_are(state: SweepState, wanted: Sweep, retry_failed: bool = False) -> str:
     """One line that names the trials without further replicates; empty if there are none."""
     if wanted.replicates <= state.plan.sweep.replicates:
         return ""
-    statuses = [r.status for r in state.records.values() if r.status in (Status.PRUNED, Status.FAILED)]
+    left = (Status.PRUNED,) if retry_failed else (Status.PRUNED, Status.FAILED)
+    statuses = [r.status for r in state.records.values() if r.status in left]
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     return f"{counts}: given no further replicates, as they never came to their end" if counts else ""
+
+
+def _is_wider(stored: Sweep, wanted: Sweep) -> bool:
+    """Whether the grid of `wanted` holds every trial of the stored one, under the same name."""
+    if stored.search.name != "grid" or list(stored.space) != list(wanted.space):
+        return False
+    return all(_has_all(wanted.space[key], domain) for key, domain in stored.space.items())
+
+
+def _has_all(wider: Domain, domain: Domain) -> bool:
+    if wider.when != domain.when:
+        return False
+    if domain.grid is not None and wider.grid is not None:
+        return all(value in wider.grid for value in domain.grid)
+    if domain.cases is not None and wider.cases is not None:
+        return all(wider.cases.get(name) == bundle for name, bundle in domain.cases.items())
+    return False
+
+
+def _obstacles_to_steps(state: SweepState, wanted: Sweep) -> list[str]:
+    """Why longer trials would not equal those of a sweep that had these steps from the start."""
+    lines = [line for record in state.records.values() for line in _obstacles_of(record, wanted)]
+    if wanted.scheduler.name != "none" or wanted.pruner.name == "hyperband":
+        name = wanted.scheduler.name if wanted.scheduler.name != "none" else wanted.pruner.name
+        lines.append(f"training.steps cannot grow with {name}, whose decisions depend on them")
+    if wanted.replicates > state.plan.sweep.replicates:
+        lines.append("training.steps and replicates cannot grow at once; add the steps first, then the replicates")
+    if any(len(record.parts) > 1 for record in state.records.values()):
+        lines.append("training.steps cannot grow after replicates were added: those have checkpoints of their own")
+    return list(dict.fromkeys(lines))
+
+
+def _obstacles_of(record: TrialRecord, wanted: Sweep) -> Iterator[str]:
+    new = wanted.config(record.trial.assignment)
+    have, want = record.trial.config.training, new.training
+    if have.steps == want.steps:
+        return
+    change = f"training.steps {have.steps} → {want.steps}"
+    if want.steps < have.steps:
+        yield f"{change}: steps cannot be taken away"
+    elif record.reports and (missing := sorted({*have.evaluations} - {*want.evaluations})):
+        yield f"{change}: the trials were evaluated after step {missing[-1]}, where longer ones are not; {_EVEN}"
+    for field, schedule in (("schedule", new.optimizer.schedule), ("critic_schedule", new.optimizer.critic_schedule)):
+        if schedule is not None and schedule.whole_length:
+            yield f"{change}: optimizer.{field} has no `steps`, so its rates depend on training.steps"
 
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -48,7 +48,8 @@ class TrialRun:
         """
         if self._restored is not None:
             report, self._restored = self._restored, None
-            return report
+            status, reason = self._outcome()  # no longer the end, if the trial has been made longer since
+            return {**report, "status": status.value, "reason": reason}
         traces: PerReplicate = {}
         if not self._fresh:
             following = next(at for at in self._config.training.evaluations if at > self._trainer.step)

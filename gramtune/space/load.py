@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from gramtune.errors import Issue, Path, SpecError, clipped, dotted
+from gramtune.errors import Issue, Path, SpecError, clipped, did_you_mean, dotted
 from gramtune.plugins import read_plugin
 from gramtune.space import shipped
 from gramtune.space.domain import assigned
@@ -39,6 +39,8 @@ class Overrides(NamedTuple):
     """`key=value`, the key a dotted path into the base, the value YAML."""
     plugins: tuple[str, ...] = ()
     """Files, relative to the working directory, or modules."""
+    add: tuple[str, ...] = ()
+    """`key=[values]`: further values of a grid."""
 
 
 NO_OVERRIDES = Overrides()
@@ -52,7 +54,7 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
     document = _read_space(file)
     _log.info("space file %s", document.file)
     raw = dict(document.data)
-    issues = _load_plugins(document, raw, overrides.plugins)
+    issues = _load_plugins(document, raw, overrides.plugins) + _add_values(raw, overrides.add)
     issues += _shape_issues(document._replace(data=dict(raw)))
     issues += _load_base(document, raw, overrides)
     if issues:
@@ -147,6 +149,31 @@ def load_plugins(given: Sequence[str]) -> None:
     """Loads the plug-ins of `--plugin`, for commands without a space file. Raises SpecError."""
     if issues := _load_plugins(Document("", {}, {}), {}, tuple(given)):
         raise SpecError(issues)
+
+
+def _add_values(raw: dict[str, Any], additions: tuple[str, ...]) -> list[Issue]:
+    """Appends the values of `--add` to the grids in `raw`; returns what is wrong."""
+    issues: list[Issue] = []
+    given = raw.get("space")
+    space = dict(given) if isinstance(given, dict) else {}
+    grids = [key for key, domain in space.items() if isinstance(domain, dict) and "grid" in domain]
+    for addition in additions:
+        key, separator, text = addition.partition("=")
+        where = f"--add {clipped(key, 80)}"
+        if not separator or key not in grids:
+            rule = "should be key=[values], where the key is varied by a grid"
+            issues.append(Issue(where, rule + did_you_mean(key, grids)))
+            continue
+        try:
+            further = _entries(parse_value(text))
+        except ValueError as error:
+            issues.append(Issue(where, str(error)))
+            continue
+        old = _entries(space[key]["grid"])
+        space[key] = {**space[key], "grid": [*old, *(value for value in further if value not in old)]}
+    if additions:
+        raw["space"] = space
+    return issues
 
 
 def _shape_issues(document: Document) -> list[Issue]:

@@ -94,7 +94,7 @@ def make_plan(sweep: Sweep, root: FilePath, source: FilePath, overrides: Overrid
         where = places(source, overrides)
         raise SpecError([Issue(where(part), message) for part, message in misfits])
     warnings = tuple(dict.fromkeys(warning for trial in sample for warning in sample_warnings(trial.config)))
-    return plan._replace(warnings=(*search_warnings(sweep), *warnings))
+    return plan._replace(warnings=(*search_warnings(plan), *warnings))
 
 
 def recorded_plan(sweep: Sweep) -> Plan:
@@ -213,9 +213,10 @@ def _refusals(checks: Iterable[Check]) -> list[Misfit]:
     return misfits
 
 
-def search_warnings(sweep: Sweep) -> list[str]:
+def search_warnings(plan: Plan) -> list[str]:
     """Limitations of the search of a sweep, one line each."""
-    search, warnings = sweep.search, []
+    sweep, warnings = plan.sweep, []
+    search = sweep.search
     if search.name == "cmaes":
         blind = [key for key, domain in sweep.space.items() if domain.values is not None or domain.when]
         if blind:
@@ -224,8 +225,14 @@ def search_warnings(sweep: Sweep) -> list[str]:
     if size is not None and size < search.samples:
         warnings.append(f"the space holds {size} configurations; samples = {search.samples} cannot be reached")
     pruner, steps = sweep.pruner, max(trial.config.training.steps for trial in sampled(sweep, CORNERS))
-    if pruner.name != "none" and pruner.false_prune_rate is not None and sweep.replicates == 2:
-        warnings.append("pruner.false_prune_rate: with 2 replicates next to no trial is ever stopped; use 3 or more")
+    if pruner.name != "none" and pruner.false_prune_rate is not None and sweep.replicates == 1:
+        warnings.append(
+            "pruner.false_prune_rate: one replicate has no spread, so no trial is ever stopped; use 2 or more"
+        )
+    trials = plan.size if size is None else min(size, plan.size)
+    if pruner.name != "none" and pruner.least_trials > trials:
+        rule = f"the sweep has {trials} trials, so the pruner never decides"
+        warnings.append(f"pruner.min_trials = {pruner.least_trials}: {rule}")
     if pruner.name != "none" and (pruner.min_steps or 0) >= steps:
         rule = f"the trials have {steps} steps, so the pruner never decides"
         warnings.append(f"pruner.min_steps = {pruner.min_steps}: {rule}")

@@ -90,11 +90,18 @@ class Pruner(Component):
     reduction_factor: Annotated[int, Field(ge=2)] = 4
     """η: a trial goes on if it is among the best 1/η of those that have come as far; rungs are η apart."""
     min_trials: Annotated[int, Field(ge=2)] | None = None
-    """Trials, this one included, that have come as far before one is judged. Default: η, of which the best 1/η is one
-    trial; 3 for median. With fewer, the second trial would be judged by the first alone."""
+    """Trials, this one included, that must have come as far before one is judged. Default: η, of which the best 1/η is
+    one trial; 3 for median. With 2, the second trial is judged by the first alone."""
     false_prune_rate: Annotated[float, Field(gt=0, lt=0.5)] | None = None
     """Noise-aware: the probability, at most, that the trial which is best in truth is ever stopped. A trial is then
-    stopped only if its replicates show, paired by seed, that it is worse; without a rate the means alone decide."""
+    stopped only if its replicates show, paired by seed, that another one is better; without a rate the means alone
+    decide. The bound holds if paired differences (of logarithms, where the metric is positive) are normal, or if the
+    trials seen so far show how far a seed can go astray; and if proposals do not chase the luck of these seeds."""
+
+    @property
+    def least_trials(self) -> int:
+        """`min_trials`, or its default."""
+        return self.min_trials or (3 if self.name == "median" else self.reduction_factor)
 
 
 NO_PRUNER = Pruner(name="none")

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from gramtune.components import Shape
+from gramtune.components import Shape, losses_function
 from gramtune.training.config import TrialConfig
 from gramtune.training.perceptron import apply_perceptrons, is_perceptron
 
@@ -22,15 +23,18 @@ depend on the number of replicates."""
 def build_networks(config: TrialConfig, shape: Shape) -> dict[str, nn.Module]:
     """The networks that the objective needs, on the meta device: shapes only, no memory.
 
-    Raises ValueError if the network does not support the shape or lacks a part that the objective needs.
+    Raises ValueError if the network does not support the shape, lacks a part that the objective needs or has one that
+    it forbids.
     """
-    spec = config.objective.critic()
+    objective = config.objective
+    losses_function(objective)
     with torch.device("meta"):
-        networks = {"generator": config.network.generator(shape)}
-        if spec is not None:
-            networks["critic"] = config.network.critic(shape, spec.output_dim)
-            if spec.decoder:
-                networks["decoder"] = config.network.decoder(shape, spec.output_dim)
+        networks = objective.networks(config.network, shape)
+    if objective.penalises_gradients and _batch_norms(networks["critic"]):
+        raise ValueError(
+            f"objective {objective.name} penalises the critic's gradient at each sample, and the critic of network "
+            f"{config.network.name} has BatchNorm, which mixes samples; should be network.norm = layer or none"
+        )
     return networks
 
 
@@ -60,6 +64,7 @@ class Stack:
         gradients = [self.gradient] if self._chain else [g for row in self.gradient for g in _views(row, self._slots)]
         self._of_leaves = gradients
         """Where the gradients of the leaves belong."""
+        self._batch_norms = [layer for network in networks for layer in _batch_norms(network)]
         self.rows = [nn.Parameter(row) for row in self.values]
         """What an optimiser steps: the parameters of each network. On a GPU few threads would update one long row."""
         for parameter, found in zip(self.rows, self.gradient, strict=True):
@@ -102,6 +107,17 @@ class Stack:
             for network, was in zip(self.networks, were, strict=True):
                 network.train(was)
 
+    @contextmanager
+    def keeping_averages(self) -> Iterator[None]:
+        """BatchNorm uses the statistics of the batch, and leaves its running averages alone."""
+        for layer in self._batch_norms:
+            layer.track_running_stats = False
+        try:
+            yield
+        finally:
+            for layer in self._batch_norms:
+                layer.track_running_stats = True
+
     def state_dict(self, replicate: int) -> dict[str, Tensor]:
         """Parameters and buffers of one replicate under the names that its module gives them."""
         return {name: value.detach().clone() for name, value in self.networks[replicate].state_dict().items()}
@@ -140,6 +156,11 @@ def differentiate(stacks: Sequence[Stack], losses: Tensor, *, retain: bool) -> T
         found = found[len(stack.leaves) :]
     norms: list[Tensor] = [torch.linalg.vector_norm(stack.gradient, dim=1) for stack in stacks]
     return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)
+
+
+def _batch_norms(network: nn.Module) -> list[_BatchNorm]:
+    """The layers that keep running averages."""
+    return [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
 
 
 def _layers(network: nn.Module) -> list[nn.Module]:

@@ -5,11 +5,11 @@ Safetensors, never pickles. A damaged file is recomputed. Concurrent processes w
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -40,14 +40,12 @@ def cached(path: Path, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str,
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Holds the lock of that name, which ends with its process. No lock if the file system has none."""
-    try:
+    """Holds the lock of that name, which ends with its process. No lock if the folder is not writable."""
+    lock = FileLock(path)
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError:
+        lock.acquire()
+    try:
         yield
-        return
-    with file:
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    finally:
+        lock.release()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from gramtune.components import Losses, View
+from gramtune.components import Context, Losses, View, losses_function
 from gramtune.pixels import to_float
 from gramtune.training.average import WeightAverage
 from gramtune.training.batches import BATCHES
@@ -21,9 +22,11 @@ from gramtune.training.optimizer_state import load_rows, row, set_rate
 from gramtune.training.seeds import stream
 from gramtune.training.sums import Sums
 
-_STREAMS = ("batches", "noise")
+_STREAMS = ("batches", "noise", "critic")
 _FLIPS = "flips"
 """The stream of `training.horizontal_flips`; absent without them."""
+_READ_CODES = ("generator", "decoder", "code_critic")
+"""Roles whose networks read flat vectors, not samples."""
 _UNWATCHED = 500
 """On a GPU, finiteness is checked once per so many steps."""
 
@@ -38,6 +41,13 @@ class _Update(NamedTuple):
     losses: Tensor
     stacks: list[Stack]
     optimizer: torch.optim.Optimizer
+
+
+class _Generated(NamedTuple):
+    """A minibatch of generated samples of each replicate."""
+
+    noise: Tensor  # [R, B, h]
+    samples: Tensor  # [R, B, *shape]
 
 
 class Replicates:
@@ -55,11 +65,17 @@ class Replicates:
         """Why and when each replicate has diverged; None where it has not."""
         self._config, self._train, self._device = config, train, device
         self._stacks = self._initialised()
-        adversaries = [stack for label, stack in self._stacks.items() if label != "generator"]
-        self._moved = {"generator": [self._stacks["generator"]]} | ({"critic": adversaries} if adversaries else {})
-        rows = {label: [row for stack in moved for row in stack.rows] for label, moved in self._moved.items()}
-        build = {"generator": config.optimizer.for_generator, "critic": config.optimizer.for_critic}
-        self._optimizers = {label: build[label](rows[label]) for label in rows}
+        players = config.objective.players(tuple(self._stacks))
+        self._moved = {player: [self._stacks[role] for role in roles] for player, roles in players.items()}
+        self._optimizers = {
+            player: (config.optimizer.for_critic if player == "critic" else config.optimizer.for_generator)(
+                [row for stack in moved for row in stack.rows]
+            )
+            for player, moved in self._moved.items()
+        }
+        self._losses = losses_function(config.objective)
+        initial = config.objective.state
+        self._state = {name: torch.full((len(self),), value, device=device) for name, value in initial.items()}
         ema = config.training.ema
         self._average = WeightAverage(self._stacks["generator"], ema) if ema is not None else None
         purposes = (*_STREAMS, *([_FLIPS] if config.training.horizontal_flips else []))
@@ -120,8 +136,9 @@ class Replicates:
             for stack in {generator, *self._stacks.values()}:
                 contexts.enter_context(stack.evaluating())
             contexts.enter_context(torch.inference_mode())
-            (fake,) = generator(noise)
-            return self._views(to_float(self._train[torch.stack(index)]), fake)
+            (generated,) = generator(noise)
+            real, fake = self._views(to_float(self._train[torch.stack(index)]), generated)
+            return real, fake
 
     def state_dict(self, i: int) -> dict[str, Any]:
         """The complete state of replicate i: training resumes from it bit for bit."""
@@ -133,6 +150,7 @@ class Replicates:
             "optimizers": {label: row(optimizer, i, len(self)) for label, optimizer in self._optimizers.items()},
             "streams": {purpose: rng.get_state() for purpose, rng in self._streams[i].items()},
             "batches": self._batches.state_dict(i),
+            "state": {name: values[i].clone() for name, values in self._state.items()},
         } | ({"average": self._average.state_dict(i)} if self._average else {})
 
     def load_state_dict(self, states: Sequence[Mapping[str, Any]]) -> None:
@@ -167,9 +185,11 @@ class Replicates:
             self._average.load_state_dict(i, state["average"])
         for label, stack in self._stacks.items():
             stack.load_state_dict(i, state["networks"][label])
-        for purpose, rng in self._streams[i].items():
-            rng.set_state(state["streams"][purpose].cpu())
+        for purpose, stored in state["streams"].items():  # those of earlier versions have no stream `critic`
+            self._streams[i][purpose].set_state(stored.cpu())
         self._batches.load_state_dict(i, state.get("batches", {}))  # absent in checkpoints of earlier versions
+        for name, values in self._state.items():
+            values[i] = state["state"][name]
         self.end(i, state["diverged"])
 
     def _initialised(self) -> dict[str, Stack]:
@@ -237,26 +257,31 @@ class Replicates:
                 set_rate(optimizer, self._config.optimizer.rate(label, step, self._config.training.steps))
 
     def _joint_step(self) -> dict[str, Tensor]:
-        """Algorithm 1: one forward pass, both gradients, then θ and γ together."""
-        losses = self._losses(self._real(), self._fake())
+        """Algorithm 1: one forward pass, all gradients, then θ and γ together."""
+        losses = self._compute(self._generated())
         updates = [self._update("critic", losses.critic)] if losses.critic is not None else []
-        applied = self._apply([*updates, self._update("generator", losses.generator)])
+        applied = self._apply([*updates, *self._generator_updates(losses)], losses)
         self._update_average()
         return applied | _detached(losses.traces)
 
     def _critic_step(self) -> dict[str, Tensor]:
         self._clamp_critic()
         with torch.no_grad():
-            fake = self._fake()
-        losses = self._losses(self._real(), fake)
+            generated = self._generated()
+        losses = self._compute(generated, for_generator=False)
         assert losses.critic is not None, "an objective without critic takes joint steps"
-        return self._apply([self._update("critic", losses.critic)]) | _detached(losses.traces)
+        return self._apply([self._update("critic", losses.critic)], losses) | _detached(losses.traces)
 
     def _generator_step(self) -> dict[str, Tensor]:
-        losses = self._losses(self._real(), self._fake())
-        applied = self._apply([self._update("generator", losses.generator)])
+        losses = self._compute(self._generated(), for_critic=False)
+        applied = self._apply(self._generator_updates(losses), losses)
         self._update_average()
         return applied
+
+    def _generator_updates(self, losses: Losses) -> list[_Update]:
+        assert losses.generator is not None, "a generator step needs the generator's loss"
+        others = [self._update(player, loss) for player, loss in losses.others.items()]
+        return [self._update("generator", losses.generator), *others]
 
     def _update_average(self) -> None:
         if self._average is not None:
@@ -276,24 +301,51 @@ class Replicates:
         flipped = torch.stack([torch.rand(size, generator=rng, device=rng.device) < 0.5 for rng in streams])
         return torch.where(flipped[:, :, None, None, None], real.flip(-1), real)
 
-    def _fake(self) -> Tensor:
+    def _generated(self) -> _Generated:
         size = self._config.training.batch_size
-        noise = [self._config.network.noise(size, rngs["noise"]) for rngs in self._streams]
-        return self._stacks["generator"](torch.stack(noise))[0]
+        noise = torch.stack([self._config.network.noise(size, rngs["noise"]) for rngs in self._streams])
+        return _Generated(noise, self._stacks["generator"](noise)[0])
 
-    def _losses(self, real: Tensor, fake: Tensor) -> Losses:
-        return self._config.objective.losses(*self._views(real, fake))
+    def _compute(self, generated: _Generated, *, for_critic: bool = True, for_generator: bool = True) -> Losses:
+        real, fake = self._views(self._real(), generated.samples)
+        context = Context(
+            {role: partial(self._at_further_points, role) for role in self._stacks},
+            self._uniform,
+            partial(self._further_generated, for_generator),
+            generated.noise,
+            self._state,
+            for_critic,
+            for_generator,
+        )
+        return self._losses(real, fake, context)
 
-    def _views(self, real: Tensor, fake: Tensor) -> tuple[View, View]:
-        """Data and generated samples pass through the critic separately: separate batch statistics."""
-        flat = real.flatten(2), fake.flatten(2)
-        if "critic" not in self._stacks:
-            return View(flat[0]), View(flat[1])
-        features = self._stacks["critic"](real, fake)
-        if "decoder" not in self._stacks:
-            return View(flat[0], features[0]), View(flat[1], features[1])
-        decoded = [reconstruction.flatten(2) for reconstruction in self._stacks["decoder"](*features)]
-        return View(flat[0], features[0], decoded[0]), View(flat[1], features[1], decoded[1])
+    def _at_further_points(self, role: str, points: Tensor) -> Tensor:
+        stack = self._stacks[role]
+        with stack.keeping_averages():
+            (out,) = stack(points if role in _READ_CODES else points.unflatten(2, self._config.data.shape))
+        return out.flatten(2)
+
+    def _uniform(self, *shape: int) -> Tensor:
+        return torch.stack([torch.rand(shape, generator=rngs["critic"], device=self._device) for rngs in self._streams])
+
+    def _further_generated(self, for_generator: bool) -> View:
+        with ExitStack() as contexts:
+            for stack in self._stacks.values():
+                contexts.enter_context(stack.keeping_averages())
+            with torch.set_grad_enabled(for_generator):
+                samples = self._generated().samples
+            return self._views(samples)[0]
+
+    def _views(self, *batches: Tensor) -> list[View]:
+        """Each of these batches of samples passes through the critic separately: separate batch statistics."""
+        sides: list[tuple[Tensor, ...]] = [(batch.flatten(2),) for batch in batches]
+        if "critic" in self._stacks:
+            features = self._stacks["critic"](*batches)
+            sides = [(*side, own) for side, own in zip(sides, features, strict=True)]
+            if "decoder" in self._stacks:
+                decoded = self._stacks["decoder"](*features)
+                sides = [(*side, own.flatten(2)) for side, own in zip(sides, decoded, strict=True)]
+        return [View(*side) for side in sides]
 
     @torch.no_grad()
     def _clamp_critic(self) -> None:
@@ -301,7 +353,7 @@ class Replicates:
             with self._stacks["critic"].updating():
                 self._stacks["critic"].values.clamp_(-bound, bound)
 
-    def _apply(self, updates: list[_Update]) -> dict[str, Tensor]:
+    def _apply(self, updates: list[_Update], losses: Losses) -> dict[str, Tensor]:
         """Computes every gradient before any optimiser steps, each with respect to its own parameters only.
 
         Returns the losses. Replicates with a non-finite loss or gradient are frozen first.
@@ -317,6 +369,8 @@ class Replicates:
         for update in updates:
             with _updating(update.stacks):
                 update.optimizer.step()
+        for name, value in losses.state.items():
+            self._state[name].copy_(value.detach().where(self._live, self._state[name]))
         return {f"loss/{update.label}": update.losses.detach() for update in updates}
 
     def _freeze_diverged(self, checked: dict[str, Tensor]) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from filelock import FileLock
 
 from gramtune.errors import Issue, SpecError
 from gramtune.record.redaction import redact
@@ -133,7 +133,7 @@ def ensure_store(uri: str) -> None:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     quiet_environment()
-    with _locked(file.with_name(f"{file.name}.init.lock")):
+    with FileLock(file.with_name(f"{file.name}.init.lock"), timeout=_LOCK_SECONDS):
         if not _exists(file):
             partial = file.with_name(f"{file.name}.partial")
             partial.unlink(missing_ok=True)
@@ -185,19 +185,3 @@ def _one_line(error: Exception, uri: str) -> str:
     text = " ".join(told.split()) or type(error).__name__
     known = next((reason for sign, reason in _REASONS.items() if sign in text.lower()), None)
     return known or redact(text, uri)[:200]
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Holds an exclusive lock on `file`, across processes. Raises TimeoutError if another process holds it too long."""
-    with file.open("a") as handle:
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"{file} is locked by another process") from None
-                time.sleep(0.1)
-        yield

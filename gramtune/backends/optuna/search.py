@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
+from gramtune.components import Direction
 from gramtune.record.journal import mend
 from gramtune.record.report import Report, Status, summarise
 from gramtune.record.state import SweepState, TrialRecord
@@ -101,12 +102,10 @@ class OptunaProposer:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         directions = [state.plan.config.directions[metric] for metric in state.plan.metrics]
         _free(folder / STUDY_FILE)
-        self._study = optuna.create_study(
-            storage=_Storage(JournalFileBackend(str(folder / STUDY_FILE))),
-            study_name=self._sweep.name,
-            directions=[{"min": "minimize", "max": "maximize"}[direction] for direction in directions],
-            load_if_exists=True,
-        )
+        self._study = self._open(folder, directions)
+        if self._has_ended_what_goes_on():
+            (folder / STUDY_FILE).unlink()
+            self._study = self._open(folder, directions)
         self._trials: dict[str, optuna.Trial] = {}
         self._curves: defaultdict[str, set[int]] = defaultdict(set)
         """Steps whose values the study has, by trial: it accepts each step once."""
@@ -115,9 +114,29 @@ class OptunaProposer:
         """Diverged trials that wait for the first completed trial: without one there is no penalty."""
         self._recall()
         self._catch_up()
-        asked = (t.user_attrs.get("point", -1) for t in self._study.get_trials(deepcopy=False))
+        asked = (t.user_attrs.get("point", -1) for t in self._frozen())
         self._next_point = max(len(self._trials), 1 + max(asked, default=-1))
         """Index of the next of `search.points`. A point that gave no new trial is not tried again."""
+
+    def _open(self, folder: Path, directions: Sequence[Direction]) -> optuna.Study:
+        return optuna.create_study(
+            storage=_Storage(JournalFileBackend(str(folder / STUDY_FILE))),
+            study_name=self._sweep.name,
+            directions=[{"min": "minimize", "max": "maximize"}[direction] for direction in directions],
+            load_if_exists=True,
+        )
+
+    def _has_ended_what_goes_on(self) -> bool:
+        """Whether the study has closed a trial that now goes on: with more steps, or again after a failure.
+
+        Optuna reopens no trial, so the study is then rebuilt from the journal.
+        """
+        known = ((t.state, self._state.records.get(t.user_attrs.get("trial", ""))) for t in self._frozen())
+        return any(s.is_finished() and r is not None and not r.status.final and not r.due.first for s, r in known)
+
+    def _frozen(self) -> list[FrozenTrial]:
+        found: list[FrozenTrial] = self._study.get_trials(deepcopy=False)
+        return found
 
     def propose(self) -> PlannedTrial | None:
         """A new configuration; None if there are enough, or if no new one is found."""
@@ -214,7 +233,7 @@ class OptunaProposer:
 
     def _recall(self) -> None:
         """The study's trials of an earlier driver: trials of the sweep by name, and trials that never started."""
-        for frozen in self._study.get_trials(deepcopy=False):
+        for frozen in self._frozen():
             name = frozen.user_attrs.get("trial")
             if name in self._state.records:
                 self._trials[name] = optuna.Trial(self._study, frozen._trial_id)
