@@ -12,7 +12,7 @@ import typer
 from gramtune.cli.options import Plugins
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from gramtune.components import Component
 
 
 class Kind(StrEnum):
@@ -109,7 +109,7 @@ def _kind(text: str) -> Kind:
     return legal[text]
 
 
-def _models(kind: Kind) -> Mapping[str, type[BaseModel]]:
+def _models(kind: Kind) -> Mapping[str, type[Component]]:
     """The components of a kind by name; none where names stand for no model."""
     from gramtune.registry import KINDS, classes
 
@@ -139,7 +139,7 @@ def _first_comment(file: Path) -> str:
     return next((line.removeprefix("# ") for line in lines if line.startswith("# ") and "$schema=" not in line), "")
 
 
-def _names(section: type[BaseModel]) -> Iterator[tuple[str, str]]:
+def _names(section: type[Component]) -> Iterator[tuple[str, str]]:
     """The legal names of a section, from its own annotation, with what each is."""
     from typing import get_args
 
@@ -170,7 +170,7 @@ def _description(kind: Kind, name: str) -> Iterator[str]:
         yield from (str(file), "", file.read_text(encoding="utf-8").rstrip())
         return
     if kind in (Kind.SAMPLERS, Kind.PRUNERS):
-        cls: type[BaseModel] = Search if kind is Kind.SAMPLERS else Pruner
+        cls: type[Component] = Search if kind is Kind.SAMPLERS else Pruner
         yield f"{name}: {lines[name]}"
     else:
         cls = _models(kind)[name]
