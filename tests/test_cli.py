@@ -15,9 +15,9 @@ import pytest
 from states import sweep_state
 from sweeps import BASE, SPACE, write_space
 
-from gramtune.api import Result
 from gramtune.cli.execute import execute
 from gramtune.record.report import Status
+from gramtune.result import Result
 
 HEAVY = {"torch", "ray", "mlflow", "optuna", "pandas", "numpy", "matplotlib", "sklearn", "torchvision"}
 COMMAND = [sys.executable, "-m", "gramtune.cli.main"]

@@ -49,7 +49,7 @@ def root(tmp_path_factory):
 
 def planned(name, **overrides):
     path = FOLDER / f"{name}.yaml"
-    return make_plan(load_sweep(path, Overrides(**overrides)), FOLDER, path)
+    return make_plan(load_sweep(path, Overrides(**overrides)), FOLDER)
 
 
 def base(name):
@@ -111,7 +111,7 @@ def test_on_another_base_only_files_are_missing(name, other, tmp_path, offline):
     sweep = load_sweep(path, Overrides(base=other))
     assert sweep.name == f"{name.replace('_', '-')}-{other}"
     with pytest.raises(SpecError) as caught:
-        make_plan(sweep, tmp_path, path)
+        make_plan(sweep, tmp_path)
     data, weights = (issue.message for issue in caught.value.issues)
     assert data.startswith(f"data set {other} ")
     assert weights.startswith("Inception weights are not on disk")
@@ -120,7 +120,7 @@ def test_on_another_base_only_files_are_missing(name, other, tmp_path, offline):
 def test_the_template_for_ones_own_images_lacks_nothing_but_images(tmp_path, offline):
     path = FOLDER / "critic_dim.yaml"
     with pytest.raises(SpecError) as caught:
-        make_plan(load_sweep(path, Overrides(base="image_folder")), tmp_path, path)
+        make_plan(load_sweep(path, Overrides(base="image_folder")), tmp_path)
     data, weights = (issue.message for issue in caught.value.issues)
     assert data.startswith("data set image_folder: ")
     assert weights.startswith("Inception weights are not on disk")
@@ -174,7 +174,7 @@ def test_the_submission_s_ring_has_the_settings_of_its_code():
 
 def test_a_sweep_of_the_ring_runs_on_the_submission_s():
     path = FOLDER / "ring_projection.yaml"
-    plan = make_plan(load_sweep(path, Overrides(base="ring_submission")), FOLDER, path)
+    plan = make_plan(load_sweep(path, Overrides(base="ring_submission")), FOLDER)
     assert {trial.config.training.sampling for trial in plan.trials} == {"epochs"}
 
 

@@ -130,7 +130,7 @@ space:
 
 def test_cases_bundle_values_and_conditions_leave_keys_out(tmp_path):
     sweep = load_sweep(write_space(tmp_path, METHODS))
-    found = [dict(a) for a in grid_assignments(sweep.space, sweep.inline_base)]
+    found = [dict(a) for a in grid_assignments(sweep.space, sweep.base)]
     gram = [{"method": "GRAM", "objective.critic_dim": k, "training.batch_size": b} for k in (2, 3) for b in (8, 16)]
     assert found == [*gram, *({"method": "GAN", "training.batch_size": b} for b in (8, 16))]
     configs = [sweep.config(a) for a in found]
@@ -186,5 +186,5 @@ def test_a_field_that_the_base_lacks_and_every_case_brings_may_be_varied(tmp_pat
     space = METHODS.replace("  training.batch_size", cases + "  network.width: {grid: [4, 0]}\n  training.batch_size")
     assert issues(tmp_path, space, base) == ["axis.yaml:12: network.width = 0 should be greater than 0"]
     sweep = load_sweep(write_space(tmp_path, space.replace("[4, 0]", "[4, 8]"), base))
-    found = [sweep.config(a).network for a in grid_assignments(sweep.space, sweep.inline_base)]
+    found = [sweep.config(a).network for a in grid_assignments(sweep.space, sweep.base)]
     assert [(network.name, network.width) for network in found] == [("dcgan", w) for w in (4, 4, 8, 8)] * 3

@@ -8,9 +8,10 @@ from typing import Protocol
 
 from rich.console import Console
 
-from gramtune.api import Result, Say, Watch
+from gramtune.api import Say, Watch
 from gramtune.cli.live import watching
 from gramtune.record.report import Status
+from gramtune.result import Result
 
 
 class Start(Protocol):

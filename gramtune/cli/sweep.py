@@ -55,7 +55,7 @@ def sweep(
     from gramtune.space.plan import make_plan
 
     overrides = Overrides(base, name, replicates, samples, time_budget, tuple(settings or ()), tuple(plugins or ()))
-    plan = make_plan(load_sweep(space, overrides), data_root(), space, overrides)
+    plan = make_plan(load_sweep(space, overrides), data_root())
     if dry_run:
         with open_capacity(address, runs, typer.echo) as capacity:
             plan = resolve_gpu(plan, runs / plan.sweep.name, capacity, address, typer.echo)

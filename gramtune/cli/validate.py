@@ -19,7 +19,7 @@ def validate(
     from gramtune.space.plan import make_plan
 
     overrides = Overrides(base=base, set=tuple(settings or ()), plugins=tuple(plugins or ()))
-    plan = make_plan(load_sweep(space, overrides), data_root(), space, overrides)
+    plan = make_plan(load_sweep(space, overrides), data_root())
     for warning in plan.warnings:
         typer.echo(f"warning: {warning}", err=True)
     sweep = plan.sweep

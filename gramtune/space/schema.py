@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from gramtune.registry import classes
-from gramtune.space.sweep import Sweep
+from gramtune.space.sweep import SweepFile
 from gramtune.training.config import SECTIONS, TrialConfig
 
 Kind = Literal["space", "base"]
@@ -121,10 +121,10 @@ def _base() -> Schema:
 
 
 def _space() -> Schema:
-    """The schema of `Sweep`, whose base and varied keys are those of a trial's configuration."""
+    """The schema of `SweepFile`, whose base and varied keys are those of a trial's configuration."""
     base, found = (
         TrialConfig.model_json_schema(schema_generator=_Untitled),
-        Sweep.model_json_schema(schema_generator=_Untitled),
+        SweepFile.model_json_schema(schema_generator=_Untitled),
     )
     definitions = {**found.pop("$defs"), **base.pop("$defs")}
     paths = dict(fields(definitions, base))
@@ -173,7 +173,7 @@ _GRID = {
     "then": _every_domain({"anyOf": [{"required": ["grid"]}, {"required": ["cases"]}]}),
     "else": _every_domain({"not": {"required": ["grid"]}}),
 }
-"""`Sweep._fits_domains`: a grid search takes grids and cases, a sampler takes everything but grids."""
+"""`SweepFile._fits_domains`: a grid search takes grids and cases, a sampler takes everything but grids."""
 
 
 def _properties(definitions: Mapping[str, Schema], of: Schema, prefix: str = "") -> Iterator[tuple[str, Schema]]:

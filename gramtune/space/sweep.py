@@ -12,14 +12,17 @@ from pydantic import (
     PlainValidator,
     PositiveFloat,
     PositiveInt,
+    PrivateAttr,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from gramtune.components import Component
+from gramtune.errors import Path
 from gramtune.plugins import Plugin
 from gramtune.space.domain import Assignment, Domain, assigned, expanded
+from gramtune.space.origins import Provenance
 from gramtune.training.config import TrialConfig
 
 
@@ -36,6 +39,12 @@ def short(section: type[Component]) -> BeforeValidator:
 def listed(metric: Any) -> Any:
     """`metric: fid` is short for `metric: [fid]`."""
     return [metric] if isinstance(metric, str) else metric
+
+
+def _file_or_mapping(base: Any) -> Any:
+    if not isinstance(base, str | dict):
+        raise ValueError(f"{base!r} should be a file, a shipped base's name, or a mapping of keys to values")
+    return base
 
 
 ALGORITHMS: Mapping[str, Mapping[str, str]] = {
@@ -189,7 +198,7 @@ class Budget(Component):
 _Metrics = Annotated[list[str], Field(min_length=1, max_length=2)]
 
 
-class Sweep(Component):
+class SweepFile(Component):
     """A space file: what varies, on what base, how often and with what."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -198,7 +207,7 @@ class Sweep(Component):
     """The question that the sweep answers, in a sentence."""
     plugins: Annotated[tuple[Plugin, ...], Field(strict=False)] = ()
     """The user's own components: files, by a path relative to this file, or installed modules."""
-    base: str | dict[str, Any]
+    base: Annotated[str | dict[str, Any], BeforeValidator(_file_or_mapping)]
     """A trial configuration: a file beside this one, or inline."""
     space: Annotated[dict[str, Domain], Field(min_length=1, max_length=100)]
     """The domain of each varied key, by dotted path into the base."""
@@ -271,12 +280,40 @@ class Sweep(Component):
             )
         return scheduler
 
+
+class _Checking(type(SweepFile)):  # type: ignore[misc]
+    """`Sweep(…)` in Python is checked as a file is; `model_validate` restores a sweep that has been checked."""
+
+    def __call__(cls, **fields: Any) -> Any:
+        from gramtune.space.load import checked_sweep
+
+        return checked_sweep(fields)
+
+
+class Sweep(SweepFile, metaclass=_Checking):
+    """A checked sweep: what varies, on what base, how often and with what. `load_sweep` reads one from a file.
+
+    Written in Python, `Sweep(name=…, base=…, space={…}, …)` takes the keys of a space file and raises the same
+    SpecError, with the line of the call.
+    """
+
+    base: dict[str, Any]
+    """A trial configuration with the sweep's metric and replicates."""
+    _provenance: Provenance | None = PrivateAttr(None)
+
     def config(self, assignment: Assignment) -> TrialConfig:
         """The trial configuration with these values. Raises pydantic's ValidationError if they are not legal."""
-        return TrialConfig.model_validate(assigned(self.inline_base, expanded(assignment, self.space)))
+        return TrialConfig.model_validate(assigned(self.base, expanded(assignment, self.space)))
 
-    @property
-    def inline_base(self) -> dict[str, Any]:
-        """The base as a trial configuration; `load_sweep` put it inline."""
-        assert isinstance(self.base, dict)
-        return self.base
+    def located(self, provenance: Provenance) -> Sweep:
+        """This sweep with the origins of its values."""
+        self._provenance = provenance
+        return self
+
+    def where(self, path: Path) -> str:
+        """Where a key of the sweep was given."""
+        return self._provenance.sweep.where(path) if self._provenance else self.name
+
+    def where_trial(self, path: Path) -> str:
+        """Where a part of its trials' configuration was given."""
+        return self._provenance.trial.where(path) if self._provenance else self.name
