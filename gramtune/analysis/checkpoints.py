@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from gramtune.errors import Issue, SpecError, did_you_mean
 from gramtune.plugins import Plugin
-from gramtune.record.layout import checkpoints, part_folders
+from gramtune.record.layout import checkpoints, judged_checkpoints, part_folders
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.training.config import TrialConfig
 from gramtune.training.generator import Generators, load_generators
@@ -39,7 +39,7 @@ class Trained(NamedTuple):
 def best_replicate(record: TrialRecord) -> int | None:
     """Index of the best replicate by the newest primary metric; the first of equals; None without a value."""
     config = record.trial.config
-    values = record.last.metrics.get(config.metric, []) if record.last else []
+    values = record.values(config.metric)
     sign = 1 if config.directions[config.metric] == "min" else -1
     known = [(sign * value, i) for i, value in enumerate(values) if value is not None]
     return min(known)[1] if known else None
@@ -86,7 +86,7 @@ def load(trial: Trained) -> Generators:
 
 def _newest(trial: Trained, first: int, folder: Path) -> Generators | None:
     issues = []
-    for path in checkpoints(folder):
+    for path in judged_checkpoints(folder):
         try:
             return load_generators(trial.config, path, first)
         except CheckpointError as error:  # damaged, or just replaced by a running trial

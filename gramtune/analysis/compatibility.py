@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gramtune.analysis.labels import judge_text
 from gramtune.errors import Issue, SpecError
 from gramtune.record.state import SweepState
 from gramtune.record.tables import VERSIONS_FILE
@@ -57,6 +58,7 @@ def _facts(sweep: NamedSweep) -> dict[str, str]:
     needed = {metric.extractor for metric in state.plan.config.computing([state.plan.metric])}
     extractors = recorded.get("extractors", {})
     return {
+        "judge": judge_text(state.plan.sweep.judge) or "last checkpoint",
         "metric": f"{state.plan.metric} ({state.plan.config.directions[state.plan.metric]}imised)",
         "features": ", ".join(f"{name} {extractors.get(name, '')}".strip() for name in sorted(needed)),
         "samples per value": ", ".join(f"{count:,}" for count in samples),

@@ -10,6 +10,7 @@ from typing import Any
 
 from gramtune.record.report import Status, Summary
 from gramtune.record.state import SweepState
+from gramtune.space.sweep import Judge
 
 MINUS = "−"
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -93,7 +94,15 @@ def basis_text(state: SweepState) -> str:
     configs = [record.trial.config.training for record in state.records.values()] or [state.plan.config.training]
     replicates, samples = {c.replicates for c in configs}, {c.eval_samples for c in configs}
     plural = "" if replicates == {1} else "s"
-    return f"n = {_range(replicates)} replicate{plural}, {_range(samples)} generated samples each"
+    text = f"n = {_range(replicates)} replicate{plural}, {_range(samples)} generated samples each"
+    return ", ".join([text, *filter(None, [judge_text(state.plan.sweep.judge)])])
+
+
+def judge_text(judge: Judge) -> str:
+    """Which values of a trial count; empty for the last ones."""
+    if isinstance(judge, Mapping):
+        return f"mean of the last {judge['mean_of_last']} evaluations"
+    return "best checkpoint, on fresh samples" if judge == "best" else ""
 
 
 def status_counts(state: SweepState) -> dict[Status, int]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gramtune.analysis.checkpoints import best_replicate
 from gramtune.components import Unavailable
-from gramtune.record.layout import checkpoints, part_of
+from gramtune.record.layout import judged_checkpoints, part_of
 from gramtune.record.state import TrialRecord
 from gramtune.training.resemblance import Nearest, resemblance
 from gramtune.training.trainer import CheckpointError
@@ -47,7 +47,7 @@ def nearest_images(record: TrialRecord, folder: Path, root: Path, n: int = 10, k
     replicate = best_replicate(record) or 0
     first, place = part_of(folder, record, replicate)
     part = record.trial.since(first).config
-    for checkpoint in checkpoints(place):
+    for checkpoint in judged_checkpoints(place):
         try:
             found = resemblance(part, checkpoint, root, replicate - first, n, k)
         except (CheckpointError, Unavailable):

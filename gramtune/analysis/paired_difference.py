@@ -53,6 +53,5 @@ def paired_difference(a: TrialRecord, b: TrialRecord, metric: str) -> Difference
 
 def by_seed(record: TrialRecord, metric: str) -> dict[int, float]:
     """The newest value of each replicate that has one, by the seed that it was trained with."""
-    values = record.last.metrics.get(metric, []) if record.last else []
     first = record.trial.config.training.seed
-    return {first + i: value for i, value in enumerate(values) if value is not None}
+    return {first + i: value for i, value in enumerate(record.values(metric)) if value is not None}

@@ -101,8 +101,7 @@ def _why_not(state: SweepState, series: Series, whole: list[list[float | None]])
 def _replicates(record: TrialRecord, metric: str) -> list[float | None]:
     """The last value of each replicate, in the order of the seeds; None where it diverged."""
     planned = record.trial.config.training.replicates
-    values = list(record.last.metrics.get(metric, [])) if record.last else []
-    return values or [None] * planned
+    return record.values(metric) or [None] * planned
 
 
 def _lost(values: list[float | None]) -> tuple[int, int]:

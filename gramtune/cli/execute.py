@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
 
 from gramtune.api import Say, Watch
 from gramtune.cli.live import watching
+from gramtune.errors import SpecError
 from gramtune.record.report import Status
 from gramtune.result import Result
+from gramtune.run.on_end import on_end
 
 
 class Start(Protocol):
@@ -34,13 +37,23 @@ def ask(question: str) -> bool:
     return answer.startswith("y")
 
 
-def execute(start: Start, quiet: bool = False) -> int:
-    """Runs, with the live view unless `quiet`; returns the exit code.
+def execute(start: Start, folder: Path, command: str | None = None, quiet: bool = False) -> int:
+    """Runs, with the live view unless `quiet`; returns the exit code. `command` runs at the end: see `on_end`.
 
     0: all fine; 1: a trial failed, or all of them failed or diverged; 130: interrupted.
     """
-    console = Console()
+    with on_end(command, folder) as ending:
+        try:
+            code = _execute(start, quiet)
+        except SpecError:
+            ending.status = "REFUSED"
+            raise
+        ending.status = {0: "COMPLETED", 130: "INTERRUPTED"}.get(code, "FAILED")
+    return code
 
+
+def _execute(start: Start, quiet: bool) -> int:
+    console = Console()
     errors = Console(stderr=True)
 
     def say(line: str) -> None:

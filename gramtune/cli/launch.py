@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 _OVERRIDES = ("base", "name", "replicates", "samples", "time_budget")
 _FORWARDED = {"max_concurrent": "--max-concurrent", "tracking_uri": "--tracking-uri", "register": "--register"}
 """Options of `sweep` that are not part of the sweep itself: passed on, where they were given."""
-_LOCAL = ("debug", "address", "dry_run", "quiet")
+_LOCAL = {
+    "debug": "--debug",
+    "address": "--address",
+    "dry_run": "--dry-run",
+    "quiet": "--quiet",
+    "command": "--on-end",
+}
 
 
 class LaunchCommand(Command):
@@ -65,7 +71,7 @@ def _request(space: Path, words: list[str], resume: bool) -> Request:
 
     given = _given(space, words)
     local = [name for name in _LOCAL if name in given]
-    issues = [Issue(f"--{name}", "is not for launch: the sweep runs on the cluster") for name in local]
+    issues = [Issue(_LOCAL[name], "is not for launch: the sweep runs on the cluster") for name in local]
     runs = (remote_runs(given["runs"]) or str(given["runs"])) if "runs" in given else None
     if runs and "://" not in runs and not Path(runs).is_absolute():
         issues.append(Issue("--runs", f"{runs} should be an absolute path, of a folder that the cluster's nodes share"))

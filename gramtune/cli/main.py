@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from gramtune.cli.catalogue import describe, list_, schema
+from gramtune.cli.clean import clean
 from gramtune.cli.cluster import attach, down, stop
 from gramtune.cli.command import Command, Group
 from gramtune.cli.doctor import doctor
@@ -38,7 +39,7 @@ with Python's 700 a fifth of the time that importing them takes goes into lookin
 _SECTIONS = {
     "Write a sweep": (init, validate, show, list_, describe, schema),
     "Run": (sweep, resume, train),
-    "Look at results": (status, report, export, diff, ui, sync),
+    "Look at results": (status, report, export, diff, ui, sync, clean),
     "Use trained generators": (sample, evaluate, replay),
     "Clusters": (launch, attach, stop, down, doctor),
 }

@@ -132,4 +132,8 @@ Address = Annotated[
     str | None,
     typer.Option(help="Join the Ray that runs there: HOST:PORT of its head, or auto [default: one of this machine]."),
 ]
+OnEnd = Annotated[
+    str | None,
+    typer.Option("--on-end", help="Shell command for the end, or death, of the sweep; it reads $GRAMTUNE_STATUS."),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Run in this process, without Ray; same numbers.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gramtune.analysis.labels import judge_text
 from gramtune.cli.text import duration, size
 from gramtune.record.pruning import Rungs
 from gramtune.run.capacity import Capacity, at_once, free_memory, grant
@@ -19,6 +20,7 @@ def plan_lines(plan: Plan, max_concurrent: int | None, capacity: Capacity, guess
     facts = [
         *_work(plan),
         ("metric", f"{plan.metric} ({plan.config.directions[plan.metric]}imised)"),
+        *([("judge", text)] if (text := judge_text(sweep.judge)) else []),
         ("search", f"{sweep.search.name}; scheduler: {sweep.scheduler.name}"),
         *_rungs(plan),
         ("resources", f"{share.cpu} CPU and {share.gpu:g} GPU per trial, {together} at once on {_machines(capacity)}"),

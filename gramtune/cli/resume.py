@@ -11,6 +11,7 @@ from gramtune.cli.options import (
     Debug,
     Folder,
     MaxConcurrent,
+    OnEnd,
     Quiet,
     Register,
     Replicates,
@@ -39,6 +40,7 @@ def resume(
     debug: Debug = False,
     tracking_uri: TrackingUri = None,
     register: Register = None,
+    command: OnEnd = None,
     quiet: Quiet = False,
 ) -> None:
     """Go on with an interrupted sweep, or add to a finished one; trials continue from their last checkpoint.
@@ -66,4 +68,4 @@ def resume(
         tracking_uri=tracking_uri,
         register=register,
     )
-    raise typer.Exit(execute(start, quiet))
+    raise typer.Exit(execute(start, folder, command, quiet))

@@ -12,6 +12,7 @@ from gramtune.cli.options import (
     Base,
     Debug,
     MaxConcurrent,
+    OnEnd,
     Plugins,
     Quiet,
     Register,
@@ -40,6 +41,7 @@ def sweep(
     debug: Debug = False,
     tracking_uri: TrackingUri = None,
     register: Register = None,
+    command: OnEnd = None,
     runs: Runs = RUNS,
     quiet: Quiet = False,
 ) -> None:
@@ -73,4 +75,4 @@ def sweep(
         register=register,
         ask=ask,
     )
-    raise typer.Exit(execute(start, quiet))
+    raise typer.Exit(execute(start, runs / plan.sweep.name, command, quiet))

@@ -24,9 +24,9 @@ def run_folder(sweep_folder: Path, trial: PlannedTrial) -> Path:
 
 
 def newest_checkpoint(sweep_folder: Path, record: TrialRecord, replicate: int) -> tuple[Path | None, int]:
-    """The newest checkpoint that holds a replicate (None if there is none), and the index of the replicate in it."""
+    """The checkpoint of a replicate that counts (None if there is none), and the index of the replicate in it."""
     first, folder = part_of(sweep_folder, record, replicate)
-    return next(iter(checkpoints(folder)), None), replicate - first
+    return next(iter(judged_checkpoints(folder)), None), replicate - first
 
 
 def part_of(sweep_folder: Path, record: TrialRecord, replicate: int) -> tuple[int, Path]:
@@ -62,6 +62,16 @@ def read_strip(grid_file: Path, shape: Shape) -> NDArray[np.uint8] | None:
             return np.asarray(image)[: shape[1] + 2]
     except OSError:
         return None
+
+
+def best_checkpoint(folder: Path, step: int) -> Path:
+    """Where the best checkpoint is kept, of a trial that is judged by it."""
+    return folder / f"best-{step:08d}.pt"
+
+
+def judged_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints in a trial's folder, the one that counts first: the best one where that is kept, else the newest."""
+    return [*sorted(folder.glob("best-*.pt"), reverse=True), *checkpoints(folder)]
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -67,7 +67,7 @@ class Mirror:
                 if not skipped and (there is None or _signature(file) != (there.size, there.mtime_ns)):
                     self._send(path, file)
             for path in stored:
-                if path not in files and Path(path).match("checkpoint-*.pt"):
+                if path not in files and Path(path).match("*-[0-9]*.pt"):
                     self._store.delete_file(f"{self._base}/{path}")
 
     def append(self, event: str) -> None:

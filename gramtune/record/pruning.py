@@ -53,7 +53,7 @@ class Rungs:
         rungs = cls(state.plan.sweep.pruner, config.training.steps, config.training.eval_every, direction)
         for name, record in state.records.items():
             for report in record.reports.values():
-                rungs._note(name, report, state.plan.metric)
+                rungs._note(name, record.standing(report, state.plan.metric), state.plan.metric)
             if record.status == Status.PRUNED and record.last:
                 rungs._stopped[name] = record.last.step
         return rungs

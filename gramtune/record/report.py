@@ -52,6 +52,10 @@ class Report(NamedTuple):
     """The replicate that these lists begin with: above 0 where replicates are added to a finished trial."""
     joules: float | None = None
     """Energy of the trial's GPU so far, shared or not; None without an energy counter."""
+    chosen: Mapping[str, list[float | None]] = {}
+    """At the end of a trial that is judged by its best checkpoint: the metrics of that checkpoint on fresh samples."""
+    chosen_step: int | None = None
+    """The step of that checkpoint."""
 
     @classmethod
     def from_json(cls, line: Mapping[str, Any]) -> Report:
@@ -108,6 +112,7 @@ def _join(reports: Sequence[Report], replicates: int) -> Report:
     return reports[-1]._replace(
         metrics=_rows([(report.first, report.metrics) for report in reports], replicates),
         traces=_rows([(report.first, report.traces) for report in reports], replicates),
+        chosen=_rows([(report.first, report.chosen) for report in reports], replicates),
         diverged=_rows([(report.first, {"": report.diverged}) for report in reports], replicates)[""],
         seconds=sum(report.seconds for report in reports),
         joules=added(*(report.joules for report in reports)),

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 from gramtune.components import Dataset, Metric
 from gramtune.record import budget
+from gramtune.record.judging import final_values, standing_values
 from gramtune.record.report import Report, Status, Summary, divergence, merge_parts, summarise
 from gramtune.space.domain import Assignment
 from gramtune.space.plan import Plan, PlannedTrial
+from gramtune.space.sweep import Judge
 
 _TRAINED = (Status.COMPLETED, Status.DIVERGED)
 
@@ -40,6 +42,8 @@ class TrialRecord:
 
     trial: PlannedTrial
     """The trial as planned; in population-based training its values change, see `assignment`."""
+    judge: Judge = field(default="last", kw_only=True)
+    """Which values count: see `Sweep.judge`."""
     status: Status = Status.PENDING
     reason: str = ""
     reports: dict[int, Report] = field(default_factory=dict)
@@ -98,7 +102,17 @@ class TrialRecord:
 
     def summary(self, metric: str) -> Summary | None:
         """The newest value of a metric over replicates."""
-        return summarise(self.last.metrics.get(metric, [])) if self.last else None
+        return summarise(self.values(metric))
+
+    def values(self, metric: str) -> list[float | None]:
+        """The value of each replicate that is ranked and reported: see `Sweep.judge`. Empty without a report."""
+        return final_values(self.reports, metric, self.judge)
+
+    def standing(self, report: Report, metric: str) -> Report:
+        """The report, which is the trial's own, with the values of the metric by which the trial is pruned."""
+        direction = self.trial.config.directions[metric]
+        values = standing_values(self.reports, report.step, metric, self.judge, direction)
+        return report._replace(metrics={**report.metrics, metric: values})
 
     def reopen(self) -> None:
         """Takes back the end of the trial."""
@@ -123,7 +137,7 @@ class SweepState:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.records = {trial.name: TrialRecord(trial) for trial in plan.trials}
+        self.records = {trial.name: TrialRecord(trial, judge=plan.sweep.judge) for trial in plan.trials}
         self.generations: set[int] = set()
         """For a population: the steps after which trials inherited from others."""
         self.elapsed = 0.0
@@ -137,7 +151,7 @@ class SweepState:
         """The trial started or restarted; a new trial is added to the sweep."""
         with self._changed:
             if trial.name not in self.records:
-                self.records = {**self.records, trial.name: TrialRecord(trial)}
+                self.records = {**self.records, trial.name: TrialRecord(trial, judge=self.plan.sweep.judge)}
         self._update(trial.name, Status.RUNNING, "")
 
     def reported(self, name: str, report: Report) -> None:

@@ -116,7 +116,7 @@ class Driver:
             self._journal.reported(name, self._with_values(record, report))
             newest = Report.from_json(report)
             added = newest.first > 0  # to a trial that was judged before, and reported to the proposer
-            hopeless = "" if added else self._rungs.decide(name, newest, self.state.plan.metric)
+            hopeless = "" if added else self._rungs.decide(name, self._standing(record, newest), self.state.plan.metric)
             if hopeless and not record.status.final:
                 self._journal.ended(name, Status.PRUNED, hopeless)
             if not record.status.final and (spent := self._spent()):
@@ -144,6 +144,9 @@ class Driver:
     def halt(self, reason: str) -> None:
         """Stops the sweep now; running trials stay unfinished."""
         self.halted = self.halted or reason
+
+    def _standing(self, record: TrialRecord, newest: Report) -> Report:
+        return record.standing(newest, self.state.plan.metric)
 
     def _turn(self) -> PlannedTrial | None:
         """The first trial of the next generation, if this one has ended."""

@@ -16,6 +16,7 @@ from gramtune.record.layout import run_folder, trial_folder
 from gramtune.record.object_store import Mirror, mirror_of
 from gramtune.run.trial_runner import TrialRun
 from gramtune.space.plan import PlannedTrial
+from gramtune.space.sweep import Judge
 
 ERROR = "error.txt"
 """File in the folder of a failed trial: the traceback."""
@@ -25,7 +26,10 @@ _ASKED = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)
 class Attempt:
     """Trains a trial, from its checkpoint if it has one. The networks are built in the first `step`."""
 
-    def __init__(self, trial: PlannedTrial, sweep_folder: Path, root: Path, device: torch.device) -> None:
+    def __init__(
+        self, trial: PlannedTrial, sweep_folder: Path, root: Path, device: torch.device, judge: Judge = "last"
+    ) -> None:
+        self._keeps_best = judge == "best"
         self._trial, self._sweep_folder, self._root, self._device = trial, sweep_folder, root, device
         self._run: TrialRun | None = None
         self._mirror: Mirror | None = None
@@ -57,7 +61,9 @@ class Attempt:
             if self._mirror:
                 self._mirror.pull(below)
             folder = run_folder(self._sweep_folder, self._trial)
-            self._run = TrialRun(self._trial.config, folder, self._root, self._device, self._trial.first)
+            self._run = TrialRun(
+                self._trial.config, folder, self._root, self._device, self._trial.first, self._keeps_best
+            )
             damaged = self._run.damaged
         report = self._run.step()
         if self._mirror:

@@ -30,7 +30,7 @@ class InProcessRunner:
             try:
                 while trial := driver.next():
                     driver.started(trial)
-                    attempt = Attempt(trial, driver.folder, data_root(), device)
+                    attempt = Attempt(trial, driver.folder, data_root(), device, driver.state.plan.sweep.judge)
                     while driver.heard(attempt.step(), self._say):
                         pass
             except KeyboardInterrupt:

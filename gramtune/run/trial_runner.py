@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 
 from gramtune.io import watching_space, write_atomically
 from gramtune.pixels import grid
-from gramtune.record.layout import checkpoints
+from gramtune.record.layout import best_checkpoint, checkpoints
 from gramtune.record.point_samples import write_points
 from gramtune.record.report import Status, added, divergence
 from gramtune.record.sample_files import to_image
@@ -20,6 +22,8 @@ from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
 
 _CHECKPOINTS_KEPT = 2
 """Checkpoints kept per trial: the newest, and one more in case the newest is damaged."""
+_JUDGING = "judge"
+"""The purpose of the noise that the best checkpoint is evaluated with: other samples than those it was chosen by."""
 _POINTS = 400
 """Points stored at each evaluation of a trial on point sets: enough to see the distribution."""
 
@@ -29,10 +33,19 @@ class TrialRun:
 
     The first `step` evaluates the untrained networks, or repeats the report of the checkpoint (whose first delivery
     may have been lost with its process); each later one trains and evaluates. `first` is the number that the first
-    replicate has in the whole trial.
+    replicate has in the whole trial. `keep_best`: the checkpoint with the best mean of the primary metric is kept, and
+    evaluated once more at the end, on fresh samples.
     """
 
-    def __init__(self, config: TrialConfig, folder: Path, root: Path, device: torch.device, first: int = 0) -> None:
+    def __init__(
+        self,
+        config: TrialConfig,
+        folder: Path,
+        root: Path,
+        device: torch.device,
+        first: int = 0,
+        keep_best: bool = False,
+    ) -> None:
         self._config, self._folder, self._first = config, folder, first
         self._trainer, self._meter = Trainer(config, root, device), EnergyMeter(device)
         self.damaged: list[str] = []
@@ -40,6 +53,10 @@ class TrialRun:
         self._restored = self._restore()
         self._fresh = self._restored is None
         self._earlier: float | None = (self._restored or {}).get("joules")
+        self._keeps_best = keep_best
+        self._best: dict[str, Any] | None = (self._restored or {}).get("best")
+        """Step and mean of the best evaluation so far, turned so that less is better; it travels with checkpoints."""
+        self._keep_best()  # if the process died between the two files
 
     def step(self) -> dict[str, Any]:
         """The fields of `Report`, ready for JSON; the status is final when the trial is over.
@@ -49,6 +66,8 @@ class TrialRun:
         if self._restored is not None:
             report, self._restored = self._restored, None
             status, reason = self._outcome()  # no longer the end, if the trial has been made longer since
+            if status == Status.RUNNING:
+                report = {key: value for key, value in report.items() if key not in ("chosen", "chosen_step")}
             return {**report, "status": status.value, "reason": reason}
         traces: PerReplicate = {}
         if not self._fresh:
@@ -57,7 +76,10 @@ class TrialRun:
         self._fresh = False
         report = self._report(traces)
         self._write_samples()
+        if self._keeps_best:
+            self._note_best(report)
         self._save(report)
+        self._keep_best()
         return report
 
     def _report(self, traces: PerReplicate) -> dict[str, Any]:
@@ -83,6 +105,34 @@ class TrialRun:
         if not self._trainer.done:
             return Status.RUNNING, ""
         return (Status.DIVERGED, divergence(whys, len(replicates))) if whys else (Status.COMPLETED, "")
+
+    def _note_best(self, report: dict[str, Any]) -> None:
+        """Compares with the best evaluation so far; at the end evaluates the best checkpoint on fresh samples."""
+        metric, step = self._config.metric, self._trainer.step
+        values = report["metrics"].get(metric, [])
+        if step and values and None not in values:
+            loss = fmean(values) * (1 if self._config.directions[metric] == "min" else -1)
+            if self._best is None or loss < self._best["loss"]:
+                self._best = {"step": step, "loss": loss}
+        report["best"] = self._best
+        if report["status"] == Status.COMPLETED and self._best:
+            at = self._best["step"]
+            kept = best_checkpoint(self._folder, at)
+            saved = at < step
+            chosen = self._trainer.evaluate_saved(kept, _JUDGING) if saved else self._trainer.evaluate(_JUDGING)
+            report |= {"chosen": chosen, "chosen_step": at}
+
+    def _keep_best(self) -> None:
+        """Copies the newest checkpoint if it is the best one, and drops the one before."""
+        if self._best is None or self._best["step"] != self._trainer.step:
+            return
+        kept, newest = best_checkpoint(self._folder, self._trainer.step), checkpoints(self._folder)[0]
+        if not kept.exists():
+            with watching_space(self._folder):
+                write_atomically(kept, lambda temporary: shutil.copyfile(newest, temporary))
+        for path in self._folder.glob("best-*.pt"):
+            if path != kept:
+                path.unlink(missing_ok=True)
 
     def _save(self, report: dict[str, Any]) -> None:
         with watching_space(self._folder.parent):

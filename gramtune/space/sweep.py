@@ -66,6 +66,17 @@ ALGORITHMS: Mapping[str, Mapping[str, str]] = {
 }
 """What each name of a search and of a pruner stands for, in a line."""
 
+Judge = Literal["last", "best"] | dict[Literal["mean_of_last"], int]
+
+
+def _judge(value: Any) -> Any:
+    if value in ("last", "best"):
+        return value
+    k = value.get("mean_of_last") if isinstance(value, dict) and len(value) == 1 else None
+    if not isinstance(k, int) or isinstance(k, bool) or k < 2:
+        raise ValueError(f"{value!r} should be last, best or {{mean_of_last: k}} with a whole number k of at least 2")
+    return value
+
 
 class Search(Component):
     """How configurations are proposed: the whole grid, or one of Optuna's samplers by name."""
@@ -223,6 +234,10 @@ class SweepFile(Component):
     replicates: PositiveInt = 3
     tolerance: Annotated[float, Field(gt=0, lt=10)] = 0.1
     """A method is insensitive to a key if every value is within this fraction of the best: 0.1 for 10 %."""
+    judge: Annotated[Judge, PlainValidator(_judge, json_schema_input_type=Judge)] = "last"
+    """Which values of a trial are ranked, reported and pruned: those at the end of the training, their mean over the
+    last k evaluations (`{mean_of_last: k}`), or those of the best checkpoint, which is then evaluated on fresh samples.
+    """
     search: Annotated[Search, short(Search), Field(validate_default=True)] = Search()
     pruner: Annotated[Pruner, short(Pruner)] = NO_PRUNER
     scheduler: Annotated[Scheduler, short(Scheduler)] = NO_SCHEDULER
@@ -242,6 +257,13 @@ class SweepFile(Component):
         if metric and len(set(metric)) < len(metric):
             raise ValueError(f"{metric[0]!r} is named twice")
         return metric
+
+    @field_validator("judge")
+    @classmethod
+    def _one_best(cls, judge: Judge, info: ValidationInfo) -> Judge:
+        if judge == "best" and len(info.data.get("metric") or ()) == 2:
+            raise ValueError("best is by one metric, but two are optimised; legal: last, {mean_of_last: k}")
+        return judge
 
     @field_validator("search")
     @classmethod
@@ -272,6 +294,8 @@ class SweepFile(Component):
             raise ValueError(
                 f"pbt replaces the worst trials, so pruner {pruner.name} has no place beside it; legal: none"
             )
+        if info.data.get("judge", "last") != "last":
+            raise ValueError("pbt trains on from the last checkpoints, so judge has to be last")
         if len(info.data.get("metric") or ()) == 2:
             raise ValueError("pbt ranks by one metric, but two are optimised")
         if search.name not in (legal := ("grid", "random", "qmc")):

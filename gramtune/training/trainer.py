@@ -54,20 +54,31 @@ class Trainer:
         self.step += steps
         return _transpose(traces)
 
-    def evaluate(self) -> PerReplicate:
+    def evaluate(self, purpose: str = "evaluate") -> PerReplicate:
         """Every metric of every live replicate, each from `eval_samples` generated samples.
 
+        Equal purposes draw equal noise.
         Of the averaged generators, the last ones or both: `training.ema_metrics`. A replicate whose metric is not
         finite diverges. Training is not disturbed: noise has a stream of its own.
         """
         with self._timed():
             scores: list[dict[str, float]] = [{} for _ in self.replicates.seeds]
             for suffix, average in self.config.training.judged.items():
-                samples = self.replicates.sample(self.config.training.eval_samples, average=average)
+                samples = self.replicates.sample(self.config.training.eval_samples, purpose, average=average)
                 for i, own in enumerate(samples):
                     scores[i] |= {key + suffix: value for key, value in self._score(i, own).items()}
         why = self.replicates.diverged
         return _transpose([{} if why[i] else row for i, row in enumerate(scores)])
+
+    def evaluate_saved(self, path: Path, purpose: str) -> PerReplicate:
+        """`evaluate` of an earlier checkpoint; the trainer stays as it is. Raises CheckpointError as `load` does."""
+        now, began = self.state_dict(), time.monotonic()
+        try:
+            self.load(path)
+            return self.evaluate(purpose)
+        finally:
+            self.load_state_dict(now)
+            self.seconds += time.monotonic() - began
 
     def monitor(self) -> PerReplicate:
         """The objective's monitored values on a batch of points outside training; None where not finite.

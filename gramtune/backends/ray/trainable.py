@@ -55,7 +55,7 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
         name, assignment, first, self._share = (new_config["trial"][k] for k in ("name", "assignment", "first", "gpu"))
         self._trial = PlannedTrial(name, assignment, self._sweep.config(assignment)).since(first)
         self._device = _device()
-        self._attempt = Attempt(self._trial, self._folder, self._root, self._device)
+        self._attempt = Attempt(self._trial, self._folder, self._root, self._device, self._sweep.judge)
         return True
 
     def step(self) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def _final_values(record: TrialRecord, metric: str) -> list[float]:
     """Values at the end of a completed trial, and those of the replicates that survived in a diverged one."""
     if record.last is None or record.status not in (Status.COMPLETED, Status.DIVERGED):
         return []
-    return [value for value in record.last.metrics.get(metric, []) if value is not None]
+    return [value for value in record.values(metric) if value is not None]
 
 
 def _frame(axes: Axes, places: Sequence[Place], *, categorical: bool, sampled: bool) -> None:
