@@ -10,27 +10,29 @@ result.frame  # tidy: one row per trial, replicate, step and metric
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gramtune.errors import Issue, SpecError
-from gramtune.io import DiskFull, data_root, local_runs
+from gramtune.errors import Issue, SpecError, count
+from gramtune.io import DiskFull, command, data_root, each, local_runs
 from gramtune.notebook import NotebookView, in_notebook
 from gramtune.record import budget
 from gramtune.record.journal import load_state
-from gramtune.record.object_store import mirror_of
+from gramtune.record.object_store import Mirror, mirror_of
 from gramtune.record.redaction import redact
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState
-from gramtune.record.tables import SWEEP_FILE, read_versions, write_sweep
+from gramtune.record.tables import SWEEP_FILE, read_versions, write_sweep, write_tables
 from gramtune.record.tracker import TrackerThread
 from gramtune.record.versions import changed_since, versions
 from gramtune.result import Best, Result
 from gramtune.run.capacity import Capacity, grant, here
 from gramtune.run.driver import Driver, NothingNew, Proposer
 from gramtune.run.in_process import InProcessRunner, Runner
+from gramtune.run.interruption import listening
 from gramtune.run.lock import driving
 from gramtune.run.object_store_run import (
     MirroredTracker,
@@ -49,6 +51,7 @@ from gramtune.space.plan import Plan, make_plan
 from gramtune.space.sweep import AUTO, Sweep
 
 if TYPE_CHECKING:
+    from gramtune.analysis.importance import Importances
     from gramtune.backends.mlflow.tracker import MlflowTracker
 
 __all__ = ["Best", "Result", "open_run", "resume_sweep", "run_sweep"]
@@ -65,6 +68,20 @@ def open_run(folder: Path | str) -> Result:
     folder = local_sweep(folder)
     state = recorded_state(folder)
     return Result(folder, state, not state.unfinished and len(state.records) >= state.plan.size)
+
+
+def careful(say: Say) -> Say:
+    """`say` for lines that nobody may be able to read any more: what it cannot print is no reason to end a sweep."""
+
+    def said(line: str) -> None:
+        try:
+            say(line)
+        except UnicodeEncodeError:
+            say(line.encode("ascii", "replace").decode())
+        except (OSError, ValueError):  # a closed terminal, a full disk, a closed file
+            return
+
+    return said
 
 
 class _How(NamedTuple):
@@ -98,6 +115,7 @@ def run_sweep(
     output is updated instead.
     """
     say, watch = _shown(say, watch)
+    say = careful(say)
     plan = sweep if isinstance(sweep, Plan) else _planned(sweep)
     folder = fetched(local_runs(runs) / plan.sweep.name)
     check_mirrored(plan.sweep, folder)
@@ -138,6 +156,7 @@ def resume_sweep(
     `folder` holds no sweep, or if one of these changes is not allowed. The other keywords are those of `run_sweep`.
     """
     say, watch = _shown(say, watch)
+    say = careful(say)
     folder = local_sweep(folder)
     overrides = Overrides(
         replicates=replicates, samples=samples, time_budget=time_budget, set=tuple(settings), add=tuple(add)
@@ -238,20 +257,18 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
         say(f"warning: {warning}")
     mirror = mirror_of(folder)
     where = redact(mirror.uri) if mirror else folder
-    say(f"{plan.sweep.name}: {plan.size} trials × {plan.sweep.replicates} replicates → {where}")
+    say(f"{plan.sweep.name}: {count(plan.size, 'trial')} × {count(plan.sweep.replicates, 'replicate')} → {where}")
     if mirror:
         store_first(mirror)
     thread = TrackerThread(MirroredTracker(how.tracker, mirror) if mirror else how.tracker, state, say)
-    with how.watch(state):
-        driver = Driver(state, folder, _proposer(state, folder), changed)
-        how.runner.run(driver)
-    if mirror:
-        fetch_trials(mirror, driver)
-    _report(driver, say)
-    if mirror:
-        store_tables(mirror, driver)
-    if thread.close(folder):
-        say(f"MLflow: {how.tracker.link}{how.tracker.hint}")
+    with listening(say) as interruption:
+        with how.watch(state):
+            driver = Driver(state, folder, _proposer(state, folder), changed, interruption)
+            with suppress(KeyboardInterrupt):  # Ctrl-C again, while the runner was ending
+                how.runner.run(driver)
+        if mirror:
+            fetch_trials(mirror, driver)
+        _end(driver, thread, how, mirror)
     complete = driver.exhausted and not state.unfinished
     missing, whole = _shortfall(state) if complete else ("", True)
     if missing:
@@ -261,8 +278,53 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     if driver.halted:
         say(f"{driver.halted}; mend that, then go on with: gramtune resume {where}")
     elif not complete:
-        say(f"interrupted with {len(state.unfinished)} trial(s) unfinished; go on with: gramtune resume {where}")
+        say(f"interrupted with {count(len(state.unfinished), 'trial')} unfinished; go on with: gramtune resume {where}")
     return Result(folder, state, complete, driver.halted)
+
+
+_HURRY = 4.0
+"""Seconds that the tracker has after SIGTERM or SIGHUP."""
+
+
+def _end(driver: Driver, thread: TrackerThread, how: _How, mirror: Mirror | None) -> None:
+    """Tables and tracker first; then what may fail or be interrupted, each on its own. Halts where the disk is full."""
+    from gramtune.report.text.summary import summary_text
+
+    state, folder, say, interruption = driver.state, driver.folder, how.say, driver.interruption
+    with _halting(driver):
+        write_tables(state, folder)
+    if mirror:
+        store_tables(mirror, driver)
+    settled = False
+    with suppress(KeyboardInterrupt):  # closing it says so
+        settled = thread.settle(at_most=_HURRY if interruption.hurried else math.inf)
+    with each("the summary", say):
+        say("\n" + summary_text(state))
+    if interruption.hurried:
+        if not settled:
+            thread.leave("no time to store everything")
+        say(f"{folder}/: results.parquet, results.csv; figures and page: {command('report', folder)}")
+        return
+    try:
+        with _halting(driver), each("the report", say):
+            say(rewrite(state, folder))
+    except KeyboardInterrupt:
+        say(f"figures and page are left out: {command('report', folder)}")
+    if mirror:
+        store_tables(mirror, driver)
+    if thread.close(folder):
+        say(f"MLflow: {how.tracker.link}{how.tracker.hint}")
+
+
+@contextmanager
+def _halting(driver: Driver) -> Iterator[None]:
+    """Halts the driver where the sweep's folder cannot be written."""
+    try:
+        yield
+    except DiskFull as error:
+        driver.halt(str(error))
+    except OSError as error:
+        driver.halt(f"{driver.folder} cannot be written: {error.strerror or error}")
 
 
 def _shortfall(state: SweepState) -> tuple[str, bool]:
@@ -279,26 +341,23 @@ def _shortfall(state: SweepState) -> tuple[str, bool]:
 
 
 def rewrite(state: SweepState, folder: Path) -> str:
-    """Writes tables, figures, summary and page anew; returns a line that says what is where. Raises DiskFull."""
-    from gramtune.analysis.importance import Importances, unknown
+    """Writes tables, figures, summary and page anew; returns a line that says what is where, and one per failure.
+
+    Raises OSError where the folder cannot be written.
+    """
     from gramtune.report.write import write_report
 
+    return write_report(state, folder, _importances)
+
+
+def _importances(state: SweepState) -> Importances:
+    from gramtune.analysis.importance import Importances, unknown
+
     if why := unknown(state):
-        return write_report(state, folder, Importances(why=why))
+        return Importances(why=why)
     from gramtune.backends.optuna.importance import importances  # whose import takes longer than the figures
 
-    return write_report(state, folder, importances(state))
-
-
-def _report(driver: Driver, say: Say) -> None:
-    """Summary, tables and figures, from the state alone; halts the driver where the disk is full."""
-    from gramtune.report.text.summary import summary_text
-
-    say("\n" + summary_text(driver.state))
-    try:
-        say(rewrite(driver.state, driver.folder))
-    except DiskFull as error:
-        driver.halt(str(error))
+    return importances(state)
 
 
 def _proposer(state: SweepState, folder: Path) -> Proposer:

@@ -25,6 +25,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 from torch import Tensor, nn
@@ -51,6 +52,9 @@ class CriticSpec(NamedTuple):
 
     output_dim: int
     decoder: bool = False
+    translation_invariant: bool = False
+    """Whether adding one vector to all features changes no loss. The critic then has no bias in its last layer: its
+    gradient would be zero but for rounding, of which Adam makes steps of full size."""
 
 
 class View(NamedTuple):
@@ -161,6 +165,11 @@ class Objective(Component, ABC):
     def monitor(self, real: View, fake: View) -> Mapping[str, Tensor]:
         """Traces that are too expensive for every step, [R] each. Computed at evaluations of point sets."""
         return {}
+
+    @property
+    def sequential(self) -> bool:
+        """Where `joint`: θ steps first, then γ by its loss with the new θ, both on one batch."""
+        return False
 
     def critic_steps(self, generator_step: int) -> int:
         """Critic steps before generator step number `generator_step` (from 0). Unused where `joint`."""
@@ -386,6 +395,13 @@ class FeatureExtractor(Component, ABC):
     def load(self, root: Path, device: torch.device) -> nn.Module:
         """The frozen network, in eval mode: [B, *shape], images in [−1, 1] → [B, d] float32."""
 
+    trunk: ClassVar[str | None] = None
+    """Name of another extractor whose features `load_head` maps to these: one pass through it then serves both."""
+
+    def load_head(self, root: Path, device: torch.device) -> nn.Module:
+        """The frozen layers behind the `trunk`, in eval mode: [B, d of the trunk] → [B, d] float32."""
+        raise NotImplementedError(f"feature extractor {self.name} has no trunk")
+
 
 class Metric(Component, ABC):
     """One or more numbers that compare generated with held-out features."""
@@ -395,6 +411,28 @@ class Metric(Component, ABC):
     """Name of the FeatureExtractor whose features `reference` and `compute` expect."""
     needs_real: ClassVar[bool] = True
     """False: the held-out features are not computed; `reference` gets an empty [0, d] tensor."""
+    every: PositiveInt | None = None
+    """Training steps between values, a multiple of training.eval_every; also after step 0 and the last. Default: at
+    each evaluation."""
+    against: str = "held_out"
+    """The real data: `held_out`, `train`, or, for a Fréchet distance, a file of statistics (`.npz`) in the data folder.
+    Values against different data are not ranked against each other."""
+
+    @field_validator("against")
+    @classmethod
+    def _is_against(cls, against: str) -> str:
+        legal = ["held_out", "train"] if cls.needs_real else ["held_out"]
+        if against not in legal and not (against.endswith(".npz") and cls.reads_statistics):
+            files = " or a file of statistics, ….npz" if cls.reads_statistics else ""
+            raise ValueError(f"{against!r} should be {' or '.join(legal)}{files}")
+        return against
+
+    reads_statistics: ClassVar[bool] = False
+    """Whether `against` may be a file, for `statistics` to read."""
+
+    def statistics(self, path: Path, dim: int) -> Mapping[str, Tensor]:
+        """`reference` from a file, for features of dimension `dim`. Raises Unavailable if it does not hold them."""
+        raise NotImplementedError(f"metric {self.name} reads no statistics")
 
     @property
     @abstractmethod

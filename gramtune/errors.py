@@ -54,6 +54,11 @@ def did_you_mean(word: object, legal: Iterable[str]) -> str:
     return (f"; did you mean {near[0]!r}?" if near else ";" if legal else "") + alternatives
 
 
+def count(n: int, noun: str) -> str:
+    """`1 trial`, `3 trials`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def dotted(path: Path) -> str:
     """('objective', 'bandwidths', 0) → objective.bandwidths[0]."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,6 +58,25 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def each(what: str, say: Callable[[str], object]) -> Iterator[None]:
+    """One of several parts, the failure of which is a line and no reason to leave out the others.
+
+    Raises DiskFull, of which the others would die too.
+    """
+    try:
+        yield
+    except DiskFull:
+        raise
+    except Exception as error:  # noqa: BLE001 - data, files, fonts and libraries may be wrong in any way
+        say(f"{what} failed: {type(error).__name__}: {next(iter(str(error).splitlines()), '')}")
+
+
+def command(*words: object) -> str:
+    """A command of gramtune for the user to copy, quoted where the shell would read a word in another way."""
+    return shlex.join(["gramtune", *map(str, words)])
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def content(uri: str, run: Any, path: str, target: Path) -> bytes:
 def replicate_values(uri: str, metrics: list[str]) -> pd.DataFrame:
     """Every stored point of every replicate, in the rows and columns of results.parquet."""
     rows = [
-        (name, int(replicate), step, metric, value)
+        (name, int(replicate.removeprefix("replicate_")), step, metric, value)
         for name, run in stored(uri)[1].items()
         for key in run.data.metrics
         for metric, _, replicate in [key.rpartition("/")]

@@ -25,7 +25,7 @@ from gramtune.backends.mlflow.store import default_uri, runs_url
 from gramtune.backends.mlflow.view import newest_view
 
 pytestmark = pytest.mark.browser
-NAMES = ["gram K=1", "gram K=4", "gram K=16"]
+NAMES = ["0: gram K=1", "1: gram K=4", "2: gram K=16"]
 SECONDS = 90.0
 """How long a page may take on a busy machine."""
 SETTINGS = {
@@ -179,7 +179,7 @@ def test_the_slider_leads_through_the_samples(page: Page, site: Site) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
-    run = site.trials["gram K=16"]
+    run = site.trials["2: gram K=16"]
     page.open(f"/experiments/{site.experiment}/runs/{run}/model-metrics", "fid_digits", "samples")
     page.until(lambda: page.charts() >= 3, "no chart is drawn")
     show = "[...document.querySelectorAll('span, div')].find(e => e.textContent === 'samples')?.scrollIntoView()"

@@ -8,7 +8,9 @@ import pytest
 
 from gramtune.run.inspection import Machine, clock, findings, inspect, mps_runs
 
-HERE = Machine("driver", 8, ("L4",), False, {"python": "3.11.7", "ray": "2.60.0"}, "abc", ("cifar-10-batches-py/",))
+HERE = Machine(
+    "driver", 8, 8 << 30, None, ("L4",), False, {"python": "3.11.7", "ray": "2.60.0"}, "abc", ("cifar-10-batches-py/",)
+)
 
 
 def issues(machine, promised=1.0):
@@ -17,7 +19,7 @@ def issues(machine, promised=1.0):
 
 def test_an_equal_node_has_no_issue_and_every_check_is_reported():
     assert issues(HERE) == {}
-    assert [f.subject for f in findings("10.0.0.2", HERE, HERE, 1)] == ["versions", "gpu", "data"]
+    assert [f.subject for f in findings("10.0.0.2", HERE, HERE, 1)] == ["limits", "versions", "gpu", "data"]
 
 
 @pytest.mark.parametrize(

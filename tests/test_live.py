@@ -9,7 +9,7 @@ from rich.console import Console
 from states import METHODS, begin, complete, report, sweep_state
 from sweeps import SPACE, write_space
 
-from gramtune.cli.live import Lines, caption, table, watching
+from gramtune.cli.live import Lines, Pace, caption, table, watching
 from gramtune.cli.plan_text import plan_lines
 from gramtune.cli.text import duration, spread
 from gramtune.record.report import Status, Summary
@@ -39,12 +39,12 @@ def test_the_table_has_a_row_per_trial(tmp_path):
     state.started(state.records["critic_dim=16"].trial)
     state.reported("critic_dim=16", report(3, [7.0, None]))
     heading, *rows = shown(table(state, 10))
-    assert heading.split() == ["critic_dim", "progress", "fid_digits", "(mean", "±", "std)", "status", "left"]
+    assert heading.split() == ["trial", "critic_dim", "progress", "fid_digits", "(mean", "±", "std)", "status", "left"]
     words = [[word for word in row.split() if "━" not in word] for row in rows]
     assert words == [
-        ["1", "0/6", "–", "PENDING"],
-        ["4", "6/6", "3.0", "±", "1.4", "(n=2)", "COMPLETED"],
-        ["16", "3/6", "7", "(n=1)", "RUNNING", "0:04"],  # half of it took 4.5 s
+        ["0", "1", "0/6", "–", "PENDING"],
+        ["1", "4", "6/6", "3.0", "±", "1.4", "(n=2)", "COMPLETED"],
+        ["2", "16", "3/6", "7", "(n=1)", "RUNNING", "0:04"],  # half of it took 4.5 s
     ]
 
 
@@ -56,7 +56,7 @@ def test_more_trials_than_rows_show_what_runs_then_the_last_to_end(rows, tmp_pat
     for name in list(state.records)[10:12]:
         state.started(state.records[name].trial)
     _, *lines = shown(table(state, rows))
-    numbers = [int(line.split()[0]) for line in lines]
+    numbers = [int(line.split()[1]) for line in lines]
     assert numbers == sorted(numbers)
     wanted = {1: [11], 2: [11, 12], 5: [8, 9, 10, 11, 12], 29: list(range(1, 30))}
     assert numbers == wanted.get(rows, [11])
@@ -71,10 +71,35 @@ def test_a_narrow_terminal_cuts_lines_and_does_not_add_any(tmp_path):
     state = sweep_state(tmp_path, domains.replace("grid", "choice"), sampled=True)
     for rate in (0.0012345678, 0.0023456789):
         begin(state, method="gan", optimizer__learning_rate=rate, training__batch_size=8)
-    _, *rows = shown(table(state, 10), width=60)
-    assert len(rows) == 2
+    assert len(shown(table(state, 10, 40), width=40)) == 3
     rows = shown(table(state, 10))[1:]
-    assert [row.split()[:3] for row in rows] == [["gan", "0.001235", "8"], ["gan", "0.002346", "8"]]
+    assert [row.split()[1:4] for row in rows] == [["gan", "0.001235", "8"], ["gan", "0.002346", "8"]]
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 100])
+def test_a_narrow_terminal_keeps_number_steps_metric_and_status(width, tmp_path):
+    domains = METHODS + RATE + "  training.batch_size: {choice: [8, 16]}\n"
+    state = sweep_state(tmp_path, domains.replace("grid", "choice"), sampled=True)
+    for rate in (0.0012345678, 0.0023456789):
+        name = begin(state, method="gan", optimizer__learning_rate=rate, training__batch_size=8)
+    complete(state, name, [3.0, 5.0], [104.0, 106.0])
+    heading, first, second = shown(table(state, 10, width), width=width)
+    assert (heading.split()[0], first.split()[0], second.split()[0]) == ("trial", "0", "1")
+    assert "0/6" in first
+    assert first.endswith("RUNNING")
+    assert second.split()[-6:] == ["3/6", "105.0", "±", "1.4", "(n=2)", "COMPLETED"]
+    assert max(map(len, (heading, first, second))) <= width
+
+
+def test_the_caption_of_a_narrow_terminal_wraps_and_the_view_is_no_higher(tmp_path):
+    state = many(tmp_path)
+    console = Console(file=io.StringIO(), force_terminal=True, width=40, height=12, color_system=None)
+    with watching(state, console):
+        complete(state, "critic_dim=7", [3.0, 5.0])
+    last = console.file.getvalue().split("\n")
+    end = max(i for i, line in enumerate(last) if "trial  critic_dim" in line)
+    assert len(last) - end <= 12
+    assert "(n=2)" in last[-2]
 
 
 def test_what_looks_like_markup_is_shown_as_it_is(tmp_path):
@@ -87,13 +112,32 @@ def test_what_looks_like_markup_is_shown_as_it_is(tmp_path):
 
 def test_the_caption_before_the_first_trial_and_later(tmp_path):
     state = sweep_state(tmp_path, RATE, sampled=True)
-    assert caption(state, 3.0) == "0 of 6 trials finished, 0:03 elapsed"
-    assert shown(table(state, 10))[0].split()[0] == "learning_rate"
-    complete(state, begin(state, optimizer__learning_rate=1e-3), [3.0, 5.0])
+    pace = Pace(state)
+    assert caption(state, 3.0, pace) == "0 of 6 trials finished, 0:03 elapsed; the first trial is starting"
+    assert shown(table(state, 10))[0].split()[:2] == ["trial", "learning_rate"]
+    first = begin(state, optimizer__learning_rate=1e-3)
+    state.reported(first, report(0, [9.0, 9.0]))
+    assert caption(state, 20.0, pace) == "0 of 6 trials finished, 0:20 elapsed"  # Ray has taken 20 s to start
+    complete(state, first, [3.0, 5.0])
     state.reported(begin(state, optimizer__learning_rate=2e-3), report(3, [3.0, 5.0]))
     # one trial and a half of six in 30 s: 90 s for the rest
-    best = "best so far learning_rate=0.001: 4.0 ± 1.4 (n=2)"
-    assert caption(state, 30.0) == f"1 of 6 trials finished, 0:30 elapsed, about 1:30 left; {best}"
+    best = "best so far trial 0 (learning_rate = 0.001): 4.0 ± 1.4 (n=2)"
+    assert caption(state, 50.0, pace) == f"1 of 6 trials finished, 0:50 elapsed, about 1:30 left; {best}"
+
+
+def test_a_resumed_sweep_estimates_by_its_own_pace(tmp_path):
+    state = many(tmp_path, 10)
+    for name in list(state.records)[:8]:
+        complete(state, name, [3.0, 5.0])
+    pace = Pace(state)
+    assert "the first trial is starting" in caption(state, 5.0, pace)
+    *_, name, last = state.records
+    state.reported(name, report(0, [3.0, 5.0]))
+    caption(state, 10.0, pace)
+    complete(state, name, [3.0, 5.0], [3.0, 5.0])
+    assert "about 0:40 left" in caption(state, 50.0, pace)  # one trial took 40 s, one is left
+    complete(state, last, [3.0, 5.0])
+    assert "left" not in caption(state, 90.0, pace)
 
 
 def test_each_change_is_one_line_once(tmp_path):

@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy
 import torch
 from pytorch_fid.fid_score import calculate_frechet_distance
 from torch import Tensor
 
 from gramtune.components import Component, FeatureExtractor, Metric
 from gramtune.data.digits import Digits
+from gramtune.data.gaussian import Gaussian
 from gramtune.data.ring import Ring
+from gramtune.metrics.energy_distance import EnergyDistance, mean_power
 from gramtune.metrics.frechet import Fid, FidDigits, frechet_distance, moments
 from gramtune.metrics.inception_score import InceptionScore
 from gramtune.metrics.kid import Kid, KidDigits
@@ -219,6 +222,94 @@ def test_sliced_wasserstein_orders_by_distance() -> None:
     distances = [sliced(real, points(300, 2, seed=1) + shift) for shift in (0.0, 0.5, 1.0, 4.0)]
     assert distances == sorted(distances)
     assert distances[0] < 0.5 * distances[1]
+
+
+# Energy distance
+
+
+SUBMISSION = Ring(radius=2.0, std=0.2)
+
+
+def energy(fake: Tensor, data: Ring | Gaussian = SUBMISSION, power: float = 0.1) -> tuple[float, float]:
+    metric = EnergyDistance(power=power)
+    values = metric.compute(metric.reference(fake[:0], data), fake)
+    return values["energy_distance"], values["energy_distance_se"]
+
+
+def ring_points(n: int, seed: int, modes: int = 8, scale: float = 1.0) -> Tensor:
+    """Of SUBMISSION: the first `modes` modes alone, with `scale` times its spread."""
+    rng = torch.Generator().manual_seed(seed)
+    mode = torch.randint(modes, (n,), generator=rng)
+    return SUBMISSION.centres()[mode] + scale * SUBMISSION.std * torch.randn(n, 2, generator=rng)
+
+
+@pytest.mark.parametrize("power", [0.1, 1.0, 1.9])
+@pytest.mark.parametrize("distance", [0.0, 0.3, 5.0])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_the_mean_power_of_a_distance_equals_its_integral(d: int, distance: float, power: float) -> None:
+    """∫ r^α p(r) dr over the noncentral χ density of r = ‖x − Y‖/s, from scipy."""
+    std = 0.7
+    density = scipy.stats.ncx2(d, (distance / std) ** 2) if distance else scipy.stats.chi2(d)
+    expected, error = scipy.integrate.quad(
+        lambda r: (std * r) ** power * 2 * r * density.pdf(r * r), 0, distance / std + 12, limit=400, points=[1e-3, 1]
+    )
+    assert error < 1e-6
+    x, c = torch.zeros(1, d, dtype=torch.float64), torch.full((1, d), distance / d**0.5, dtype=torch.float64)
+    assert mean_power(x, c, std, power).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_mean_power_is_smooth_where_the_series_ends_and_finite_far_beyond() -> None:
+    """scipy's function is NaN from 1e20 on, where a generator that runs away soon is."""
+    x = torch.tensor([[1414.2135], [1414.2136], [1e30], [1e150]], dtype=torch.float64)
+    below, above, *far = mean_power(x, torch.zeros(1, 1, dtype=torch.float64), 1.0, 0.1).squeeze(1).tolist()
+    assert above == pytest.approx(below, rel=1e-8)
+    assert far == pytest.approx([1e3, 1e15], rel=1e-12)
+
+
+def test_energy_distance_by_hand() -> None:
+    """One Gaussian in one dimension, α = 1, two samples at 0: E|0 − Y| = √(2/π) s and E|Y − Y'| = 2s/√π."""
+    value, _ = energy(torch.zeros(2, 1), Gaussian(dim=1, std=3.0), power=1.0)
+    assert value == pytest.approx(2 * 3 * math.sqrt(2 / math.pi) - 2 * 3 / math.sqrt(math.pi), rel=1e-9)
+    value, _ = energy(torch.tensor([[0.0], [5.0]]), Gaussian(dim=1, std=1e-9), power=1.0)
+    assert value == pytest.approx(2 * 2.5 - 5, abs=1e-6)
+
+
+def test_energy_distance_is_unbiased_with_an_honest_standard_error() -> None:
+    """Over 100 draws of the truth itself, and of seven of the eight modes, few and many samples have one mean."""
+    for modes, low, high in ((8, 0.6, 1.1), (7, 0.7, 1.4)):
+        means = []
+        for n in (30, 200):
+            values, errors = zip(*(energy(ring_points(n, seed, modes)) for seed in range(100)), strict=True)
+            spread = float(np.std(values, ddof=1))
+            assert low < spread / float(np.sqrt(np.mean(np.square(errors)))) < high
+            means.append((float(np.mean(values)), spread / 10))
+        (few, few_se), (many, many_se) = means
+        assert abs(few - many) < 4 * math.hypot(few_se, many_se)
+        assert abs(many) < 4 * many_se if modes == 8 else many > 10 * many_se
+
+
+def test_energy_distance_tells_spread_and_missing_modes_from_the_truth() -> None:
+    """Modes half as wide again or half as wide, one of eight missing: sliced Wasserstein hides the first two."""
+    truth, error = energy(ring_points(2000, 0))
+    assert abs(truth) < 4 * error
+    for worse in (ring_points(2000, 1, scale=1.5), ring_points(2000, 1, scale=0.5), ring_points(2000, 1, modes=7)):
+        assert energy(worse)[0] > 5 * error
+
+
+def test_energy_distance_of_a_generator_that_makes_one_point_is_finite() -> None:
+    """Equal points have distance 0; a matrix product would make 1e-8 of it, and 0.16 of its power 0.1."""
+    value, error = energy(torch.full((500, 2), 1 / 3))
+    assert value > 0.5
+    assert math.isfinite(error)
+    shifted = torch.full((500, 2), 1e6 + 1 / 3)
+    assert energy(shifted)[0] == pytest.approx(energy(shifted[:2])[0], rel=1e-9)
+
+
+def test_energy_distance_needs_a_known_mixture_and_says_what_does_not() -> None:
+    with pytest.raises(ValueError, match=r"known mixture .*ring.* not digits; sliced_wasserstein needs none"):
+        EnergyDistance().check(Digits())
+    with pytest.raises(ValueError, match="at least 2 samples, got 1"):
+        energy(torch.zeros(1, 2))
 
 
 # Kernel inception distance

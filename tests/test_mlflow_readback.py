@@ -64,7 +64,9 @@ def test_the_parent_explains_the_sweep(finished: Finished, tmp_path: Path) -> No
     assert parent.info.status == "FINISHED"
     assert parent.data.params == {}
     note = parent.data.tags["mlflow.note.content"]
-    assert note.startswith(f"**Best: {children[best.trial.name].info.run_name}**, fid_digits ")
+    assert note.startswith(
+        f"**Best: trial {children[best.trial.name].info.run_name.replace(': ', ', ')}**, fid_digits "
+    )
     assert "Does K matter?" in note
     assert f"![critic_dim](get-artifact?path=preview/critic_dim.png&run_uuid={parent.info.run_id})" in note
     with Image.open(BytesIO(content(finished.uri, parent, "preview/critic_dim.png", tmp_path))) as preview:
@@ -84,10 +86,10 @@ def test_the_data_set_is_an_mlflow_dataset(finished: Finished) -> None:
 
 def test_a_trial_has_one_parameter_per_key_and_everything_else_as_files(finished: Finished, tmp_path: Path) -> None:
     _, children = stored(finished.uri)
-    assert {run.info.run_name for run in children.values()} == {"gram K=1", "gram K=4", "gram K=16"}
+    assert {run.info.run_name for run in children.values()} == {"0: gram K=1", "1: gram K=4", "2: gram K=16"}
     for name, run in children.items():
         record = finished.result.state.records[name]
-        assert run.data.params == {"objective.critic_dim": str(record.trial.assignment["objective.critic_dim"])}
+        assert run.data.params["objective.critic_dim"] == str(record.trial.assignment["objective.critic_dim"])
         assert {"fid_digits", "fid_digits_std", "loss/critic", "loss/generator", "trace/mmd2"} <= set(run.data.metrics)
         config = yaml.safe_load(content(finished.uri, run, "config.yaml", tmp_path))
         assert config == record.trial.config.model_dump(mode="json")

@@ -110,12 +110,12 @@ def test_a_finished_trial_is_stored_in_full(plan: Plan, folder: Path, uri: str, 
 
     parent, children = stored(uri)
     run = children[name]
-    assert (list(children), run.info.run_name) == (["critic_dim=8"], "gram K=8")
+    assert (list(children), run.info.run_name) == (["critic_dim=8"], "3: gram K=8")
     assert run.info.status == "FINISHED"
     assert (run.info.start_time, run.info.end_time) == (START * 1000, (START + 20) * 1000)
-    assert run.data.params == {"objective.critic_dim": "8"}
+    assert run.data.params["objective.critic_dim"] == "8"
     assert history(uri, run, METRIC) == [(0, 21.0), (10, 16.0), (20, 11.0)]
-    assert history(uri, run, f"{METRIC}/1") == [(0, 22.0), (10, 17.0), (20, 12.0)]
+    assert history(uri, run, f"{METRIC}/replicate_1") == [(0, 22.0), (10, 17.0), (20, 12.0)]
     assert run.data.metrics[f"{METRIC}_std"] == pytest.approx(2**0.5)
     assert history(uri, run, "loss/critic") == [(10, 12.0), (20, 22.0)]
     assert history(uri, run, "trace/mmd2") == [(10, 0.5), (20, 0.5)], "the mean is over those that have a value"
@@ -126,7 +126,8 @@ def test_a_finished_trial_is_stored_in_full(plan: Plan, folder: Path, uri: str, 
     assert content(uri, run, "checkpoint/trainer.pt", tmp_path) == b"weights at 20"
     assert parent.info.status == "RUNNING"
     assert parent.data.metrics == {f"{METRIC}_best": 11.0}
-    assert parent.data.tags["mlflow.note.content"].startswith("**Best: gram K=8**, fid_digits 11 ± 1.414 (lower is")
+    note = parent.data.tags["mlflow.note.content"]
+    assert note.startswith("**Best: trial 3, gram K=8**, fid_digits 11 ± 1.414 (lower is")
 
 
 def test_a_sweep_without_trials_yet_is_stored(plan: Plan, folder: Path, uri: str) -> None:
@@ -244,7 +245,7 @@ def test_finish_closes_what_is_open_and_resuming_opens_it_again(
     assert artifacts(uri, parent) == {"figures", "plan.txt", "results.csv", "results.parquet", "sweep.yaml"}
     assert artifacts(uri, parent, "figures") == {"sensitivity.png"}
     note = parent.data.tags["mlflow.note.content"]
-    assert "gram K=2**, fid_digits 6 ± 1.414" in note
+    assert note.startswith("**Best: trial 1, gram K=2**, fid_digits 6 ± 1.414")
     assert "n = 2 replicates, 1024 samples each, step 20" in note
     assert "5 PENDING, 1 RUNNING, 2 COMPLETED, 1 DIVERGED, 1 FAILED" in note
     assert "How does the critic's output dimension K change sample quality?" in note
@@ -498,7 +499,48 @@ def test_the_saved_view_is_what_the_interface_reads(plan: Plan, folder: Path, ur
     ]
     kinds = [chart["type"] for chart in content["compareRunCharts"]]
     assert kinds == ["PARALLEL", "LINE", "LINE", "LINE", "IMAGE"]
+    titles = [chart["displayName"] for chart in content["compareRunCharts"]]
+    assert titles[:2] == ["fid_digits and what was varied", "fid_digits"]
+    lines = [chart for chart in content["compareRunCharts"] if chart["type"] == "LINE"]
+    assert {(chart["lineSmoothness"], chart["useGlobalLineSmoothing"]) for chart in lines} == {(0, False)}
+    assert content["globalLineChartConfig"]["lineSmoothness"] == 0
+    assert content["compareRunCharts"][-1]["step"] == 20, "the samples open at the last step"
+    address = f"#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+    assert f"[critic-dim]({address}&viewStateShareKey={view.key})" in experiment.tags["mlflow.note.content"]
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     assert newest_view({"mlflow.note.content": "{}"}) is None
+
+
+def test_a_description_of_somebody_else_is_kept(plan: Plan, folder: Path, uri: str) -> None:
+    state = SweepState(plan)
+    run_trial(state, folder, plan.trials[0].name)
+    MlflowTracker(uri, folder).sync(state)
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("gramtune").experiment_id
+    client.set_experiment_tag(experiment, "mlflow.note.content", "our own words")
+    MlflowTracker(uri, folder).sync(state)
+    assert client.get_experiment(experiment).tags["mlflow.note.content"] == "our own words"
+
+
+def test_what_people_filter_by_is_a_parameter_of_each_trial(plan: Plan, folder: Path, uri: str) -> None:
+    state = SweepState(plan)
+    run_trial(state, folder, plan.trials[0].name)
+    MlflowTracker(uri, folder).sync(state)
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("gramtune").experiment_id
+    wanted = {"objective.name": "gram", "data.name": "digits", "network.name": "dcgan", "optimizer.name": "adam"}
+    wanted |= {"training.steps": "20", "training.batch_size": "64", "training.replicates": "2"}
+    (run,) = client.search_runs([experiment], " and ".join(f"params.`{k}` = '{v}'" for k, v in wanted.items()))
+    assert run.data.params == {**wanted, "objective.critic_dim": "1"}
+
+
+def test_a_sweep_that_is_stored_later_ends_when_it_ended(plan: Plan, folder: Path, uri: str) -> None:
+    state = SweepState(plan)
+    for trial in plan.trials:
+        run_trial(state, folder, trial.name)
+    MlflowTracker(uri, folder).finish(state, folder)
+    parent, _ = stored(uri)
+    assert (parent.info.status, parent.info.end_time) == ("FINISHED", (START + 20) * 1000)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -188,21 +189,23 @@ def batch_norm(channels: int) -> int:
 
 def test_generator_has_the_parameters_of_table_5() -> None:
     table = linear(128, 2048) + batch_norm(128)
-    table += conv(128, 64) + batch_norm(64) + conv(64, 32) + batch_norm(32) + conv(32, 3)
-    assert table == 430_115
+    table += conv(128, 64, bias=False) + batch_norm(64) + conv(64, 32, bias=False) + batch_norm(32) + conv(32, 3)
+    assert table == 430_019
     assert count(Dcgan().generator((3, 32, 32))) == table
 
 
 def test_critic_has_the_parameters_of_table_6() -> None:
     """BatchNorm follows every convolution but the first."""
-    table = conv(3, 32) + conv(32, 64) + batch_norm(64) + conv(64, 128) + batch_norm(128) + linear(2048, 128)
-    assert table == 428_256
+    table = conv(3, 32) + conv(32, 64, bias=False) + batch_norm(64) + conv(64, 128, bias=False) + batch_norm(128)
+    table += linear(2048, 128)
+    assert table == 428_064
     assert count(Dcgan().critic((3, 32, 32), 128)) == table
 
 
 def test_weak_critic_has_the_parameters_of_table_7() -> None:
-    table = conv(3, 32) + conv(32, 32) + batch_norm(32) + conv(32, 64) + batch_norm(64) + linear(1024, 128)
-    assert table == 182_208
+    table = conv(3, 32) + conv(32, 32, bias=False) + batch_norm(32) + conv(32, 64, bias=False) + batch_norm(64)
+    table += linear(1024, 128)
+    assert table == 182_112
     assert count(Dcgan(critic_kind="weak").critic((3, 32, 32), 128)) == table
     assert count(Dcgan(critic_kind="weak").generator((3, 32, 32))) == count(Dcgan().generator((3, 32, 32)))
 
@@ -225,9 +228,9 @@ def test_dcgan_decoder_mirrors_its_critic(kind: str) -> None:
 
 
 def test_mnist_critic_has_the_parameters_of_table_3() -> None:
-    table = conv(1, 16, 3) + batch_norm(16) + conv(16, 32, 3) + batch_norm(32) + conv(32, 32, 3) + batch_norm(32)
+    table = sum(conv(a, b, 3, bias=False) + batch_norm(b) for a, b in ((1, 16), (16, 32), (32, 32)))
     table += linear(288, 100)
-    assert table == 43_108
+    assert table == 43_028
     critic = MnistConv().critic((1, 28, 28), 100)
     assert count(critic) == table
     kinds = [type(layer) for layer in critic]
@@ -235,7 +238,9 @@ def test_mnist_critic_has_the_parameters_of_table_3() -> None:
 
 
 @pytest.mark.parametrize(
-    "network", [MnistConv(), Mlp(noise_dim=100, hidden=(600, 600, 800))], ids=lambda network: network.name
+    "network",
+    [MnistConv(generator_norm="none"), Mlp(noise_dim=100, hidden=(600, 600, 800))],
+    ids=lambda network: network.name,
 )
 def test_mnist_generator_is_that_of_the_paper(network: Network) -> None:
     """100-600-600-800-784, appendix A.3."""
@@ -244,6 +249,37 @@ def test_mnist_generator_is_that_of_the_paper(network: Network) -> None:
     generator = network.generator((1, 28, 28))
     assert count(generator) == table
     assert sum(isinstance(layer, nn.ReLU) for layer in generator) == 3
+
+
+def test_the_submission_s_mnist_generator_has_batch_norm_before_each_relu() -> None:
+    generator = MnistConv().generator((1, 28, 28))
+    kinds = [nn.Linear, nn.BatchNorm1d, nn.ReLU] * 3 + [nn.Linear, nn.Tanh, nn.Unflatten]
+    assert [type(layer) for layer in generator] == kinds
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_layer_before_batch_norm_has_a_bias(name: str) -> None:
+    """Its gradient would be zero but for rounding, of which Adam makes steps of full size."""
+    network, found = classes(Network)[name](), 0
+    for shape in SHAPES:
+        for maker in makers(network, shape).values():
+            layers = list(maker())
+            for layer, after in pairwise(layers):
+                if isinstance(after, nn.BatchNorm1d | nn.BatchNorm2d) and not isinstance(layer, nn.Unflatten):
+                    assert layer.bias is None
+                    found += 1
+    assert found or name == "mlp"
+
+
+@pytest.mark.parametrize("side", [8, 28, 32, 64])
+def test_five_by_five_kernels_halve_and_double_as_four_by_four_do(side: int) -> None:
+    network, shape = Dcgan(kernel=5, width=4), (3, side, side)
+    generator, critic = network.generator(shape), network.critic(shape, K)
+    samples = generator(network.noise(2, stream(0, "noise")))
+    assert samples.shape == (2, *shape)
+    assert critic(samples).shape == (2, K)
+    convolutions = [m for m in (*generator, *critic) if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    assert {m.kernel_size for m in convolutions} == {(5, 5)}
 
 
 @pytest.mark.parametrize(

@@ -136,8 +136,11 @@ class Stubborn:
         rest()
         self.synced.set()
 
-    def finish(self, state: SweepState, folder: Path) -> None:
+    def settle(self, state: SweepState) -> None:
         self.hold.wait()
+
+    def finish(self, state: SweepState, folder: Path) -> None:
+        self.settle(state)
         self.finished.set()
 
 

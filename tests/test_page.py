@@ -74,10 +74,10 @@ def test_the_page_of_an_interrupted_sweep_says_what_there_is(tmp_path):
     parsed = assert_self_contained((target / "report.html").read_text(encoding="utf-8"))
     for said in (
         "axis: Does K matter?",
-        "Not finished: 1 of 3 trials have not come to their end.",
+        "Unfinished: 1 of 3 trials.",
         "Best: critic_dim = 1",
         "no score: 1 of 3 trials not finished",
-        "1 of 3 trials were stopped early: 6 training steps (17 % of what the trials that began would have taken)",
+        "Stopped early: 1 of 3 trials. Saved: 6 training steps (17 % of what the trials that began would have taken)",
         "What it cost cannot be said",
         "18 of 36, all replicates together",
         "sweep.yaml --name again",
@@ -140,7 +140,7 @@ def test_two_hundred_trials_make_a_small_page(tmp_path):
     parsed = assert_self_contained((target / "report.html").read_text(encoding="utf-8"))
     assert parsed.tags.count("img") == 5  # three keys, learning curves, parallel coordinates
     assert parsed.tags.count("meter") == 3
-    assert "20 of 200 trials were stopped early" in parsed.text
+    assert "Stopped early: 20 of 200 trials" in parsed.text
     assert "other keys are sampled along with it" in parsed.text
 
 

@@ -89,7 +89,7 @@ def test_an_error_of_the_computation_is_no_cache_miss(tmp_path: Path) -> None:
 
 def scores(settings: dict[str, Any], root: Path, *metrics: Any) -> dict[str, float]:
     """As a new process would compute them: nothing in memory, the files of earlier ones on disk."""
-    evaluator._held_out_features.cache_clear()
+    evaluator._real_features.cache_clear()
     evaluator._reference.cache_clear()
     named = [{"name": m} if isinstance(m, str) else m for m in metrics]
     primary = next(iter(classes(Metric)[named[0]["name"]].model_validate(named[0]).directions))

@@ -88,10 +88,11 @@ def test_results_have_one_row_per_value(tmp_path):
 def test_trials_have_one_row_each(tmp_path):
     frame = trials_frame(finished(tmp_path))
     columns = ["trial", "objective.critic_dim", "status", "reason", "metric", "mean", "std", "n", "samples", "steps"]
-    assert list(frame.columns) == [*columns, "seconds"]
-    types = ["str", "int64", "str", "str", "str", "Float64", "Float64", "int64", "Int64", "int64", "float64"]
+    assert list(frame.columns) == ["number", *columns, "seconds"]
+    assert list(frame["number"]) == [0, 1, 2]
+    types = ["int64", "str", "int64", "str", "str", "str", "Float64", "Float64", "int64", "Int64", "int64", "float64"]
     assert [str(t) for t in frame.dtypes] == types
-    one, four, sixteen = frame.itertuples(index=False, name=None)
+    one, four, sixteen = frame.drop(columns="number").itertuples(index=False, name=None)
     reason = '1 of 2 replicates, "so"\nit goes'
     assert one == ("critic_dim=1", 1, "DIVERGED", reason, "fid_digits", 7.0, pd.NA, 1, 100, 3, 4.5)
     assert four[:5] == ("critic_dim=4", 4, "COMPLETED", "", "fid_digits")

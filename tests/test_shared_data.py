@@ -38,7 +38,7 @@ Settings = dict[str, Any]
 def _nothing_lent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing lent, and nothing kept in memory by other tests."""
     monkeypatch.setattr(samples, "_lent", {})
-    for remembered in (samples._training_samples, evaluator._held_out_features, evaluator._reference):
+    for remembered in (samples._training_samples, evaluator._real_features, evaluator._reference):
         remembered.cache_clear()
 
 
@@ -78,7 +78,7 @@ def test_lent_data_are_used_unread_uncopied_and_unchanged(
 
 
 def _forget() -> None:
-    for remembered in (samples._training_samples, evaluator._held_out_features, evaluator._reference):
+    for remembered in (samples._training_samples, evaluator._real_features, evaluator._reference):
         remembered.cache_clear()
 
 

@@ -55,7 +55,7 @@ def test_the_command_says_so_and_ends_with_2(finished: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr.splitlines() == [
-        "--trial: 'critic_dim=5' is no trial of axis; did you mean 'critic_dim=4'? "
+        "--trial: 'critic_dim=5' is no trial of axis; legal numbers: 0 to 2; did you mean 'critic_dim=4'? "
         "legal: best, critic_dim=1, critic_dim=4, critic_dim=16"
     ]
 
@@ -88,7 +88,7 @@ def test_replicate_seed_and_trial_matter_and_repetition_does_not(finished: Path,
     assert drawn() == first
     best = recorded_state(finished).best
     assert best is not None
-    assert drawn("--trial", best.trial.name) == first
+    assert drawn("--trial", best.trial.name) == drawn("--trial", best.number) == first
     others = [drawn("--replicate", 1), drawn("--seed", 1), drawn("--trial", "critic_dim=1", "--seed", 2)]
     assert len({first, *others}) == 4
 
@@ -131,7 +131,10 @@ def test_a_sweep_that_has_only_begun(finished: Path, tmp_path: Path) -> None:
     journal = (finished / "journal.jsonl").read_text().splitlines(keepends=True)
     (begun / "journal.jsonl").write_text(journal[0])
     (line,) = refused("sample", begun)
-    assert line == "--trial best: no trial is completed yet; name one of critic_dim=1, critic_dim=4, critic_dim=16"
+    assert (
+        line
+        == "default of --trial best: no trial is completed yet; name one of critic_dim=1, critic_dim=4, critic_dim=16"
+    )
     (line,) = refused("sample", begun, "--trial", "critic_dim=4")
     assert line.startswith("--trial: critic_dim=4: no checkpoint under")
     new, old = checkpoints(finished / "trials" / "critic_dim=4")

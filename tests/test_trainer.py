@@ -522,6 +522,33 @@ def test_all_diverged_is_done_and_traces_are_of_the_steps_that_were_taken(name: 
     assert (trained.evaluate(), trained.advance(1)) == ({}, {})
 
 
+def test_a_critic_that_steps_first_is_a_critic_step_and_a_generator_step_on_one_batch(ring_config: Settings) -> None:
+    """GRAMFlow's order. The critic's step is that of a joint step; the generator's loss is of the new critic."""
+    objective = ring_config["objective"]
+    together, first = (trainer(ring_config | {"objective": objective | {"critic_first": f}}) for f in (False, True))
+    start = {label: parameters_of(first, label) for label in ("generator", "critic")}
+    values = [trained.advance(1) for trained in (together, first)]
+    assert values[0]["loss/critic"] == values[1]["loss/critic"]
+    assert values[0]["loss/generator"] != values[1]["loss/generator"], "the new critic has measured it"
+    assert torch.equal(parameters_of(together, "critic"), parameters_of(first, "critic"))
+    assert not torch.equal(parameters_of(together, "generator"), parameters_of(first, "generator"))
+    assert all(not torch.equal(start[label], parameters_of(first, label)) for label in start)
+
+
+def parameters_of(trained: Trainer, label: str) -> Tensor:
+    return torch.nn.utils.parameters_to_vector(trained.replicates.network(label, 0).parameters()).detach().clone()
+
+
+@pytest.mark.parametrize(
+    ("objective", "kept"), [("gram", False), ("gan", True), ("mmd_gan", True)], ids=["gram", "gan", "mmd_gan"]
+)
+def test_the_critic_has_an_output_bias_only_where_it_can_matter(objective: str, kept: bool, fitting: Fitting) -> None:
+    config = fitting(objective)
+    assert config is not None
+    last = [m for m in trainer(config).replicates.network("critic", 0).modules() if isinstance(m, torch.nn.Linear)][-1]
+    assert (last.bias is not None) == kept
+
+
 class InfiniteSlope(Objective):
     """Both losses are finite, and so is the critic's gradient, but √ at 0 has none."""
 

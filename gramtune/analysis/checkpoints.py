@@ -46,11 +46,8 @@ def best_replicate(record: TrialRecord) -> int | None:
 
 
 def of_sweep(state: SweepState, folder: Path, wanted: str) -> list[Trained]:
-    """The trial of that name, the best one, or all that have a checkpoint. Raises SpecError if there is none."""
-    names = [_best(state)] if wanted == BEST else list(state.records) if wanted == ALL else [wanted]
-    if unknown := [name for name in names if name not in state.records]:
-        rule = f"{unknown[0]!r} is no trial of {state.plan.sweep.name}"
-        raise SpecError([Issue("--trial", rule + did_you_mean(unknown[0], [BEST, *state.records]))])
+    """The trial of that number or name, the best one, or all with a checkpoint. Raises SpecError if there is none."""
+    names = [_best(state)] if wanted == BEST else list(state.records) if wanted == ALL else [_named(state, wanted)]
     records = [state.records[name] for name in names]
     found = [Trained(record.trial.name, record.trial.config, part_folders(folder, record)) for record in records]
     if not (usable := [trial for trial in found if trial.usable]):
@@ -94,6 +91,17 @@ def _newest(trial: Trained, first: int, folder: Path) -> Generators | None:
     if issues:
         raise SpecError(issues)
     return None
+
+
+def _named(state: SweepState, wanted: str) -> str:
+    """The name of the trial with this name or number. Raises SpecError."""
+    names = list(state.records)
+    if wanted in state.records:
+        return wanted
+    if wanted.isdecimal() and int(wanted) < len(names):
+        return names[int(wanted)]
+    rule = f"{wanted!r} is no trial of {state.plan.sweep.name}; legal numbers: 0 to {len(names) - 1}"
+    raise SpecError([Issue("--trial", rule + did_you_mean(wanted, [BEST, *names]))])
 
 
 def _best(state: SweepState) -> str:

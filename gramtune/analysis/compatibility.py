@@ -61,6 +61,10 @@ def _facts(sweep: NamedSweep) -> dict[str, str]:
         "judge": judge_text(state.plan.sweep.judge) or "last checkpoint",
         "metric": f"{state.plan.metric} ({state.plan.config.directions[state.plan.metric]}imised)",
         "features": ", ".join(f"{name} {extractors.get(name, '')}".strip() for name in sorted(needed)),
+        "real data": ", ".join(
+            recorded.get("references", {}).get(metric.name, metric.against)
+            for metric in state.plan.config.computing([state.plan.metric])
+        ),
         "samples per value": ", ".join(f"{count:,}" for count in samples),
         "training steps": ", ".join(f"{count:,}" for count in sorted({c.training.steps for c in configs})),
         "data": ", ".join(recorded.get("data", sorted({config.data.name for config in configs}))),

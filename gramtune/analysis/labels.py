@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gramtune.errors import count as count
 from gramtune.record.report import Status, Summary
 from gramtune.record.state import SweepState
 from gramtune.space.sweep import Judge
@@ -71,9 +72,9 @@ def spread_text(summary: Summary | None) -> str:
     return f"{number(summary.mean, decimals)} ± {number(summary.std, decimals)}"
 
 
-def count(n: int, noun: str) -> str:
-    """`1 trial`, `3 trials`."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+def percent(share: float, decimals: int = 0) -> str:
+    """`12 %`: a share in per cent."""
+    return f"{100 * share:.{decimals}f} %"
 
 
 def duration(seconds: float) -> str:

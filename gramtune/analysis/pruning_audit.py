@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gramtune.analysis.cost import start, taken
-from gramtune.analysis.labels import assignment_text, number
+from gramtune.analysis.labels import assignment_text, count, number, percent
 from gramtune.analysis.replay import Replay, checked_pruner, panel, recording, replay
 from gramtune.errors import SpecError
 from gramtune.record.report import Status
@@ -77,7 +77,7 @@ def _cost(state: SweepState, *, pruned: bool) -> tuple[str, tuple[tuple[str, ...
         return f"Nothing was stopped. Of more than {_MOST} trials, gramtune replay tells what a pruner would do.", ()
     results = [replay(recorded, pruner, _ORDERS, _WORKERS, 0) for pruner in panel(checked_pruner("asha"))]
     words = (
-        f"Nothing was stopped, so every pruner can be replayed on the {len(recorded.trials)} trials that were trained "
+        f"Nothing was stopped, so every pruner can be replayed on the {count(len(recorded.trials), 'trial')} trained "
         f"to their end: {_ORDERS} random orders of arrival, {_WORKERS} trials at once."
     )
     return words, tuple(_row(result) for result in results if result.pruner.name != "none")
@@ -97,7 +97,7 @@ def _row(result: Replay) -> tuple[str, ...]:
     aware = "" if result.pruner.false_prune_rate is None else f", noise-aware {result.pruner.false_prune_rate:g}"
     return (
         result.pruner.name + aware,
-        f"{result.steps_saved:.0%}",
-        f"{result.best_lost} of {result.orders} ({low:.0%} to {high:.0%})",
+        percent(result.steps_saved),
+        f"{result.best_lost} of {result.orders} ({100 * low:.0f} to {percent(high)})",
         number(result.regret),
     )

@@ -126,7 +126,7 @@ def recording(state: SweepState, where: str, min_steps: int | None = None) -> Re
         raise SpecError([Issue("--min-steps", f"{min_steps} should be below {usual[-1]}, the steps of these trials")])
     config, metric = usable[0].trial.config, state.plan.metric
     trials = {record.trial.name: tuple(report for _, report in sorted(record.reports.items())) for record in usable}
-    return Recording(trials, metric, config.directions[metric], config.training.eval_every, left_out)
+    return Recording(trials, metric, config.directions[metric], config.judged_every, left_out)
 
 
 def replay(record: Recording, pruner: Pruner, orders: int, workers: int, seed: int) -> Replay:

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
+
+from gramtune.cli.blame import BlamingCommand
 
 EXAMPLES: Mapping[str, Sequence[tuple[str, str]]] = {
     "": (
@@ -85,7 +87,7 @@ def _verbose() -> Any:
     return option
 
 
-class Command(TyperCommand):
+class Command(BlamingCommand):
     """A command with examples and `--verbose`."""
 
     def __init__(self, name: str | None, **settings: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from gramtune.cli.options import RUNS, Address, Runs, TrackingUri
+from gramtune.errors import count
 
 
 def doctor(address: Address = None, runs: Runs = RUNS, tracking_uri: TrackingUri = None) -> None:
@@ -19,5 +20,5 @@ def doctor(address: Address = None, runs: Runs = RUNS, tracking_uri: TrackingUri
             typer.echo(f"       {'':<15}  {'':<9} → {finding.remedy}")
             issues += 1
     if issues:
-        typer.echo(f"{issues} issue(s)")
+        typer.echo(f"{count(issues, 'issue')}")
         raise typer.Exit(1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gramtune.cli.options import TrainedFolder
+from gramtune.errors import count
 
 if TYPE_CHECKING:
     from gramtune.analysis.checkpoints import Trained
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     folder: TrainedFolder,
-    trial: Annotated[str, typer.Option(help="Name of a trial, best, or all that have a checkpoint.")] = "best",
+    trial: Annotated[str, typer.Option(help="Number or name of a trial, best, or all with a checkpoint.")] = "best",
     samples: Annotated[int, typer.Option(min=2, help="Generated samples per value.")] = 10_000,
     metrics: Annotated[str | None, typer.Option(help="Names, separated by commas [default: the sweep's own].")] = None,
     noise_seeds: Annotated[int, typer.Option(min=1, help="Draws of noise per replicate.")] = 1,
@@ -39,7 +40,7 @@ def evaluate(
         path = store(own, folder)
         for line in lines(own):
             typer.echo(_text(line, samples, noise_seeds))
-    typer.echo(f"{len(rows)} values: {path}")
+    typer.echo(f"{count(len(rows), 'value')}: {path}")
 
 
 def _checked(trials: list[Trained], metrics: str | None, samples: int) -> list[Trained]:
@@ -69,6 +70,6 @@ def _text(line: Line, samples: int, noise_seeds: int) -> str:
     """`K=64  kid_digits  0.0012 ± 0.0003 (n=3)  step 1500, 10,000 samples; ± 0.0001 over 5 draws of noise`."""
     from gramtune.cli.text import spread
 
-    noise = f"; ± {line.noise_std:.2g} over {noise_seeds} draws of noise" if line.noise_std is not None else ""
+    noise = f"; ± {line.noise_std:.2g} over {count(noise_seeds, 'draw')} of noise" if line.noise_std is not None else ""
     value = f"{line.metric} {spread(line.summary)}"
     return f"{line.trial}  {value}  step {line.step}, {samples:,} samples each{noise}"

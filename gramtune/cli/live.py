@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
-from rich.console import Console, Group
+from rich.cells import cell_len
+from rich.console import Console, Group, JustifyMethod
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gramtune.analysis.labels import leaves, value_text
+from gramtune.analysis.labels import assignment_text, count, leaves, value_text
 from gramtune.cli.text import duration, spread
 from gramtune.record.report import Report, Status, summarise
 from gramtune.record.state import SweepState, TrialRecord
@@ -29,6 +31,9 @@ _COLOURS = {
 }
 
 _Parts = dict[int, dict[int, Report]]
+_BAR, _LEAST, _GAP = 16, 4, 2
+"""Cells of a progress bar, the fewest of a column that is cut, and those between two columns."""
+_WHAT = " (mean ± std)"
 _PAUSE = 0.2
 """Seconds between two looks at all trials: fast ones report a hundred times per second."""
 
@@ -36,9 +41,13 @@ _PAUSE = 0.2
 @contextmanager
 def watching(state: SweepState, console: Console) -> Iterator[None]:
     """Shows the state until the block ends; of what had happened before, lines say nothing."""
-    started = time.monotonic()
+    started, pace = time.monotonic(), Pace(state)
     if console.is_terminal:
-        with Live(get_renderable=lambda: _view(state, console.height, started), console=console, refresh_per_second=2):
+
+        def view() -> Group:
+            return _view(state, console, time.monotonic() - started, pace)
+
+        with Live(get_renderable=view, console=console, refresh_per_second=2):
             yield
         return
     stop, lines = threading.Event(), Lines(state)
@@ -51,34 +60,123 @@ def watching(state: SweepState, console: Console) -> Iterator[None]:
         thread.join()
 
 
-def _view(state: SweepState, height: int, started: float) -> Group:
-    elapsed = time.monotonic() - started
-    return Group(table(state, height - 4), Text(caption(state, elapsed), style="italic"))
+class Pace:
+    """How fast a sweep gets on, from the first report of this run: the start of Ray and of its workers is left out."""
+
+    def __init__(self, state: SweepState) -> None:
+        self._state = state
+        self._reports = _count_reports(state)
+        self._begun: tuple[float, float] | None = None
+        """Seconds at the first report, and the share that was done then."""
+
+    def left(self, elapsed: float) -> float | None:
+        """Seconds that the rest will take; None while nothing is known."""
+        done = _done(self._state)
+        if self._begun is None:
+            if _count_reports(self._state) > self._reports:
+                self._begun = elapsed, done
+            return None
+        since, before = self._begun
+        return (elapsed - since) * (1 - done) / (done - before) if done - before > 0.02 and done < 1 else None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether no trial has reported yet in this run."""
+        return self._begun is None and bool(self._state.unfinished or not self._state.records)
 
 
-def table(state: SweepState, rows: int) -> Table:
-    """One row per trial: its values, progress, metric, status, time left.
+def _count_reports(state: SweepState) -> int:
+    return sum(len(part) for record in state.records.values() for part in record.parts.values())
 
-    Where not all fit in `rows`: those that run, then the last that ended, then the next.
+
+def _done(state: SweepState) -> float:
+    return sum(_fraction(record) for record in state.records.values()) / state.plan.size
+
+
+def _view(state: SweepState, console: Console, elapsed: float, pace: Pace) -> Group:
+    below = Text(caption(state, elapsed, pace), style="italic")
+    lines = len(below.wrap(console, console.width))
+    return Group(table(state, console.height - 3 - lines, console.width), below)
+
+
+class _Column(NamedTuple):
+    """A column of the live table: its cells, and whether a narrow terminal may cut it."""
+
+    heading: str
+    cells: Sequence[Text | ProgressBar]
+    elastic: bool = False
+    right: bool = False
+
+    @property
+    def width(self) -> int:
+        widths = [_BAR if isinstance(cell, ProgressBar) else cell.cell_len for cell in self.cells]
+        return max(cell_len(self.heading), *widths, 0)
+
+
+def table(state: SweepState, rows: int, width: int = 120) -> Table:
+    """One row per trial: its number, values, progress, metric, status, time left.
+
+    Where not all fit in `rows`: those that run, then the last that ended, then the next. Where not all columns fit in
+    `width`: without the bar, then without the time left, then without the last keys. Steps and status always fit.
     """
-    keys = leaves(state.plan.sweep.space)
+    shown = _visible(list(state.records.values()), rows)
+    columns = _fitted(_columns(state, shown), width)
     result = Table(box=None, pad_edge=False)
-    for name in keys.values():
-        result.add_column(Text(name), justify="right", no_wrap=True)
-    for heading in ("progress", "", f"{state.plan.metric} (mean ± std)", "status", "left"):
-        result.add_column(heading, no_wrap=True)
-    for record in _visible(list(state.records.values()), rows):
-        total = record.trial.config.training.steps
-        step = record.step
-        result.add_row(
-            *(Text(value_text(record.trial.assignment.get(key, ""))) for key in keys),
-            ProgressBar(total=total, completed=step, width=16),
-            f"{step}/{total}",
-            spread(record.summary(state.plan.metric)),
-            Text(record.status.value, style=_COLOURS[record.status]),
-            _left(record),
-        )
+    for column, columns_width in columns:
+        justify: JustifyMethod = "right" if column.right else "left"
+        heading = Text(column.heading, overflow="ellipsis")
+        result.add_column(heading, justify=justify, no_wrap=True, overflow="ellipsis", width=columns_width)
+    for row in zip(*(column.cells for column, _ in columns), strict=True):
+        result.add_row(*row)
     return result
+
+
+def _columns(state: SweepState, shown: Sequence[TrialRecord]) -> dict[str, _Column]:
+    """All columns, by what `_fitted` calls them."""
+    totals = [record.trial.config.training.steps for record in shown]
+    bars = [ProgressBar(total=n, completed=r.step, width=_BAR) for r, n in zip(shown, totals, strict=True)]
+    keys = {
+        f"key {key}": _Column(
+            name, [Text(value_text(r.trial.assignment.get(key, ""))) for r in shown], elastic=True, right=True
+        )
+        for key, name in leaves(state.plan.sweep.space).items()
+    }
+    steps = [Text(f"{r.step}/{total}") for r, total in zip(shown, totals, strict=True)]
+    values = [Text(spread(r.summary(state.plan.metric))) for r in shown]
+    return {
+        "number": _Column("trial", [Text(str(r.number)) for r in shown], right=True),
+        **keys,
+        "bar": _Column("progress", bars),
+        "steps": _Column("", steps),
+        "metric": _Column(f"{state.plan.metric}{_WHAT}", values, elastic=True),
+        "status": _Column("status", [Text(r.status.value, style=_COLOURS[r.status]) for r in shown]),
+        "left": _Column("left", [Text(_left(r)) for r in shown]),
+    }
+
+
+def _fitted(columns: dict[str, _Column], width: int) -> list[tuple[_Column, int]]:
+    """The columns that fit, each with its width; elastic ones are cut where even the fewest are too wide."""
+    keys = [name for name in columns if name.startswith("key ")]
+    for name in ("bar", "left", "metric", *reversed(keys[1:])):
+        if _total(columns.values()) <= width:
+            break
+        if name == "metric":
+            columns[name] = columns[name]._replace(heading=columns[name].heading.removesuffix(_WHAT))
+        else:
+            del columns[name]
+    widths = {name: column.width for name, column in columns.items()}
+    excess = _total(columns.values()) - width
+    for name in sorted(widths, key=lambda name: -widths[name]):
+        if columns[name].elastic and excess > 0:
+            cut = min(excess, widths[name] - _LEAST)
+            widths[name], excess = widths[name] - max(cut, 0), excess - max(cut, 0)
+    return [(column, widths[name]) for name, column in columns.items()]
+
+
+def _total(columns: Iterable[_Column]) -> int:
+    """Cells that they take side by side, with a gap between two."""
+    widths = [column.width for column in columns]
+    return sum(widths) + _GAP * (len(widths) - 1)
 
 
 def _visible(records: list[TrialRecord], rows: int) -> list[TrialRecord]:
@@ -97,15 +195,16 @@ def _left(record: TrialRecord) -> str:
     return duration(newest.seconds * (record.trial.config.training.steps - newest.step) / newest.step)
 
 
-def caption(state: SweepState, elapsed: float) -> str:
+def caption(state: SweepState, elapsed: float, pace: Pace) -> str:
     """How much is done after so many seconds, how long the rest will take, and what is best so far."""
-    records = list(state.records.values())
-    done = sum(_fraction(record) for record in records) / state.plan.size
-    left = f", about {duration(elapsed * (1 - done) / done)} left" if 0.02 < done < 1 else ""
+    seconds = pace.left(elapsed)
+    left = f", about {duration(seconds)} left" if seconds is not None else ""
     best = state.best
-    leader = f"; best so far {best.trial.name}: {spread(best.summary(state.plan.metric))}" if best else ""
-    finished = sum(record.status.final for record in records)
-    return f"{finished} of {state.plan.size} trials finished, {duration(elapsed)} elapsed{left}{leader}"
+    name = f"trial {best.number} ({assignment_text(best.assignment)})" if best else ""
+    leader = f"; best so far {name}: {spread(best.summary(state.plan.metric))}" if best else ""
+    finished = sum(record.status.final for record in state.records.values())
+    wait = "; the first trial is starting" if pace.waiting else ""
+    return f"{finished} of {count(state.plan.size, 'trial')} finished, {duration(elapsed)} elapsed{left}{wait}{leader}"
 
 
 def _fraction(record: TrialRecord) -> float:

@@ -26,6 +26,7 @@ from gramtune.cli.resume import resume
 from gramtune.cli.sample import sample
 from gramtune.cli.show import diff, show
 from gramtune.cli.status import status
+from gramtune.cli.streams import harden
 from gramtune.cli.sweep import sweep
 from gramtune.cli.sync import sync
 from gramtune.cli.train import train
@@ -81,6 +82,7 @@ def gramtune(
 
 def script() -> None:
     """Entry point of the command: `main`, and then the end of the process, without Python's own."""
+    harden()
     try:
         main()
     except SystemExit as end:

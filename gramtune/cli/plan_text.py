@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from gramtune.analysis.labels import judge_text
 from gramtune.cli.text import duration, size
+from gramtune.errors import count
 from gramtune.record.pruning import Rungs
-from gramtune.run.capacity import Capacity, at_once, free_memory, grant
+from gramtune.run.capacity import Capacity, at_once, grant
 from gramtune.run.cost_estimate import SweepEstimate
+from gramtune.run.machine import free_memory
 from gramtune.space.plan import Plan, sampled, separable_gap
 from gramtune.space.validate_space import CORNERS
 
@@ -51,7 +53,7 @@ def _work(plan: Plan) -> Facts:
     samples = _range([training.eval_samples for training in trainings])
     schedules = " or ".join(dict.fromkeys(training.schedule_text for training in trainings))
     return [
-        ("trials", f"{plan.size} × {plan.sweep.replicates} replicates, {steps} steps each"),
+        ("trials", f"{plan.size} × {count(plan.sweep.replicates, 'replicate')}, {steps} steps each"),
         ("", f"evaluated {schedules} with {samples} samples"),
     ]
 
@@ -65,7 +67,7 @@ def _range(values: list[int]) -> str:
 def _rungs(plan: Plan) -> Facts:
     """The pruner and the steps at which it judges; several ladders where trials begin at different rungs."""
     pruner, config = plan.sweep.pruner, plan.config
-    rungs = Rungs(pruner, config.training.steps, config.training.eval_every, config.directions[plan.metric])
+    rungs = Rungs(pruner, config.training.steps, config.judged_every, config.directions[plan.metric])
     names = [trial.name for trial in plan.trials or sampled(plan.sweep, CORNERS)]
     ladders = sorted({tuple(rungs.steps(name)) for name in names}, reverse=True)
     goes_on = "the better half" if pruner.name == "median" else f"the best 1/{pruner.reduction_factor}"
@@ -86,9 +88,9 @@ def _costs(plan: Plan, guess: SweepEstimate, together: int, capacity: Capacity) 
         facts.append(("", f"the budget ends it after {duration(limit)}"))
     each, memory, free = guess.memory_per_trial, together * guess.memory_per_trial, free_memory()
     facts.append(("memory", f"about {size(each)} per trial, {size(memory)} in all; {size(free)} are free here"))
-    facts.append(("", f"measured: {guess.passes} updates of {guess.trials} trials"))
+    facts.append(("", f"measured: {count(guess.passes, 'update')} of {count(guess.trials, 'trial')}"))
     if capacity.local and memory > free:
-        facts.append(("warning", f"{together} trials at once may run out of memory (--max-concurrent)"))
+        facts.append(("warning", f"{count(together, 'trial')} at once may run out of memory (--max-concurrent)"))
     return facts
 
 

@@ -49,7 +49,10 @@ def replay(
 
 
 def _header(recorded: Recording, orders: int, workers: int) -> list[str]:
-    scale = f"{len(recorded.trials)} trials of {recorded.steps} steps, {orders} random orders, {workers} at once"
+    from gramtune.errors import count
+
+    trials = f"{count(len(recorded.trials), 'trial')} of {count(recorded.steps, 'step')}"
+    scale = f"{trials}, {count(orders, 'random order')}, {workers} at once"
     return [
         f"{scale}; {recorded.metric} ({recorded.direction}imised), best: {recorded.best}",
         *([f"left out: {'; '.join(recorded.left_out)}"] if recorded.left_out else []),
@@ -58,11 +61,13 @@ def _header(recorded: Recording, orders: int, workers: int) -> list[str]:
 
 
 def _cells(result: Replay) -> str:
+    from gramtune.analysis.labels import percent
+
     low, high = result.interval
     lost = f"{result.best_lost} of {result.orders}"
     regret = f"{result.regret:.4g} ± {result.regret_std:.2g}"
-    shares = f"{result.steps_saved:.1%}", f"{result.time_saved:.1%}"
-    return _row(_label(result.pruner), *shares, lost, f"{low:.1%} to {high:.1%}", regret)
+    shares = percent(result.steps_saved, 1), percent(result.time_saved, 1)
+    return _row(_label(result.pruner), *shares, lost, f"{100 * low:.1f} to {percent(high, 1)}", regret)
 
 
 def _label(pruner: Pruner) -> str:

@@ -12,7 +12,7 @@ from gramtune.cli.options import TrainedFolder
 
 def sample(
     folder: TrainedFolder,
-    trial: Annotated[str, typer.Option(help="Name of a trial, or best.")] = "best",
+    trial: Annotated[str, typer.Option(help="Number or name of a trial, or best.")] = "best",
     replicate: Annotated[int, typer.Option(min=0, help="Which of its initialisations.")] = 0,
     n: Annotated[int, typer.Option("-n", min=1, help="Samples.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
@@ -23,7 +23,7 @@ def sample(
     """Draw samples of any trial that has a checkpoint; of a sweep that runs, too."""
     from gramtune.analysis.checkpoints import load
     from gramtune.cli.trained import trained_in
-    from gramtune.errors import Issue, SpecError
+    from gramtune.errors import Issue, SpecError, count
     from gramtune.record.sample_files import check_target, write_samples
     from gramtune.run.capacity import claim, grant, here
     from gramtune.space.sweep import Resources
@@ -44,4 +44,4 @@ def sample(
         write_samples(samples, out, {key: str(value) for key, value in about.items()})
     except OSError as error:
         raise SpecError([Issue("--out", f"{out} cannot be written: {error.strerror or error}")]) from None
-    typer.echo(f"{n} samples of {chosen.name}, replicate {replicate}, step {step}: {out}")
+    typer.echo(f"{count(n, 'sample')} of {chosen.name}, replicate {replicate}, step {step}: {out}")

@@ -66,8 +66,9 @@ def _state(state: SweepState, folder: Path) -> str:
 def _show_one(folder: Path) -> None:
     from rich.console import Console
 
-    from gramtune.analysis.labels import status_counts
-    from gramtune.cli.live import caption, table
+    from gramtune.analysis.labels import assignment_text, status_counts
+    from gramtune.cli.live import table
+    from gramtune.cli.text import duration, spread
     from gramtune.run.lock import driver_of
     from gramtune.run.run_directory import recorded_state
 
@@ -80,7 +81,11 @@ def _show_one(folder: Path) -> None:
     left = state.plan.size - len(state.records)
     waiting = f", {left} not proposed yet" if left > 0 else ""
     console.print(f"{state.plan.sweep.name}: {counts}{waiting}", markup=False, highlight=False)
-    console.print(caption(state, state.elapsed), markup=False, highlight=False)
+    if best := state.best:
+        value = spread(best.summary(state.plan.metric))
+        values = assignment_text(best.assignment)
+        console.print(f"best so far: trial {best.number} ({values}): {value}", markup=False, highlight=False)
+    console.print(f"{duration(state.elapsed)} elapsed", markup=False, highlight=False)
     if driver:
         console.print(f"running: {driver}", markup=False, highlight=False)
     elif state.unfinished or left > 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from gramtune.cli.options import Base, Plugins, Settings, Space
+from gramtune.errors import count
 
 
 def validate(
@@ -22,5 +23,5 @@ def validate(
     plan = make_plan(load_sweep(space, overrides), data_root())
     for warning in plan.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    sweep = plan.sweep
-    typer.echo(f"{space}: {plan.size} trials × {sweep.replicates} replicates, metric {plan.metric}: no issue")
+    trials = f"{count(plan.size, 'trial')} × {count(plan.sweep.replicates, 'replicate')}"
+    typer.echo(f"{space}: {trials}, metric {plan.metric}: no issue")

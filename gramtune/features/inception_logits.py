@@ -17,20 +17,20 @@ class InceptionLogits(InceptionFeatures):
     """1008 class logits without the last layer's bias, which the authors of the inception score leave out."""
 
     layer_dim: ClassVar[int] = 1008
+    trunk: ClassVar[str | None] = "inception"
     name: Literal["inception_logits"] = "inception_logits"
 
     def load(self, root: Path, device: torch.device) -> nn.Module:
         """Pool3 and the last layer, frozen."""
-        return _Logits(read_weights(root)).eval().requires_grad_(False).to(device)
+        weights = read_weights(root)
+        return nn.Sequential(Pool3(weights), _last_layer(weights)).eval().requires_grad_(False).to(device)
+
+    def load_head(self, root: Path, device: torch.device) -> nn.Module:
+        """The last layer, frozen."""
+        return _last_layer(read_weights(root)).eval().requires_grad_(False).to(device)
 
 
-class _Logits(nn.Module):
-    def __init__(self, state: dict[str, Tensor]) -> None:
-        super().__init__()
-        self.pool3 = Pool3(state)
-        self.fc = nn.Linear(2048, 1008, bias=False)
-        self.fc.load_state_dict({"weight": state["fc.weight"]})
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.fc(self.pool3(images))
-        return logits
+def _last_layer(weights: dict[str, Tensor]) -> nn.Linear:
+    layer = nn.Linear(2048, 1008, bias=False)
+    layer.load_state_dict({"weight": weights["fc.weight"]})
+    return layer

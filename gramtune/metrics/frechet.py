@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
+from zipfile import BadZipFile
 
 import torch
 from torch import Tensor
 
-from gramtune.components import Dataset, Direction, Metric
+from gramtune.components import Dataset, Direction, Metric, Unavailable
 from gramtune.registry import register
 
 _TILE, _ROWS = 256, 2048
@@ -124,6 +126,8 @@ def _fill(symmetric: Tensor, start: int, stop: int, upper: Tensor) -> None:
 class Frechet(Metric):
     """Fréchet distance on the features of one extractor, given by the metric's name."""
 
+    reads_statistics: ClassVar[bool] = True
+
     @property
     def directions(self) -> Mapping[str, Direction]:
         """One key, the metric's own name; less is better."""
@@ -141,6 +145,24 @@ class Frechet(Metric):
     def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:
         """Moments of the held-out features [M, d]."""
         return moments(real)._asdict()
+
+    def statistics(self, path: Path, dim: int) -> dict[str, Tensor]:
+        """Moments from a file with `mu` [d] and `sigma` [d, d], as pytorch-fid and TTUR write it."""
+        import numpy as np
+
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                mean, covariance = (torch.from_numpy(np.asarray(stored[key], np.float64)) for key in ("mu", "sigma"))
+        except (OSError, ValueError, KeyError, BadZipFile, AttributeError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise Unavailable(
+                f"metric {self.name}: {path} should be an .npz file with mu and sigma ({reason})"
+            ) from error
+        if mean.shape != (dim,) or covariance.shape != (dim, dim):
+            found = f"mu {list(mean.shape)} and sigma {list(covariance.shape)}"
+            raise Unavailable(f"metric {self.name}: {path} holds {found}; needed: [{dim}] and [{dim}, {dim}]")
+        factor, refused = torch.linalg.cholesky_ex(covariance)
+        return Moments(mean, _eigen_factor(covariance) if refused else factor)._asdict()
 
     def compute(self, reference: Mapping[str, Tensor], fake: Tensor) -> dict[str, float]:
         """{name: distance} for generated features [N, d]."""

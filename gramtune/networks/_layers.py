@@ -18,18 +18,25 @@ Prior = Literal["normal", "uniform"]
 """p_z: standard normal, or uniform on [−1, 1]."""
 
 
-def perceptron(*widths: int) -> list[nn.Module]:
-    """Linear layers of these widths with ReLU between them, none after the last."""
+def perceptron(*widths: int, batch_norm: bool = False) -> list[nn.Module]:
+    """Linear layers of these widths with ReLU between them, none after the last; BatchNorm before each ReLU.
+
+    A layer before BatchNorm has no bias: BatchNorm takes it off.
+    """
+    *hidden, last = pairwise(widths)
     layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(widths):
-        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
-    return layers[:-1]
+    for fan_in, fan_out in hidden:
+        layers.append(nn.Linear(fan_in, fan_out, bias=not batch_norm))
+        layers += [nn.BatchNorm1d(fan_out), nn.ReLU()] if batch_norm else [nn.ReLU()]
+    return [*layers, nn.Linear(*last)]
 
 
-def perceptron_to_sample(input_dim: int, hidden: tuple[int, ...], shape: Shape) -> nn.Module:
+def perceptron_to_sample(
+    input_dim: int, hidden: tuple[int, ...], shape: Shape, *, batch_norm: bool = False
+) -> nn.Module:
     """[B, input_dim] → [B, *shape]: linear last layer for points, tanh for images."""
     tail = [nn.Tanh(), nn.Unflatten(1, shape)] if len(shape) == 3 else []
-    return nn.Sequential(*perceptron(input_dim, *hidden, math.prod(shape)), *tail)
+    return nn.Sequential(*perceptron(input_dim, *hidden, math.prod(shape), batch_norm=batch_norm), *tail)
 
 
 def initialise_glorot(module: nn.Module, rng: torch.Generator) -> None:
@@ -39,7 +46,7 @@ def initialise_glorot(module: nn.Module, rng: torch.Generator) -> None:
             nn.init.xavier_uniform_(layer.weight, generator=rng)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.BatchNorm2d):
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             layer.reset_parameters()
 
 
@@ -50,7 +57,7 @@ def initialise_normal(module: nn.Module, rng: torch.Generator) -> None:
             nn.init.normal_(layer.weight, 0.0, 0.02, generator=rng)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.BatchNorm2d):
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             layer.reset_running_stats()
             nn.init.normal_(layer.weight, 1.0, 0.02, generator=rng)
             nn.init.zeros_(layer.bias)

@@ -32,9 +32,10 @@ def stages(shape: Shape) -> tuple[int, int]:
 
 @register
 class Dcgan(Network):
-    """Critic: 4×4 stride-2 convolutions, leaky ReLU 0.2, then Linear to K. Generator: its mirror, ReLU, tanh.
+    """Critic: stride-2 convolutions, leaky ReLU 0.2, then Linear to K. Generator: its mirror, ReLU, tanh.
 
-    BatchNorm follows every convolution but the generator's last and the critic's first (Radford et al. 2015).
+    BatchNorm follows every convolution but the generator's last and the critic's first (Radford et al. 2015). A
+    convolution before BatchNorm has no bias: BatchNorm takes it off.
     """
 
     name: Literal["dcgan"] = "dcgan"
@@ -48,9 +49,12 @@ class Dcgan(Network):
     """`standard`: Table 6, channels 32, 64, 128; `weak`: Table 7, channels 32, 32, 64. Weak is half as wide after
     every convolution but the first; where there is only one (8×8 images), after that one."""
 
+    kernel: Literal[4, 5] = 4
+    """Side of the convolutions' kernels: 4 in Tables 5 to 7, 5 in GRAMFlow."""
+
     def generator(self, shape: Shape) -> nn.Module:
         """Linear h → s·s·C, then one transposed convolution per stage; see `Network.generator`."""
-        return _upsampling(self.noise_dim, self._channels(shape), shape)
+        return self._upsampling(self.noise_dim, self._channels(shape), shape)
 
     def critic(self, shape: Shape, output_dim: int) -> nn.Module:
         """One convolution per stage, flatten, Linear to K; see `Network.critic`."""
@@ -58,14 +62,15 @@ class Dcgan(Network):
         channels = self._critic_channels(shape)
         layers: list[nn.Module] = []
         for i, (channels_in, channels_out) in enumerate(pairwise((shape[0], *channels))):
-            layers.append(nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1))
+            padding = (self.kernel - 1) // 2
+            layers.append(nn.Conv2d(channels_in, channels_out, self.kernel, 2, padding, bias=i == 0))
             layers += [nn.BatchNorm2d(channels_out)] if i else []
             layers.append(nn.LeakyReLU(0.2))
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * side * side, output_dim))
 
     def decoder(self, shape: Shape, input_dim: int) -> nn.Module:
         """The critic's mirror, made like the generator; see `Network.decoder`."""
-        return _upsampling(input_dim, self._critic_channels(shape), shape)
+        return self._upsampling(input_dim, self._critic_channels(shape), shape)
 
     def initialise(self, module: nn.Module, rng: torch.Generator) -> None:
         """As Radford et al. (2015); see `initialise_normal`."""
@@ -87,15 +92,17 @@ class Dcgan(Network):
         kept = 1 if len(channels) > 1 else 0
         return channels[:kept] + [max(1, c // 2) for c in channels[kept:]]
 
-
-def _upsampling(input_dim: int, channels: list[int], shape: Shape) -> nn.Module:
-    """[B, input_dim] → [B, *shape] through maps of these channels, listed from the image inwards."""
-    _, side = stages(shape)
-    layers: list[nn.Module] = [
-        nn.Linear(input_dim, channels[-1] * side * side),
-        nn.Unflatten(1, (channels[-1], side, side)),
-    ]
-    for channels_in, channels_out in pairwise((*reversed(channels), shape[0])):
-        layers += [nn.BatchNorm2d(channels_in), nn.ReLU()]
-        layers.append(nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1))
-    return nn.Sequential(*layers, nn.Tanh())
+    def _upsampling(self, input_dim: int, channels: list[int], shape: Shape) -> nn.Module:
+        """[B, input_dim] → [B, *shape] through maps of these channels, listed from the image inwards."""
+        _, side = stages(shape)
+        layers: list[nn.Module] = [
+            nn.Linear(input_dim, channels[-1] * side * side),
+            nn.Unflatten(1, (channels[-1], side, side)),
+        ]
+        for i, (channels_in, channels_out) in reversed(list(enumerate(pairwise((shape[0], *channels))))):
+            layers += [nn.BatchNorm2d(channels_out), nn.ReLU()]
+            padding, odd = (self.kernel - 1) // 2, self.kernel % 2
+            layers.append(
+                nn.ConvTranspose2d(channels_out, channels_in, self.kernel, 2, padding, output_padding=odd, bias=i == 0)
+            )
+        return nn.Sequential(*layers, nn.Tanh())

@@ -19,7 +19,7 @@ class MnistConv(Network):
     """Generator: perceptron 100-600-600-800-784. Critic: 3×3 convolution, BatchNorm, ReLU, 2×2 max-pooling, thrice.
 
     The generator ends in tanh where the paper has a sigmoid: images are in [−1, 1] here and in [0, 1] there, and
-    tanh(a) = 2·sigmoid(2a) − 1. There is no decoder, so `mmd_gan` needs its autoencoder switched off.
+    tanh(a) = 2·sigmoid(2a) − 1. The paper has no decoder for it: ours is made like the generator.
     """
 
     name: Literal["mnist_conv"] = "mnist_conv"
@@ -32,17 +32,25 @@ class MnistConv(Network):
     critic_channels: Widths = (16, 32, 32)
     """Channels after each of the critic's convolutions."""
 
+    generator_norm: Literal["batch", "none"] = "batch"
+    """`batch`: BatchNorm before each ReLU of the generator, as in the submission's code; the text does not say so."""
+
     def generator(self, shape: Shape) -> nn.Module:
         """ReLU between layers, tanh last; see `Network.generator`."""
         self._innermost(shape)
-        return perceptron_to_sample(self.noise_dim, self.hidden, shape)
+        return perceptron_to_sample(self.noise_dim, self.hidden, shape, batch_norm=self.generator_norm == "batch")
+
+    def decoder(self, shape: Shape, input_dim: int) -> nn.Module:
+        """The generator's layers, from K; see `Network.decoder`."""
+        self._innermost(shape)
+        return perceptron_to_sample(input_dim, self.hidden, shape, batch_norm=self.generator_norm == "batch")
 
     def critic(self, shape: Shape, output_dim: int) -> nn.Module:
         """Convolutions, flatten (28×28: to 288), Linear to K; see `Network.critic`."""
         height, width = self._innermost(shape)
         layers: list[nn.Module] = []
         for channels_in, channels_out in pairwise((shape[0], *self.critic_channels)):
-            layers += [nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.BatchNorm2d(channels_out)]
+            layers += [nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out)]
             layers += [nn.ReLU(), nn.MaxPool2d(2)]
         features = self.critic_channels[-1] * height * width
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, output_dim))

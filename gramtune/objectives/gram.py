@@ -13,34 +13,43 @@ from gramtune.registry import register
 from gramtune.stats.estimators import pearson_divergence, root
 from gramtune.stats.ratio_matching import mmd2_and_ratios
 
-_PAPER: dict[str, Any] = {
-    "bandwidths": (1.0, 2.0, 4.0, 8.0, 16.0),
+_SUBMISSION: dict[str, Any] = {
+    "bandwidths": (0.1, 1.0, 10.0, 100.0),
     "bandwidth_unit": "std",
     "ridge": 1e-3,
     "divergence": "pearson",
     "positivity": 1.0,
-    "positivity_reduction": "sum",
+    "positivity_reduction": "mean",
     "ratio_reduction": "mean",
     "sqrt_mmd": True,
+    "mmd_reduction": "sum",
+    "sqrt_offset": 1e-6,
+    "critic_first": False,
+}
+_TEXT: dict[str, Any] = {
+    "bandwidths": (1.0, 2.0, 4.0, 8.0, 16.0),
+    "positivity_reduction": "sum",
     "mmd_reduction": "mean",
     "sqrt_offset": 0.0,
 }
-_MAX_RATIO_DIM = 10
-_ON_IMAGES = (1.0, 10.0, 100.0, 1000.0)
-_SUBMISSION: dict[str, Any] = {
-    "bandwidths": (0.1, 1.0, 10.0, 100.0),
-    "positivity_reduction": "mean",
-    "mmd_reduction": "sum",
-    "sqrt_offset": 1e-6,
+_FLOW: dict[str, Any] = {
+    "bandwidth_unit": "variance",
+    "ridge": 0.0,
+    "divergence": "mean_ratio",
+    "positivity": 0.0,
+    "critic_first": True,
 }
+_PAPER = _SUBMISSION | _TEXT
+_ON_IMAGES = (1.0, 10.0, 100.0, 1000.0)
+_MAX_RATIO_DIM = 10
 PRESETS: dict[str, dict[str, Any]] = {
+    "submission": _SUBMISSION,
     "paper": _PAPER,
-    "submission": _PAPER | _SUBMISSION,
     "julia": _PAPER | {"bandwidths": _ON_IMAGES},
-    "flow": _PAPER | {"bandwidth_unit": "variance", "ridge": 0.0, "divergence": "mean_ratio", "positivity": 0.0},
+    "flow": _PAPER | _FLOW,
     "torch": _PAPER | {"bandwidths": _ON_IMAGES, "ratio_reduction": "sum"},
 }
-"""Values of all fields but K, by preset: the paper's text (section 4) and its authors' four codes (docs/objectives.md).
+"""Values of all fields but K, by preset: the paper's text (section 4) and its authors' four codes (docs/paper.md).
 
 Bandwidths are those for CIFAR-10; the submission's code, which has no CIFAR-10, gives those for MNIST. That code and
 JuliaGRAM have 1 on the ring, JuliaGRAM and GRAMTorch 0.1, 1, 10, 100 on MNIST.
@@ -53,8 +62,8 @@ class Gram(Objective):
 
     Critic, maximised over θ (eq. 9):   divergence(r̂) + λ·reduce(r̂),  r̂ = (K_qq + εI)⁻¹ K_qp 1 (eq. 8)
     Generator, minimised over γ (eq. 10): MMD², or √(MMD² + c), as all of the authors' codes do (c > 0 in one of them).
-    The defaults are the paper's text; the fields are the points in which the official codes differ, and
-    `preset` sets all of them at once, except those that are given beside it.
+    The defaults are those of the code that made the ring's and MNIST's figures (preset `submission`); the fields are
+    the points in which the official codes differ, and `preset` sets all that are not given beside it, or given as null.
     """
 
     model_config = ConfigDict(json_schema_extra=lambda schema: _filled_by_preset(schema))
@@ -74,17 +83,20 @@ class Gram(Objective):
     """What the critic maximises: mean (r̂ − 1)² (eq. 7), or mean r̂, as in GRAMFlow."""
     positivity: Annotated[float, Field(ge=0)] = 1.0
     """λ of the positivity term."""
-    positivity_reduction: Literal["sum", "mean"] = "sum"
-    """`sum` is eq. 9, which grows with the batch size; `mean`, the submission's code, does not."""
+    positivity_reduction: Literal["sum", "mean"] = "mean"
+    """`mean` is the submission's code; `sum` is eq. 9 as printed, which grows with the batch size."""
     ratio_reduction: Literal["mean", "sum"] = "mean"
     """How the ratios of several bandwidths are combined; GRAMTorch sums."""
     sqrt_mmd: bool = True
     """Minimise √(MMD² + c) instead of MMD²."""
-    mmd_reduction: Literal["mean", "sum"] = "mean"
-    """How the MMD² of several bandwidths are combined; the submission's code sums."""
-    sqrt_offset: Annotated[float, Field(ge=0)] = 0.0
-    """c, the constant under the root: 1e-6 in the submission's code; no effect where `sqrt_mmd` is off. It bounds the
-    slope of the root by 1/(2√c). With c = 0, MMD² is clipped at 1e-12 instead."""
+    mmd_reduction: Literal["mean", "sum"] = "sum"
+    """How the MMD² of several bandwidths are combined; only the submission's code sums."""
+    sqrt_offset: Annotated[float, Field(ge=0)] = 1e-6
+    """c, the constant under the root, 0 in the other codes; no effect where `sqrt_mmd` is off. It bounds the slope of
+    the root by 1/(2√c). With c = 0, MMD² is clipped at 1e-12 instead."""
+    critic_first: bool = False
+    """Step the critic, then the generator with the new critic, on one batch, as GRAMFlow does; otherwise both step
+    together (Algorithm 1)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -92,11 +104,17 @@ class Gram(Objective):
         """An unknown preset is filled too, so that its own issue stands alone and not beside missing bandwidths."""
         if not isinstance(given, dict) or given.get("preset") is None:
             return given
-        return PRESETS.get(str(given["preset"]), _PAPER) | given
+        chosen = {field: value for field, value in given.items() if value is not None}
+        return PRESETS.get(str(given["preset"]), _SUBMISSION) | chosen
 
     def critic(self) -> CriticSpec:
-        """A projection to R^K."""
-        return CriticSpec(self.critic_dim)
+        """A projection to R^K. Kernels see differences of features alone."""
+        return CriticSpec(self.critic_dim, translation_invariant=True)
+
+    @property
+    def sequential(self) -> bool:
+        """`critic_first`."""
+        return self.critic_first
 
     def losses(self, real: View, fake: View, context: Context | None = None) -> Losses:
         """Eq. 9 (negated) and eq. 10 from one Gram matrix of the 2B features; see `Objective.losses`."""

@@ -54,7 +54,7 @@ class MmdGan(Objective):
 
     def critic(self) -> CriticSpec:
         """An encoder to R^K, with a decoder where there is an autoencoder penalty."""
-        return CriticSpec(self.critic_dim, decoder=self.autoencoder)
+        return CriticSpec(self.critic_dim, decoder=self.autoencoder, translation_invariant=not self.autoencoder)
 
     def critic_steps(self, generator_step: int) -> int:
         """Many at the start and now and then, so that the critic is near its optimum; else few."""

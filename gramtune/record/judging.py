@@ -51,7 +51,7 @@ def max_standing(reports: Mapping[int, Report], step: int, metric: str, directio
 
 def _mean_of_last(reports: Mapping[int, Report], step: int, metric: str, k: int) -> Values:
     """The mean of each replicate over the last k reports up to `step`; untrained networks do not count."""
-    past = [at for at in sorted(reports) if 0 < at <= step][-k:] or [step]
+    past = [at for at in sorted(reports) if 0 < at <= step and reports[at].metrics.get(metric)][-k:] or [step]
     rows: list[Sequence[float | None]] = [reports[at].metrics.get(metric, []) for at in past]
     width = max(map(len, rows))
     columns = [[row[i] if i < len(row) else None for row in rows] for i in range(width)]

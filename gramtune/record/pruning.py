@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gramtune.components import Direction
+from gramtune.errors import count
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState
 from gramtune.record.student_t import t_quantile
@@ -50,7 +51,7 @@ class Rungs:
         """The rungs of a sweep with everything that has been reported so far."""
         config = state.plan.config
         direction = config.directions[state.plan.metric]
-        rungs = cls(state.plan.sweep.pruner, config.training.steps, config.training.eval_every, direction)
+        rungs = cls(state.plan.sweep.pruner, config.training.steps, config.judged_every, direction)
         for name, record in state.records.items():
             for report in record.reports.values():
                 rungs._note(name, record.standing(report, state.plan.metric), state.plan.metric)
@@ -84,7 +85,7 @@ class Rungs:
         surely = "" if rate is None else f", by more than chance (false-prune rate {rate:g})"
         return (
             f"{self._pruner.name} at step {report.step}: {metric} {self._sign * mean:.4g} is worse than "
-            f"{self._sign * threshold:.4g}, the threshold of {len(reached)} trials{surely}"
+            f"{self._sign * threshold:.4g}, the threshold of {count(len(reached), 'trial')}{surely}"
         )
 
     def _note(self, trial: str, report: Report, metric: str) -> bool:

@@ -42,6 +42,8 @@ class TrialRecord:
 
     trial: PlannedTrial
     """The trial as planned; in population-based training its values change, see `assignment`."""
+    number: int = field(default=0, kw_only=True)
+    """Its place in the sweep, from 0: as short as a name can be, the same in tables, tracker and `--trial 7`."""
     judge: Judge = field(default="last", kw_only=True)
     """Which values count: see `Sweep.judge`."""
     status: Status = Status.PENDING
@@ -137,7 +139,8 @@ class SweepState:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.records = {trial.name: TrialRecord(trial, judge=plan.sweep.judge) for trial in plan.trials}
+        judge = plan.sweep.judge
+        self.records = {t.name: TrialRecord(t, number=i, judge=judge) for i, t in enumerate(plan.trials)}
         self.generations: set[int] = set()
         """For a population: the steps after which trials inherited from others."""
         self.elapsed = 0.0
@@ -151,7 +154,8 @@ class SweepState:
         """The trial started or restarted; a new trial is added to the sweep."""
         with self._changed:
             if trial.name not in self.records:
-                self.records = {**self.records, trial.name: TrialRecord(trial, judge=self.plan.sweep.judge)}
+                record = TrialRecord(trial, number=len(self.records), judge=self.plan.sweep.judge)
+                self.records = {**self.records, trial.name: record}
         self._update(trial.name, Status.RUNNING, "")
 
     def reported(self, name: str, report: Report) -> None:

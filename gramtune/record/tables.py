@@ -24,7 +24,15 @@ _RESULT_TYPES = {
     **{"metric": "str", "value": "float64", "samples": "int64"},
 }
 _TRIAL_TYPES = {
-    **{"trial": "str", "status": "str", "reason": "str", "metric": "str", "mean": "Float64", "std": "Float64"},
+    **{
+        "number": "int64",
+        "trial": "str",
+        "status": "str",
+        "reason": "str",
+        "metric": "str",
+        "mean": "Float64",
+        "std": "Float64",
+    },
     **{"n": "int64", "samples": "Int64", "steps": "int64", "seconds": "float64"},
 }
 _SECOND_TYPES = {
@@ -82,8 +90,9 @@ def results_frame(state: SweepState) -> pd.DataFrame:
 def trials_frame(state: SweepState) -> pd.DataFrame:
     """One row per trial, in the order of the plan, or that in which they were sampled.
 
-    Columns: trial, each varied key, status, reason, metric (the primary one), mean, std and n over the replicates that
-    have a value in the newest report, samples behind each value, steps, seconds. Null where there is no value.
+    Columns: number (7 in `--trial 7`), trial, each varied key, status, reason, metric (the primary one), mean, std and
+    n over the replicates that have a value in the newest report, samples behind each value, steps, seconds. Null where
+    there is no value.
     Where two metrics are optimised also second_metric, second_mean, second_std, second_n and front: whether no other
     completed trial beats this one.
     """
@@ -124,6 +133,7 @@ def _values(record: TrialRecord) -> list[tuple[Any, ...]]:
 def _trial_row(record: TrialRecord, metric: str) -> dict[str, Any]:
     last, summary = record.last, record.summary(metric)
     return {
+        "number": record.number,
         "trial": record.trial.name,
         "status": record.status.value,
         "reason": record.reason,
@@ -149,8 +159,8 @@ def _second(record: TrialRecord, metric: str) -> dict[str, Any]:
 
 def _with_varied(frame: pd.DataFrame, state: SweepState, assignments: Sequence[Assignment]) -> pd.DataFrame:
     """`frame` with one column per varied key after `trial`; null if an assignment does not have the key."""
-    taken = set(frame.columns)
-    for position, (key, domain) in enumerate(state.plan.sweep.space.items(), start=1):
+    taken, names = set(frame.columns), list(frame.columns)
+    for position, (key, domain) in enumerate(state.plan.sweep.space.items(), start=names.index("trial") + 1):
         dtype, encode = _column_type(domain)
         cells = [encode(assignment[key]) if key in assignment else None for assignment in assignments]
         column = pd.Series(cells, index=frame.index, dtype=_NULLABLE[dtype] if None in cells else dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -28,8 +29,11 @@ class Tracker(Protocol):
         Calls `rest` after each trial. Raises TrackerUnavailable; a later call stores what is missing.
         """
 
+    def settle(self, state: SweepState) -> None:
+        """As `sync`; then closes the runs: the last state of the sweep, without the files of its folder."""
+
     def finish(self, state: SweepState, folder: Path) -> None:
-        """As `sync`; then stores the figures, tables and files of the sweep's folder and closes its runs."""
+        """As `settle`, with the figures, tables and files of the sweep's folder."""
 
     @property
     def stored(self) -> int:
@@ -49,7 +53,7 @@ class TrackerThread:
 
     def __init__(self, tracker: Tracker, state: SweepState, say: Callable[[str], None], every: float = 2.0) -> None:
         self._tracker, self._state, self._say, self._every = tracker, state, say, every
-        self._stop = threading.Event()
+        self._stop, self._settled, self._closing = threading.Event(), threading.Event(), threading.Event()
         self._down = False
         self._folder: Path | None = None
         self._complete = False
@@ -58,21 +62,43 @@ class TrackerThread:
         self._thread = threading.Thread(target=self._run, name="tracker", daemon=True)
         self._thread.start()
 
+    def settle(self, timeout: float = 120.0, at_most: float = math.inf) -> bool:
+        """Stores the last state of the sweep; whether that has happened.
+
+        Waits as long as something is stored every `timeout` seconds, and no longer than `at_most` in all.
+        """
+        self._stop.set()
+        return self._progress(self._settled.wait, timeout, at_most)
+
     def close(self, folder: Path, timeout: float = 120.0) -> bool:
         """Stores the rest. On failure or after `timeout` seconds prints the command to run later, returns False."""
         self._folder = folder
         self._stop.set()
+        self._closing.set()
         try:
-            stored = -1
-            while self._thread.is_alive() and stored != self._tracker.stored:
-                stored = self._tracker.stored
-                self._thread.join(timeout)
+            if not self._progress(self._ended, timeout):
+                self.leave(f"nothing was stored for {timeout:.0f} s")
         except KeyboardInterrupt:
-            self._left("interrupted")
+            self.leave("interrupted")
             return False
-        if self._thread.is_alive():
-            self._left(f"nothing was stored for {timeout:.0f} s")
         return self._complete
+
+    def leave(self, reason: str) -> None:
+        """Says what to do where the store does not have everything, for this reason."""
+        self._say(f"tracking: {reason}; nothing is lost, finish with: {self._tracker.remedy}")
+
+    def _progress(self, wait: Callable[[float], bool], timeout: float, at_most: float = math.inf) -> bool:
+        """Waits, and again where something was stored meanwhile; whether that for which it waits has happened."""
+        deadline, stored = time.monotonic() + at_most, -1
+        while stored != self._tracker.stored:
+            stored = self._tracker.stored
+            if wait(max(0.0, min(timeout, deadline - time.monotonic()))):
+                return True
+        return False
+
+    def _ended(self, timeout: float) -> bool:
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         version = -1
@@ -84,6 +110,12 @@ class TrackerThread:
             if self._attempt():
                 version = newest
             self._stop.wait(self._every)
+        try:
+            self._tracker.settle(self._state)
+            self._settled.set()
+        except TrackerUnavailable:  # `finish` tries again, and says what is wrong
+            pass
+        self._closing.wait()
         self._finish()
 
     def _rest(self) -> None:
@@ -96,12 +128,9 @@ class TrackerThread:
         try:
             self._tracker.finish(self._state, self._folder)
         except TrackerUnavailable as error:
-            self._left(str(error))
+            self.leave(str(error))
         else:
             self._complete = True
-
-    def _left(self, reason: str) -> None:
-        self._say(f"tracking: {reason}; nothing is lost, finish with: {self._tracker.remedy}")
 
     def _attempt(self) -> bool:
         try:

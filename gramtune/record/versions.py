@@ -13,6 +13,7 @@ import gramtune
 from gramtune.io import data_root
 from gramtune.record.provenance import code_digest, source
 from gramtune.space.plan import Plan, sampled
+from gramtune.training.evaluator import statistics_digest
 
 _SAMPLE = 256
 """Number of sampled configurations that are checked for their data and feature weights."""
@@ -41,6 +42,12 @@ def versions(plan: Plan) -> dict[str, Any]:
         "packages": package_versions(),
         "data": sorted({dataset.fingerprint(data_root()) for dataset in data.values()}),
         "plugins": {plugin.name: plugin.digest for plugin in plan.sweep.plugins},
+        "references": {
+            metric.name: f"{metric.against} {digest}"
+            for config in configs
+            for metric in config.metrics
+            if (digest := statistics_digest(metric, data_root()))
+        },
         "extractors": {n: extractor.fingerprint for config in configs for n, extractor in config.extractors.items()},
     }
 
@@ -53,6 +60,7 @@ def package_versions() -> dict[str, str | None]:
 def changed_since(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The changes since `versions` was written that may change numbers, one item each."""
     pairs = {key: (then.get(key), now[key]) for key in ("gramtune", "python", "cpu", "gpus", "data", "extractors")}
+    pairs["references"] = (then.get("references", {}), now["references"])
     pairs["plugins"] = (then.get("plugins", {}), now["plugins"])
     packages = then.get("packages", {})
     pairs |= {name: (packages.get(name), version) for name, version in now["packages"].items()}

@@ -1,1 +1,4 @@
 """From finished results to figures and tables."""
+
+FIGURES, PAGE, SUMMARY = "figures", "report.html", "summary.txt"
+"""In a sweep's folder."""

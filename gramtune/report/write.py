@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from gramtune.analysis.importance import Importances
-from gramtune.io import write_atomically
+from gramtune.io import each, write_atomically
 from gramtune.record.state import SweepState
 from gramtune.record.tables import write_tables
-from gramtune.report.figures.catalogue import FOLDER, write_figures
-from gramtune.report.page.page import PAGE_FILE, page
+from gramtune.report import FIGURES, PAGE, SUMMARY
 from gramtune.report.text.summary import summary_text
 
-SUMMARY = "summary.txt"
 
+def write_report(state: SweepState, folder: Path, importances: Callable[[SweepState], Importances]) -> str:
+    """Writes tables, summary, figures and page, each atomically; returns a line that says what is where.
 
-def write_report(state: SweepState, folder: Path, importances: Importances) -> str:
-    """Writes tables, figures, summary and page, each atomically; returns a line that says what is where.
-
-    Raises DiskFull where there is no space.
+    A figure, the summary, the importances or the page that fails is a further line, and the others are written. Raises
+    OSError where the tables cannot be written, DiskFull where there is no space.
     """
     write_tables(state, folder)
     failed: list[str] = []
-    figures = write_figures(state, folder, failed)
-    _write_text(folder / SUMMARY, summary_text(state))
-    _write_text(folder / PAGE_FILE, page(state, folder, figures, importances))
-    return f"{folder}/: {PAGE_FILE}, results.parquet, results.csv, {FOLDER}/, {SUMMARY}" + "".join(
-        f"\n{line}" for line in failed
-    )
+    written = ["results.parquet", "results.csv"]
+    with each(SUMMARY, failed.append):
+        _write_text(folder / SUMMARY, summary_text(state))
+        written.append(SUMMARY)
+    figures: list[Path] = []
+    with each(f"{FIGURES}/", failed.append):
+        from gramtune.report.figures.catalogue import write_figures
+
+        figures = write_figures(state, folder, failed)
+        written.append(f"{FIGURES}/")
+    shares = Importances(why="their computation failed")
+    with each("importances", failed.append):
+        shares = importances(state)
+    with each(PAGE, failed.append):
+        from gramtune.report.page.page import page
+
+        _write_text(folder / PAGE, page(state, folder, figures, shares))
+        written.insert(0, PAGE)
+    return "\n".join([f"{folder}/: {', '.join(written)}", *failed])
 
 
 def _write_text(path: Path, text: str) -> None:

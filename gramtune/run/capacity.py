@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from gramtune.errors import Issue, SpecError
+from gramtune.errors import Issue, SpecError, count
+from gramtune.run.machine import cores
 from gramtune.space.sweep import AUTO, Resources
 
 
@@ -41,11 +40,6 @@ class Grant(NamedTuple):
     note: str = ""
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def here() -> Capacity:
     """This machine, as this process may use it."""
     return Capacity((Node(cores(), torch.cuda.device_count()),))
@@ -61,7 +55,7 @@ def grant(resources: Resources, capacity: Capacity) -> Grant:
     none = bool(capacity.nodes) and not any(node.gpu for node in capacity.nodes)
     if share.gpu and none and not resources.gpu_required:
         place = "here" if capacity.local else f"at {capacity.where}"
-        note = f"no GPU {place}: gpu: {share.gpu:g} is dropped, each trial runs on {share.cpu} CPU core(s)"
+        note = f"no GPU {place}: gpu: {share.gpu:g} is dropped, each trial runs on {count(share.cpu, 'CPU core')}"
         share = Grant(share.cpu, 0, note)
     if capacity.nodes and not any(_fitting(node, share) for node in capacity.nodes):
         raise SpecError([Issue("resources", message) for message in _shortages(share, capacity)])
@@ -90,14 +84,6 @@ def claimed(share: Grant) -> Iterator[torch.device]:
         yield claim(share)
     finally:
         torch.set_num_threads(threads)
-
-
-def free_memory() -> int:
-    """Bytes that new processes can take without swapping, from Linux; the total memory on other systems."""
-    file = Path("/proc/meminfo")
-    lines = file.read_text(encoding="ascii").splitlines() if file.exists() else []
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return found[0] if found else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _fitting(node: Node, share: Grant) -> int:

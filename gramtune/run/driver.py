@@ -16,6 +16,7 @@ from gramtune.record.pruning import Rungs
 from gramtune.record.redaction import redact
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState, TrialRecord
+from gramtune.run.interruption import Interruption
 from gramtune.run.population import Population
 from gramtune.space.plan import PlannedTrial
 
@@ -47,11 +48,20 @@ _log = logging.getLogger(__name__)
 class Driver:
     """One running sweep: first the unfinished trials, then the proposer's trials.
 
-    `changed`: the differences of code and packages from those that the sweep started with.
+    `changed`: the differences of code and packages from those that the sweep started with. `interruption` tells the
+    runner to stop.
     """
 
-    def __init__(self, state: SweepState, folder: Path, proposer: Proposer, changed: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        state: SweepState,
+        folder: Path,
+        proposer: Proposer,
+        changed: Sequence[str] = (),
+        interruption: Interruption | None = None,
+    ) -> None:
         self.state, self.folder = state, folder
+        self.interruption = interruption or Interruption()
         self.halted = ""
         """Why the sweep must stop now, to be resumed later; empty while it may continue."""
         self.exhausted = False

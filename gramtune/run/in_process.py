@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from gramtune.io import data_root
 from gramtune.run.capacity import claimed, grant, here
@@ -15,7 +15,7 @@ class Runner(Protocol):
     """Runs the trials that a driver hands out. An interruption leaves them unfinished."""
 
     def run(self, driver: Driver) -> None:
-        """Returns when all is done, or after Ctrl-C."""
+        """Returns when all is done, or once `driver.interruption` is asked for."""
 
 
 class InProcessRunner:
@@ -28,10 +28,15 @@ class InProcessRunner:
         """See `Runner`."""
         with claimed(grant(driver.state.plan.sweep.resources, here())) as device:
             try:
-                while trial := driver.next():
+                while not driver.interruption.asked and (trial := driver.next()):
                     driver.started(trial)
                     attempt = Attempt(trial, driver.folder, data_root(), device, driver.state.plan.sweep.judge)
-                    while driver.heard(attempt.step(), self._say):
+                    while driver.heard(_step(driver, attempt), self._say):
                         pass
             except KeyboardInterrupt:
                 return
+
+
+def _step(driver: Driver, attempt: Attempt) -> dict[str, Any]:
+    with driver.interruption.open():
+        return attempt.step()

@@ -13,7 +13,7 @@ import torch
 
 from gramtune.record.provenance import code_digest
 from gramtune.record.versions import package_versions
-from gramtune.run.capacity import cores
+from gramtune.run.machine import cores, free_memory, memory_limit
 
 _MPS = "/tmp/nvidia-mps"
 """Default pipe folder of CUDA's Multi-Process Service; $CUDA_MPS_PIPE_DIRECTORY overrides it."""
@@ -36,6 +36,10 @@ class Machine(NamedTuple):
 
     host: str
     cores: int
+    """That a process may use there."""
+    free_memory: int
+    memory_limit: int | None
+    """Bytes; None where only the machine's memory limits a process."""
     gpus: tuple[str, ...]
     """GPU names, from torch."""
     mps: bool
@@ -53,6 +57,8 @@ def inspect(root: str) -> Machine:
     return Machine(
         host=socket.gethostname(),
         cores=cores(),
+        free_memory=free_memory(),
+        memory_limit=memory_limit(),
         gpus=tuple(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())),
         mps=mps_runs(),
         versions={"python": platform.python_version(), **package_versions()},
@@ -68,6 +74,7 @@ def mps_runs() -> bool:
 
 def findings(node: str, machine: Machine, driver: Machine, promised_gpus: float) -> Iterator[Finding]:
     """The state of a node, compared with the driver's machine and with Ray's description of the node."""
+    yield _limits(node, machine)
     yield _versions(node, machine, driver)
     if machine.code != driver.code:
         text = "gramtune's modules differ from the driver's"
@@ -87,6 +94,12 @@ def clock(node: str, sent: float, there: float, received: float) -> Finding:
         return Finding(node, "clock", f"as the driver's, within {received - sent + _SKEW:.0f} s")
     text = f"{max(ahead, behind):.0f} s {'ahead of' if ahead > behind else 'behind'} the driver's"
     return Finding(node, "clock", text, "run an NTP client there, such as chrony: timestamps are not comparable")
+
+
+def _limits(node: str, machine: Machine) -> Finding:
+    limit = f", limited to {machine.memory_limit / 2**30:.3g} GiB" if machine.memory_limit else ""
+    text = f"{machine.cores} CPU core(s) for a process, {machine.free_memory / 2**30:.3g} GiB of memory free{limit}"
+    return Finding(node, "limits", text)
 
 
 def _versions(node: str, machine: Machine, driver: Machine) -> Finding:

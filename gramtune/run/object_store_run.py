@@ -73,6 +73,11 @@ class MirroredTracker:
         self._pull()
         self._tracker.sync(state, rest)
 
+    def settle(self, state: SweepState) -> None:
+        """See `Tracker`."""
+        self._pull()
+        self._tracker.settle(state)
+
     def finish(self, state: SweepState, folder: Path) -> None:
         """See `Tracker`."""
         self._pull()

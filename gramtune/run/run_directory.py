@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gramtune.errors import Issue, SpecError
+from gramtune.errors import Issue, SpecError, count
 from gramtune.io import data_root
 from gramtune.record.journal import load_state
 from gramtune.record.state import SweepState
@@ -54,7 +54,7 @@ def agreed(folder: Path, wanted: Sweep, ask: Ask) -> SweepState:
     """The state of the existing sweep. Raises SpecError if it cannot continue as `wanted`, or if the user declines."""
     state = load_state(folder, existing_plan(folder))
     refuse(refusals(state, wanted), folder)
-    finished = f"{len(state.records) - len(state.unfinished)} of {state.plan.size} trials finished"
+    finished = f"{len(state.records) - len(state.unfinished)} of {count(state.plan.size, 'trial')} finished"
     grown = not state.unfinished and bool(changes(state.plan.sweep, wanted))
     if not grown and not ask(f"{folder}: this sweep is there already, {finished}. Go on with it?"):
         refuse([f"this sweep is there already, {finished}"], folder)

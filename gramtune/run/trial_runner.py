@@ -119,7 +119,11 @@ class TrialRun:
             at = self._best["step"]
             kept = best_checkpoint(self._folder, at)
             saved = at < step
-            chosen = self._trainer.evaluate_saved(kept, _JUDGING) if saved else self._trainer.evaluate(_JUDGING)
+            chosen = (
+                self._trainer.evaluate_saved(kept, _JUDGING)
+                if saved
+                else self._trainer.evaluate(_JUDGING, self._config.metrics)
+            )
             report |= {"chosen": chosen, "chosen_step": at}
 
     def _keep_best(self) -> None:

@@ -58,7 +58,7 @@ def _message(detail: ErrorDetails, path: Path, owner: type[BaseModel] | None) ->
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     key = dotted(path)
     if kind == "extra_forbidden":
-        return f"unknown key {key!r}" + did_you_mean(path[-1], owner.model_fields if owner else ())
+        return f"unknown key {key!r}" + did_you_mean(path[-1], _keys(owner))
     if kind == "missing":
         return f"missing key {key!r}"
     if kind == "union_tag_invalid":
@@ -71,6 +71,11 @@ def _message(detail: ErrorDetails, path: Path, owner: type[BaseModel] | None) ->
     if kind == "value_error":
         return f"{key}: {context['error']}"
     return f"{key} = {value!r} should be {_rule(kind, detail['msg'], context)}{_hint(value)}"
+
+
+def _keys(owner: type[BaseModel] | None) -> list[str]:
+    """The keys of a model as a file writes them: a field called `int_` is the key `int`."""
+    return [field.alias or name for name, field in owner.model_fields.items()] if owner else []
 
 
 def _rule(kind: str, message: str, context: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from gramtune.errors import Issue, Path, SpecError, clipped, did_you_mean, dotte
 from gramtune.plugins import read_plugin
 from gramtune.space import shipped
 from gramtune.space.domain import assigned
+from gramtune.space.for_bases import extended
 from gramtune.space.issues import model_issues
 from gramtune.space.origins import Origins, Provenance, calling_line
 from gramtune.space.sweep import Sweep, SweepFile, expand_name
@@ -95,8 +96,9 @@ def checked_sweep(fields: Mapping[str, Any]) -> Sweep:
 
 def _checked(document: Document, overrides: Overrides) -> Sweep:
     """The sweep of a document: base inline, overrides applied, every value of every varied key tried on the models."""
+    document, issues = _for_base(document, overrides)
     raw = dict(document.data)
-    issues = _load_plugins(document, raw, overrides) + _add_values(raw, overrides.add)
+    issues += _load_plugins(document, raw, overrides) + _add_values(raw, overrides.add)
     issues += _shape_issues(document._replace(data=dict(raw)))
     found, trial = _load_base(document, raw, overrides)
     if issues := issues + found:
@@ -114,11 +116,15 @@ def _checked(document: Document, overrides: Overrides) -> Sweep:
         sweep = Sweep.model_validate(raw)
     except ValidationError as error:  # only overrides can still be wrong
         options: dict[Path, str] = {("search", "samples"): "samples", ("budget", "seconds"): "time-budget"}
+        if overrides.name is None:  # the name is the space file's and the base's together
+            options["name",] = "base"
 
         def place(path: Path) -> str:
             return overrides.where(options.get(path, dotted(path)))
 
-        raise SpecError(model_issues(Sweep, error, place)) from None
+        issues = model_issues(Sweep, error, place)
+        hint = "; choose another name with --name"
+        raise SpecError([i._replace(message=i.message + hint) if i.where == "--base" else i for i in issues]) from None
     sweep = sweep.located(Provenance(document, _with_varied(document, sweep, trial)))
     if issues := [*population_issues(sweep, document.where), *point_issues(sweep, document.where)]:
         raise SpecError(issues)
@@ -151,6 +157,13 @@ def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialCo
 
 def _read_space(file: FilePath | str) -> Document:
     return read_yaml(found := shipped.space_file(file), shipped=() if found.suffix else shipped.spaces())
+
+
+def _for_base(document: Document, overrides: Overrides) -> tuple[Document, list[Issue]]:
+    """The document with its axes as long as they are on the base in use."""
+    folder = document.folder
+    base = _base_path(document.data.get("base"), folder, overrides)
+    return extended(document, base, lambda name: _base_path(name, folder, NO_OVERRIDES) or folder / name)
 
 
 def _read_base(file: FilePath | str) -> Document:
@@ -257,22 +270,25 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) ->
 
 def _base_document(document: Document, raw: Mapping[str, Any], overrides: Overrides) -> Document | None:
     """The base, inline or from its file; None if `base` is neither, which is already an issue. Raises SpecError."""
-    folder = document.folder
-    if overrides.base:
-        return _named_base(shipped.base_file(overrides.base, folder), overrides.where("base"), overrides.base)
-    base = raw.get("base")
-    if isinstance(base, str):
-        own = folder / base
-        file = own if FilePath(base).suffix or os.path.exists(own) else shipped.base_file(base, folder)
-        return _named_base(file, document.where(("base",)), base)
+    base, folder = raw.get("base"), document.folder
+    if (file := _base_path(base, folder, overrides)) is not None:
+        name = str(overrides.base or base)
+        where = overrides.where("base") if overrides.base else document.where(("base",))
+        return read_yaml(file, where, shipped=() if FilePath(name).suffix else shipped.bases())
     if isinstance(base, dict):
         lines = {p[1:]: n for p, n in document.lines.items() if p[:1] == ("base",)}
         return Document(document.file, base, lines, folder)
     return None
 
 
-def _named_base(file: FilePath, where: str, name: str) -> Document:
-    return read_yaml(file, where, shipped=() if FilePath(name).suffix else shipped.bases())
+def _base_path(base: Any, folder: FilePath, overrides: Overrides) -> FilePath | None:
+    """The file of the base in use; None where a space file in `folder` has it inline, or names none."""
+    if overrides.base:
+        return shipped.base_file(overrides.base, folder)
+    if not isinstance(base, str):
+        return None
+    own = folder / base
+    return own if FilePath(base).suffix or os.path.exists(own) else shipped.base_file(base, folder)
 
 
 def _entries(value: Any) -> list[Any]:

@@ -21,6 +21,7 @@ from gramtune.space.sweep import Sweep
 from gramtune.space.validate_space import CORNERS
 from gramtune.training.batches import check_epochs
 from gramtune.training.config import TrialConfig
+from gramtune.training.evaluator import statistics_digest
 from gramtune.training.networks import build_networks
 
 Check = tuple[Path, Callable[[], object]]
@@ -144,6 +145,8 @@ def issues_of(configs: Sequence[TrialConfig], root: FilePath) -> list[Misfit]:
     needing = {key: [m for c in configs if c.data == dataset for m in c.metrics] for key, dataset in data.items()}
     files: list[Check] = [(("data",), partial(_try_data, data[key], needing[key], root)) for key in data]
     files += [(("metrics", i), partial(c.extractors[name].check, root)) for name, (i, c) in extractors.items()]
+    stored = {(m.name, m.against): (i, m, c) for c in configs for i, m in enumerate(c.metrics)}
+    files += [(("metrics", i), partial(_try_statistics, m, c, root)) for i, m, c in stored.values()]
     files += [(("training", "batch_size"), partial(_try_epochs, config, root)) for config in epochs.values()]
     own = [check for config in configs for check in (*_shape_checks(config), *_count_checks(config))]
     return list(dict.fromkeys(_refusals([*own, *files])))
@@ -174,10 +177,17 @@ def _try_generated(metric: Metric, config: TrialConfig) -> None:
 def _try_data(dataset: Dataset, metrics: Sequence[Metric], root: FilePath) -> None:
     """Raises ValueError if files are missing, or too few samples are held out for a metric to have a value."""
     dataset.check(root)
-    needed = {m.name: m.least[1] for m in sorted(metrics, key=lambda metric: metric.least[1])}
+    compared = [metric for metric in metrics if metric.against == "held_out"]
+    needed = {m.name: m.least[1] for m in sorted(compared, key=lambda metric: metric.least[1])}
     held_out = dataset.held_out_size(root) if any(needed.values()) else 0
     if lacking := [f"{name} needs {least} or more" for name, least in needed.items() if held_out < least]:
         raise ValueError(f"data set {dataset.name} holds out {held_out} samples: metric {', '.join(lacking)}")
+
+
+def _try_statistics(metric: Metric, config: TrialConfig, root: FilePath) -> None:
+    """Raises ValueError if the metric compares with a file that is missing or holds no such statistics."""
+    if statistics_digest(metric, root):
+        metric.statistics(root / metric.against, config.extractors[metric.extractor].dim(config.data.shape))
 
 
 def _try_networks(config: TrialConfig) -> None:

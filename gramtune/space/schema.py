@@ -135,6 +135,11 @@ def _space() -> Schema:
         "description": definitions["Domain"]["properties"]["cases"]["description"],
         "additionalProperties": {"$ref": "#/$defs/Bundle"},
     }
+    definitions["Domain"]["properties"]["for"] = {
+        "description": "Further values of a grid or choice on one base: {cifar10: [1000, 2000]}.",
+        "type": "object",
+        "additionalProperties": {"type": "array", "minItems": 1},
+    }
     domains = {path: {"$ref": "#/$defs/Domain", "properties": _lists(path)} for path in paths}
     properties = found["properties"]
     properties["space"] |= {

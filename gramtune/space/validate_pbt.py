@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from gramtune.errors import Issue, Path
+from gramtune.errors import Issue, Path, count
 from gramtune.space.domain import Domain, assigned, grid_assignments
 from gramtune.space.sweep import Sweep
 from gramtune.training.config import TrialConfig
@@ -23,6 +23,10 @@ def population_issues(sweep: Sweep, where: Callable[[Path], str]) -> Iterator[Is
             yield Issue(where(("space", key)), f"space.{key}: {reason} in mid-training; {_RULE}")
     training = sweep.base["training"]
     interval, steps, every = sweep.scheduler.interval, training["steps"], training["eval_every"]
+    primary = _every(sweep.base)
+    if primary is not None and interval % primary:
+        text = f"scheduler.interval = {interval} should be a multiple of the primary metric's every ({primary})"
+        yield Issue(where(("scheduler", "interval")), text)
     if interval % every or interval >= steps:
         rule = f"a multiple of training.eval_every ({every}) below training.steps ({steps})"
         yield Issue(where(("scheduler", "interval")), f"scheduler.interval = {interval} should be {rule}")
@@ -30,8 +34,16 @@ def population_issues(sweep: Sweep, where: Callable[[Path], str]) -> Iterator[Is
     if sweep.search.name == "grid":
         size = sum(1 for _ in grid_assignments(sweep.space, sweep.base))
     if int(size * sweep.scheduler.quantile) < 1:
-        text = f"scheduler.quantile = {sweep.scheduler.quantile:g} of {size} trials is less than one trial"
+        text = f"scheduler.quantile = {sweep.scheduler.quantile:g} of {count(size, 'trial')} is less than one trial"
         yield Issue(where(("scheduler", "quantile")), text)
+
+
+def _every(base: Mapping[str, Any]) -> int | None:
+    """Of the primary metric; None too where the base alone is no legal trial."""
+    try:
+        return TrialConfig.model_validate(base).judged_every
+    except ValueError:
+        return None
 
 
 def _fixed(key: str, domain: Domain, base: Mapping[str, Any]) -> str:

@@ -139,6 +139,18 @@ class TrialConfig(Component):
             raise ValueError(f"each metric may be named once; {', '.join(repeated)} is repeated")
         return metrics
 
+    @field_validator("metrics")
+    @classmethod
+    def _on_the_grid(cls, metrics: tuple[Metric, ...], info: ValidationInfo) -> tuple[Metric, ...]:
+        training = info.data.get("training")
+        if training is None:
+            return metrics
+        for metric in metrics:
+            if metric.every is not None and metric.every % training.eval_every:
+                rule = f"should be a multiple of training.eval_every ({training.eval_every})"
+                raise ValueError(f"{metric.name}: every = {metric.every} {rule}")
+        return metrics
+
     @field_validator("metric")
     @classmethod
     def _computed(cls, metric: str, info: ValidationInfo) -> str:
@@ -156,6 +168,17 @@ class TrialConfig(Component):
         """The metrics that compute any of these keys."""
         plain = {key.removesuffix(LAST) if key.removesuffix(LAST) in _directions(self.metrics) else key for key in keys}
         return tuple(metric for metric in self.metrics if not metric.directions.keys().isdisjoint(plain))
+
+    def due(self, step: int) -> tuple[Metric, ...]:
+        """The metrics that are computed after that training step."""
+        ends = step == self.training.steps
+        return tuple(metric for metric in self.metrics if ends or metric.every is None or step % metric.every == 0)
+
+    @property
+    def judged_every(self) -> int:
+        """Training steps between values of the primary metric."""
+        (primary,) = self.computing([self.metric])
+        return primary.every or self.training.eval_every
 
     @property
     def extractors(self) -> dict[str, FeatureExtractor]:

@@ -30,6 +30,8 @@ def build_networks(config: TrialConfig, shape: Shape) -> dict[str, nn.Module]:
     losses_function(objective)
     with torch.device("meta"):
         networks = objective.networks(config.network, shape)
+    if (spec := objective.critic()) is not None and spec.translation_invariant:
+        _drop_output_bias(networks["critic"])
     if objective.penalises_gradients and _batch_norms(networks["critic"]):
         raise ValueError(
             f"objective {objective.name} penalises the critic's gradient at each sample, and the critic of network "
@@ -156,6 +158,13 @@ def differentiate(stacks: Sequence[Stack], losses: Tensor, *, retain: bool) -> T
         found = found[len(stack.leaves) :]
     norms: list[Tensor] = [torch.linalg.vector_norm(stack.gradient, dim=1) for stack in stacks]
     return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)
+
+
+def _drop_output_bias(network: nn.Module) -> None:
+    """No-op where the last layer is no known one, or has no bias."""
+    last = [layer for layer in _layers(network) if not isinstance(layer, nn.Flatten)][-1]
+    if isinstance(last, nn.Linear | nn.Conv2d):
+        last.register_parameter("bias", None)
 
 
 def _batch_norms(network: nn.Module) -> list[_BatchNorm]:

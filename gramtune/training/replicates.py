@@ -239,10 +239,12 @@ class Replicates:
         self._set_rates(max(self.generator_steps))
         if self._average is not None:
             self._average.prepare(max(self.generator_steps))
-        if self._config.objective.joint:
-            return self._on_new_batch(run, "joint", self._joint_step)
+        objective = self._config.objective
+        if objective.joint:
+            step = self._sequential_step if objective.sequential else self._joint_step
+            return self._on_new_batch(run, "joint", step)
         traces: dict[str, Tensor] = {}
-        for _ in range(self._config.objective.critic_steps(max(self.generator_steps))):
+        for _ in range(objective.critic_steps(max(self.generator_steps))):
             traces |= self._on_new_batch(run, "critic", self._critic_step)
         return traces | self._on_new_batch(run, "generator", self._generator_step)
 
@@ -263,6 +265,17 @@ class Replicates:
         applied = self._apply([*updates, *self._generator_updates(losses)], losses)
         self._update_average()
         return applied | _detached(losses.traces)
+
+    def _sequential_step(self) -> dict[str, Tensor]:
+        """θ first, then γ with the new θ, both on one batch. Where the second is not finite θ has moved."""
+        real, generated = self._real(), self._generated()
+        before = self._compute(_Generated(generated.noise, generated.samples.detach()), real, for_generator=False)
+        assert before.critic is not None, "an objective without critic takes joint steps"
+        applied = self._apply([self._update("critic", before.critic)], before)
+        after = self._compute(generated, real, for_critic=False)
+        applied |= self._apply(self._generator_updates(after), after)
+        self._update_average()
+        return applied | _detached(before.traces)
 
     def _critic_step(self) -> dict[str, Tensor]:
         self._clamp_critic()
@@ -306,8 +319,16 @@ class Replicates:
         noise = torch.stack([self._config.network.noise(size, rngs["noise"]) for rngs in self._streams])
         return _Generated(noise, self._stacks["generator"](noise)[0])
 
-    def _compute(self, generated: _Generated, *, for_critic: bool = True, for_generator: bool = True) -> Losses:
-        real, fake = self._views(self._real(), generated.samples)
+    def _compute(
+        self,
+        generated: _Generated,
+        batch: Tensor | None = None,
+        *,
+        for_critic: bool = True,
+        for_generator: bool = True,
+    ) -> Losses:
+        """`batch`: data samples, [R, B, *shape]; None for those of the next minibatch."""
+        real, fake = self._views(self._real() if batch is None else batch, generated.samples)
         context = Context(
             {role: partial(self._at_further_points, role) for role in self._stacks},
             self._uniform,

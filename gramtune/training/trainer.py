@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gramtune.components import Metric
 from gramtune.io import write_atomically
 from gramtune.pixels import to_uint8
 from gramtune.training.allocator import keep_freed_memory
@@ -54,19 +55,20 @@ class Trainer:
         self.step += steps
         return _transpose(traces)
 
-    def evaluate(self, purpose: str = "evaluate") -> PerReplicate:
-        """Every metric of every live replicate, each from `eval_samples` generated samples.
+    def evaluate(self, purpose: str = "evaluate", metrics: Sequence[Metric] | None = None) -> PerReplicate:
+        """Every metric that is due, or these metrics, of every live replicate, each from `eval_samples` samples.
 
         Equal purposes draw equal noise.
         Of the averaged generators, the last ones or both: `training.ema_metrics`. A replicate whose metric is not
         finite diverges. Training is not disturbed: noise has a stream of its own.
         """
+        due = self.config.due(self.step) if metrics is None else metrics
         with self._timed():
             scores: list[dict[str, float]] = [{} for _ in self.replicates.seeds]
             for suffix, average in self.config.training.judged.items():
                 samples = self.replicates.sample(self.config.training.eval_samples, purpose, average=average)
                 for i, own in enumerate(samples):
-                    scores[i] |= {key + suffix: value for key, value in self._score(i, own).items()}
+                    scores[i] |= {key + suffix: value for key, value in self._score(i, own, due).items()}
         why = self.replicates.diverged
         return _transpose([{} if why[i] else row for i, row in enumerate(scores)])
 
@@ -75,7 +77,7 @@ class Trainer:
         now, began = self.state_dict(), time.monotonic()
         try:
             self.load(path)
-            return self.evaluate(purpose)
+            return self.evaluate(purpose, self.config.metrics)
         finally:
             self.load_state_dict(now)
             self.seconds += time.monotonic() - began
@@ -137,11 +139,11 @@ class Trainer:
         yield
         self.seconds += time.monotonic() - started
 
-    def _score(self, i: int, samples: Tensor) -> dict[str, float]:
+    def _score(self, i: int, samples: Tensor, metrics: Sequence[Metric]) -> dict[str, float]:
         if self.replicates.diverged[i]:
             return {}
         try:
-            return self._evaluator.scores(samples)
+            return self._evaluator.scores(samples, metrics)
         except ArithmeticError as error:
             self.replicates.end(i, f"{error} at step {self.step}")
             return {}

@@ -12,6 +12,7 @@ from pathlib import Path
 from gramtune.backends.cluster.jobs import JobsTarget
 from gramtune.backends.cluster.shell import RAY, detached, end, free_port, is_open, last_line, run
 from gramtune.backends.cluster.target import ClusterError, Request, Say
+from gramtune.run.machine import cores
 
 _START = 300.0
 """Seconds for Ray and its dashboard to start; on a busy machine half a minute is usual."""
@@ -23,7 +24,7 @@ class Local(JobsTarget):
     def __init__(self, file: Path, port: int, dashboard_port: int, num_cpus: int | None, num_gpus: int | None) -> None:
         super().__init__(file)
         self._port, self._dashboard_port = port, dashboard_port
-        self._shares = {"--num-cpus": num_cpus, "--num-gpus": num_gpus}
+        self._shares = {"--num-cpus": num_cpus or cores(), "--num-gpus": num_gpus}
         self.runs = str(Path("runs").absolute())
 
     def steps(self, request: Request) -> list[str]:

@@ -10,7 +10,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gramtune.analysis.labels import leaves
+from gramtune.analysis.verdicts import verdicts
 from gramtune.backends.mlflow.runs import Point
+from gramtune.errors import count
 from gramtune.record.report import Report, Status, Summary, summarise
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.space.plan import Plan, PlannedTrial, separable_gap
@@ -51,10 +54,10 @@ def parameter_text(value: Any) -> str:
 
 
 def report_points(report: Report) -> list[Point]:
-    """`fid` (mean over replicates), `fid_std`, `fid/0`, `fid/1`, …, and the mean of each loss and trace."""
+    """`fid` (mean over replicates), `fid_std`, `fid/replicate_0`, …, and the mean of each loss and trace."""
     values: dict[str, float | None] = {}
     for key, replicates in report.metrics.items():
-        values |= {f"{key}/{i}": value for i, value in enumerate(replicates)}
+        values |= {f"{key}/replicate_{i}": value for i, value in enumerate(replicates)}
         if summary := _summary(replicates):
             values |= {key: summary.mean, f"{key}_std": summary.std}
     for key, replicates in report.traces.items():
@@ -63,6 +66,15 @@ def report_points(report: Report) -> list[Point]:
     milliseconds = report.timestamp * 1000
     known = ((key, value) for key, value in values.items() if value is not None and math.isfinite(value))
     return [Point(key, value, milliseconds, report.step) for key, value in known]
+
+
+def trial_params(trial: PlannedTrial) -> dict[str, Any]:
+    """What people filter trials of several sweeps by, and the values that the trial varies."""
+    config = trial.config
+    sections = ("data", "objective", "network", "optimizer")
+    names = {f"{section}.name": getattr(config, section).name for section in sections}
+    sizes = {f"training.{key}": getattr(config.training, key) for key in ("steps", "batch_size", "replicates")}
+    return {**names, **sizes, **trial.assignment}
 
 
 def best_points(state: SweepState) -> list[Point]:
@@ -90,14 +102,15 @@ def trial_tags(status: str, reason: str, last: Report | None) -> dict[str, str]:
 
 
 def description(state: SweepState, figure: str = "") -> str:
-    """Markdown for the top of the sweep's page: what came out, what was asked, the figure."""
+    """Markdown for the top of the sweep's page: the best, the verdicts, the figure, then what was asked."""
     sweep = state.plan.sweep
     counts = Counter(record.status for record in state.records.values())
     lines = [
         _best_line(state),
+        _verdict_line(state),
+        figure,
         sweep.about,
         ", ".join(f"{counts[status]} {status}" for status in Status if counts[status]),
-        figure,
         "Varied: " + "; ".join(f"`{key}`: {domain.describe()}" for key, domain in sweep.space.items()),
     ]
     return "\n\n".join(line for line in lines if line)
@@ -109,7 +122,7 @@ def plan_text(plan: Plan) -> str:
     lines = [
         f"{sweep.name}: {sweep.about}".removesuffix(": "),
         *(f"  {key}: {domain.describe()}" for key, domain in sweep.space.items()),
-        f"trials: {plan.size} × {sweep.replicates} replicates, {training.steps} steps each",
+        f"trials: {plan.size} × {count(sweep.replicates, 'replicate')}, {training.steps} steps each",
         f"evaluated {training.schedule_text} with {training.eval_samples} samples",
         f"metric: {plan.metric} ({plan.config.directions[plan.metric]}imised)",
         f"search: {sweep.search.name}; pruner: {sweep.pruner.name}",
@@ -159,10 +172,17 @@ def _best_line(state: SweepState) -> str:
         return "No trial has completed yet."
     spread = f" ± {summary.std:.4g}" if summary.std is not None else ""
     return (
-        f"**Best: {run_name(best.trial)}**, {metric} {summary.mean:.4g}{spread} "
-        f"({'lower' if _minimised(state) else 'higher'} is better; n = {summary.n} replicates, "
+        f"**Best: trial {best.number}, {run_name(best.trial)}**, {metric} {summary.mean:.4g}{spread} "
+        f"({'lower' if _minimised(state) else 'higher'} is better; n = {count(summary.n, 'replicate')}, "
         f"{best.last.samples} samples each, step {best.last.step})"
     )
+
+
+def _verdict_line(state: SweepState) -> str:
+    """`**critic_dim: SENSITIVE** within 10 %`, of several methods one each; empty where there is no verdict."""
+    names, within = leaves(state.plan.sweep.space), f"{100 * state.plan.sweep.tolerance:g} %"
+    known = [(" ".join(filter(None, (names[row.key], row.method))), row.finding) for row in verdicts(state)]
+    return "; ".join(f"**{name}: {finding.verdict}** within {within}" for name, finding in known if finding)
 
 
 def _letters(text: str) -> str:

@@ -20,6 +20,7 @@ from gramtune.backends.mlflow.describe import (
     report_points,
     run_name,
     started,
+    trial_params,
     trial_tags,
 )
 from gramtune.backends.mlflow.model import checked_model_name
@@ -113,6 +114,11 @@ class MlflowTracker:
         """See `Tracker`. Raises TrackerUnavailable."""
         self._reliably(lambda: self._sync(state, rest))
 
+    def settle(self, state: SweepState) -> None:
+        """Stores what is left, without the folder's files, and closes the runs. Raises TrackerUnavailable."""
+        self._forget()  # a request that seemed lost may have been carried out after the last look
+        self._reliably(lambda: self._settle(state))
+
     def finish(self, state: SweepState, folder: Path) -> None:
         """Stores what is left and the files of the sweep's folder, then closes its runs. Raises TrackerUnavailable."""
         self._forget()  # a request that seemed lost may have been carried out after the last look
@@ -156,7 +162,7 @@ class MlflowTracker:
             self._stored[name] = now[name]
             rest()
 
-    def _finish(self, state: SweepState, folder: Path) -> None:
+    def _settle(self, state: SweepState) -> None:
         self._sync(state)
         runs = self._attached(state)
         for name, record in state.records.items():
@@ -165,12 +171,16 @@ class MlflowTracker:
                 runs.log(run, tags={"gramtune.status": "UNFINISHED"})
                 runs.set_status(run, "KILLED", _end(run, record.last))
                 self._stored.pop(name, None)
+        runs.set_status(self._parent(runs, state), _sweep_status(state), int(time.time() * 1000))
+
+    def _finish(self, state: SweepState, folder: Path) -> None:
+        self._settle(state)
+        runs = self._attached(state)
         parent = self._parent(runs, state)
         store_files(runs, parent, state, folder)
         store_datasets(runs, parent, state)
         store_model(runs, parent, state, folder, self._register)
         self._describe(runs, parent, state, store_preview(runs, parent, state, folder))
-        runs.set_status(parent, _sweep_status(state), int(time.time() * 1000))
 
     def _attached(self, state: SweepState) -> SweepRuns:
         if self._runs is None:
@@ -212,10 +222,10 @@ class MlflowTracker:
         if run is None:
             tags = {"gramtune.kind": "trial", PARENT: parent.run_id, "mlflow.user": parent.tags.get("mlflow.user", "")}
             tags |= {key: value for key, value in status_tags.items() if value}  # cheaper here than one by one
-            run = runs.create(trial.name, run_name(trial), started(record, time.time()), tags)
+            run = runs.create(trial.name, f"{record.number}: {run_name(trial)}", started(record, time.time()), tags)
         if not snapshot.status.final:
             runs.set_status(run, "RUNNING")
-        runs.log(run, snapshot.points, trial.assignment, {PARENT: parent.run_id, **status_tags})
+        runs.log(run, snapshot.points, trial_params(trial), {PARENT: parent.run_id, **status_tags})
 
     def _store_summary(self, runs: SweepRuns, state: SweepState) -> None:
         parent = self._parent(runs, state)
@@ -280,6 +290,12 @@ def _versions(folder: Path, plan: Plan) -> dict[str, Any]:
 
 def _end(run: StoredRun, last: Report | None) -> int:
     return max(run.started, last.timestamp * 1000 if last else int(time.time() * 1000))
+
+
+def _ended(parent: StoredRun, state: SweepState) -> int:
+    """When the sweep ended, in milliseconds: with its last report, whenever it is stored."""
+    reports = [record.last.timestamp for record in state.records.values() if record.last]
+    return max([parent.started, *(1000 * seconds for seconds in reports)])
 
 
 def _sweep_status(state: SweepState) -> str:

@@ -13,13 +13,18 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gramtune.backends.mlflow.runs import StoredRun, SweepRuns, legal_key
-from gramtune.backends.mlflow.store import translated
+from gramtune.backends.mlflow.store import runs_url, translated
 from gramtune.record.state import SweepState
 
 IMAGES = "samples/fixed_noise"
 """Key of the sample grids: the same noise at every step."""
 _TAG = "mlflow.sharedViewState."
 _OURS = f"{_TAG}gramtune-"
+_NOTE, _KIND = "mlflow.note.content", "mlflow.experimentKind"
+"""Tags of an experiment: its description, and which of MLflow's two sidebars its pages open in."""
+_INTRODUCTION = "Each sweep with metric, varied keys and status as columns, and its charts:"
+_LINKS = 100
+"""Sweeps in the description: MLflow cuts tags of an experiment at 20,000 characters."""
 _SHOWN_KEYS = 8
 """Varied keys that get a column and an axis."""
 _SECTIONS = ("overview", "samples", "losses")
@@ -47,15 +52,32 @@ def newest_view(tags: Mapping[str, str]) -> SavedView | None:
 
 
 def store_view(runs: SweepRuns, parent: StoredRun, state: SweepState) -> None:
-    """Saves the view among the experiment's, once."""
+    """Saves the view among the experiment's, once, with a link to it in the experiment's description."""
     key = f"{_TAG}{view_key(runs.sweep_id)}"
     content = json.dumps(_state(state, parent.run_id), sort_keys=True, separators=(",", ":"))
     packed = base64.b64encode(zlib.compress(content.encode())).decode()
     view = {"name": state.plan.sweep.name, "createdAt": parent.started, "updatedAt": parent.started}
     value = json.dumps({**view, "state": f"deflate;{packed}"})
     with translated(runs.uri):
-        if runs.client.get_experiment(runs.experiment_id).tags.get(key) != value:
-            runs.client.set_experiment_tag(runs.experiment_id, key, value)
+        tags = dict(runs.client.get_experiment(runs.experiment_id).tags)
+    wanted = {key: value, _KIND: "custom_model_development"}
+    if tags.get(_NOTE, _INTRODUCTION).startswith(_INTRODUCTION):  # else somebody has written a note of their own
+        wanted[_NOTE] = _note(runs.experiment_id, {**tags, key: value})
+    with translated(runs.uri):
+        for name, text in wanted.items():
+            if tags.get(name) != text:
+                runs.client.set_experiment_tag(runs.experiment_id, name, text)
+
+
+def _note(experiment_id: str, tags: Mapping[str, str]) -> str:
+    """Markdown for the top of the list of runs: a link to the view of each sweep, the newest first.
+
+    MLflow's own list has fixed columns in a new browser, and no setting of an experiment changes them.
+    """
+    views = [(json.loads(text), key.removeprefix(_TAG)) for key, text in tags.items() if key.startswith(_OURS)]
+    newest = sorted(views, key=lambda view: (-view[0]["createdAt"], view[1]))[:_LINKS]
+    lines = [f"- [{view['name']}]({runs_url('', experiment_id, key).lstrip('/')})" for view, key in newest]
+    return "\n".join([_INTRODUCTION, "", *lines])
 
 
 def _state(state: SweepState, parent_run: str) -> dict[str, Any]:
@@ -69,22 +91,28 @@ def _state(state: SweepState, parent_run: str) -> dict[str, Any]:
         "orderByAsc": state.plan.config.directions[state.plan.metric] == "min",
         "selectedColumns": [*columns, "tags.`gramtune.status`", "tags.`gramtune.reason`"],
         "isAccordionReordered": True,  # sections in our order, not the alphabet's
-        "compareRunCharts": _charts(metric, params),
+        "compareRunCharts": _charts(metric, params, state.plan.config.training.steps),
+        "globalLineChartConfig": {"lineSmoothness": 0},  # MLflow smooths by default: 170 where the value is 107
         "compareRunSections": [{"uuid": n, "name": n, "display": True, "isReordered": False} for n in _SECTIONS],
     }
 
 
-def _charts(metric: str, params: list[str]) -> list[dict[str, Any]]:
+def _charts(metric: str, params: list[str], steps: int) -> list[dict[str, Any]]:
+    """Charts with names and without smoothing; the samples open at the last step.
+
+    The axes of the parallel coordinates are linear: MLflow has no logarithmic ones.
+    """
     lines = [("overview", metric), ("losses", "loss/generator"), ("losses", "loss/critic")]
     parallel = {"selectedParams": params, "selectedMetrics": [metric], "showAllRuns": True}
+    raw = {"lineSmoothness": 0, "useGlobalLineSmoothing": False}
     return [
-        _chart("PARALLEL", "overview", runsCountToCompare=1000, **parallel),
-        *(_chart("LINE", section, metricKey=key, selectedMetricKeys=[key]) for section, key in lines),
-        _chart("IMAGE", "samples", imageKeys=[IMAGES], step=0),
+        _chart("PARALLEL", "overview", f"{metric} and what was varied", runsCountToCompare=1000, **parallel),
+        *(_chart("LINE", section, key, metricKey=key, selectedMetricKeys=[key], **raw) for section, key in lines),
+        _chart("IMAGE", "samples", "samples of the same noise", imageKeys=[IMAGES], step=steps),
     ]
 
 
-def _chart(kind: str, section: str, **settings: Any) -> dict[str, Any]:
+def _chart(kind: str, section: str, title: str, **settings: Any) -> dict[str, Any]:
     name = f"{kind}-{settings.get('metricKey', section)}"
     common = {"type": kind, "uuid": name, "metricSectionId": section, "deleted": False, "isGenerated": False}
-    return {"runsCountToCompare": 10, **common, **settings}
+    return {"runsCountToCompare": 10, "displayName": title, **common, **settings}

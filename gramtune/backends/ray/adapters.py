@@ -5,6 +5,7 @@ Tune pickles all three into a state of its own, which gramtune does not use: the
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,10 +118,24 @@ class ConductedStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray i
 
 
 class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray is not annotated
-    """Tells the driver of starts and failures."""
+    """Tells the driver of starts and failures, and ends the run when it is interrupted.
 
-    def __init__(self, driver: Driver, registry: TrialRegistry, say: Callable[[str], None]) -> None:
-        self._driver, self._registry, self._say = driver, registry, say
+    `own`: Ray is shut down after the run, so nothing has to be tidied up before; Tune would wait for running trials.
+    """
+
+    def __init__(self, driver: Driver, registry: TrialRegistry, say: Callable[[str], None], own: bool) -> None:
+        self._driver, self._registry, self._say, self._own = driver, registry, say, own
+
+    def setup(self, *arguments: Any, **info: Any) -> None:
+        """Tune has just put its handler of Ctrl-C in the place of ours."""
+        self._driver.interruption.arm()
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Between two events: ends the run if it is interrupted."""
+        if self._driver.interruption.asked:
+            if self._own:
+                raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGUSR1)  # Tune's own way to end early
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial got an actor."""
@@ -128,10 +143,14 @@ class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial died and will be retried."""
+        if self._driver.interruption.asked:  # the signal went to the trial's process, too
+            return
         self._say(f"{ray_trial_name(trial)}: {self._failure(trial)}; it starts again from its newest checkpoint")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial died for good."""
+        if self._driver.interruption.asked:
+            return
         self._driver.failed(ray_trial_name(trial), self._failure(trial))
 
     def _failure(self, trial: Any) -> str:

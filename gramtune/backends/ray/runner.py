@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -24,8 +25,12 @@ from gramtune.record.object_store import mirror_of
 from gramtune.run.capacity import Capacity, Grant, at_once, grant, here
 from gramtune.run.datasets import datasets
 from gramtune.run.driver import Driver
+from gramtune.run.interruption import Interruption
+from gramtune.run.machine import cores, memory_limit
 
 _STARTS = 3
+_OBJECT_STORE, _LEAST_STORE = 0.3, 80 * 2**20
+"""Ray's own share of the memory for its object store, and a little more than the least that it takes."""
 
 
 class RayRunner:
@@ -43,16 +48,20 @@ class RayRunner:
             self._say(share.note)
         with quiet():
             if ray.is_initialized():
-                self._tuner(driver, share).fit()
-            elif problem := _problem_to_start():
-                driver.halt(problem)
-            else:
-                try:
-                    self._tuner(driver, share).fit()
-                finally:
-                    ray.shutdown()
+                self._tuner(driver, share, own=False).fit()
+                return
+            self._say("Starting Ray…")
+            try:
+                if problem := _problem_to_start(driver.interruption):
+                    driver.halt(problem)
+                else:
+                    self._tuner(driver, share, own=True).fit()
+            except KeyboardInterrupt:
+                return
+            finally:
+                ray.shutdown()
 
-    def _tuner(self, driver: Driver, share: Grant) -> Any:
+    def _tuner(self, driver: Driver, share: Grant, own: bool) -> Any:
         registry, mirror = TrialRegistry(share.gpu), mirror_of(driver.folder)
         return tune.Tuner(
             tune.with_resources(_trainable(driver), partial(_bundle, share.cpu)),
@@ -70,24 +79,40 @@ class RayRunner:
                 storage_path=mirror.uri if mirror else str(driver.folder.absolute()),
                 verbose=0,
                 stop=ConductedStopper(driver, registry, self._say),
-                callbacks=[ConductedCallback(driver, registry, self._say)],
+                callbacks=[ConductedCallback(driver, registry, self._say, own)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=driver.state.plan.sweep.resources.retries),
             ),
         )
 
 
-def _problem_to_start() -> str:
+def _problem_to_start(interruption: Interruption) -> str:
     """Starts a local Ray; says why there is none if the last attempt fails too: Ray gives itself 30 s, busy or not."""
     problem = ""
     for _ in range(_STARTS):
         try:
-            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            with interruption.open():
+                ray.init(
+                    address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR", **limits()
+                )
+            interruption.arm()
             return ""
+        except SystemExit:  # what Ray's own handler of SIGTERM raises
+            interruption.hear(signal.SIGTERM)
+            raise KeyboardInterrupt from None
         except Exception as error:  # noqa: BLE001 - Ray raises nothing narrower where it does not come up in time
             ray.shutdown()
             problem = f"Ray does not start here: {next(iter(str(error).splitlines()), type(error).__name__)}"
     return problem
+
+
+def limits() -> dict[str, int]:
+    """What Ray may take of this machine, in the words of `ray.init`: it looks at a part of what may limit a process."""
+    limit, found = memory_limit(), {"num_cpus": cores()}
+    if limit is None:
+        return found
+    share = int(limit * _OBJECT_STORE)
+    return found | {"object_store_memory": max(share, _LEAST_STORE), "_memory": limit - share}
 
 
 def _bundle(cpu: int, config: dict[str, Any]) -> Any:

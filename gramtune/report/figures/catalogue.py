@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from gramtune.analysis.labels import leaves
 from gramtune.io import write_atomically
 from gramtune.record.state import SweepState
+from gramtune.report import FIGURES
+from gramtune.report.figures import plain_settings
 from gramtune.report.figures.front import front_figure
 from gramtune.report.figures.learning_curves import learning_curves
 from gramtune.report.figures.parallel import parallel_figure
@@ -24,7 +26,6 @@ from gramtune.space.sweep import Sweep
 
 __all__ = ["learning_curves", "sensitivity_figure", "write_figures"]
 
-FOLDER = "figures"
 CURVES, FRONT, PARALLEL = "learning_curves", "front", "parallel_coordinates"
 _DPI = 300
 _METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
@@ -36,8 +37,13 @@ def write_figures(state: SweepState, folder: Path, failed: list[str] | None = No
 
     Each figure is drawn on its own. `failed` gets a line for each that cannot be drawn.
     """
-    target = folder / FOLDER
+    target = folder / FIGURES
     target.mkdir(parents=True, exist_ok=True)
+    with plain_settings():
+        return _write_figures(state, folder, target, failed)
+
+
+def _write_figures(state: SweepState, folder: Path, target: Path, failed: list[str] | None) -> list[Path]:
     against_key = schedule_figure if state.plan.sweep.scheduler.name == "pbt" else sensitivity_figure
     draws: dict[str, Draw] = {
         name: partial(against_key, state, key) for key, name in file_names(state.plan.sweep.space).items()

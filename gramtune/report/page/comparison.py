@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from gramtune.analysis.compatibility import NamedSweep, check_comparable
 from gramtune.analysis.labels import assignment_text, direction_text, spread_text, status_counts
 from gramtune.analysis.paired_difference import paired_difference, ranked
+from gramtune.report.figures import plain_settings
 from gramtune.report.figures.overlay import common_keys, overlay_figure
 from gramtune.report.page.embed import Picture
 from gramtune.report.page.page import template
 from gramtune.report.text.summary import aligned, verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _HEADER = ["sweep", "mean ± std", "n", "trials", "best"]
 
@@ -29,10 +32,13 @@ def comparison_lines(sweeps: Sequence[NamedSweep]) -> list[str]:
 def comparison_page(sweeps: Sequence[NamedSweep]) -> str:
     """The same as an HTML page, with the curves over every key that all of them vary."""
     check_comparable(sweeps)
-    pictures = [
-        Picture(key, _uri(overlay_figure(sweeps, key)), f"{sweeps[0].state.plan.metric} against {key}, one line each.")
-        for key in common_keys(sweeps)
-    ]
+    with plain_settings():
+        pictures = [
+            Picture(
+                key, _uri(overlay_figure(sweeps, key)), f"{sweeps[0].state.plan.metric} against {key}, one line each."
+            )
+            for key in common_keys(sweeps)
+        ]
     return template("comparison.html").render(
         title=" · ".join(sweep.name for sweep in sweeps),
         basis=_basis(sweeps),

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from gramtune.analysis.cost import cost_of
 from gramtune.analysis.importance import Importances
-from gramtune.analysis.labels import assignment_text, basis_text, direction_text, duration, spread_text
+from gramtune.analysis.labels import assignment_text, basis_text, count, direction_text, duration, percent, spread_text
 from gramtune.analysis.pruning_audit import audit
 from gramtune.analysis.robustness import DRAWS, TOLERANCES, robustness
 from gramtune.record.report import Status
@@ -23,8 +23,6 @@ from gramtune.report.figures.samples import PREFIX
 from gramtune.report.page.embed import Picture, by_stem, data_uri
 from gramtune.report.text.score import score_cells
 from gramtune.report.text.summary import best_lines, heading, trial_tables
-
-PAGE_FILE = "report.html"
 
 
 def page(state: SweepState, folder: Path, figures: Sequence[Path], importances: Importances) -> str:
@@ -42,7 +40,7 @@ def page(state: SweepState, folder: Path, figures: Sequence[Path], importances: 
         settings=_settings(state),
         scores=scores,
         rivals=any(row.get("of_all") for row in scores),
-        tolerances=[f"{100 * tolerance:.0f} %" for tolerance in TOLERANCES],
+        tolerances=[percent(tolerance) for tolerance in TOLERANCES],
         draws=DRAWS,
         worse="above" if state.plan.config.directions[state.plan.metric] == "min" else "below",
         importances=importances,
@@ -64,7 +62,7 @@ def template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"spread": spread_text, "duration": duration}
+    environment.filters |= {"spread": spread_text, "duration": duration, "count": count, "percent": percent}
     found: Template = environment.get_template(name)
     return found
 
@@ -84,7 +82,7 @@ def _pictures(state: SweepState, figures: Sequence[Path]) -> dict[str, list[Pict
 
 def _settings(state: SweepState) -> list[tuple[str, str]]:
     sweep, config = state.plan.sweep, state.plan.config
-    sampled = "" if sweep.search.name == "grid" else f", {state.plan.size} trials, seed {sweep.search.seed}"
+    sampled = "" if sweep.search.name == "grid" else f", {count(state.plan.size, 'trial')}, seed {sweep.search.seed}"
     metrics = ", ".join(f"{metric} ({direction_text(state, metric)})" for metric in state.plan.metrics)
     return [
         ("metric", f"{metrics}; features: {', '.join(config.extractors)}"),

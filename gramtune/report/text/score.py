@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gramtune.analysis.labels import decimals_for, number
+from gramtune.analysis.labels import decimals_for, number, percent
 from gramtune.analysis.robustness import Robustness
 from gramtune.analysis.sensitivity_score import Estimate
 
@@ -27,9 +27,9 @@ def score_cells(row: Robustness) -> dict[str, object]:
 def _share(share: Estimate) -> str:
     """`41 % (12 to 55)`."""
     if share.interval is None:
-        return f"{100 * share.value:.0f} % (one seed: no interval)"
+        return f"{percent(share.value)} (one seed: no interval)"
     low, high = share.interval
-    return f"{100 * share.value:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
+    return f"{percent(share.value)} ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def _best(best: Estimate) -> str:

@@ -108,9 +108,9 @@ def _one_table(state: SweepState, shown: list[TrialRecord]) -> list[str]:
 
 
 def trial_rows(state: SweepState, records: Sequence[TrialRecord]) -> list[list[str]]:
-    """A heading and a row per trial: its values, mean ± std of each metric, n, status, and a note on the best."""
+    """A heading and a row per trial: number, values, mean ± std of each metric, n, status, and a note on the best."""
     notes = {state.best.trial.name: "best"} if state.best else {r.trial.name: "front" for r in state.front}
-    header = [*leaves(state.plan.sweep.space).values(), *state.plan.metrics, "n", "status", ""]
+    header = ["trial", *leaves(state.plan.sweep.space).values(), *state.plan.metrics, "n", "status", ""]
     return [header, *(_row(record, state, notes.get(record.trial.name, "")) for record in records)]
 
 
@@ -118,7 +118,7 @@ def _row(record: TrialRecord, state: SweepState, note: str) -> list[str]:
     summary = record.summary(state.plan.metric)
     values = [value_text(record.assignment.get(key, "–")) for key in state.plan.sweep.space]
     spreads = [spread_text(record.summary(metric)) for metric in state.plan.metrics]
-    return [*values, *spreads, str(summary.n) if summary else "0", _status(record), note]
+    return [str(record.number), *values, *spreads, str(summary.n) if summary else "0", _status(record), note]
 
 
 def _status(record: TrialRecord) -> str:
@@ -246,7 +246,7 @@ def _caveats(state: SweepState, ranking: list[TrialRecord], n: int) -> list[str]
     if n:
         few = f", which makes them wide (t = {t_quantile(n - 1):.2f})" if n < _FEW else ""
         lines += [
-            f"  The intervals are Student's t over {n} seeds{few}.",
+            f"  The intervals are Student's t over {count(n, 'seed')}{few}.",
             f"  They ignore that these were picked out of {len(ranking)}: confirm with fresh seeds "
             "(--set training.seed=…).",
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from gramtune.analysis.labels import count, direction_text, leaves
+from gramtune.analysis.labels import count, direction_text, leaves, percent
 from gramtune.analysis.verdict import ALPHA, Finding, Verdict
 from gramtune.analysis.verdicts import KeyVerdict
 from gramtune.record.state import SweepState
@@ -20,11 +20,11 @@ def verdict_text(row: KeyVerdict, state: SweepState) -> list[str]:
     if row.finding is None:
         return [f"Verdict on {subject}: none, because {row.why}."]
     best = row.finding.may_be_best
-    worse = len(row.values) - len(best)
+    worse, alpha = len(row.values) - len(best), percent(ALPHA)
     rest = {0: "no value is shown to be worse", 1: "the other is worse"}.get(worse, "all others are worse")
     return [
         f"Verdict on {subject}: {_headline(row, row.finding, name, state.plan.sweep.tolerance)}",
-        f"  {_named(row, best, name)} may be the best; {rest} (all together wrong with probability ≤ {ALPHA:.0%}).",
+        f"  {_named(row, best, name)} may be the best; {rest} (all together wrong with probability ≤ {alpha}).",
         f"  {count(row.replicates, 'replicate')} of each value, geometric means of {state.plan.metric}, "
         f"{direction_text(state)}; assumptions: docs/verdict.md.",
     ]
@@ -44,7 +44,7 @@ def _worst(row: KeyVerdict, finding: Finding, name: str) -> str:
     worst = max(range(len(row.values)), key=lambda i: (finding.low[i], len(row.diverged[i])))
     if math.isinf(finding.low[worst]):
         return f"{name} = {row.values[worst]} diverges more often than the others ({row.diverged[worst]})"
-    return f"{name} = {row.values[worst]} is worse than the best by at least {math.expm1(finding.low[worst]):.0%}"
+    return f"{name} = {row.values[worst]} is worse than the best by at least {percent(math.expm1(finding.low[worst]))}"
 
 
 def _missing(row: KeyVerdict, finding: Finding, name: str) -> str:
