@@ -1,4 +1,4 @@
-"""Writes what follows from the code: help texts and JSON Schemas. `python docs/generate.py`, from any directory.
+"""Writes what follows from the code: help texts, JSON Schemas and the reference. `python docs/generate.py`, from any directory.
 
 `tests/test_generated.py` fails where a file is out of date.
 """
@@ -21,6 +21,7 @@ def generated() -> Iterator[tuple[Path, str]]:
     """Every generated file, by its path in the checkout, with its text."""
     yield from help_texts()
     yield from schemas()
+    yield Path("docs/reference.md"), "\n".join(reference())
 
 
 def help_texts() -> Iterator[tuple[Path, str]]:
@@ -50,6 +51,51 @@ def _with_plugin(file: str) -> str:
     """The schema of space files with the components of a plug-in, which stay in a process of their own."""
     command = [sys.executable, "-m", "gramtune", "schema", "--plugin", file]
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, encoding="utf-8").stdout
+
+
+def reference() -> Iterator[str]:
+    """docs/reference.md: every key of a space file and every component, from the models."""
+    from gramtune.registry import KINDS, classes
+    from gramtune.space.domain import Domain
+    from gramtune.space.sweep import ALGORITHMS, Budget, Pruner, Resources, Scheduler, Search, SweepFile
+    from gramtune.training.config import Training, TrialConfig
+
+    yield "# Reference"
+    yield ""
+    yield "Generated from the models by `python docs/generate.py`. `gramtune describe objective gram` prints the same."
+    yield from section("Space file", SweepFile)
+    yield from section("Domains: `space.<key>`", Domain)
+    for heading, model in (("search", Search), ("pruner", Pruner), ("scheduler", Scheduler), ("budget", Budget)):
+        yield from section(f"`{heading}`", model)
+        for name, text in ALGORITHMS.get(model.__name__, {}).items():
+            yield f"- `{name}`: {text}"
+    yield from section("`resources`", Resources)
+    yield from section("Base file: one trial", TrialConfig)
+    yield from section("`training`", Training)
+    for kind, folder in KINDS.items():
+        yield from ("", f"## {folder.capitalize()}")
+        for name, cls in classes(kind).items():
+            yield from section(f"`{name}`", cls, "###")
+
+
+def section(heading: str, model: type, level: str = "##") -> Iterator[str]:
+    """The docstring of a model, and a table of its fields."""
+    import inspect
+
+    from gramtune.space.schema import field_rows
+
+    yield from ("", f"{level} {heading}", "", cell(inspect.cleandoc(model.__doc__ or "").partition("\n\n")[0]), "")
+    if rows := field_rows(model):
+        yield from ("| key | may be | default | meaning |", "|---|---|---|---|")
+        for row in rows:
+            default = f"`{row.default}`" if row.default else "required"
+            yield f"| `{row.name}` | {cell(row.domain)} | {cell(default)} | {cell(row.text)} |"
+        yield ""
+
+
+def cell(text: str) -> str:
+    """Text in a cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def stale() -> Iterator[tuple[Path, str | None]]:
