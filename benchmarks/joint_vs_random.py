@@ -105,7 +105,7 @@ def run(arm: str, seed: int, budget: int, settings: tuple[str, ...], out: Path) 
     InProcessRunner().run(Driver(state, folder, OptunaProposer(state, folder)))
     spent, best, incumbents = 0, float("inf"), []
     for record in state.records.values():  # one at a time: in the order in which they ended
-        spent += (record.last.step if record.last else 0) * plan.sweep.replicates
+        spent += (record.last.step if record.last else 0) * plan.sweep.min_replicates
         summary = record.summary(plan.metric)
         if record.status == Status.COMPLETED and summary and summary.mean < best:
             best = summary.mean

@@ -49,7 +49,20 @@ def noise_of(name, shape, rng):
     return rng.standard_normal(shape)
 
 
-def cell(means, sigma, kind, repeats, rng):
+def adaptive(logs):
+    """The findings of a sweep that gives replicates to open values only, one after each of its looks."""
+    counts = [3] * len(logs)
+    while True:
+        now = verdict.decide([row[:n] for row, n in zip(logs, counts, strict=True)], TOLERANCE)
+        yield now
+        least = min((counts[i] for i in now.open), default=MOST)
+        following = next((look for look in looks(MOST) if look > least), None)
+        if following is None:
+            return
+        counts = [max(n, following) if i in now.open else n for i, n in enumerate(counts)]
+
+
+def cell(means, sigma, kind, repeats, rng, until_decided=False):
     """Shares of INSENSITIVE and SENSITIVE, coverage of the set of bests, median seeds to the verdict."""
     best = set(np.flatnonzero(means <= means.min() + 1e-12).tolist())
     said, seeds, covered = [], [], 0
@@ -58,13 +71,11 @@ def cell(means, sigma, kind, repeats, rng):
         if kind == "collapse":
             logs += np.log(3) * (rng.random(logs.shape) < 0.1)
         held, found = True, Verdict.UNDECIDED
-        for look in looks(MOST):
-            # One look at a time is what `decide` does; asked for the first `look` seeds it repeats the earlier ones.
-            now = verdict.at_look([row[:look] for row in logs], TOLERANCE, look)
+        for now in adaptive(logs) if until_decided else verdict.findings(logs, TOLERANCE):
             held &= best <= set(now.may_be_best)
             if found == Verdict.UNDECIDED and now.verdict != Verdict.UNDECIDED:
                 found = now.verdict
-                seeds.append(look)
+                seeds.append(now.look)
         said.append(found)
         covered += held
     share = [np.mean([one == which for one in said]) for which in (Verdict.INSENSITIVE, Verdict.SENSITIVE)]
@@ -78,6 +89,7 @@ def main():
     parser.add_argument("--noise", type=float, nargs="*", default=[0.01, 0.03, 0.10, 0.20])
     parser.add_argument("--spreads", nargs="*", default=["equal", "alternate", "one noisy"])
     parser.add_argument("--kinds", nargs="*", default=["normal", "heavy", "collapse"])
+    parser.add_argument("--until-decided", action="store_true", help="Replicates for open values only.")
     parser.add_argument("--curves", nargs="*", default=list(curves(5)))
     args = parser.parse_args()
     print(f"{args.repeats} sweeps per cell; standard error of a rate of 5 %: {np.sqrt(0.05 * 0.95 / args.repeats):.1%}")
@@ -90,7 +102,8 @@ def main():
                 for noise in args.noise:
                     for kind in args.kinds:
                         rng = np.random.default_rng(zlib.crc32(f"{size}{name}{spread}{noise}{kind}".encode()))
-                        ins, sen, held, seeds = cell(means, spreads(spread, noise, size), kind, args.repeats, rng)
+                        sigma = spreads(spread, noise, size)
+                        ins, sen, held, seeds = cell(means, sigma, kind, args.repeats, rng, args.until_decided)
                         wrong = (f"{ins:.1%}", "–") if sensitive else ("–", f"{sen:.1%}")
                         print(
                             f"{size:>6}  {name:<9} {spread:<11} {noise:>5.0%}  {kind:<9}  {wrong[0]:>9}  {wrong[1]:>9}"

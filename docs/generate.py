@@ -1,6 +1,6 @@
-"""Writes what follows from the code: help texts, JSON Schemas and the reference. `python docs/generate.py`, from any directory.
+"""Writes what follows from the code: help texts, JSON Schemas and the reference.
 
-`tests/test_generated.py` fails where a file is out of date.
+`python docs/generate.py` works from any directory. `tests/test_generated.py` fails where a file is out of date.
 """
 
 from __future__ import annotations

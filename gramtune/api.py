@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from gramtune.analysis.replicates_needed import replicates_needed
 from gramtune.errors import Issue, SpecError, count
 from gramtune.io import DiskFull, command, data_root, each, local_runs
 from gramtune.notebook import NotebookView, in_notebook
@@ -135,6 +136,8 @@ def resume_sweep(
     folder: Path | str,
     *,
     replicates: int | None = None,
+    until: str | None = None,
+    max_replicates: int | None = None,
     samples: int | None = None,
     time_budget: float | None = None,
     settings: Sequence[str] = (),
@@ -151,7 +154,8 @@ def resume_sweep(
     """Goes on with a sweep: finished trials are kept, others continue from their newest checkpoint.
 
     `replicates` (of a finished sweep; those that it lacks are added), `samples` and `time_budget` (seconds, of all
-    runs together) take the place of its own. `settings`: `training.steps=N` trains longer. `add`: `key=[values]`,
+    runs together) take the place of its own. `until="decided"`: open values are given more replicates, up to
+    `max_replicates`. `settings`: `training.steps=N` trains longer. `add`: `key=[values]`,
     further values of a grid. `retry_failed`: failed trials continue from their last checkpoints. Raises SpecError if
     `folder` holds no sweep, or if one of these changes is not allowed. The other keywords are those of `run_sweep`.
     """
@@ -159,7 +163,13 @@ def resume_sweep(
     say = careful(say)
     folder = local_sweep(folder)
     overrides = Overrides(
-        replicates=replicates, samples=samples, time_budget=time_budget, set=tuple(settings), add=tuple(add)
+        replicates=replicates,
+        until=until,
+        max_replicates=max_replicates,
+        samples=samples,
+        time_budget=time_budget,
+        set=tuple(settings),
+        add=tuple(add),
     )
     plan = existing_plan(folder, overrides)
     tracker = make_tracker(folder, tracking_uri, register)
@@ -257,13 +267,13 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
         say(f"warning: {warning}")
     mirror = mirror_of(folder)
     where = redact(mirror.uri) if mirror else folder
-    say(f"{plan.sweep.name}: {count(plan.size, 'trial')} × {count(plan.sweep.replicates, 'replicate')} → {where}")
+    say(f"{plan.sweep.name}: {count(plan.size, 'trial')} × {plan.sweep.replicates_text} → {where}")
     if mirror:
         store_first(mirror)
     thread = TrackerThread(MirroredTracker(how.tracker, mirror) if mirror else how.tracker, state, say)
     with listening(say) as interruption:
         with how.watch(state):
-            driver = Driver(state, folder, _proposer(state, folder), changed, interruption)
+            driver = Driver(state, folder, _proposer(state, folder), changed, interruption, replicates_needed)
             with suppress(KeyboardInterrupt):  # Ctrl-C again, while the runner was ending
                 how.runner.run(driver)
         if mirror:

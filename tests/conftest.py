@@ -7,6 +7,7 @@ import signal
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,28 @@ REQUIRED: dict[str, Any] = {
 }
 """Values for fields that have no default, by field name."""
 SMALL: dict[str, dict[str, Any]] = {
+    "cramer_gan": {"critic_iterations": 1, "critic_dim": 3},
     "dcgan": {"noise_dim": 4, "width": 4},
+    "f_gan": {"critic_iterations": 1},
     "full_conv": {"noise_dim": 4, "width": 4},
     "mlp": {"noise_dim": 3, "hidden": [8, 8], "critic_hidden": [8, 8]},
+    "gcmmd": {"critic_iterations": 1},
     "mmd_gan": {"critic_iterations": 1, "boosted_critic_iterations": 2, "boosted_steps": 1, "boost_every": 5},
+    "mmd_gan_gp": {"critic_iterations": 1, "critic_dim": 3},
     "mnist_conv": {"noise_dim": 3, "hidden": [8, 8], "critic_channels": [4, 4, 4]},
     "ring": {"n_train": 500, "n_held_out": 300},
+    "sinkhorn": {"iterations": 10},
+    "smmd_gan": {"critic_iterations": 1},
+    "sobolev_gan": {"critic_iterations": 1},
+    "swgan": {"critic_iterations": 1},
+    "wgan": {
+        "weight_clamp": 0.1,
+        "critic_iterations": 1,
+        "boosted_critic_iterations": 2,
+        "boosted_steps": 1,
+        "boost_every": 5,
+    },
+    "wgan_gp": {"critic_iterations": 1},
 }
 """Sizes that make a component cheap, by its name."""
 
@@ -90,8 +107,13 @@ def fitting(ring_config: Settings, digits_config: Settings) -> Callable[..., Tri
 
     def find(objective: str, network: str | None = None) -> TrialConfig | None:
         for candidate in [network] if network else classes(Network):
-            for base in (digits_config, ring_config):
-                settings = {"objective": _small(Objective, objective), "network": _small(Network, candidate)}
+            norms = (
+                ({"norm": "none"},) if objective == "wgan" else ({}, {"norm": "none"})
+            )  # BatchNorm of a mean: no slope
+            for base, norm in product((digits_config, ring_config), norms):
+                if norm and "norm" not in classes(Network)[candidate].model_fields:
+                    continue
+                settings = {"objective": _small(Objective, objective), "network": _small(Network, candidate) | norm}
                 config = TrialConfig.model_validate(base | settings)
                 try:
                     build_networks(config, config.data.shape)

@@ -34,7 +34,6 @@ def test_a_share_of_a_gpu_lies_on_one_gpu():
     ("resources", "message"),
     [
         ({"cpu": 17}, "each trial asks for cpu: 17; the largest node of the Ray at h:1 has 16"),
-        ({"gpu": 4}, "each trial asks for gpu: 4; the largest node of the Ray at h:1 has 2"),
         ({"cpu": 8, "gpu": 1}, "each trial asks for cpu: 8 and gpu: 1; no node of the Ray at h:1 has both"),
     ],
 )

@@ -3,6 +3,7 @@
 Slow: see docs/testing.md. Each sweep is begun, killed and resumed through the real command.
 """
 
+import json
 import os
 import random
 import signal
@@ -158,6 +159,34 @@ def test_kills_while_replicates_are_added_to_a_finished_sweep(tmp_path):
     for name, columns in (("results", None), ("trials", TOLD)):
         ours, theirs = (read(tmp_path / runs, name, columns, ["1"]) for runs in ("runs", "undisturbed"))
         pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+
+
+@pytest.mark.slow
+def test_kills_of_a_sweep_that_gives_replicates_until_decided(tmp_path):
+    space = GRID.replace("replicates: 2", "replicates: {min: 3, max: 6, until: decided}\ntolerance: 0.004")
+    write_space(tmp_path, space, LONG.replace("steps: 48", "steps: 12"))
+    reference = [*COMMAND, "sweep", "axis.yaml", "--debug", "--runs", "undisturbed"]
+    subprocess.run(reference, cwd=tmp_path, check=True, capture_output=True)
+    sweep, rng, killed = Sweep(tmp_path, ["--max-concurrent", "2"]), random.Random(2), []
+    for _ in range(6):
+        sweep.start()
+        kill_at(sweep, "any", rng)
+        killed.append(sweep.lines())
+    sweep.start()
+    output, _ = sweep.process.communicate(timeout=1200)
+    assert sweep.process.returncode == 0, output
+    print(f"killed after {killed} of {sweep.lines()} events")
+    ours, theirs = (allotted(tmp_path / runs) for runs in ("runs", "undisturbed"))
+    assert ours == theirs
+    assert ours
+    for name, columns in (("results", None), ("trials", TOLD)):
+        ours, theirs = (read(tmp_path / runs, name, columns, ["2"]) for runs in ("runs", "undisturbed"))
+        pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+
+
+def allotted(runs):
+    lines = (runs / "axis" / "journal.jsonl").read_text().splitlines()
+    return [event["replicates"] for event in map(json.loads, lines) if "replicates" in event]
 
 
 def read(runs, name, columns, together):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar, get_args
@@ -14,7 +15,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from gramtune.components import CriticSpec, Losses, Network, Objective, View
+from gramtune.components import Context, CriticSpec, Losses, Network, Objective, View, losses_function
 from gramtune.objectives.gan import Gan
 from gramtune.objectives.gram import PRESETS, Gram
 from gramtune.objectives.mmd_gan import MmdGan
@@ -636,9 +637,41 @@ def views(objective: Objective, n: int, seed: int) -> View:
     return View(samples, projected, points(n, 2, seed=seed + 200) if spec.decoder else None)
 
 
-def permuted(view: View) -> View:
-    order = torch.randperm(len(view.samples), generator=torch.Generator().manual_seed(0))
-    assert order.tolist() != sorted(order.tolist())
+def some_critic(objective: Objective) -> Callable[[Tensor], Tensor]:
+    """A smooth function R² → R^K."""
+    spec = objective.critic()
+    weights = points(2, spec.output_dim if spec else 1, seed=7)
+    return lambda x: (x @ weights).sin() + (x @ weights.flip(0)) / 3
+
+
+def surroundings(objective: Objective, n: int, *seeds: int, order: Tensor | None = None) -> Context:
+    """What a step offers beside the views: of one replicate without a leading dimension, or of one per seed.
+
+    `order`: what belongs to a sample goes with it.
+    """
+    streams = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def collected(parts: list[Tensor]) -> Tensor:
+        whole = parts[0] if len(parts) == 1 else torch.stack(parts)
+        return whole if order is None else whole[..., order, :]
+
+    def uniform(*shape: int) -> Tensor:
+        return collected([torch.rand(shape, generator=rng, dtype=torch.float64) for rng in streams])
+
+    def generated() -> View:
+        sides = zip(*(views(objective, n, seed + 50) for seed in seeds), strict=True)
+        return View(*(None if side[0] is None else collected(list(side)) for side in sides))
+
+    noise = collected([points(n, 3, seed=seed) for seed in seeds])
+    state = {name: noise.new_full((len(seeds),) if len(seeds) > 1 else (), v) for name, v in objective.state.items()}
+    return Context({"critic": some_critic(objective)}, uniform, generated, noise, state)
+
+
+def losses_of(objective: Objective, real: View, fake: View, context: Context) -> Losses:
+    return losses_function(objective)(real, fake, context)
+
+
+def permuted(view: View, order: Tensor) -> View:
     return View(*(None if tensor is None else tensor[order] for tensor in view))
 
 
@@ -646,7 +679,11 @@ def permuted(view: View) -> View:
 def test_losses_do_not_depend_on_the_order_of_samples(name: str, small: Callable[..., dict[str, Any]]) -> None:
     objective = classes(Objective)[name].model_validate(small(Objective, name))
     real, fake = views(objective, 7, seed=0), views(objective, 7, seed=1)
-    before, after = objective.losses(real, fake), objective.losses(permuted(real), permuted(fake))
+    order = torch.randperm(7, generator=torch.Generator().manual_seed(0))
+    assert order.tolist() != sorted(order.tolist())
+    before = losses_of(objective, real, fake, surroundings(objective, 7, 3))
+    moved = surroundings(objective, 7, 3, order=order)
+    after = losses_of(objective, permuted(real, order), permuted(fake, order), moved)
     torch.testing.assert_close(before.generator, after.generator, atol=1e-12, rtol=1e-10)
     assert (before.critic is None) == (objective.critic() is None)
     torch.testing.assert_close(before.critic, after.critic, atol=1e-12, rtol=1e-10)
@@ -657,14 +694,30 @@ def test_losses_do_not_depend_on_the_order_of_samples(name: str, small: Callable
 def test_losses_and_traces_are_one_value_per_replicate(name: str, small: Callable[..., dict[str, Any]]) -> None:
     """Each that of its own samples, as if the others were not there."""
     objective = classes(Objective)[name].model_validate(small(Objective, name))
-    pairs = [(views(objective, 4, seed=seed), views(objective, 4, seed=seed + 1)) for seed in (0, 5, 9)]
-    together = objective.losses(*(stacked(side) for side in zip(*pairs, strict=True)))
+    seeds = (0, 5, 9)
+    pairs = [(views(objective, 4, seed=seed), views(objective, 4, seed=seed + 1)) for seed in seeds]
+    sides = [stacked(side) for side in zip(*pairs, strict=True)]
+    together = losses_of(objective, sides[0], sides[1], surroundings(objective, 4, *seeds))
     assert together.traces, "a run without traces cannot be understood"
-    for i, pair in enumerate(pairs):
-        alone = objective.losses(*pair)
+    for i, (seed, pair) in enumerate(zip(seeds, pairs, strict=True)):
+        alone = losses_of(objective, *pair, surroundings(objective, 4, seed))
         for values, value in zip(flat(together), flat(alone), strict=True):
             assert value.shape == ()
             torch.testing.assert_close(values[i], value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_for_one_player_has_the_loss_of_a_step_for_both(name: str, small: Callable[..., dict[str, Any]]) -> None:
+    objective = classes(Objective)[name].model_validate(small(Objective, name))
+    real, fake = views(objective, 5, seed=0), views(objective, 5, seed=1)
+    both = surroundings(objective, 5, 3)
+    whole = losses_of(objective, real, fake, both)
+    for_critic, for_generator = (
+        losses_of(objective, real, fake, replace(surroundings(objective, 5, 3), for_critic=c, for_generator=not c))
+        for c in (True, False)
+    )
+    torch.testing.assert_close(for_critic.critic, whole.critic)
+    torch.testing.assert_close(for_generator.generator, whole.generator)
 
 
 def stacked(sides: Iterable[View]) -> View:
@@ -674,7 +727,8 @@ def stacked(sides: Iterable[View]) -> View:
 
 
 def flat(losses: Losses) -> list[Tensor]:
-    return [t for t in (losses.critic, losses.generator, *losses.traces.values()) if t is not None]
+    found = (losses.critic, losses.generator, *losses.traces.values(), *losses.state.values(), *losses.others.values())
+    return [tensor for tensor in found if tensor is not None]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -734,38 +788,61 @@ class PlainTraining:
         self.config, self.dtype = config, dtype
         self.networks = networks = {label: copy.deepcopy(network).to(dtype) for label, network in networks.items()}
         self.theta = [p for label, n in networks.items() if label != "generator" for p in n.parameters()]
-        self.batches, self.noise = stream(config.training.seed, "batches"), stream(config.training.seed, "noise")
+        purposes = ("batches", "noise", "critic")
+        self.batches, self.noise, self.uniform = (stream(config.training.seed, purpose) for purpose in purposes)
 
     def step(self) -> dict[str, list[Tensor]]:
         """The gradients of each network's parameters, the critic's those of its last step."""
         objective, generator = self.config.objective, self.networks["generator"]
         if objective.joint:
-            real, noise = self.real(), self.draw()
+            noise, real = self.draw(), self.real()
             if self.theta:
                 self.backward_critic(real, noise)
         else:
-            optimizer = self.config.optimizer.for_critic(self.theta)
-            for _ in range(objective.critic_steps(0)):
+            optimizer = self.config.optimizer.for_critic(self.theta) if self.theta else None
+            for _ in range(objective.critic_steps(0) if optimizer else 0):
                 if (bound := objective.critic_clamp) is not None:
                     for parameter in self.networks["critic"].parameters():
                         parameter.data = parameter.data.clamp(-bound, bound)
+                assert optimizer is not None
                 optimizer.zero_grad()
-                self.backward_critic(self.real(), self.draw())
+                noise, real = self.draw(), self.real()
+                self.backward_critic(real, noise)
                 optimizer.step()
-            real, noise = self.real(), self.draw()
+            noise, real = self.draw(), self.real()
         kept = [p.grad for p in self.theta]
         for parameter in self.theta:
             parameter.requires_grad_(False)
-        objective.losses(self.view(real), self.view(generator(noise))).generator.backward()
+        context = self.context(noise, for_critic=objective.joint, for_generator=True)
+        loss = losses_of(objective, self.view(real), self.view(generator(noise)), context).generator
+        assert loss is not None
+        loss.backward()
         for parameter, gradient in zip(self.theta, kept, strict=True):
             assert parameter.grad is gradient
         return {label: [p.grad for p in n.parameters() if p.grad is not None] for label, n in self.networks.items()}
 
     def backward_critic(self, real: Tensor, noise: Tensor) -> None:
         fake = self.networks["generator"](noise).detach()
-        loss = self.config.objective.losses(self.view(real), self.view(fake)).critic
+        context = self.context(noise, for_critic=True, for_generator=self.config.objective.joint)
+        loss = losses_of(self.config.objective, self.view(real), self.view(fake), context).critic
         assert loss is not None
         loss.backward()
+
+    def context(self, noise: Tensor, *, for_critic: bool, for_generator: bool) -> Context:
+        objective, shape = self.config.objective, self.config.data.shape
+
+        def critic(x: Tensor) -> Tensor:
+            return self.networks["critic"](x.unflatten(1, shape))
+
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand(shape, generator=self.uniform).to(self.dtype)
+
+        def generated() -> View:
+            samples = self.networks["generator"](self.draw())
+            return self.view(samples if for_generator else samples.detach())
+
+        state = {name: torch.tensor(value, dtype=self.dtype) for name, value in objective.state.items()}
+        return Context({"critic": critic}, uniform, generated, noise, state, for_critic, for_generator)
 
     def real(self) -> Tensor:
         train = self.config.data.train(Path("unused"))

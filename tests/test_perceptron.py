@@ -5,8 +5,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize, weight_norm
 
+from gramtune.stats.rounding import product
 from gramtune.training.networks import Stack, differentiate
-from gramtune.training.perceptron import is_perceptron, product
+from gramtune.training.perceptron import is_perceptron
 
 R, B = 3, 5
 CHAINS = {

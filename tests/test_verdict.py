@@ -1,12 +1,13 @@
 """Verdicts: claims on data whose truth is known, the rules of looks and divergence, and the words."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from states import complete, report, sweep_state
 
-from gramtune.analysis.verdict import ALPHA, Verdict, at_look, decide, level, looks, moderated
+from gramtune.analysis.verdict import ALPHA, Verdict, decide, findings, level, looks, moderated
 from gramtune.analysis.verdicts import verdict_tags, verdicts
 from gramtune.record.report import Status
 from gramtune.report.text.verdict import verdict_text
@@ -58,7 +59,7 @@ def test_a_decided_verdict_stands_whatever_comes_later():
 def test_a_diverged_replicate_forbids_insensitive():
     values = drawn([0.0] * 4, 0.001, 5)
     values[2][4] = math.inf
-    found = at_look(values, 0.1, 5)
+    found = decide(values, 0.1)
     assert found.verdict != Verdict.INSENSITIVE
     assert found.high[2] == math.inf
 
@@ -139,8 +140,52 @@ def test_why_there_is_none(tmp_path, values, why):
     assert why in row.why
 
 
-def test_a_pruned_value_leaves_no_verdict(tmp_path):
-    state = finished(tmp_path, [(100.0, 101.0, 99.0)] * 3)
+def test_a_pruned_value_cannot_be_insensitive(tmp_path):
+    state = finished(tmp_path, [(100.0, 101.0, 99.0), (100.0, 101.0, 99.5), (100.0, 101.0, 99.0)])
+    (row,) = verdicts(state)
+    assert row.finding.verdict == Verdict.INSENSITIVE
     next(iter(state.records.values())).status = Status.PRUNED
     (row,) = verdicts(state)
-    assert "1 of 3 trials PRUNED" in row.why
+    assert (row.finding.verdict, row.replicates) == (Verdict.UNDECIDED, (0, 3, 3))
+    assert "critic_dim = 1 was pruned or failed" in "\n".join(verdict_text(row, state))
+
+
+def test_a_cliff_among_the_others_is_sensitive_though_a_value_was_pruned(tmp_path):
+    state = finished(tmp_path, [(100.0, 101.0, 99.0), (100.0, 101.0, 99.5), (300.0, 301.0, 299.0)])
+    next(iter(state.records.values())).status = Status.PRUNED
+    (row,) = verdicts(state)
+    assert (row.finding.verdict, row.finding.may_be_best) == (Verdict.SENSITIVE, (0, 1))
+
+
+def test_values_may_have_unequal_numbers_of_replicates():
+    """What was clear after three replicates stays so, and a pair is compared at the looks that both have."""
+    few, many = drawn([0.0, 1.0], 0.01, 3), drawn([0.0, 0.02], 0.05, 12, seed=1)
+    found = decide([*few, *many], 0.1)
+    assert found.verdict == Verdict.SENSITIVE
+    assert found.look == 3
+    longer = decide([few[0], *many], 0.1)
+    assert longer.pairs[0, 1] == decide([few[0], *[value[:3] for value in many]], 0.1).pairs[0, 1]
+
+
+def test_a_bound_never_loosens():
+    values = drawn([0.0, 0.05, 0.1], 0.05, 12)
+    seen = list(findings(values, 0.1))
+    assert len(seen) == len(looks(12))
+    for before, after in pairwise(seen):
+        assert (after.pairs >= before.pairs).all()
+        assert (after.high <= before.high).all()
+
+
+def test_nothing_is_worse_than_a_value_that_diverged():
+    values = drawn([0.0, 1.0, 1.0], 0.01, 5)
+    values[0][4] = math.inf
+    found = decide(values, 0.1)
+    assert found.verdict == Verdict.UNDECIDED
+    assert not found.separated(1, 0)
+
+
+def test_insensitive_falls_with_the_first_divergence():
+    values = drawn([0.0] * 3, 0.005, 8)
+    assert decide(values, 0.1).verdict == Verdict.INSENSITIVE
+    values[1][7] = math.inf
+    assert decide(values, 0.1).verdict == Verdict.UNDECIDED

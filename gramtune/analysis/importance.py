@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gramtune.record.report import Summary
 from gramtune.record.state import SweepState, TrialRecord
 
 _LEAST = 10
-"""Completed trials below which a forest of regression trees has nothing to learn from."""
+"""Completed trials below which the best ones are too few to have a distribution."""
 
 
 class Importances(NamedTuple):
-    """Shares of the metric's variance that the varied keys explain, or why they are not known."""
+    """How much each varied key decides about being among the best trials, or why that is not known."""
 
-    shares: Mapping[str, Summary] = {}
-    """By key, the largest first: mean and standard deviation over `seeds` runs of the evaluator."""
+    shares: Mapping[str, float] = {}
+    """By key, the largest first. Every varied key has one; they sum to 1."""
     evaluator: str = ""
     trials: int = 0
-    """Completed trials that it saw; others have no final value."""
-    seeds: int = 0
-    left_out: tuple[str, ...] = ()
-    """Keys that not every completed trial has."""
+    """Completed trials that it saw."""
+    worse: int = 0
+    """Pruned and diverged trials that it saw. They have no final value, and count as worse than all completed ones."""
+    best: int = 0
+    """The best of these trials, which the evaluator tells from all of them."""
     why: str = ""
     """Why there are none; empty where there are."""
 
@@ -35,16 +35,11 @@ def unknown(state: SweepState) -> str:
         return "one varied key explains everything"
     if len(state.completed) < _LEAST:
         return f"{len(state.completed)} completed trials are too few; {_LEAST} are needed"
-    if len(complete_keys(state)) < 2:
-        return "fewer than two keys have a value in every completed trial"
+    if not state.comparable:
+        return "trials on different data, samples or lengths have no common order"
     if len({final_mean(record, state.plan.metric) for record in state.completed}) < 2:
         return "all completed trials have the same value"
     return ""
-
-
-def complete_keys(state: SweepState) -> list[str]:
-    """The varied keys that every completed trial has."""
-    return [key for key in state.plan.sweep.space if all(key in record.trial.assignment for record in state.completed)]
 
 
 def final_mean(record: TrialRecord, metric: str) -> float:

@@ -7,7 +7,7 @@ tolerance of 10 % is a difference of log 1.1, and spreads of settings with diffe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import chain, count, takewhile
@@ -19,6 +19,7 @@ from scipy.special import digamma, polygamma, stdtrit
 from scipy.stats import hypergeom
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 ALPHA = 0.05
 """Probability with which a verdict may be wrong, over all looks together; the same for the set of best values."""
@@ -48,21 +49,27 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """A verdict and what it rests on; indices are positions in the list of values."""
+    """A verdict and what it rests on; indices are positions in the list of V values."""
 
     verdict: Verdict
     look: int
-    """Replicates at the look that the verdict rests on; 0 where there was no look."""
+    """Replicates at the look that the verdict rests on."""
     may_be_best: tuple[int, ...]
     """All others are worse than one of these: together wrong with probability at most `ALPHA`."""
     low: Array
-    """[V] lower bounds of log(loss / least loss), simultaneous for all values; at least 0."""
+    """[V] lower bounds of log(loss / least loss), simultaneous for all values; at least 0; ∞ if it diverges more."""
     high: Array
     """[V] upper bounds of log(loss / least loss), each by itself the one that INSENSITIVE asks for; ∞ if diverged."""
+    pairs: Array
+    """[V, V] lower bounds of log(loss i / loss j), simultaneous for all pairs; −∞ where nothing is known."""
     open: tuple[int, ...]
-    """Values that keep the verdict from INSENSITIVE and do not prove SENSITIVE; empty once decided."""
+    """Values whose replicates would bring the verdict nearer; empty once decided."""
     more: int | None
     """Estimate of the replicates per open value at which the verdict would be reached; None if it is, or unknown."""
+
+    def separated(self, i: int, j: int) -> bool:
+        """Whether values i and j differ: true of all pairs together, at all looks, with probability 1 − `ALPHA`."""
+        return bool(self.pairs[i, j] > 0 or self.pairs[j, i] > 0)
 
 
 def looks(upto: int) -> list[int]:
@@ -80,22 +87,82 @@ def decide(values: Sequence[Sequence[float]], tolerance: float) -> Finding | Non
     """The verdict on the values of one key at a tolerance (0.1 for 10 %).
 
     `values` has one sequence of losses per value of the key, in the order of the seeds: log(metric), −log(metric) of a
-    metric that is maximised, ∞ for a replicate that diverged. None with fewer than two values, or where a value has
-    fewer than three replicates.
-
-    Looks only at the declared numbers of replicates, and the first look that decides stands: what comes later does not
-    change the verdict. `low`, `high` and `may_be_best` are of the newest look.
+    metric that is maximised, ∞ for a replicate that diverged. A sequence may be longer than another, and is empty where
+    the value has no result. None with fewer than two values that have three replicates.
     """
-    if len(values) < 2 or min(map(len, values)) < LEAST_REPLICATES:
-        return None
+    finding = None
+    for finding in findings(values, tolerance):  # noqa: B007 - the newest is asked for
+        pass
+    return finding
+
+
+def findings(values: Sequence[Sequence[float]], tolerance: float) -> Iterator[Finding]:
+    """What is known after each declared look, the newest last; see `decide`.
+
+    A pair of values is compared at the declared numbers of replicates that both have. Its bounds hold at all looks
+    together, so the tightest ones so far stand, and it does not matter how replicates were allotted to values. The
+    first look that decides stands, unless a replicate of a value that it calls INSENSITIVE diverges later.
+    """
+    losses = [np.array(value, float) for value in values]
+    counts = np.array([len(loss) for loss in losses])
+    if (counts >= LEAST_REPLICATES).sum() < 2:
+        return
+    limit, size = math.log1p(tolerance), len(losses)
+    lost = np.array([bool(np.isinf(loss).any()) for loss in losses])
+    below, above = np.full((size, size), -np.inf), np.full((size, size), np.inf)
+    more_diverged = np.zeros(size, bool)
     decided: Finding | None = None
-    for look in looks(max(map(len, values))):
-        newest = at_look([value[:look] for value in values], tolerance, look)
+    declared = looks(int(np.sort(counts)[-2]))
+    for look in declared:
+        known = np.flatnonzero(counts >= LEAST_REPLICATES)
+        sample = _sample([losses[i][:look] for i in known])
+        here = known[counts[known] >= look]
+        at, block = np.flatnonzero(counts[known] >= look), np.ix_(here, here)
+        low, high = _bounds(sample, level(look), size)
+        below[block] = np.maximum(below[block], low[np.ix_(at, at)])
+        above[block] = np.minimum(above[block], high[np.ix_(at, at)])
+        more_diverged[here] |= _diverges_more(sample.only(at), level(look) / size**2)
+        newest = _finding(below, above, lost, more_diverged, limit, look)
+        if newest.verdict == Verdict.UNDECIDED:
+            best = _best(known, sample, lost[known])
+            newest = replace(newest, open=_open(above, lost, best, known, limit))
+            if look == declared[-1]:  # an estimate takes longer than all bounds
+                newest = replace(newest, more=_more(sample, lost[known], limit, look, size))
         if decided is None and newest.verdict != Verdict.UNDECIDED:
             decided = newest
-    if decided is None:
-        return newest
-    return replace(newest, verdict=decided.verdict, look=decided.look, open=(), more=None)
+        yield newest if decided is None else replace(newest, verdict=decided.verdict, look=decided.look, open=())
+
+
+def _finding(below: Array, above: Array, lost: Mask, more_diverged: Mask, limit: float, look: int) -> Finding:
+    """The finding of bounds [V, V] on pairs; a value that diverged is worse than any finite loss, and no best."""
+    pairs, least = np.where(lost, -np.inf, below), np.where(lost, 0.0, above)  # of columns
+    np.fill_diagonal(pairs, 0.0)
+    np.fill_diagonal(least, 0.0)
+    low = np.where(more_diverged, np.inf, pairs.max(axis=1))
+    high = np.where(lost, np.inf, least.max(axis=1))
+    may_be_best = tuple(np.flatnonzero(low <= max(0.0, low.min())).tolist())
+    verdict = Verdict.INSENSITIVE if high.max() <= limit else Verdict.UNDECIDED
+    if low.max() > limit:
+        verdict = Verdict.SENSITIVE
+    return Finding(verdict, look, may_be_best, low, high, pairs, (), None)
+
+
+def _best(known: NDArray[np.int_], sample: _Sample, lost: Mask) -> int:
+    """The value with the lowest mean, of those that never diverged if there are any."""
+    return int(known[np.argmin(np.where(lost & ~lost.all(), np.inf, sample.means))])
+
+
+def _open(above: Array, lost: Mask, best: int, known: NDArray[np.int_], limit: float) -> tuple[int, ...]:
+    """The best value and those that are not shown to be within the limit of it; if all are, those of open pairs."""
+    doubtful = above > limit
+    doubtful[lost] = True
+    np.fill_diagonal(doubtful, lost)
+    against_best = {int(i) for i in known if i != best and doubtful[i, best]}
+    if against_best:
+        return tuple(sorted(against_best | {best}))
+    block = doubtful[np.ix_(known, known)]
+    np.fill_diagonal(block, False)
+    return tuple(known[block.any(axis=0) | block.any(axis=1)].tolist())
 
 
 @dataclass(frozen=True)
@@ -108,18 +175,9 @@ class _Sample:
     counts: Array
     diverged: NDArray[np.int_]
 
-
-def at_look(values: Sequence[Sequence[float]], tolerance: float, look: int) -> Finding:
-    """What one declared look says by itself, on at most `look` replicates of each value; as `decide`."""
-    limit = math.log1p(tolerance)
-    sample = _sample([np.array(value, float) for value in values])
-    verdict, low, high = _judged(sample, limit, level(look))
-    best = int(np.argmin(np.where(sample.diverged > 0, np.inf, sample.means)))
-    may_be_best = tuple(np.flatnonzero(low <= 0).tolist())
-    if verdict != Verdict.UNDECIDED:
-        return Finding(verdict, look, may_be_best, low, high, (), None)
-    open_values = tuple(sorted({best, *np.flatnonzero(high > limit).tolist()}))
-    return Finding(verdict, look, may_be_best, low, high, open_values, _more(sample, limit, look))
+    def only(self, at: NDArray[np.int_]) -> _Sample:
+        """Of some of the values."""
+        return _Sample(self.means[at], self.variances[at], self.degrees[at], self.counts[at], self.diverged[at])
 
 
 def _sample(values: Sequence[Array]) -> _Sample:
@@ -134,22 +192,14 @@ def _sample(values: Sequence[Array]) -> _Sample:
     return _Sample(np.array([value.mean() for value in clipped]), variances, degrees, counts, diverged)
 
 
-def _judged(sample: _Sample, limit: float, alpha: float) -> tuple[Verdict, Array, Array]:
-    """The verdict at one look that may be wrong with probability `alpha`; low and high [V] as in `Finding`."""
-    size = len(sample.means)
+def _bounds(sample: _Sample, alpha: float, size: int) -> tuple[Array, Array]:
+    """[V, V] bounds of μᵢ − μⱼ at one look: from below for all pairs of `size` values together, from above for each."""
     difference = sample.means[:, None] - sample.means[None, :]
     error, degrees = _welch(sample)
-    below = difference - stdtrit(degrees, 1 - alpha / size**2) * error
-    above = difference + stdtrit(degrees, 1 - alpha) * error
-    lost = sample.diverged > 0
-    np.fill_diagonal(below, 0.0)
-    np.fill_diagonal(above, 0.0)
-    low: Array = below.max(axis=1)
-    high: Array = np.where(lost, np.inf, above[:, ~lost].max(axis=1, initial=0.0))
-    low = np.where(_diverges_more(sample, alpha / size**2), np.inf, low)
-    if low.max() > limit:
-        return Verdict.SENSITIVE, low, high
-    return (Verdict.INSENSITIVE if high.max() <= limit else Verdict.UNDECIDED), low, high
+    return (
+        difference - stdtrit(degrees, 1 - alpha / size**2) * error,
+        difference + stdtrit(degrees, 1 - alpha) * error,
+    )
 
 
 def _welch(sample: _Sample) -> tuple[Array, Array]:
@@ -161,27 +211,28 @@ def _welch(sample: _Sample) -> tuple[Array, Array]:
     return np.sqrt(total), total**2 / np.maximum(parts[:, None] + parts[None, :], np.finfo(float).tiny)
 
 
-def _diverges_more(sample: _Sample, alpha: float) -> NDArray[np.bool_]:
+def _diverges_more(sample: _Sample, alpha: float) -> Mask:
     """[V] whether a value diverges more often than all others together: Fisher's exact test, one-sided."""
     total, lost = int(sample.counts.sum()), int(sample.diverged.sum())
     chance = hypergeom.sf(sample.diverged - 1, total, lost, sample.counts.astype(int))
     return np.asarray((sample.diverged > 0) & (chance <= alpha))
 
 
-def _more(sample: _Sample, limit: float, look: int) -> int | None:
+def _more(sample: _Sample, lost: Mask, limit: float, look: int, size: int) -> int | None:
     """Replicates until a verdict if means and spreads stay as they are; None if 400 do not suffice."""
-    if sample.diverged.any():
+    if lost.any() or len(lost) < size:
         return None
     for later in looks(LOOK_AHEAD):
         if later > look:
             counts = np.full_like(sample.counts, later)
             degrees = sample.degrees * (later - 1) / (sample.counts - 1)
-            if _judged(replace(sample, counts=counts, degrees=degrees), limit, level(later))[0] != Verdict.UNDECIDED:
+            below, above = _bounds(replace(sample, counts=counts, degrees=degrees), level(later), size)
+            if _finding(below, above, lost, lost, limit, later).verdict != Verdict.UNDECIDED:
                 return later - look
     return None
 
 
-def moderated(spreads: Array, degrees: Array, usable: NDArray[np.bool_]) -> tuple[Array, Array]:
+def moderated(spreads: Array, degrees: Array, usable: Mask) -> tuple[Array, Array]:
     """[V] variances that borrow strength from each other, and their degrees of freedom.
 
     Smyth (2004), sections 6 and 3: sample variances s² with ν degrees of freedom scatter around values of their own

@@ -28,8 +28,10 @@ class KeyVerdict:
     """The values of the key that were tried, in their order."""
     diverged: tuple[str, ...]
     """For each value, `1 of 3 replicates diverged`, or empty."""
-    replicates: int
-    """The least number of replicates at any value."""
+    trials: tuple[str, ...]
+    """For each value, its trial."""
+    replicates: tuple[int, ...]
+    """For each value, the replicates that the verdict has of it; 0 where its trial was pruned or failed."""
     finding: Finding | None
     why: str
     """Why there is no verdict; empty where there is one."""
@@ -37,6 +39,8 @@ class KeyVerdict:
 
 def verdicts(state: SweepState) -> list[KeyVerdict]:
     """A verdict per varied key and method at the sweep's tolerance; names of methods are no range.
+
+    Of a trial that is still given replicates, those count that have ended.
 
     There is none for a sweep with two metrics, with trials that are not comparable, or with several sampled keys.
     """
@@ -60,16 +64,16 @@ def _verdict(state: SweepState, key: str, axis: Axis, series: Series) -> KeyVerd
     texts = tuple(place.text for place, _ in series.records)
     records = [record for _, record in series.records]
     metric = state.plan.metric
-    whole = [_replicates(record, metric) for record in records]
+    whole = [_finished(record, metric) for record in records]
     diverged = tuple(f"{lost} of {count(n, 'replicate')} diverged" if lost else "" for lost, n in map(_lost, whole))
-    least = min((len(values) for values in whole), default=0)
     why = no_axis(state) or _why_not(state, series, whole)
     finding = None
     if not why:
         sign = 1 if state.plan.config.directions[metric] == "min" else -1
         losses = [[math.inf if value is None else sign * math.log(value) for value in values] for values in whole]
         finding = decide(losses, state.plan.sweep.tolerance)
-    return KeyVerdict(key, series.label, texts, diverged, least, finding, why)
+    trials = tuple(record.trial.name for record in records)
+    return KeyVerdict(key, series.label, texts, diverged, trials, tuple(map(len, whole)), finding, why)
 
 
 def _why_not(state: SweepState, series: Series, whole: list[list[float | None]]) -> str:
@@ -81,27 +85,28 @@ def _why_not(state: SweepState, series: Series, whole: list[list[float | None]])
         return "the trials are not comparable"
     if not series.alone:
         return "other keys are sampled along with it, so no two trials differ in this key alone"
-    if unfinished := sum(not r.status.final or r.status == Status.STOPPED for r in records):
+    if unfinished := sum(not r.trained and (not r.status.final or r.status == Status.STOPPED) for r in records):
         return f"{unfinished} of {trials} not finished"
-    if other := [r.status for r in records if r.status not in (Status.COMPLETED, Status.DIVERGED)]:
-        return f"{len(other)} of {trials} {', '.join(sorted(set(other)))}: a verdict needs the last value of each"
     if len(records) < 2:
         return "a single value has no range"
-    if all(value is None for values in whole for value in values):
+    known = [values for values in whole if values]
+    if len(known) < 2:
+        lost = sorted({r.status for r, values in zip(records, whole, strict=True) if not values})
+        return f"{len(records) - len(known)} of {trials} {', '.join(lost)}: a verdict needs the last value of two"
+    if all(value is None for values in known for value in values):
         return "every replicate diverged"
-    if any(value is not None and value <= 0 for values in whole for value in values):
+    if any(value is not None and value <= 0 for values in known for value in values):
         return f"a percentage of {state.plan.metric} needs values above zero"
-    if all(len({value for value in values if value is not None}) < 2 for values in whole):
+    if all(len({value for value in values if value is not None}) < 2 for values in known):
         return "no value has a spread between its replicates"
-    if (least := min(map(len, whole))) < LEAST_REPLICATES:
+    if (least := min(map(len, known))) < LEAST_REPLICATES:
         return f"it needs {LEAST_REPLICATES} replicates of every value, and there are {least} (--replicates 3)"
     return ""
 
 
-def _replicates(record: TrialRecord, metric: str) -> list[float | None]:
-    """The last value of each replicate, in the order of the seeds; None where it diverged."""
-    planned = record.trial.config.training.replicates
-    return record.values(metric) or [None] * planned
+def _finished(record: TrialRecord, metric: str) -> list[float | None]:
+    """The last value of each replicate; none of a trial that was pruned or failed: it has no last value, or not all."""
+    return [] if record.status in (Status.PRUNED, Status.FAILED) else record.finished(metric)
 
 
 def _lost(values: list[float | None]) -> tuple[int, int]:

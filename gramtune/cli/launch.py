@@ -14,7 +14,7 @@ from gramtune.cli.options import Space
 if TYPE_CHECKING:
     from gramtune.backends.cluster.target import Request
 
-_OVERRIDES = ("base", "name", "replicates", "samples", "time_budget")
+_OVERRIDES = ("base", "name", "replicates", "until", "max_replicates", "samples", "time_budget")
 _FORWARDED = {"max_concurrent": "--max-concurrent", "tracking_uri": "--tracking-uri", "register": "--register"}
 """Options of `sweep` that are not part of the sweep itself: passed on, where they were given."""
 _LOCAL = {

@@ -121,6 +121,12 @@ Register = Annotated[
 Replicates = Annotated[
     int | None, typer.Option("--replicates", help="Random initialisations per trial; adds to a finished sweep.")
 ]
+Until = Annotated[
+    str | None, typer.Option("--until", help="decided: give more replicates to the values whose verdict is open.")
+]
+MaxReplicates = Annotated[
+    int | None, typer.Option("--max-replicates", help="With --until decided: at most so many per trial [default: 20].")
+]
 Samples = Annotated[int | None, typer.Option("--samples", help="Trials of a sweep that samples.")]
 TimeBudget = Annotated[
     float | None, typer.Option("--time-budget", help="Seconds, of all runs together, after which it ends cleanly.")

@@ -28,7 +28,7 @@ def plan_lines(plan: Plan, max_concurrent: int | None, capacity: Capacity, guess
         ("resources", f"{share.cpu} CPU and {share.gpu:g} GPU per trial, {together} at once on {_machines(capacity)}"),
         *([("", share.note)] if share.note else []),
         *_costs(plan, guess, together, capacity),
-        *_resolution(sweep.replicates),
+        *_resolution(sweep.min_replicates),
         *(("warning", warning) for warning in plan.warnings),
     ]
     return [
@@ -53,7 +53,7 @@ def _work(plan: Plan) -> Facts:
     samples = _range([training.eval_samples for training in trainings])
     schedules = " or ".join(dict.fromkeys(training.schedule_text for training in trainings))
     return [
-        ("trials", f"{plan.size} × {count(plan.sweep.replicates, 'replicate')}, {steps} steps each"),
+        ("trials", f"{plan.size} × {plan.sweep.replicates_text}, {steps} steps each"),
         ("", f"evaluated {schedules} with {samples} samples"),
     ]
 

@@ -11,6 +11,7 @@ from gramtune.cli.options import (
     Debug,
     Folder,
     MaxConcurrent,
+    MaxReplicates,
     OnEnd,
     Quiet,
     Register,
@@ -19,12 +20,15 @@ from gramtune.cli.options import (
     Settings,
     TimeBudget,
     TrackingUri,
+    Until,
 )
 
 
 def resume(
     folder: Folder,
     replicates: Replicates = None,
+    until: Until = None,
+    max_replicates: MaxReplicates = None,
     samples: Samples = None,
     time_budget: TimeBudget = None,
     settings: Settings = None,
@@ -57,6 +61,8 @@ def resume(
         resume_sweep,
         folder,
         replicates=replicates,
+        until=until,
+        max_replicates=max_replicates,
         samples=samples,
         time_budget=time_budget,
         settings=tuple(settings or ()),

@@ -12,6 +12,7 @@ from gramtune.cli.options import (
     Base,
     Debug,
     MaxConcurrent,
+    MaxReplicates,
     OnEnd,
     Plugins,
     Quiet,
@@ -23,6 +24,7 @@ from gramtune.cli.options import (
     Space,
     TimeBudget,
     TrackingUri,
+    Until,
 )
 
 
@@ -32,6 +34,8 @@ def sweep(
     settings: Settings = None,
     plugins: Plugins = None,
     replicates: Replicates = None,
+    until: Until = None,
+    max_replicates: MaxReplicates = None,
     samples: Samples = None,
     time_budget: TimeBudget = None,
     name: Annotated[str | None, typer.Option(help="Name of the sweep and its folder.")] = None,
@@ -56,7 +60,17 @@ def sweep(
     from gramtune.space.load import Overrides, load_sweep
     from gramtune.space.plan import make_plan
 
-    overrides = Overrides(base, name, replicates, samples, time_budget, tuple(settings or ()), tuple(plugins or ()))
+    overrides = Overrides(
+        base=base,
+        name=name,
+        replicates=replicates,
+        until=until,
+        max_replicates=max_replicates,
+        samples=samples,
+        time_budget=time_budget,
+        set=tuple(settings or ()),
+        plugins=tuple(plugins or ()),
+    )
     plan = make_plan(load_sweep(space, overrides), data_root())
     if dry_run:
         with open_capacity(address, runs, typer.echo) as capacity:

@@ -23,5 +23,5 @@ def validate(
     plan = make_plan(load_sweep(space, overrides), data_root())
     for warning in plan.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    trials = f"{count(plan.size, 'trial')} × {count(plan.sweep.replicates, 'replicate')}"
+    trials = f"{count(plan.size, 'trial')} × {plan.sweep.replicates_text}"
     typer.echo(f"{space}: {trials}, metric {plan.metric}: no issue")

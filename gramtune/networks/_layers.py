@@ -11,24 +11,37 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from gramtune.components import Shape
+from gramtune.networks._spectral import Spectral, linear, spectral_layers
 
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 """Sizes of successive layers, as YAML gives them."""
 Prior = Literal["normal", "uniform"]
 """p_z: standard normal, or uniform on [−1, 1]."""
+Norm = Literal["batch", "layer", "none"]
+"""Normalisation in the critic: `batch` mixes samples, which gradient penalties forbid; `layer` is of each sample."""
 
 
-def perceptron(*widths: int, batch_norm: bool = False) -> list[nn.Module]:
-    """Linear layers of these widths with ReLU between them, none after the last; BatchNorm before each ReLU.
+def perceptron(*widths: int, norm: Norm = "none", spectral: Spectral = "none") -> list[nn.Module]:
+    """Linear layers of these widths with ReLU between them, none after the last; normalisation before each ReLU.
 
     A layer before BatchNorm has no bias: BatchNorm takes it off.
     """
     *hidden, last = pairwise(widths)
     layers: list[nn.Module] = []
     for fan_in, fan_out in hidden:
-        layers.append(nn.Linear(fan_in, fan_out, bias=not batch_norm))
-        layers += [nn.BatchNorm1d(fan_out), nn.ReLU()] if batch_norm else [nn.ReLU()]
-    return [*layers, nn.Linear(*last)]
+        layers.append(linear(spectral, fan_in, fan_out, bias=norm != "batch"))
+        layers += [*vector_norm(norm, fan_out), nn.ReLU()]
+    return [*layers, linear(spectral, *last)]
+
+
+def vector_norm(norm: Norm, width: int) -> list[nn.Module]:
+    """The normalisation of vectors, if any: [B, width] → [B, width]."""
+    return [] if norm == "none" else [nn.BatchNorm1d(width) if norm == "batch" else nn.LayerNorm(width)]
+
+
+def map_norm(norm: Norm, channels: int) -> list[nn.Module]:
+    """The normalisation of maps, if any: [B, C, H, W] → [B, C, H, W]. `layer`: over all of a sample's entries."""
+    return [] if norm == "none" else [nn.BatchNorm2d(channels) if norm == "batch" else nn.GroupNorm(1, channels)]
 
 
 def perceptron_to_sample(
@@ -36,7 +49,11 @@ def perceptron_to_sample(
 ) -> nn.Module:
     """[B, input_dim] → [B, *shape]: linear last layer for points, tanh for images."""
     tail = [nn.Tanh(), nn.Unflatten(1, shape)] if len(shape) == 3 else []
-    return nn.Sequential(*perceptron(input_dim, *hidden, math.prod(shape), batch_norm=batch_norm), *tail)
+    norm: Norm = "batch" if batch_norm else "none"
+    return nn.Sequential(*perceptron(input_dim, *hidden, math.prod(shape), norm=norm), *tail)
+
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
 
 
 def initialise_glorot(module: nn.Module, rng: torch.Generator) -> None:
@@ -46,8 +63,9 @@ def initialise_glorot(module: nn.Module, rng: torch.Generator) -> None:
             nn.init.xavier_uniform_(layer.weight, generator=rng)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+        elif isinstance(layer, _NORMS):
             layer.reset_parameters()
+    _initialise_spectral(module, rng)
 
 
 def initialise_normal(module: nn.Module, rng: torch.Generator) -> None:
@@ -61,6 +79,14 @@ def initialise_normal(module: nn.Module, rng: torch.Generator) -> None:
             layer.reset_running_stats()
             nn.init.normal_(layer.weight, 1.0, 0.02, generator=rng)
             nn.init.zeros_(layer.bias)
+        elif isinstance(layer, _NORMS):
+            layer.reset_parameters()
+    _initialise_spectral(module, rng)
+
+
+def _initialise_spectral(module: nn.Module, rng: torch.Generator) -> None:
+    for layer in spectral_layers(module):
+        layer.initialise(rng)
 
 
 def draw_noise(prior: Prior, n: int, dim: int, rng: torch.Generator) -> Tensor:

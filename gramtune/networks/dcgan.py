@@ -10,7 +10,8 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gramtune.components import Network, Shape
-from gramtune.networks._layers import Prior, draw_noise, initialise_normal
+from gramtune.networks._layers import Norm, Prior, draw_noise, initialise_normal, map_norm
+from gramtune.networks._spectral import Spectral, convolution, linear
 from gramtune.registry import register
 
 
@@ -34,8 +35,9 @@ def stages(shape: Shape) -> tuple[int, int]:
 class Dcgan(Network):
     """Critic: stride-2 convolutions, leaky ReLU 0.2, then Linear to K. Generator: its mirror, ReLU, tanh.
 
-    BatchNorm follows every convolution but the generator's last and the critic's first (Radford et al. 2015). A
-    convolution before BatchNorm has no bias: BatchNorm takes it off.
+    BatchNorm follows every convolution but the generator's last and the critic's first (Radford et al. 2015); `norm`
+    puts another normalisation into the critic, or none. A convolution before BatchNorm has no bias: BatchNorm takes it
+    off.
     """
 
     name: Literal["dcgan"] = "dcgan"
@@ -48,6 +50,10 @@ class Dcgan(Network):
     critic_kind: Literal["standard", "weak"] = "standard"
     """`standard`: Table 6, channels 32, 64, 128; `weak`: Table 7, channels 32, 32, 64. Weak is half as wide after
     every convolution but the first; where there is only one (8×8 images), after that one."""
+    norm: Norm = "batch"
+    """Normalisation in the critic. Gradient penalties need `layer` or `none`."""
+    spectral: Spectral = "none"
+    """Of the critic's weights: `normalised`: W/‖W‖, as in SN-GAN; `learned_scale`: γ W/‖W‖, as in SN-SMMD."""
 
     kernel: Literal[4, 5] = 4
     """Side of the convolutions' kernels: 4 in Tables 5 to 7, 5 in GRAMFlow."""
@@ -62,11 +68,13 @@ class Dcgan(Network):
         channels = self._critic_channels(shape)
         layers: list[nn.Module] = []
         for i, (channels_in, channels_out) in enumerate(pairwise((shape[0], *channels))):
-            padding = (self.kernel - 1) // 2
-            layers.append(nn.Conv2d(channels_in, channels_out, self.kernel, 2, padding, bias=i == 0))
-            layers += [nn.BatchNorm2d(channels_out)] if i else []
+            padding, bias = (self.kernel - 1) // 2, i == 0 or self.norm != "batch"
+            layers.append(
+                convolution(self.spectral, channels_in, channels_out, self.kernel, stride=2, padding=padding, bias=bias)
+            )
+            layers += map_norm(self.norm, channels_out) if i else []
             layers.append(nn.LeakyReLU(0.2))
-        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * side * side, output_dim))
+        return nn.Sequential(*layers, nn.Flatten(), linear(self.spectral, channels[-1] * side * side, output_dim))
 
     def decoder(self, shape: Shape, input_dim: int) -> nn.Module:
         """The critic's mirror, made like the generator; see `Network.decoder`."""

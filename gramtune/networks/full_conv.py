@@ -10,7 +10,8 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gramtune.components import Network, Shape
-from gramtune.networks._layers import Prior, draw_noise, initialise_normal
+from gramtune.networks._layers import Norm, Prior, draw_noise, initialise_normal, map_norm
+from gramtune.networks._spectral import Spectral, convolution
 from gramtune.registry import register
 
 
@@ -29,6 +30,10 @@ class FullConv(Network):
     """Distribution of the noise: standard normal, or uniform on [−1, 1]."""
     width: PositiveInt = 64
     """Channels after the critic's first convolution; they double with each."""
+    norm: Norm = "batch"
+    """Normalisation in the critic. Gradient penalties need `layer` or `none`."""
+    spectral: Spectral = "none"
+    """Of the critic's weights: `normalised`: W/‖W‖, as in SN-GAN; `learned_scale`: γ W/‖W‖, as in SN-SMMD."""
 
     def generator(self, shape: Shape) -> nn.Module:
         """From h; see `Network.generator`."""
@@ -39,10 +44,10 @@ class FullConv(Network):
         channels = self._channels(shape)
         layers: list[nn.Module] = []
         for i, (channels_in, channels_out) in enumerate(pairwise((shape[0], *channels))):
-            layers.append(nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1, bias=False))
-            layers += [nn.BatchNorm2d(channels_out)] if i else []
+            layers.append(convolution(self.spectral, channels_in, channels_out, 4, stride=2, padding=1, bias=False))
+            layers += map_norm(self.norm, channels_out) if i else []
             layers.append(nn.LeakyReLU(0.2))
-        return nn.Sequential(*layers, nn.Conv2d(channels[-1], output_dim, 4, bias=False), nn.Flatten())
+        return nn.Sequential(*layers, convolution(self.spectral, channels[-1], output_dim, 4, bias=False), nn.Flatten())
 
     def decoder(self, shape: Shape, input_dim: int) -> nn.Module:
         """The critic's mirror; see `Network.decoder`."""

@@ -10,13 +10,22 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gramtune.components import Network, Shape
-from gramtune.networks._layers import Prior, Widths, draw_noise, initialise_glorot, perceptron, perceptron_to_sample
+from gramtune.networks._layers import (
+    Norm,
+    Prior,
+    Widths,
+    draw_noise,
+    initialise_glorot,
+    perceptron,
+    perceptron_to_sample,
+)
+from gramtune.networks._spectral import Spectral
 from gramtune.registry import register
 
 
 @register
 class Mlp(Network):
-    """Generator h → hidden → sample and critic sample → hidden → K, ReLU between layers, no BatchNorm.
+    """Generator h → hidden → sample and critic sample → hidden → K, ReLU between layers, no BatchNorm by default.
 
     The ring's pair by default; `noise_dim: 100`, `hidden: [600, 600, 800]`, `prior: uniform` make the generator of the
     MNIST experiment (appendix A.3).
@@ -31,6 +40,10 @@ class Mlp(Network):
     """Widths of the generator's hidden layers."""
     critic_hidden: Widths = (100, 100)
     """Widths of the critic's hidden layers; a decoder has them in reverse."""
+    norm: Norm = "none"
+    """Normalisation in the critic. Gradient penalties need `layer` or `none`."""
+    spectral: Spectral = "none"
+    """Of the critic's weights: `normalised`: W/‖W‖, as in SN-GAN; `learned_scale`: γ W/‖W‖, as in SN-SMMD."""
 
     def generator(self, shape: Shape) -> nn.Module:
         """Linear last layer for points, tanh for images; see `Network.generator`."""
@@ -38,7 +51,8 @@ class Mlp(Network):
 
     def critic(self, shape: Shape, output_dim: int) -> nn.Module:
         """Linear last layer; see `Network.critic`."""
-        return nn.Sequential(nn.Flatten(), *perceptron(math.prod(shape), *self.critic_hidden, output_dim))
+        widths = (math.prod(shape), *self.critic_hidden, output_dim)
+        return nn.Sequential(nn.Flatten(), *perceptron(*widths, norm=self.norm, spectral=self.spectral))
 
     def decoder(self, shape: Shape, input_dim: int) -> nn.Module:
         """The critic's mirror, with the generator's last layer; see `Network.decoder`."""

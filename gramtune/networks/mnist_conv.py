@@ -10,7 +10,8 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from gramtune.components import Network, Shape
-from gramtune.networks._layers import Prior, Widths, draw_noise, initialise_glorot, perceptron_to_sample
+from gramtune.networks._layers import Norm, Prior, Widths, draw_noise, initialise_glorot, map_norm, perceptron_to_sample
+from gramtune.networks._spectral import Spectral, convolution, linear
 from gramtune.registry import register
 
 
@@ -31,6 +32,10 @@ class MnistConv(Network):
     """Widths of the generator's hidden layers."""
     critic_channels: Widths = (16, 32, 32)
     """Channels after each of the critic's convolutions."""
+    norm: Norm = "batch"
+    """Normalisation in the critic. Gradient penalties need `layer` or `none`."""
+    spectral: Spectral = "none"
+    """Of the critic's weights: `normalised`: W/‖W‖, as in SN-GAN; `learned_scale`: γ W/‖W‖, as in SN-SMMD."""
 
     generator_norm: Literal["batch", "none"] = "batch"
     """`batch`: BatchNorm before each ReLU of the generator, as in the submission's code; the text does not say so."""
@@ -50,10 +55,12 @@ class MnistConv(Network):
         height, width = self._innermost(shape)
         layers: list[nn.Module] = []
         for channels_in, channels_out in pairwise((shape[0], *self.critic_channels)):
-            layers += [nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out)]
+            bias = self.norm != "batch"
+            layers.append(convolution(self.spectral, channels_in, channels_out, 3, padding=1, bias=bias))
+            layers += map_norm(self.norm, channels_out)
             layers += [nn.ReLU(), nn.MaxPool2d(2)]
         features = self.critic_channels[-1] * height * width
-        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, output_dim))
+        return nn.Sequential(*layers, nn.Flatten(), linear(self.spectral, features, output_dim))
 
     def initialise(self, module: nn.Module, rng: torch.Generator) -> None:
         """As in the authors' Julia code; see `initialise_glorot`."""

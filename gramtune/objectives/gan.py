@@ -2,61 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
-import torch
-from torch import Tensor
+from pydantic import PositiveInt
 
-from gramtune.components import Context, CriticSpec, Losses, Objective, View
+from gramtune.components import Context, Losses, View
+from gramtune.objectives._adversarial import Alternating, outputs
 from gramtune.registry import register
+from gramtune.stats.rounding import softplus
 
 
 @register
-class Gan(Objective):
+class Gan(Alternating):
     """Critic with one logit; one critic step per generator step.
 
-    Critic, minimised over θ: mean softplus(−f(x)) + mean softplus(f(G(z))), the binary cross-entropy.
-    Generator, minimised over γ: mean softplus(−f(G(z))).
+    `logistic`: critic, minimised over θ: mean softplus(−f(x)) + mean softplus(f(G(z))), the binary cross-entropy;
+    generator, minimised over γ: mean softplus(−f(G(z))).
+    `hinge` (Lim & Ye 2017; Miyato et al. 2018): critic: mean relu(1 − f(x)) + mean relu(1 + f(G(z))); generator:
+    −mean f(G(z)). With `network.spectral: normalised` it is SN-GAN.
     """
 
-    joint: ClassVar[bool] = False
     name: Literal["gan"] = "gan"
-
-    def critic(self) -> CriticSpec:
-        """One logit."""
-        return CriticSpec(1)
+    critic_iterations: PositiveInt = 1
+    """Critic steps per generator step."""
+    loss: Literal["logistic", "hinge"] = "logistic"
+    """See above."""
 
     def losses(self, real: View, fake: View, context: Context | None = None) -> Losses:
-        """Binary cross-entropy of logits [R, B, 1]; see `Objective.losses`."""
-        assert real.features is not None
-        assert fake.features is not None
-        on_real, on_fake = real.features.squeeze(-1), fake.features.squeeze(-1)
-        return Losses(
-            critic=_softplus(-on_real).mean(dim=-1) + _softplus(on_fake).mean(dim=-1),
-            generator=_softplus(-on_fake).mean(dim=-1),
-            traces={"logit_real": on_real.mean(dim=-1), "logit_fake": on_fake.mean(dim=-1)},
-        )
-
-
-class _Softplus(torch.autograd.Function):
-    """log(1 + eˣ), elementwise, as max(x, 0) + log1p(e^−|x|).
-
-    torch's own softplus rounds an element by its place in memory, so a replicate would depend on those beside it.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.relu().add_(x.abs().neg_().exp_().log1p_())
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        """1/(1 + e^−x) times the gradient; torch's sigmoid has the same fault as its softplus."""
-        (x,) = ctx.saved_tensors
-        found: Tensor = grads[0] * (1 + x.neg().exp()).reciprocal()
-        return found
-
-
-def _softplus(x: Tensor) -> Tensor:
-    out: Tensor = _Softplus.apply(x)
-    return out
+        """Of logits [R, B, 1]; see `Objective.losses`."""
+        on_real, on_fake = outputs(real), outputs(fake)
+        traces = {"logit_real": on_real.mean(dim=-1), "logit_fake": on_fake.mean(dim=-1)}
+        if self.loss == "hinge":
+            critic = (1 - on_real).relu().mean(dim=-1) + (1 + on_fake).relu().mean(dim=-1)
+            return Losses(critic, -traces["logit_fake"], traces)
+        critic = softplus(-on_real).mean(dim=-1) + softplus(on_fake).mean(dim=-1)
+        return Losses(critic, softplus(-on_fake).mean(dim=-1), traces)

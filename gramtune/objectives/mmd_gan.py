@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch.nn import functional as F
 
-from gramtune.components import Context, CriticSpec, Losses, Objective, View
+from gramtune.components import Context, CriticSpec, Losses, View
+from gramtune.objectives._adversarial import Boosted
 from gramtune.registry import register
 from gramtune.stats.estimators import root
 from gramtune.stats.ratio_matching import mixture_mmd2
 
 
 @register
-class MmdGan(Objective):
+class MmdGan(Boosted):
     """Encoder f: R^D → R^K and decoder f_d: R^K → R^D against the generator; x are data, y generated samples.
 
     Critic, maximised over θ:    √MMD²(f(x), f(y)) + λ_rg·h − λ_ae·AE(x) − λ_ae·AE(y)
@@ -23,7 +24,6 @@ class MmdGan(Objective):
     AE(x) = mean (x − f_d(f(x)))², over all entries, the autoencoder penalty. The defaults are the authors' code.
     """
 
-    joint: ClassVar[bool] = False
     name: Literal["mmd_gan"] = "mmd_gan"
     critic_dim: PositiveInt
     """K, dimension of the encoder's output."""
@@ -43,25 +43,10 @@ class MmdGan(Objective):
     weight_clamp: PositiveFloat | None = 0.01
     """The encoder's parameters, not the decoder's, are clamped to ± this before each critic step; null for never.
     The GRAM authors' Julia code has 0.1 on the ring."""
-    critic_iterations: PositiveInt = 5
-    """Critic steps per generator step."""
-    boosted_critic_iterations: PositiveInt = 100
-    """Critic steps before each of the first `boosted_steps` generator steps, and at every `boost_every`-th."""
-    boosted_steps: NonNegativeInt = 25
-    """Generator steps at the start that are boosted."""
-    boost_every: PositiveInt | None = 500
-    """Generator steps 0, 500, 1000, … are boosted too; null for none."""
 
     def critic(self) -> CriticSpec:
         """An encoder to R^K, with a decoder where there is an autoencoder penalty."""
         return CriticSpec(self.critic_dim, decoder=self.autoencoder, translation_invariant=not self.autoencoder)
-
-    def critic_steps(self, generator_step: int) -> int:
-        """Many at the start and now and then, so that the critic is near its optimum; else few."""
-        boosted = generator_step < self.boosted_steps or (
-            self.boost_every is not None and generator_step % self.boost_every == 0
-        )
-        return self.boosted_critic_iterations if boosted else self.critic_iterations
 
     @property
     def critic_clamp(self) -> float | None:

@@ -18,7 +18,7 @@ def stands(budget: Budget, reason: str) -> bool:
     """Whether a trial stopped for this reason stays stopped: it does not if the limit has changed."""
     limits = [] if budget.seconds is None else [_time(budget.seconds)]
     limits += [] if budget.steps is None else [_steps(budget.steps)]
-    return reason in limits
+    return reason.endswith(tuple(limits))
 
 
 def _time(seconds: float) -> str:

@@ -55,6 +55,11 @@ class Journal:
         self._append({"generation": step, "heirs": {name: [h.parent, h.assignment] for name, h in heirs.items()}})
         self._state.inherited(step, heirs)
 
+    def extended(self, replicates: Mapping[str, int]) -> None:
+        """All trials have ended, and these are to have so many replicates in all: one line, so it is whole or not."""
+        self._append({"replicates": dict(replicates)})
+        self._state.extended(replicates)
+
     def _append(self, event: Mapping[str, Any]) -> None:
         """Raises DiskFull where there is no space."""
         text = json.dumps({"time": round(time.time(), 3), **event}, allow_nan=False) + "\n"
@@ -83,6 +88,8 @@ def _replay(event: Mapping[str, Any], state: SweepState) -> None:
     if "generation" in event:
         step = event["generation"]
         state.inherited(step, {name: Inheritance(step, *heir) for name, heir in event["heirs"].items()})
+    elif "replicates" in event:
+        state.extended(event["replicates"])
     elif "step" in event:
         state.reported(event["trial"], Report.from_json(event))
     elif event.get("status") == Status.RUNNING:

@@ -13,6 +13,9 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import gramtune
+from gramtune.record.redaction import redact
+
+_LONGEST_DIFF = 200_000
 
 
 def source() -> dict[str, Any] | None:
@@ -30,6 +33,21 @@ def source() -> dict[str, Any] | None:
     if "dir_info" in installed and (commit := _commit(there)) is not None:
         return {"commit": commit, "dirty": _changed(there) or not _same_code(here, there)}
     return None
+
+
+def uncommitted_diff() -> str:
+    """How the running code differs from its commit, as `git diff` writes it, without secrets; empty where it does not.
+
+    Untracked modules are listed by name. At most `_LONGEST_DIFF` characters; the end says what is missing.
+    """
+    here = Path(gramtune.__file__).parent
+    if _commit(here) is None or not _changed(here):
+        return ""
+    untracked = _git(here, "ls-files", "--others", "--exclude-standard", "--", "*.py") or ""
+    names = "".join(f"untracked: {name}\n" for name in untracked.splitlines())
+    text = redact(names + (_git(here, "diff", "HEAD", "--", ".") or "") + "\n")
+    cut = len(text) - _LONGEST_DIFF
+    return text if cut <= 0 else f"{text[:_LONGEST_DIFF]}\n({cut:,} more characters are not stored)\n"
 
 
 def code_digest() -> str:

@@ -54,7 +54,8 @@ class Rungs:
         rungs = cls(state.plan.sweep.pruner, config.training.steps, config.judged_every, direction)
         for name, record in state.records.items():
             for report in record.reports.values():
-                rungs._note(name, record.standing(report, state.plan.metric), state.plan.metric)
+                standing = record.standing(report, state.plan.metric)
+                rungs._note(name, _first(standing, state.plan.sweep.min_replicates), state.plan.metric)
             if record.status == Status.PRUNED and record.last:
                 rungs._stopped[name] = record.last.step
         return rungs
@@ -144,6 +145,12 @@ class Rungs:
         """The scores, by their logarithms where the metric is positive: its noise grows with its value."""
         values = self._sign * scores
         return self._sign * np.log(values) if (values > 0).all() else scores
+
+
+def _first(report: Report, replicates: int) -> Report:
+    """The report without the replicates that open values alone were given: every trial is judged by as many."""
+    metrics = {key: values[:replicates] for key, values in report.metrics.items()}
+    return report._replace(metrics=metrics, diverged=report.diverged[:replicates])
 
 
 def _mean(scores: Scores) -> float:

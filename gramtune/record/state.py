@@ -81,6 +81,16 @@ class TrialRecord:
                 count += last.replicates
         return count
 
+    def finished(self, metric: str) -> list[float | None]:
+        """The value of each replicate that finished training, by seed: see `values`. None if it diverged."""
+        values: list[float | None] = []
+        for first, reports in sorted(self.parts.items()):
+            last = reports[max(reports)]
+            ended = self._is_last(last) or (self.status in _TRAINED and last.status in _TRAINED)
+            if first == len(values) and ended:
+                values += final_values(reports, metric, self.judge) or [None] * last.replicates
+        return values
+
     def _is_last(self, report: Report) -> bool:
         """Whether no step is left to take after this report; the trial may have been made longer since."""
         alive = report.status == Status.COMPLETED or None in report.diverged
@@ -128,8 +138,8 @@ class TrialRecord:
 
     @property
     def outcome(self) -> tuple[Status, str]:
-        """The status of all replicates together, once all have finished training."""
-        newest = [part[max(part)] for part in self.parts.values()]
+        """What became of all replicates together that have come to the end of their training."""
+        newest = [last for part in self.parts.values() if (last := part[max(part)]).status in _TRAINED]
         whys = {report.first + i: why for report in newest for i, why in enumerate(report.diverged) if why}
         return (Status.DIVERGED, divergence(whys, self.trained)) if whys else (Status.COMPLETED, "")
 
@@ -183,12 +193,23 @@ class SweepState:
             self.version += 1
             self._changed.notify_all()
 
+    def extended(self, replicates: Mapping[str, int]) -> None:
+        """Finished trials are to have so many replicates in all: see `Replicates`."""
+        with self._changed:
+            for name, wanted in replicates.items():
+                record = self.records[name]
+                record.trial = record.trial.of(wanted)
+                record.status, record.reason = Status.RUNNING, ""
+            self.version += 1
+            self._changed.notify_all()
+
     def reopen(self) -> None:
         """Reopens trials whose end no longer holds: replicates or steps were added, or a budget changed."""
-        wanted = self.plan.sweep.replicates
         for record in self.records.values():
-            stopped = record.status == Status.STOPPED and not budget.stands(self.plan.sweep.budget, record.reason)
-            if stopped or (record.status in _TRAINED and record.trained < wanted):
+            if budget.stands(self.plan.sweep.budget, record.reason):
+                continue
+            lacking = record.status in _TRAINED and record.trained < record.trial.config.training.replicates
+            if record.status == Status.STOPPED or lacking:
                 record.reopen()
 
     def retry_failed(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from gramtune.io import write_atomically
+from gramtune.record.provenance import uncommitted_diff
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.record.versions import versions
 from gramtune.space.domain import Assignment, Domain
@@ -17,7 +18,7 @@ from gramtune.space.plan import Plan
 from gramtune.space.sweep import Sweep
 from gramtune.space.yaml_reader import yaml_text
 
-SWEEP_FILE, VERSIONS_FILE = "sweep.yaml", "versions.json"
+SWEEP_FILE, VERSIONS_FILE, DIFF_FILE = "sweep.yaml", "versions.json", "source.diff"
 _INT64 = 2**63
 _RESULT_TYPES = {
     **{"trial": "str", "replicate": "int64", "seed": "int64", "step": "int64"},
@@ -54,7 +55,9 @@ def write_sweep(sweep: Sweep, folder: Path) -> None:
 
 
 def write_versions(plan: Plan, folder: Path) -> None:
-    """Writes `versions.json`: see `versions`."""
+    """Writes `versions.json` (see `versions`), and beside it `source.diff` if the code has uncommitted edits."""
+    if difference := uncommitted_diff():
+        _write_text(folder / DIFF_FILE, difference)
     _write_text(folder / VERSIONS_FILE, json.dumps(versions(plan), indent=2, ensure_ascii=False) + "\n")
 
 

@@ -43,13 +43,21 @@ class NothingNew:
 
 
 _log = logging.getLogger(__name__)
+Needed = Callable[[SweepState], Mapping[str, int]]
+"""Which finished trials are to be given more replicates, and how many each is to have in all."""
+
+
+def nobody(state: SweepState) -> Mapping[str, int]:
+    """`Needed` of a sweep whose trials all have equally many."""
+    return {}
 
 
 class Driver:
     """One running sweep: first the unfinished trials, then the proposer's trials.
 
     `changed`: the differences of code and packages from those that the sweep started with. `interruption` tells the
-    runner to stop.
+    runner to stop. `needed` is asked whenever every trial has ended, if the sweep gives replicates until
+    it is decided.
     """
 
     def __init__(
@@ -59,6 +67,7 @@ class Driver:
         proposer: Proposer,
         changed: Sequence[str] = (),
         interruption: Interruption | None = None,
+        needed: Needed = nobody,
     ) -> None:
         self.state, self.folder = state, folder
         self.interruption = interruption or Interruption()
@@ -70,6 +79,7 @@ class Driver:
         self._started = time.monotonic()
         self._running: set[str] = set()
         """Trials that were handed out and have neither ended nor paused."""
+        self._needed = needed if state.plan.sweep.max_replicates is not None else None
         self._population: Population | None = None
         if state.plan.sweep.scheduler.name == "pbt":
             self._population = Population(state, folder, self._journal)
@@ -79,8 +89,12 @@ class Driver:
 
     @property
     def pausing(self) -> bool:
-        """Whether a next trial will come later: a generation waits for its last trials."""
-        return self._population is not None and not (self.halted or self.exhausted)
+        """Whether there may be a next trial though there is none now: a generation, or a look, waits for its last."""
+        return self._waits and not (self.halted or self.exhausted)
+
+    @property
+    def _waits(self) -> bool:
+        return self._population is not None or self._needed is not None
 
     def next(self) -> PlannedTrial | None:
         """The next trial to run, or None if there is none, or, where `pausing`, none yet."""
@@ -91,7 +105,7 @@ class Driver:
             self.exhausted = True
             return None
         trial = self._waiting.pop(0) if self._waiting else self._proposer.propose() or self._turn()
-        self.exhausted = trial is None and not (self._population and (self._running or self.state.unfinished))
+        self.exhausted = trial is None and not (self._waits and (self._running or self.state.unfinished))
         if trial:
             _log.info("trial %s is handed out, from replicate %d on", trial.name, trial.first)
             self._running.add(trial.name)
@@ -130,7 +144,7 @@ class Driver:
             if hopeless and not record.status.final:
                 self._journal.ended(name, Status.PRUNED, hopeless)
             if not record.status.final and (spent := self._spent()):
-                self._journal.ended(name, Status.STOPPED, spent)
+                self._stop(record, spent)
             if not added:
                 self._proposer.learn(record)
         paused = self._population is not None and self._population.pauses(report["step"])
@@ -159,11 +173,15 @@ class Driver:
         return record.standing(newest, self.state.plan.metric)
 
     def _turn(self) -> PlannedTrial | None:
-        """The first trial of the next generation, if this one has ended."""
-        if self._population is None or self._running:
+        """The first trial of the next generation or look, if this one has ended."""
+        if self._running:
             return None
         with self._halting_when_full():
-            self._waiting = self._population.turn()
+            if self._population is not None:
+                self._waiting = self._population.turn()
+            elif self._needed is not None and (wanted := self._needed(self.state)):
+                self._journal.extended(wanted)
+                self._waiting = [record.due for record in self.state.unfinished]
         return self._waiting.pop(0) if self._waiting and not self.halted else None
 
     def _with_values(self, record: TrialRecord, report: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -186,7 +204,16 @@ class Driver:
         with self._halting_when_full():
             for record in self.state.unfinished:
                 if record.trial.name not in self._running:
-                    self._journal.ended(record.trial.name, Status.STOPPED, reason)
+                    self._stop(record, reason)
+
+    def _stop(self, record: TrialRecord, reason: str) -> None:
+        """A budget ends a trial. One that has as many replicates as all have stays what it was without further ones."""
+        status, why = Status.STOPPED, reason
+        if record.trained >= self.state.plan.sweep.min_replicates:
+            status, lost = record.outcome
+            wanted = record.trial.config.training.replicates
+            why = "; ".join(filter(None, [lost, f"{record.trained} of {wanted} replicates: {reason}"]))
+        self._journal.ended(record.trial.name, status, why)
 
     @contextmanager
     def _halting_when_full(self) -> Iterator[None]:

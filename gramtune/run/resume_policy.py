@@ -16,7 +16,10 @@ from gramtune.space.domain import Domain
 from gramtune.space.sweep import Sweep
 
 _STEPS = "base.training.steps"
-_GROWING = ("replicates", "search.samples", "budget.seconds", "budget.steps", _STEPS)
+_GROWING = (
+    *("replicates", "replicates.min", "replicates.max", "replicates.until"),
+    *("search.samples", "budget.seconds", "budget.steps", _STEPS),
+)
 _EVEN = "steps should have been a multiple of training.eval_every"
 _WITHOUT_EFFECT = ("name", "about", "base.training.replicates")  # the last is `replicates` over again
 
@@ -47,7 +50,7 @@ def refusals(state: SweepState, wanted: Sweep) -> list[str]:
     kept = [change for change in found if change.key in _GROWING or (wider and change.key.startswith("space."))]
     mixed = [str(change) for change in found if change not in kept]
     lines = [f"the sweep there is another one, and results are not mixed: {', '.join(mixed)}"] if mixed else []
-    have, want = state.plan.sweep.replicates, wanted.replicates
+    have, want = state.plan.sweep.min_replicates, wanted.min_replicates
     if want < have:
         lines.append(f"this sweep has {have} replicates; --replicates {want} cannot take any away")
     if want > have and wanted.scheduler.name != "none":
@@ -71,7 +74,7 @@ def refusals(state: SweepState, wanted: Sweep) -> list[str]:
 
 def left_as_they_are(state: SweepState, wanted: Sweep, retry_failed: bool = False) -> str:
     """One line that names the trials without further replicates; empty if there are none."""
-    if wanted.replicates <= state.plan.sweep.replicates:
+    if wanted.min_replicates <= state.plan.sweep.min_replicates:
         return ""
     left = (Status.PRUNED,) if retry_failed else (Status.PRUNED, Status.FAILED)
     statuses = [r.status for r in state.records.values() if r.status in left]
@@ -102,7 +105,7 @@ def _obstacles_to_steps(state: SweepState, wanted: Sweep) -> list[str]:
     if wanted.scheduler.name != "none" or wanted.pruner.name == "hyperband":
         name = wanted.scheduler.name if wanted.scheduler.name != "none" else wanted.pruner.name
         lines.append(f"training.steps cannot grow with {name}, whose decisions depend on them")
-    if wanted.replicates > state.plan.sweep.replicates:
+    if wanted.min_replicates > state.plan.sweep.min_replicates:
         lines.append("training.steps and replicates cannot grow at once; add the steps first, then the replicates")
     if any(len(record.parts) > 1 for record in state.records.values()):
         lines.append("training.steps cannot grow after replicates were added: those have checkpoints of their own")

@@ -12,6 +12,9 @@ from gramtune.errors import Issue, Path, did_you_mean, dotted
 from gramtune.registry import classes
 from gramtune.training.config import SECTIONS
 
+_TAGS = ("[key]", "[number]", "[mapping]")
+"""Parts of pydantic's locations that no file has."""
+
 
 def model_issues(model: type[BaseModel], error: ValidationError, where: Callable[[Path], str]) -> list[Issue]:
     """One issue per error of validating `model`; `where` tells the place of a path."""
@@ -35,7 +38,7 @@ def _locate(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[Path, t
     for index, part in enumerate(loc):
         if variants and part in variants:  # the tag that pydantic inserts
             owner, variants = variants[str(part)], None
-        elif part != "[key]":
+        elif part not in _TAGS:
             path.append(part)
             if index < len(loc) - 1 and isinstance(part, str) and owner is not None:
                 variants = _variants(part) if owner is model else None

@@ -19,7 +19,7 @@ from gramtune.space.domain import assigned
 from gramtune.space.for_bases import extended
 from gramtune.space.issues import model_issues
 from gramtune.space.origins import Origins, Provenance, calling_line
-from gramtune.space.sweep import Sweep, SweepFile, expand_name
+from gramtune.space.sweep import Replicates, Sweep, SweepFile, expand_name
 from gramtune.space.validate_pbt import population_issues
 from gramtune.space.validate_points import point_issues
 from gramtune.space.validate_space import config_errors, space_issues
@@ -35,6 +35,11 @@ class Overrides(NamedTuple):
     base: str | None = None
     name: str | None = None
     replicates: int | None = None
+    """Of every trial; with `until`, the least."""
+    until: str | None = None
+    """`decided`: trials whose verdict is open are given more replicates."""
+    max_replicates: int | None = None
+    """With `until`."""
     samples: int | None = None
     """Trials of a sweep that samples."""
     time_budget: float | None = None
@@ -77,8 +82,16 @@ def load_sweep(
     """
     if overrides is None:
         plugged = tuple(map(str, plugins))
-        keywords = (str(base) if base else None, name, replicates, samples, time_budget, (), plugged, ())
-        overrides = Overrides(*keywords, values=set or {}, python=calling_line())
+        overrides = Overrides(
+            base=str(base) if base else None,
+            name=name,
+            replicates=replicates,
+            samples=samples,
+            time_budget=time_budget,
+            plugins=plugged,
+            values=set or {},
+            python=calling_line(),
+        )
     document = _read_space(file)
     _log.info("space file %s", document.file)
     return _checked(document, overrides)
@@ -103,8 +116,8 @@ def _checked(document: Document, overrides: Overrides) -> Sweep:
     found, trial = _load_base(document, raw, overrides)
     if issues := issues + found:
         raise SpecError(issues)
-    if overrides.replicates is not None:
-        raw["replicates"] = overrides.replicates
+    if "replicates" in raw or _asks_for_replicates(overrides):
+        raw["replicates"] = _replicates(raw.get("replicates"), overrides)
     if overrides.samples is not None:
         raw["search"] = {**expand_name(raw.get("search", {})), "samples": overrides.samples}
     if overrides.time_budget is not None:
@@ -115,7 +128,13 @@ def _checked(document: Document, overrides: Overrides) -> Sweep:
     try:
         sweep = Sweep.model_validate(raw)
     except ValidationError as error:  # only overrides can still be wrong
-        options: dict[Path, str] = {("search", "samples"): "samples", ("budget", "seconds"): "time-budget"}
+        options: dict[Path, str] = {
+            ("search", "samples"): "samples",
+            ("budget", "seconds"): "time-budget",
+            ("replicates", "min"): "replicates",
+            ("replicates", "max"): "max-replicates",
+            ("replicates", "until"): "until",
+        }
         if overrides.name is None:  # the name is the space file's and the base's together
             options["name",] = "base"
 
@@ -250,10 +269,11 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) ->
     metrics = [m for m in _entries(raw.get("metric")) if isinstance(m, str)]  # anything else is an issue already
     if metrics:
         values["metric"] = metrics[0]
-    replicates = raw.get("replicates", SweepFile.model_fields["replicates"].default)
-    origins["training.replicates"] = document.where(("replicates",))
-    if overrides.replicates is not None:
-        replicates, origins["training.replicates"] = overrides.replicates, overrides.where("replicates")
+    replicates = _replicates(raw.get("replicates", SweepFile.model_fields["replicates"].default), overrides)
+    asked = overrides.replicates is not None
+    origins["training.replicates"] = overrides.where("replicates") if asked else document.where(("replicates",))
+    if isinstance(replicates, dict):
+        replicates = replicates.get("min", Replicates().min)
     if isinstance(replicates, int):  # anything else is an issue of the space file already
         values["training.replicates"] = replicates
     if "metric" in raw:
@@ -266,6 +286,27 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) ->
         raw.pop("metric", None)
     trial = Origins(source, origins)
     return issues + space_issues(document, raw, trial), trial
+
+
+def _asks_for_replicates(overrides: Overrides) -> bool:
+    return any(value is not None for value in (overrides.replicates, overrides.until, overrides.max_replicates))
+
+
+def _replicates(written: Any, overrides: Overrides) -> Any:
+    """What the file says of replicates, with what the command line changes."""
+    if not _asks_for_replicates(overrides):
+        return written
+    if overrides.until is None and overrides.max_replicates is None:
+        return overrides.replicates
+    known = dict(written) if isinstance(written, dict) else {}
+    least = written if isinstance(written, int) else known.get("min", Replicates().min)
+    if overrides.replicates is not None:
+        least = overrides.replicates
+    elif isinstance(least, int):
+        least = max(least, Replicates().min)
+    most = known.get("max", max(least, Replicates().max) if isinstance(least, int) else Replicates().max)
+    most = most if overrides.max_replicates is None else overrides.max_replicates
+    return {"min": least, "max": most, "until": overrides.until or "decided"}
 
 
 def _base_document(document: Document, raw: Mapping[str, Any], overrides: Overrides) -> Document | None:

@@ -44,6 +44,12 @@ class PlannedTrial(NamedTuple):
     first: int = 0
     """The first replicate of `config`: above 0 if replicates are added to a finished trial."""
 
+    def of(self, replicates: int) -> PlannedTrial:
+        """The trial with so many replicates, if it has fewer."""
+        training = self.config.training
+        update = {"replicates": max(training.replicates, replicates)}
+        return self._replace(config=self.config.model_copy(update={"training": training.model_copy(update=update)}))
+
     def since(self, first: int) -> PlannedTrial:
         """The trial of its replicates from `first` on alone: equal seeds, so equal numbers."""
         training = self.config.training
@@ -230,7 +236,7 @@ def search_warnings(plan: Plan) -> list[str]:
     if size is not None and size < search.samples:
         warnings.append(f"the space holds {size} configurations; samples = {search.samples} cannot be reached")
     pruner, steps = sweep.pruner, max(trial.config.training.steps for trial in sampled(sweep, CORNERS))
-    if pruner.name != "none" and pruner.false_prune_rate is not None and sweep.replicates == 1:
+    if pruner.name != "none" and pruner.false_prune_rate is not None and sweep.min_replicates == 1:
         warnings.append(
             "pruner.false_prune_rate: one replicate has no spread, so no trial is ever stopped; use 2 or more"
         )

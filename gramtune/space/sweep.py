@@ -7,19 +7,21 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     BeforeValidator,
+    Discriminator,
     Field,
     NonNegativeInt,
     PlainValidator,
     PositiveFloat,
     PositiveInt,
     PrivateAttr,
+    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from gramtune.components import Component
-from gramtune.errors import Path
+from gramtune.errors import Path, count
 from gramtune.plugins import Plugin
 from gramtune.space.domain import Assignment, Domain, assigned, expanded
 from gramtune.space.origins import Provenance
@@ -145,18 +147,16 @@ NO_SCHEDULER = Scheduler(name="none")
 
 
 AUTO: Final = "auto"
-_GPUS = 1_000_000
-"""Upper limit of a resource, above what any node has; excludes infinity."""
 
 
 def _gpu(value: Any) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value != AUTO and not (number and (0 <= value <= 1 or (1 < value < _GPUS and value == int(value)))):
-        raise ValueError(f"{value!r} should be a share of a GPU from 0 to 1, a whole number of GPUs, or auto")
+    if value != AUTO and not (number and 0 <= value <= 1):
+        raise ValueError(f"{value!r} should be a share of a GPU from 0 to 1, or auto; no trial can use more than one")
     return value if value == AUTO else float(value)
 
 
-_Number = Annotated[float, Field(ge=0, lt=_GPUS)]
+_Number = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Share(Component):
@@ -176,7 +176,7 @@ class Resources(Component):
     cpu: PositiveInt = 1
     """CPU cores, and threads of torch."""
     gpu: Annotated[float | Literal["auto"], PlainValidator(_gpu, json_schema_input_type=_Gpu)] = 0.0
-    """Share of a GPU, or a whole number of them; dropped, and said so, where no node has one. `auto`: measured.
+    """Share of a GPU, from 0 to 1; dropped, and said so, where no node has one. `auto`: measured.
 
     `{share: 0.25, required: true}` asks for the share and sets `gpu_required`."""
     gpu_required: bool = False
@@ -209,6 +209,28 @@ class Budget(Component):
 _Metrics = Annotated[list[str], Field(min_length=1, max_length=2)]
 
 
+class Replicates(Component):
+    """Random initialisations where they are needed: all trials have `min`, then those whose verdict is open get more.
+
+    More are given at the declared looks (docs/verdict.md), when every trial of the look has ended. So who gets them
+    does not depend on how many trials run at once.
+    """
+
+    min: Annotated[int, Field(ge=3)] = 3
+    max: Annotated[int, Field(ge=3)] = 20
+    until: Literal["decided"] = "decided"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Replicates:
+        if self.max < self.min:
+            raise ValueError(f"max = {self.max} should be at least min = {self.min}")
+        return self
+
+
+def _kind_of_replicates(value: Any) -> str:
+    return "[mapping]" if isinstance(value, Mapping | Replicates) else "[number]"
+
+
 class SweepFile(Component):
     """A space file: what varies, on what base, how often and with what."""
 
@@ -231,7 +253,6 @@ class SweepFile(Component):
         | None
     ) = None
     """The optimised metric. Default: the base's primary metric. Two give a Pareto front; the first is primary."""
-    replicates: PositiveInt = 3
     tolerance: Annotated[float, Field(gt=0, lt=10)] = 0.1
     """A method is insensitive to a key if every value is within this fraction of the best: 0.1 for 10 %."""
     judge: Annotated[Judge, PlainValidator(_judge, json_schema_input_type=Judge)] = "last"
@@ -241,6 +262,11 @@ class SweepFile(Component):
     search: Annotated[Search, short(Search), Field(validate_default=True)] = Search()
     pruner: Annotated[Pruner, short(Pruner)] = NO_PRUNER
     scheduler: Annotated[Scheduler, short(Scheduler)] = NO_SCHEDULER
+    replicates: Annotated[
+        Annotated[PositiveInt, Tag("[number]")] | Annotated[Replicates, Tag("[mapping]")],
+        Discriminator(_kind_of_replicates),
+    ] = 3
+    """A number, of every trial; or `{min: 3, max: 20, until: decided}`."""
     budget: Budget = Budget()
     resources: Resources = Resources()
 
@@ -303,6 +329,39 @@ class SweepFile(Component):
                 f"{search.name} learns from finished trials, but pbt draws all at the start; legal: {', '.join(legal)}"
             )
         return scheduler
+
+    @property
+    def min_replicates(self) -> int:
+        """Replicates that every trial has."""
+        return self.replicates if isinstance(self.replicates, int) else self.replicates.min
+
+    @property
+    def max_replicates(self) -> int | None:
+        """Replicates that a trial may come to have until its verdict is decided; None where all have equally many."""
+        return None if isinstance(self.replicates, int) else self.replicates.max
+
+    @property
+    def replicates_text(self) -> str:
+        """`3 replicates`, or `3 to 20 replicates, until decided`."""
+        if isinstance(self.replicates, int):
+            return count(self.replicates, "replicate")
+        return f"{self.replicates.min} to {self.replicates.max} replicates, until decided"
+
+    @field_validator("replicates")
+    @classmethod
+    def _decidable(cls, replicates: int | Replicates, info: ValidationInfo) -> int | Replicates:
+        if isinstance(replicates, int) or not {"space", "search", "scheduler"} <= info.data.keys():
+            return replicates
+        search, why = info.data["search"], ""
+        if info.data["scheduler"].name != "none":
+            why = "the values of a population change during training"
+        if len(info.data.get("metric") or ()) == 2:
+            why = "a verdict is about one metric"
+        if search.name != "grid" and len(info.data["space"]) > 1:
+            why = f"{search.name} varies several keys at once, so no two trials differ in one alone"
+        if why:
+            raise ValueError(f"until: decided needs a verdict, but {why}; legal here: a number")
+        return replicates
 
 
 class _Checking(type(SweepFile)):  # type: ignore[misc]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gramtune.components import Shape, losses_function
+from gramtune.networks._spectral import spectral_layers
 from gramtune.training.config import TrialConfig
 from gramtune.training.perceptron import apply_perceptrons, is_perceptron
 
@@ -66,6 +67,8 @@ class Stack:
         gradients = [self.gradient] if self._chain else [g for row in self.gradient for g in _views(row, self._slots)]
         self._of_leaves = gradients
         """Where the gradients of the leaves belong."""
+        self._spectral = list(zip(*map(spectral_layers, networks), strict=True))
+        """Each spectral layer of all networks."""
         self._batch_norms = [layer for network in networks for layer in _batch_norms(network)]
         self.rows = [nn.Parameter(row) for row in self.values]
         """What an optimiser steps: the parameters of each network. On a GPU few threads would update one long row."""
@@ -77,7 +80,11 @@ class Stack:
         if self._chain is None:
             return tuple(self._one_by_one(batch) for batch in batches)
         inputs = batches[0] if len(batches) == 1 else torch.cat(batches, dim=1)
-        out = apply_perceptrons(self._chain, _views(self.leaves[0], self._slots), inputs)
+        vectors = [
+            (torch.stack([layer.left for layer in same]), torch.stack([layer.right for layer in same]))
+            for same in self._spectral
+        ]
+        out = apply_perceptrons(self._chain, _views(self.leaves[0], self._slots), vectors, inputs)
         return out.split([batch.shape[1] for batch in batches], dim=1) if len(batches) > 1 else (out,)
 
     def freeze(self, replicate: int, frozen: bool = True) -> None:
@@ -119,6 +126,13 @@ class Stack:
         finally:
             for layer in self._batch_norms:
                 layer.track_running_stats = True
+
+    def iterate_spectral(self) -> None:
+        """One power iteration of each spectral layer; frozen replicates keep their vectors."""
+        for same in self._spectral:
+            for layer in same:
+                if layer.training:
+                    layer.iterate()
 
     def state_dict(self, replicate: int) -> dict[str, Tensor]:
         """Parameters and buffers of one replicate under the names that its module gives them."""

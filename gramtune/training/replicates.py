@@ -246,7 +246,7 @@ class Replicates:
         traces: dict[str, Tensor] = {}
         for _ in range(objective.critic_steps(max(self.generator_steps))):
             traces |= self._on_new_batch(run, "critic", self._critic_step)
-        return traces | self._on_new_batch(run, "generator", self._generator_step)
+        return self._on_new_batch(run, "generator", self._generator_step) | traces
 
     def _on_new_batch(self, run: _Run, label: str, step: Callable[[], Traces]) -> Traces:
         self._batches.prepare()
@@ -260,6 +260,7 @@ class Replicates:
 
     def _joint_step(self) -> dict[str, Tensor]:
         """Algorithm 1: one forward pass, all gradients, then θ and γ together."""
+        self._iterate_spectral()
         losses = self._compute(self._generated())
         updates = [self._update("critic", losses.critic)] if losses.critic is not None else []
         applied = self._apply([*updates, *self._generator_updates(losses)], losses)
@@ -279,6 +280,7 @@ class Replicates:
 
     def _critic_step(self) -> dict[str, Tensor]:
         self._clamp_critic()
+        self._iterate_spectral()
         with torch.no_grad():
             generated = self._generated()
         losses = self._compute(generated, for_generator=False)
@@ -289,7 +291,7 @@ class Replicates:
         losses = self._compute(self._generated(), for_critic=False)
         applied = self._apply(self._generator_updates(losses), losses)
         self._update_average()
-        return applied
+        return applied | _detached(losses.traces)
 
     def _generator_updates(self, losses: Losses) -> list[_Update]:
         assert losses.generator is not None, "a generator step needs the generator's loss"
@@ -367,6 +369,10 @@ class Replicates:
                 decoded = self._stacks["decoder"](*features)
                 sides = [(*side, own.flatten(2)) for side, own in zip(sides, decoded, strict=True)]
         return [View(*side) for side in sides]
+
+    def _iterate_spectral(self) -> None:
+        for stack in self._moved.get("critic", []):
+            stack.iterate_spectral()
 
     @torch.no_grad()
     def _clamp_critic(self) -> None:

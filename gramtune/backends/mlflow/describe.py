@@ -122,12 +122,12 @@ def plan_text(plan: Plan) -> str:
     lines = [
         f"{sweep.name}: {sweep.about}".removesuffix(": "),
         *(f"  {key}: {domain.describe()}" for key, domain in sweep.space.items()),
-        f"trials: {plan.size} × {count(sweep.replicates, 'replicate')}, {training.steps} steps each",
+        f"trials: {plan.size} × {sweep.replicates_text}, {training.steps} steps each",
         f"evaluated {training.schedule_text} with {training.eval_samples} samples",
         f"metric: {plan.metric} ({plan.config.directions[plan.metric]}imised)",
         f"search: {sweep.search.name}; pruner: {sweep.pruner.name}",
         f"resources per trial: {sweep.resources.cpu} CPU, {sweep.resources.gpu} GPU",
-        f"resolution: {separable_gap(sweep.replicates):.2f} standard deviations over seeds",
+        f"resolution: {separable_gap(sweep.min_replicates):.2f} standard deviations over seeds",
         *(f"warning: {warning}" for warning in plan.warnings),
         *(f"trial: {trial.name}" for trial in plan.trials),
     ]

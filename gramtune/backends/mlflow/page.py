@@ -20,7 +20,7 @@ from gramtune.io import data_root
 from gramtune.record.state import SweepState
 from gramtune.training.trainer import CheckpointError
 
-_TABLES = ("*.parquet", "*.csv", "*.yaml", "*.json", "*.txt", "*.html")
+_TABLES = ("*.parquet", "*.csv", "*.yaml", "*.json", "*.diff", "*.txt", "*.html")
 _PLAN_FILE = "plan.txt"
 _PREVIEW, _PREVIEW_SIZE = "preview", (560, 560)
 

@@ -1,51 +1,49 @@
-"""Parameter importances by Optuna: which varied key explains how much of the metric's variance."""
+"""Parameter importances by Optuna: which varied key decides about being among the best trials."""
 
 from __future__ import annotations
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-from gramtune.analysis.importance import Importances, complete_keys, final_mean
+from gramtune.analysis.importance import Importances, final_mean
 from gramtune.backends.optuna.search import distribution, encoded
-from gramtune.record.report import summarise
-from gramtune.record.state import SweepState, TrialRecord
+from gramtune.record.report import Status
+from gramtune.record.state import SweepState
 from gramtune.space.domain import Domain
 
-_MOST = 200
-"""Completed trials that are looked at, evenly spaced: with 1,000, fANOVA took more than five minutes."""
-_SEEDS = 5
+_TOP, _FEWEST = 0.1, 5
+"""The best tenth of the trials, but at least five: fewer have no distribution."""
 
 
 def importances(state: SweepState) -> Importances:
-    """fANOVA (Hutter et al. 2014) over the completed trials, with the spread over seeds of its random forest.
+    """PED-ANOVA (Watanabe et al. 2023) over completed, pruned and diverged trials; conditional keys included.
 
-    Keys that some completed trial lacks are left out: the evaluator needs every value of every trial. Only where
+    It compares the distribution of a key among the best trials with that among all. Only the order of the trials
+    counts, so pruned and diverged trials, which have no final value, stand behind all completed ones. Only where
     `unknown` has nothing to say.
     """
-    metric, records, keys = state.plan.metric, state.completed, complete_keys(state)
-    left_out = tuple(key for key in state.plan.sweep.space if key not in keys)
-    records = records[:: -(-len(records) // _MOST)]
-    study = _study(records, state, keys)
-    runs = [
-        get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed), params=keys)
-        for seed in range(_SEEDS)
-    ]
-    shares = {key: summary for key in keys if (summary := summarise([run[key] for run in runs]))}
-    ordered = dict(sorted(shares.items(), key=lambda item: -item[1].mean))
-    return Importances(ordered, f"Optuna {optuna.__version__}, fANOVA of {metric}", len(records), _SEEDS, left_out)
-
-
-def _study(records: list[TrialRecord], state: SweepState, keys: list[str]) -> optuna.Study:
-    """These trials in memory."""
+    metric = state.plan.metric
+    minimised = state.plan.config.directions[metric] == "min"
+    scored = [(final_mean(record, metric), record) for record in state.completed]
+    values = [value for value, _ in scored]
+    beyond = max(values) + 1.0 if minimised else min(values) - 1.0
+    worse = [r for r in state.records.values() if r.status in (Status.PRUNED, Status.DIVERGED)]
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study()
-    distributions = {key: _distribution(state.plan.sweep.space[key]) for key in keys}
-    for record in records:
-        params = {key: encoded(record.trial.assignment[key]) for key in keys}
-        mean = final_mean(record, state.plan.metric)
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=mean))
-    return study
+    study = optuna.create_study(direction="minimize" if minimised else "maximize")
+    distributions = {key: _distribution(domain) for key, domain in state.plan.sweep.space.items()}
+    for value, record in [*scored, *((beyond, record) for record in worse)]:
+        params = {key: encoded(chosen) for key, chosen in record.trial.assignment.items()}
+        present = {key: distributions[key] for key in params}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=present, value=value))
+    count = len(study.trials)
+    top = max(_TOP, min(0.5, _FEWEST / count))
+    known = [key for key in distributions if any(key in trial.params for trial in study.trials)]
+    found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=top), params=known)
+    shares = {key: found.get(key, 0.0) for key in distributions}
+    ordered = dict(sorted(shares.items(), key=lambda item: -item[1]))
+    name = f"Optuna {optuna.__version__}, PED-ANOVA of {metric}"
+    return Importances(ordered, name, len(scored), len(worse), round(top * count))
 
 
 def _distribution(domain: Domain) -> BaseDistribution:

@@ -45,7 +45,7 @@ class TrialRegistry:
 
 
 class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is not annotated
-    """Hands out the driver's trials as `{"trial": {"name": …, "assignment": …, "first": …, "gpu": …}}`."""
+    """Hands out the driver's trials as `{"trial": {…}}`: name, assignment, first, replicates in all, gpu."""
 
     def __init__(self, driver: Driver, registry: TrialRegistry) -> None:
         super().__init__()
@@ -65,6 +65,7 @@ class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is n
         self._running.add(trial_id)
         self._registry.planned[trial.name] = trial
         fields = {"name": trial.name, "assignment": dict(trial.assignment), "first": trial.first}
+        fields["replicates"] = trial.first + trial.config.training.replicates
         return {"trial": {**fields, "gpu": self._registry.shares.of(trial.name)}}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

@@ -52,8 +52,9 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Takes the next trial; never fails."""
-        name, assignment, first, self._share = (new_config["trial"][k] for k in ("name", "assignment", "first", "gpu"))
-        self._trial = PlannedTrial(name, assignment, self._sweep.config(assignment)).since(first)
+        keys = ("name", "assignment", "first", "replicates", "gpu")
+        name, assignment, first, replicates, self._share = (new_config["trial"][key] for key in keys)
+        self._trial = PlannedTrial(name, assignment, self._sweep.config(assignment)).of(replicates).since(first)
         self._device = _device()
         self._attempt = Attempt(self._trial, self._folder, self._root, self._device, self._sweep.judge)
         return True

@@ -35,8 +35,8 @@ def overlay_figure(sweeps: Sequence[NamedSweep], key: str) -> Figure:
     """
     figure, axes = style.column_figure(sweeps[0].state)
     metric = sweeps[0].state.plan.metric
-    seeds = {sweep.state.plan.sweep.replicates for sweep in sweeps}
-    title = " and ".join(map(str, sorted(seeds)))
+    seeds = {sweep.state.plan.sweep.replicates_text.partition(" replicates")[0] for sweep in sweeps}
+    title = " and ".join(sorted(seeds, key=lambda text: int(text.split()[0])))
     axes.set_title(style.escaped(f"{len(sweeps)} sweeps: mean ± std\nn = {title} replicates"), fontsize=7, loc="left")
     style.label_x(axes, key)
     if any(axis_of(sweep.state, key).log for sweep in sweeps):

@@ -25,9 +25,17 @@ def verdict_text(row: KeyVerdict, state: SweepState) -> list[str]:
     return [
         f"Verdict on {subject}: {_headline(row, row.finding, name, state.plan.sweep.tolerance)}",
         f"  {_named(row, best, name)} may be the best; {rest} (all together wrong with probability ≤ {alpha}).",
-        f"  {count(row.replicates, 'replicate')} of each value, geometric means of {state.plan.metric}, "
+        f"  {_replicates(row)}, geometric means of {state.plan.metric}, "
         f"{direction_text(state)}; assumptions: docs/verdict.md.",
     ]
+
+
+def _replicates(row: KeyVerdict) -> str:
+    """`3 replicates of each value`, or `3 to 8 replicates of a value, 25 in all`."""
+    known = [n for n in row.replicates if n]
+    if len(set(known)) == 1:
+        return f"{count(known[0], 'replicate')} of each value" + (" with a result" if 0 in row.replicates else "")
+    return f"{min(known)} to {max(known)} replicates of a value, {sum(known)} in all"
 
 
 def _headline(row: KeyVerdict, finding: Finding, name: str, tolerance: float) -> str:
@@ -50,6 +58,8 @@ def _worst(row: KeyVerdict, finding: Finding, name: str) -> str:
 def _missing(row: KeyVerdict, finding: Finding, name: str) -> str:
     if lost := [f"{row.values[i]} ({why})" for i, why in enumerate(row.diverged) if why]:
         return f"it cannot be INSENSITIVE, because a replicate diverged at {name} = {', '.join(lost)}"
+    if lost := [value for value, n in zip(row.values, row.replicates, strict=True) if not n]:
+        return f"it cannot be INSENSITIVE, because {name} = {', '.join(lost)} was pruned or failed"
     words = f"open is {_named(row, finding.open, name)}"
     if finding.more is None:
         return f"{words}; more than 400 replicates seem to be needed"
