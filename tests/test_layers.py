@@ -59,6 +59,7 @@ LAYERS = {
     "result": Allowed({*RECORD, "analysis", "report"}, {"pandas", "matplotlib"}),
     "notebook": Allowed({*RECORD, "analysis"}, {"IPython"}),
     "api": Allowed({*RECORD, "run", "analysis", "backends", "report", "result", "notebook"}, {"pandas"}),
+    "testing": Allowed(TRAINING, {"torch", "pytest"}),
     "__main__": Allowed({"cli"}, set()),
     "cli": Allowed({*RECORD, "run", "analysis", "backends", "report", "api", "result"}, {"typer", "rich", "yaml"}),
 }
