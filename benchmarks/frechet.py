@@ -18,7 +18,7 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from gramtune.metrics.frechet import frechet_distance, moments
+from gramtune.metrics.frechet import Moments, frechet_distance, moments
 
 D = 2048
 
@@ -33,6 +33,16 @@ def features(n: int, seed: int) -> Tensor:
 def moments_of(x: Tensor) -> tuple[np.ndarray, np.ndarray]:
     x = x.double().numpy()
     return x.mean(axis=0), np.cov(x, rowvar=False)
+
+
+def full_products(real: Moments, fake: Tensor) -> float:
+    """The same distance with whole matrix products: what the tiles of `frechet_distance` save."""
+    mean = fake.mean(dim=0, dtype=torch.float64)
+    rows = fake.double().sub_(mean).div_((len(fake) - 1) ** 0.5)
+    covariance = rows.mT @ rows
+    eigenvalues = torch.linalg.eigvalsh(real.factor.mT @ covariance @ real.factor).clamp_min(0)
+    traces = covariance.diagonal().sum() + real.factor.square().sum()
+    return float((real.mean - mean).square().sum() + traces - 2 * eigenvalues.sqrt().sum())
 
 
 def main() -> None:
@@ -56,6 +66,7 @@ def main() -> None:
         ),
         "pytorch-fid, from moments": lambda: calculate_frechet_distance(*theirs),
         f"ours, from {options.samples:,} features": lambda: frechet_distance(reference, fake),
+        "ours with whole products": lambda: full_products(reference, fake),
     }
     clock = time.process_time if options.threads == 1 else time.perf_counter
     seconds = side_by_side(peers, options.rounds, warm_up=0, clock=clock)

@@ -128,7 +128,7 @@ def run_sweep(
         with driving(folder):
             if (folder / SWEEP_FILE).exists():
                 return _go_on(agreed(folder, plan.sweep, ask), plan, folder, how)
-            start_folder(plan, folder)
+            start_folder(plan, folder, say)
             return _run(load_state(folder, plan), folder, how)
 
 

@@ -21,6 +21,8 @@ TRIALS = {
     "architecture": 2 * 3,
     "batch_size": 3 * 5,
     "critic_dim": 10,
+    "critic_dim_reduction": 2 * 11,
+    "flow_ablation": 2 * 2 * 3 * 2,
     "gram_variants": 5,
     "joint": 20,
     "learning_rate": 3 * 4,

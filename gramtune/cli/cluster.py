@@ -25,8 +25,18 @@ def attach(cluster: Cluster, job: Job = None) -> None:
         follow(target, cluster, job or target.newest())
 
 
-def stop(cluster: Cluster, job: Job = None) -> None:
-    """Interrupt a launched sweep: it writes its tables and can be gone on with."""
+def stop(
+    cluster: Annotated[Path, typer.Argument(help="Cluster file; with --trial, the folder of a running sweep.")],
+    job: Job = None,
+    trial: Annotated[str | None, typer.Option("--trial", help="Stop this trial alone, by name or number.")] = None,
+) -> None:
+    """Interrupt a launched sweep, to be resumed later; or stop one trial of a sweep that runs on this machine."""
+    if trial is not None:
+        from gramtune.run.requests import ask_to_stop
+        from gramtune.run.run_directory import recorded_state
+
+        typer.echo(f"{ask_to_stop(recorded_state(cluster), cluster, trial)} stops at its next report")
+        return
     from gramtune.backends.cluster.load import load_target
 
     target = load_target(cluster)

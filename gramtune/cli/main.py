@@ -16,6 +16,7 @@ from gramtune.cli.clean import clean
 from gramtune.cli.cluster import attach, down, stop
 from gramtune.cli.command import Command, Group
 from gramtune.cli.doctor import doctor
+from gramtune.cli.enqueue import enqueue
 from gramtune.cli.evaluate import evaluate
 from gramtune.cli.export import export
 from gramtune.cli.init import init
@@ -39,7 +40,7 @@ with Python's 700 a fifth of the time that importing them takes goes into lookin
 
 _SECTIONS = {
     "Write a sweep": (init, validate, show, list_, describe, schema),
-    "Run": (sweep, resume, train),
+    "Run": (sweep, resume, enqueue, train),
     "Look at results": (status, report, export, diff, ui, sync, clean),
     "Use trained generators": (sample, evaluate, replay),
     "Clusters": (launch, attach, stop, down, doctor),

@@ -56,6 +56,7 @@ def sweep(
     from gramtune.cli.execute import ask, execute
     from gramtune.cli.plan_text import plan_lines
     from gramtune.io import data_root
+    from gramtune.record.warm_start import read_warm_start
     from gramtune.run.cost_estimate import estimate
     from gramtune.space.load import Overrides, load_sweep
     from gramtune.space.plan import make_plan
@@ -73,6 +74,8 @@ def sweep(
     )
     plan = make_plan(load_sweep(space, overrides), data_root())
     if dry_run:
+        for note in read_warm_start(plan.sweep, plan.metric).notes:
+            typer.echo(note)
         with open_capacity(address, runs, typer.echo) as capacity:
             plan = resolve_gpu(plan, runs / plan.sweep.name, capacity, address, typer.echo)
             guess = estimate(plan, capacity, data_root())

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from gramtune.space.sweep import Budget
 
+ON_REQUEST = "stopped on request"
+"""The reason of a trial that a user has stopped: it stays stopped."""
+
 
 def reached(budget: Budget, seconds: float, steps: int) -> str:
     """The limit that this wall-clock time (seconds) or number of training steps reaches; empty for none."""
@@ -18,6 +21,7 @@ def stands(budget: Budget, reason: str) -> bool:
     """Whether a trial stopped for this reason stays stopped: it does not if the limit has changed."""
     limits = [] if budget.seconds is None else [_time(budget.seconds)]
     limits += [] if budget.steps is None else [_steps(budget.steps)]
+    limits += [ON_REQUEST]
     return reason.endswith(tuple(limits))
 
 

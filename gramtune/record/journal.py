@@ -50,6 +50,11 @@ class Journal:
         self._append({"trial": trial, "status": status, "reason": reason})
         self._state.ended(trial, status, reason)
 
+    def enqueued(self, trial: PlannedTrial) -> None:
+        """A user asked for the trial."""
+        self._append({"enqueue": trial.assignment})
+        self._state.enqueued(trial)
+
     def generation(self, step: int, heirs: Mapping[str, Inheritance]) -> None:
         """A generation of a population ended after this step; the heirs have their parents' checkpoints."""
         self._append({"generation": step, "heirs": {name: [h.parent, h.assignment] for name, h in heirs.items()}})
@@ -88,6 +93,8 @@ def _replay(event: Mapping[str, Any], state: SweepState) -> None:
     if "generation" in event:
         step = event["generation"]
         state.inherited(step, {name: Inheritance(step, *heir) for name, heir in event["heirs"].items()})
+    elif "enqueue" in event:
+        state.enqueued(planned(state.plan.sweep, event["enqueue"]))
     elif "replicates" in event:
         state.extended(event["replicates"])
     elif "step" in event:

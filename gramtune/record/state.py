@@ -160,12 +160,16 @@ class SweepState:
         self._changed = threading.Condition()
         self.version = 0
 
-    def started(self, trial: PlannedTrial) -> None:
-        """The trial started or restarted; a new trial is added to the sweep."""
+    def enqueued(self, trial: PlannedTrial) -> None:
+        """A new trial is added to the sweep and waits."""
         with self._changed:
             if trial.name not in self.records:
                 record = TrialRecord(trial, number=len(self.records), judge=self.plan.sweep.judge)
                 self.records = {**self.records, trial.name: record}
+
+    def started(self, trial: PlannedTrial) -> None:
+        """The trial started or restarted; a new trial is added to the sweep."""
+        self.enqueued(trial)
         self._update(trial.name, Status.RUNNING, "")
 
     def reported(self, name: str, report: Report) -> None:

@@ -16,9 +16,10 @@ from gramtune.record.pruning import Rungs
 from gramtune.record.redaction import redact
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState, TrialRecord
+from gramtune.run import requests
 from gramtune.run.interruption import Interruption
 from gramtune.run.population import Population
-from gramtune.space.plan import PlannedTrial
+from gramtune.space.plan import PlannedTrial, planned
 
 
 class Proposer(Protocol):
@@ -30,6 +31,9 @@ class Proposer(Protocol):
     def learn(self, record: TrialRecord) -> None:
         """Learns from a report or the end of a trial."""
 
+    def enqueue(self, record: TrialRecord) -> None:
+        """Learns of a trial that a user asked for."""
+
 
 class NothingNew:
     """The Proposer of a grid: all trials are planned."""
@@ -39,6 +43,9 @@ class NothingNew:
         return None
 
     def learn(self, record: TrialRecord) -> None:
+        """Nothing to learn."""
+
+    def enqueue(self, record: TrialRecord) -> None:
         """Nothing to learn."""
 
 
@@ -77,6 +84,8 @@ class Driver:
         """Whether all trials were handed out; if none of them is unfinished, the sweep is complete."""
         self._journal, self._proposer, self._rungs = Journal(folder, state), proposer, Rungs.of(state)
         self._started = time.monotonic()
+        self._to_stop: set[str] = set()
+        """Running trials that a user asked to stop."""
         self._running: set[str] = set()
         """Trials that were handed out and have neither ended nor paused."""
         self._needed = needed if state.plan.sweep.max_replicates is not None else None
@@ -100,6 +109,7 @@ class Driver:
         """The next trial to run, or None if there is none, or, where `pausing`, none yet."""
         if self.halted:
             return None
+        self._take_requests()
         if reason := self._spent():
             self._stop_waiting(reason)
             self.exhausted = True
@@ -143,8 +153,10 @@ class Driver:
             hopeless = "" if added else self._rungs.decide(name, self._standing(record, newest), self.state.plan.metric)
             if hopeless and not record.status.final:
                 self._journal.ended(name, Status.PRUNED, hopeless)
-            if not record.status.final and (spent := self._spent()):
-                self._stop(record, spent)
+            self._take_requests()
+            reason = budget.ON_REQUEST if name in self._to_stop else self._spent()
+            if reason and not record.status.final:
+                self._stop(record, reason)
             if not added:
                 self._proposer.learn(record)
         paused = self._population is not None and self._population.pauses(report["step"])
@@ -168,6 +180,29 @@ class Driver:
     def halt(self, reason: str) -> None:
         """Stops the sweep now; running trials stay unfinished."""
         self.halted = self.halted or reason
+
+    def _take_requests(self) -> None:
+        with self._halting_when_full():
+            for request in requests.taken(self.folder):
+                if "stop" in request:
+                    self._stop_one(request["stop"])
+                elif (trial := planned(self.state.plan.sweep, request["enqueue"])).name not in self._running:
+                    self._enqueue(trial)
+
+    def _enqueue(self, trial: PlannedTrial) -> None:
+        if trial.name not in self.state.records:
+            self._journal.enqueued(trial)
+            self._proposer.enqueue(self.state.records[trial.name])
+            self._waiting.append(trial)
+
+    def _stop_one(self, name: str) -> None:
+        """A running trial stops at its next report, one that waits at once."""
+        record = self.state.records.get(name)
+        if name in self._running:
+            self._to_stop.add(name)
+        elif record and not record.status.final:
+            self._waiting = [trial for trial in self._waiting if trial.name != name]
+            self._stop(record, budget.ON_REQUEST)
 
     def _standing(self, record: TrialRecord, newest: Report) -> Report:
         return record.standing(newest, self.state.plan.metric)

@@ -10,6 +10,7 @@ from gramtune.io import data_root
 from gramtune.record.journal import load_state
 from gramtune.record.state import SweepState
 from gramtune.record.tables import SWEEP_FILE, write_sweep, write_versions
+from gramtune.record.warm_start import read_warm_start, store_warm_start
 from gramtune.run.resume_policy import changes, refusals
 from gramtune.space.load import NO_OVERRIDES, Overrides, load_sweep
 from gramtune.space.plan import Plan, make_plan, recorded_plan
@@ -40,11 +41,16 @@ def _existing(folder: Path, overrides: Overrides = NO_OVERRIDES) -> Sweep:
     return load_sweep(folder / SWEEP_FILE, overrides)
 
 
-def start_folder(plan: Plan, folder: Path) -> None:
+def start_folder(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> None:
     """Starts a sweep in `folder`. Raises SpecError if it is not writable."""
+    warm = read_warm_start(plan.sweep, plan.metric)
+    for note in warm.notes:
+        say(note)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_versions(plan, folder)
+        if plan.sweep.search.warm_start:
+            store_warm_start(warm, folder)
         write_sweep(plan.sweep, folder)  # last: its presence means that the folder is a sweep
     except OSError as error:
         raise SpecError([Issue("--runs", f"{folder} cannot be written: {error.strerror or error}")]) from None

@@ -92,11 +92,16 @@ class Search(Component):
     """Values of some or all varied keys to try first."""
     population_size: Annotated[int, Field(ge=2)] | None = None
     """nsga2 only: configurations per generation. Default: a fifth of the samples, at least 4."""
+    warm_start: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Observations for tpe and gp to begin with: folders of earlier sweeps, or CSV files with a column per varied key
+    and one of the metric. Paths are relative to the working directory."""
 
     @model_validator(mode="after")
     def _has_a_population(self) -> Search:
         if self.population_size is not None and self.name != "nsga2":
             raise ValueError(f"{self.name} has no population_size; nsga2 has")
+        if self.warm_start and self.name not in ("tpe", "gp"):
+            raise ValueError(f"{self.name} learns nothing from warm_start; tpe and gp do")
         return self
 
 
@@ -299,6 +304,8 @@ class SweepFile(Component):
                 raise ValueError(f"grid needs grid or cases, but {key} is another kind; or use random, tpe, …")
             if search.name != "grid" and domain.grid is not None:
                 raise ValueError(f"{search.name} samples, but {key} is a grid; use choice, uniform, int, … there")
+        if search.warm_start and len(info.data.get("metric") or ()) == 2:
+            raise ValueError("warm_start has one metric, but two are optimised")
         if search.name == "cmaes" and len(info.data.get("metric") or ()) == 2:
             raise ValueError("cmaes optimises one metric, not two; legal for two: grid, random, tpe, gp, qmc, nsga2")
         return search

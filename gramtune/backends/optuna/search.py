@@ -30,6 +30,7 @@ from gramtune.components import Direction
 from gramtune.record.journal import mend
 from gramtune.record.report import Report, Status, summarise
 from gramtune.record.state import SweepState, TrialRecord
+from gramtune.record.warm_start import Observation, stored_warm_start
 from gramtune.space.domain import Domain, fitting
 from gramtune.space.plan import PlannedTrial, planned
 from gramtune.space.sweep import Search
@@ -106,6 +107,8 @@ class OptunaProposer:
         if self._has_ended_what_goes_on():
             (folder / STUDY_FILE).unlink()
             self._study = self._open(folder, directions)
+        if not self._frozen():
+            self._observe(stored_warm_start(folder))
         self._trials: dict[str, optuna.Trial] = {}
         self._curves: defaultdict[str, set[int]] = defaultdict(set)
         """Steps whose values the study has, by trial: it accepts each step once."""
@@ -125,6 +128,17 @@ class OptunaProposer:
             directions=[{"min": "minimize", "max": "maximize"}[direction] for direction in directions],
             load_if_exists=True,
         )
+
+    def _observe(self, earlier: Sequence[Observation]) -> None:
+        """Adds trials of earlier sweeps; they are no trials of this one."""
+        for source, assignment, value in earlier:
+            params = {key: encoded(chosen) for key, chosen in assignment.items()}
+            domains = {key: distribution(self._sweep.space[key]) for key in params}
+            self._study.add_trial(
+                optuna.trial.create_trial(
+                    params=params, distributions=domains, value=value, user_attrs={"warm_start": source}
+                )
+            )
 
     def _has_ended_what_goes_on(self) -> bool:
         """Whether the study has closed a trial that now goes on: with more steps, or again after a failure.
@@ -164,6 +178,10 @@ class OptunaProposer:
             self._report(record.trial.name, record.last)
         if record.status in _STATES:
             self._tell(trial, record)
+
+    def enqueue(self, record: TrialRecord) -> None:
+        """Adds a trial that a user asked for to the study."""
+        self._trials[record.trial.name] = self._again(record)
 
     def _ask(self) -> optuna.Trial:
         points, space = self._sweep.search.points, self._sweep.space

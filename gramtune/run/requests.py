@@ -1,0 +1,80 @@
+"""Requests from another terminal to a sweep: files in its folder that the driver takes up between two reports."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gramtune.errors import Issue, SpecError, did_you_mean
+from gramtune.io import write_atomically
+from gramtune.record.object_store import mirror_of
+from gramtune.record.state import SweepState
+from gramtune.space.domain import fitting
+from gramtune.space.plan import planned
+from gramtune.space.yaml_reader import parse_value
+
+_FOLDER = "requests"
+
+
+def ask_to_stop(state: SweepState, folder: Path, trial: str) -> str:
+    """Asks the driver to stop a trial, by name or number; returns its name. Raises SpecError if that is impossible."""
+    by_number = {str(record.number): name for name, record in state.records.items()}
+    name = trial if trial in state.records else by_number.get(trial, "")
+    if not name:
+        raise SpecError([Issue("--trial", f"{trial!r} is no trial of this sweep" + did_you_mean(trial, state.records))])
+    if state.records[name].status.final:
+        raise SpecError([Issue("--trial", f"{name} has ended: {state.records[name].status}")])
+    _ask(state, folder, {"stop": name})
+    return name
+
+
+def ask_for(state: SweepState, folder: Path, settings: Sequence[str]) -> str:
+    """Asks the driver for a trial with these values (`key=value`); returns its name.
+
+    Raises SpecError, with all faults, for other keys or values, and for a grid, which has all its trials.
+    """
+    if state.plan.sweep.search.name == "grid":
+        raise SpecError([Issue(str(folder), "a grid has all its trials; add values with: gramtune resume --add")])
+    space = state.plan.sweep.space
+    assignment: dict[str, Any] = {}
+    issues: list[Issue] = []
+    given = dict(setting.partition("=")[::2] for setting in settings)
+    for key in given.keys() - space.keys():
+        issues.append(Issue(key, "is not varied by this sweep" + did_you_mean(key, space)))
+    for key, domain in space.items():
+        if not domain.active(assignment, state.plan.sweep.base):
+            continue
+        try:
+            if key not in given:
+                raise ValueError("needs a value: key=value for every varied key")
+            assignment[key] = fitting(domain, parse_value(given[key]))
+        except ValueError as error:
+            issues.append(Issue(key, str(error)))
+    if issues:
+        raise SpecError(issues)
+    trial = planned(state.plan.sweep, assignment)
+    if trial.name in state.records:
+        raise SpecError([Issue(trial.name, "is a trial of this sweep already")])
+    _ask(state, folder, {"enqueue": assignment})
+    return trial.name
+
+
+def taken(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """Takes the requests in their order; each is given once."""
+    for file in sorted((folder / _FOLDER).glob("[0-9]*.json")):
+        request = json.loads(file.read_text(encoding="utf-8"))
+        file.unlink()
+        yield request
+
+
+def _ask(state: SweepState, folder: Path, request: Mapping[str, Any]) -> None:
+    if mirror_of(folder):
+        raise SpecError([Issue(str(folder), "a sweep in an object store takes no requests")])
+    if state.plan.sweep.scheduler.name != "none":
+        raise SpecError([Issue(str(folder), "the trials of a population depend on each other and take no requests")])
+    file = folder / _FOLDER / f"{time.time_ns():020d}.json"
+    file.parent.mkdir(exist_ok=True)
+    write_atomically(file, lambda temporary: temporary.write_text(json.dumps(request), encoding="utf-8"))
