@@ -32,6 +32,8 @@ class KeyVerdict:
     """For each value, its trial."""
     replicates: tuple[int, ...]
     """For each value, the replicates that the verdict has of it; 0 where its trial was pruned or failed."""
+    losses: tuple[tuple[float, ...], ...]
+    """What the finding rests on: see `decide`; empty where there is none."""
     finding: Finding | None
     why: str
     """Why there is no verdict; empty where there is one."""
@@ -67,13 +69,13 @@ def _verdict(state: SweepState, key: str, axis: Axis, series: Series) -> KeyVerd
     whole = [_finished(record, metric) for record in records]
     diverged = tuple(f"{lost} of {count(n, 'replicate')} diverged" if lost else "" for lost, n in map(_lost, whole))
     why = no_axis(state) or _why_not(state, series, whole)
-    finding = None
+    finding, losses = None, tuple[tuple[float, ...], ...]()
     if not why:
         sign = 1 if state.plan.config.directions[metric] == "min" else -1
-        losses = [[math.inf if value is None else sign * math.log(value) for value in values] for values in whole]
+        losses = tuple(tuple(math.inf if v is None else sign * math.log(v) for v in values) for values in whole)
         finding = decide(losses, state.plan.sweep.tolerance)
     trials = tuple(record.trial.name for record in records)
-    return KeyVerdict(key, series.label, texts, diverged, trials, tuple(map(len, whole)), finding, why)
+    return KeyVerdict(key, series.label, texts, diverged, trials, tuple(map(len, whole)), losses, finding, why)
 
 
 def _why_not(state: SweepState, series: Series, whole: list[list[float | None]]) -> str:

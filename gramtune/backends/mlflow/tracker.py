@@ -171,7 +171,8 @@ class MlflowTracker:
                 runs.log(run, tags={"gramtune.status": "UNFINISHED"})
                 runs.set_status(run, "KILLED", _end(run, record.last))
                 self._stored.pop(name, None)
-        runs.set_status(self._parent(runs, state), _sweep_status(state), int(time.time() * 1000))
+        parent = self._parent(runs, state)
+        runs.set_status(parent, _sweep_status(state), _ended(parent, state))
 
     def _finish(self, state: SweepState, folder: Path) -> None:
         self._settle(state)

@@ -21,6 +21,7 @@ from gramtune.report.figures.captions import caption, captions
 from gramtune.report.figures.catalogue import CURVES, FRONT, PARALLEL, file_names
 from gramtune.report.figures.samples import PREFIX
 from gramtune.report.page.embed import Picture, by_stem, data_uri
+from gramtune.report.page.explore import as_script, explore_data, library
 from gramtune.report.text.score import score_cells
 from gramtune.report.text.summary import best_lines, heading, trial_tables
 
@@ -28,6 +29,7 @@ from gramtune.report.text.summary import best_lines, heading, trial_tables
 def page(state: SweepState, folder: Path, figures: Sequence[Path], importances: Importances) -> str:
     """The page of the sweep in `folder`; `figures` are the files of its figures, PNG and SVG."""
     title, *facts = heading(state)
+    explored = explore_data(state, folder)
     scores = [score_cells(row) for row in robustness(state)]
     return template("report.html").render(
         title=state.plan.sweep.name,
@@ -49,6 +51,10 @@ def page(state: SweepState, folder: Path, figures: Sequence[Path], importances: 
         issues=_issues(state),
         cost=cost_of(state),
         counts=len(state.records),
+        explore=as_script(explored),
+        grids=explored["grids"],
+        best=explored["best"],
+        library=library(),
         **_provenance(folder),
     )
 
