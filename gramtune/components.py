@@ -352,6 +352,15 @@ class Dataset(Component, ABC):
         """Raises Unavailable, before anything starts, if a file that `train` or `held_out` needs is missing."""
         return
 
+    @property
+    def held_out_name(self) -> str:
+        """What the held-out part is called: `validation` where another part is left for the report."""
+        return "held-out"
+
+    def for_report(self) -> Dataset:
+        """The data set to report a chosen model on: this one, unless it was chosen on a validation part."""
+        return self
+
     def mixture(self) -> Mixture | None:
         """The mixture that the points were drawn from, if it is known; else None."""
         return None
