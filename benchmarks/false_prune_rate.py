@@ -93,16 +93,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--races", type=int, default=2000)
     parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--race", nargs="+", default=[race.name for race in RACES])
+    parser.add_argument("--rates", type=float, nargs="+", default=[0, 0.05, 0.1, 0.2, 0.4], help="0: no rate")
     parser.add_argument("--replicates", type=int, nargs="+", default=[2, 3, 5, 10])
     options = parser.parse_args()
-    rates = (None, 0.05, 0.1, 0.2, 0.4)
     print(f"{options.races} races of {options.trials} trials, ASHA with η = 4")
     print(f"{'race':<10} {'R':>3} {'rate':>6} {'best lost':>10} {'95 % interval':>18} {'steps saved':>12}")
-    for race in RACES:
+    for race in [race for race in RACES if race.name in options.race]:
         for replicates in options.replicates:
-            for rate in rates:
+            for rate in options.rates:
                 rng = random.Random(0)
-                pruner = Pruner(name="asha", false_prune_rate=rate)
+                pruner = Pruner(name="asha", false_prune_rate=rate or None)
                 lost, saved = 0, 0
                 for _ in range(options.races):
                     ends = dict(stopped(pruner, curves(race, options.trials, replicates, rng), rng))
@@ -111,7 +112,7 @@ def main() -> None:
                 low, high = wilson(lost, options.races)
                 shares = f"{lost / options.races:>10.1%} {f'{low:.1%} to {high:.1%}':>18}"
                 shares += f" {saved / (options.races * options.trials * STEPS):>12.1%}"
-                named = "none" if rate is None else f"{rate:g}"
+                named = f"{rate:g}" if rate else "none"
                 print(f"{race.name:<10} {replicates:>3} {named:>6} {shares}")
 
 

@@ -99,7 +99,10 @@ def assert_stored_once(result):
 
 
 def test_pruned_and_failed_trials_stay_as_they_are_and_it_is_said(tmp_path):
-    space = SPACE.replace("[1, 4, 16]", "[1, 4, 16, 32]") + "pruner: {name: asha, min_steps: 3, reduction_factor: 4}\n"
+    space = (
+        SPACE.replace("[1, 4, 16]", "[1, 4, 16, 32]")
+        + "pruner: {name: asha, min_steps: 3, reduction_factor: 4, min_trials: 2}\n"
+    )
     obstacle = tmp_path / "runs" / "axis" / "trials" / "critic_dim=32" / "samples"
     obstacle.parent.mkdir(parents=True)
     obstacle.write_text("a file where the trial wants a folder")

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import os
 import pickle
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -491,6 +492,33 @@ def test_all_damaged_images_are_counted(pictures: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("decoded/*")), "a faulty set was kept"
 
 
+def test_copies_on_both_sides_of_the_split_are_found_by_their_pixels(pictures: Path, tmp_path: Path) -> None:
+    data = folder_of(pictures)
+    data.check(tmp_path)
+    inside = [path.relative_to(pictures).as_posix() for path in pictures.rglob("*.PNG")]
+    train = sorted(name for name in inside if not data.is_held_out(name))[:2]
+    copies = [f"copy {i}.png" for i in range(50) if data.is_held_out(f"copy {i}.png")]
+    for name, copy in zip(train, copies, strict=False):
+        Image.open(pictures / name).save(pictures / copy, compress_level=1)  # other bytes, equal pixels
+    with pytest.raises(Unavailable, match="2 training images under") as caught:
+        data.check(tmp_path)
+    assert all(f"{name} = {copy}" in str(caught.value) for name, copy in zip(train, copies, strict=False))
+    one_line(caught.value, str(tmp_path))
+    same_side = next(f"again {i}.png" for i in range(50) if not data.is_held_out(f"again {i}.png"))
+    for copy in copies[:2]:
+        (pictures / copy).unlink()
+    shutil.copy(pictures / train[0], pictures / same_side)
+    data.check(tmp_path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_warning_of_pillow_names_its_file(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (60, 60)).save(pictures / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)  # half of what is refused
+    with pytest.warns(UserWarning, match=r"1 of 61 images under .* are doubtful: large.png \(Image size \(3600 pixels"):
+        folder_of(pictures).check(tmp_path)
+
+
 def test_links_to_folders_are_followed_and_loops_left(pictures: Path, tmp_path: Path) -> None:
     """Linked subfolders were left out in silence, and half of the set with them."""
     (pictures / "deep").rename(tmp_path / "elsewhere")
@@ -569,6 +597,16 @@ def test_celeba_is_the_official_partition(celeba_root: Path) -> None:
     assert train.shape == held_out.shape == (3, *CelebA().shape)
     assert train.float().mean(dim=(1, 2, 3)).tolist() == pytest.approx([0, 20, 40], abs=1)
     assert held_out.float().mean(dim=(1, 2, 3)).tolist() == pytest.approx([120, 140, 160], abs=1)
+
+
+def test_celeba_may_be_chosen_on_its_validation_part(celeba_root: Path) -> None:
+    data = CelebA(select_on="validation")
+    data.check(celeba_root)
+    assert data.held_out(celeba_root).float().mean(dim=(1, 2, 3)).tolist() == pytest.approx([60, 80, 100], abs=1)
+    assert torch.equal(data.train(celeba_root), CelebA().train(celeba_root))
+    assert data.for_report() == CelebA()
+    assert data.fingerprint(celeba_root) != CelebA().fingerprint(celeba_root)
+    assert (data.held_out_name, CelebA().held_out_name) == ("validation", "held-out")
 
 
 def test_decoded_celeba_needs_its_files_no_more(celeba_root: Path) -> None:

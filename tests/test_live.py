@@ -274,7 +274,7 @@ def test_the_plan_is_aligned(tmp_path):
     lines = plan_lines(plan, None, Capacity((Node(2),)), SweepEstimate(60.0, 400_000_000, 40, 2))
     assert lines[0] == "axis: Does K matter?"
     assert lines[1:3] == ["  objective.critic_dim:    1, 4, 16", "  optimizer.learning_rate: 0.0001, 0.01"]
-    labels = ["trials:", "metric:", "search:", "pruner:", "resources:", "time:", "memory:", "resolution:"]
+    labels = ["trials:", "data:", "metric:", "search:", "pruner:", "resources:", "time:", "memory:", "resolution:"]
     facts = lines[3:]
     assert [line.split()[0] for line in facts if not line.startswith(" ")] == labels
     (column,) = {len(line) - len(line.removeprefix(line.split()[0]).lstrip()) for line in facts if line[0] != " "}

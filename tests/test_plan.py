@@ -226,6 +226,7 @@ def test_every_line_of_the_plan_is_computed(tmp_path, monkeypatch):
     monkeypatch.setattr("gramtune.cli.plan_text.free_memory", lambda: 700_000_000)
     assert facts(tmp_path) == {
         "trials": "3 × 2 replicates, 6 steps each | evaluated every 3 steps with 100 samples",
+        "data": "digits: 1,198 training and 599 held-out samples",
         "metric": "fid_digits (minimised)",
         "search": "grid; scheduler: none",
         "pruner": "none",

@@ -137,7 +137,7 @@ def _columns(state: SweepState, shown: Sequence[TrialRecord]) -> dict[str, _Colu
     bars = [ProgressBar(total=n, completed=r.step, width=_BAR) for r, n in zip(shown, totals, strict=True)]
     keys = {
         f"key {key}": _Column(
-            name, [Text(value_text(r.trial.assignment.get(key, ""))) for r in shown], elastic=True, right=True
+            name, [Text(value_text(r.assignment.get(key, ""))) for r in shown], elastic=True, right=True
         )
         for key, name in leaves(state.plan.sweep.space).items()
     }

@@ -80,4 +80,6 @@ OnEnd = Annotated[
     str | None,
     typer.Option("--on-end", help="Shell command for the end, or death, of the sweep; it reads $GRAMTUNE_STATUS."),
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Run in this process, without Ray; same numbers.")]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Run in this process, without Ray; each trial has the same numbers.")
+]

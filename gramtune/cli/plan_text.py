@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from gramtune.analysis.labels import judge_text
 from gramtune.cli.text import duration, size
+from gramtune.components import Unavailable
 from gramtune.errors import count
+from gramtune.io import data_root
 from gramtune.record.pruning import Rungs
 from gramtune.run.capacity import Capacity, at_once, grant
 from gramtune.run.cost_estimate import SweepEstimate
@@ -21,6 +25,7 @@ def plan_lines(plan: Plan, max_concurrent: int | None, capacity: Capacity, guess
     together = at_once(plan.size, share, capacity, max_concurrent)
     facts = [
         *_work(plan),
+        *_data(plan),
         ("metric", f"{plan.metric} ({plan.config.directions[plan.metric]}imised)"),
         *([("judge", text)] if (text := judge_text(sweep.judge)) else []),
         ("search", f"{sweep.search.name}; scheduler: {sweep.scheduler.name}"),
@@ -56,6 +61,17 @@ def _work(plan: Plan) -> Facts:
         ("trials", f"{plan.size} × {plan.sweep.replicates_text}, {steps} steps each"),
         ("", f"evaluated {schedules} with {samples} samples"),
     ]
+
+
+def _data(plan: Plan) -> Facts:
+    """The sizes of each data set; nothing where its files, checked before, have gone."""
+    data = dict.fromkeys(trial.config.data for trial in plan.trials or sampled(plan.sweep, CORNERS))
+    lines = []
+    for each in data:
+        with suppress(Unavailable):
+            train, held_out = each.train_size(data_root()), each.held_out_size(data_root())
+            lines.append(f"{each.name}: {train:,} training and {held_out:,} {each.held_out_name} samples")
+    return [("data" if i == 0 else "", line) for i, line in enumerate(dict.fromkeys(lines))]
 
 
 def _range(values: list[int]) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import struct
+import threading
+import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +23,7 @@ from gramtune.io import write_atomically
 Parts = tuple[Tensor, Tensor]
 """The training and the held-out images, each uint8 [N, C, S, S]."""
 _NAMED = 20
-"""At most this many unreadable files are named in a message."""
+"""At most this many files are named in a message."""
 CACHE = "decoded"
 """Folder of decoded data sets under the data root; safe to delete."""
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -34,22 +37,39 @@ def decode(folder: Path, names: Sequence[str], size: int, channels: int) -> Tens
     """
     images = torch.empty(len(names), channels, size, size, dtype=torch.uint8)
     issues: dict[str, str] = {}
+    doubts: dict[str, str] = {}
+    now = threading.local()
 
     def fill(index: int) -> None:
+        now.name = names[index]
         try:
             images[index] = _decode(folder / names[index], size, channels)
         except _UNREADABLE as error:
             issues[names[index]] = next(iter(str(error).splitlines()), type(error).__name__)
 
-    with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes without Python's lock
+    def named(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        if not issubclass(category, DeprecationWarning):  # Pillow warns of damaged EXIF data and of very large images
+            doubts[getattr(now, "name", "")] = next(iter(str(message).splitlines()), category.__name__)
+
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:  # Pillow decodes and resizes without Python's lock
+        warnings.simplefilter("always")
+        warnings.showwarning = named  # type: ignore[assignment]  # its other parameters do not matter
         list(pool.map(fill, range(len(names))))
     if issues:
-        named = ", ".join(f"{name} ({why})" for name, why in sorted(issues.items())[:_NAMED])
-        more = f" and {len(issues) - _NAMED} more" if len(issues) > _NAMED else ""
+        why = listing([f"{name} ({why})" for name, why in sorted(issues.items())])
         raise Unavailable(
-            f"{len(issues)} of {len(names)} images under {folder} cannot be read: {named}{more}; replace or remove them"
+            f"{len(issues)} of {len(names)} images under {folder} cannot be read: {why}; replace or remove them"
         )
+    if doubts:
+        why = listing([f"{name} ({why})" for name, why in sorted(doubts.items())])
+        warnings.warn(f"{len(doubts)} of {len(names)} images under {folder} are doubtful: {why}", stacklevel=2)
     return images
+
+
+def listing(texts: Sequence[str]) -> str:
+    """The first texts, and how many more there are."""
+    more = f" and {len(texts) - _NAMED} more" if len(texts) > _NAMED else ""
+    return ", ".join(texts[:_NAMED]) + more
 
 
 def _decode(path: Path, size: int, channels: int) -> Tensor:

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gramtune.components import Dataset, Shape, Unavailable
-from gramtune.data._image_files import Parts, cached, decode
+from gramtune.data._image_files import Parts, cached, decode, listing
 from gramtune.registry import register
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -100,7 +100,23 @@ class ImageFolder(Dataset):
     def _decode(self, root: Path, names: list[str]) -> Parts:
         images = decode(self._folder(root), names, self.size, self.shape[0])
         held_out = torch.tensor([self.is_held_out(name) for name in names])
+        self._refuse_copies(images, held_out, names, root)
         return images[~held_out], images[held_out]
+
+    def _refuse_copies(self, images: Tensor, held_out: Tensor, names: list[str], root: Path) -> None:
+        """Raises Unavailable where a training image and a held-out image have equal pixels."""
+        digests = [hashlib.sha256(image.numpy()).digest() for image in images]
+        first = {d: name for d, name, out in zip(digests, names, held_out.tolist(), strict=True) if out}
+        copies = [
+            f"{name} = {first[d]}"
+            for d, name, out in zip(digests, names, held_out.tolist(), strict=True)
+            if not out and d in first
+        ]
+        if copies:
+            raise Unavailable(
+                f"data set image_folder: {len(copies)} training images under {self._folder(root)} equal held-out ones "
+                f"at {self.size} × {self.size} pixels: {listing(copies)}; remove one of each"
+            )
 
 
 def _files(folder: Path) -> Iterator[Path]:

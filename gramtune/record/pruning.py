@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
 from statistics import fmean, median
 
 import numpy as np
@@ -36,22 +37,35 @@ class Rungs:
 
     Nobody is judged by fewer than `min_trials` trials at a rung, the judged one included.
 
+    Usually trials are judged as they come. With `order` a trial is judged by those before it in that order, by what is
+    known of them up to the same step, so that the decisions do not depend on who came first.
+
     With a false-prune rate α a trial is stopped only if another one is better than chance allows: see `_surely_worse`.
     """
 
-    def __init__(self, pruner: Pruner, max_steps: int, eval_every: int, direction: Direction) -> None:
+    def __init__(
+        self,
+        pruner: Pruner,
+        max_steps: int,
+        eval_every: int,
+        direction: Direction,
+        order: Callable[[], Iterable[str]] | None = None,
+    ) -> None:
         self._pruner, self._max_steps, self._eval_every = pruner, max_steps, eval_every
         self._sign = 1.0 if direction == "min" else -1.0
         self._reached: dict[int, dict[str, Scores]] = {}
         self._stopped: dict[str, int] = {}
-        self._diverged: set[str] = set()
+        self._diverged: dict[str, int] = {}
+        """Step at which a trial was first seen to have lost a replicate."""
+        self._order = order
 
     @classmethod
     def of(cls, state: SweepState) -> Rungs:
         """The rungs of a sweep with everything that has been reported so far."""
         config = state.plan.config
         direction = config.directions[state.plan.metric]
-        rungs = cls(state.plan.sweep.pruner, config.training.steps, config.judged_every, direction)
+        order = (lambda: state.records) if state.plan.sweep.search.synchronous else None
+        rungs = cls(state.plan.sweep.pruner, config.training.steps, config.judged_every, direction, order)
         for name, record in state.records.items():
             for report in record.reports.values():
                 standing = record.standing(report, state.plan.metric)
@@ -93,7 +107,7 @@ class Rungs:
         """Takes note of a report at a rung; False where it is not one to be judged by."""
         values = report.metrics.get(metric, [])
         if any(report.diverged) or None in values:
-            self._diverged.add(trial)
+            self._diverged[trial] = min(report.step, self._diverged.get(trial, report.step))
         if report.step not in self.steps(trial) or report.status.final or all(v is None for v in values):
             return False
         scores = [None if value is None else self._sign * value for value in values]
@@ -107,7 +121,18 @@ class Rungs:
         left says nothing about all.
         """
         reached = self._reached[step]
-        return {name: scores for name, scores in reached.items() if name == trial or name not in self._diverged}
+        judges = [name for name in self._before(trial, reached) if name in reached and not self._lost(name, step)]
+        return {name: reached[name] for name in (*judges, trial)}
+
+    def _before(self, trial: str, arrived: Iterable[str]) -> list[str]:
+        """The others among those that have arrived or, in a fixed order, all before this trial."""
+        if self._order is None:
+            return [name for name in arrived if name != trial]
+        return list(takewhile(lambda name: name != trial, self._order()))
+
+    def _lost(self, trial: str, step: int) -> bool:
+        """Whether the trial is known to have lost a replicate; in a fixed order, up to this step."""
+        return trial in self._diverged and (self._order is None or self._diverged[trial] <= step)
 
     def _geometric(self, step: int) -> Iterator[int]:
         while step < self._max_steps:
@@ -137,7 +162,7 @@ class Rungs:
         seeds = [i for i, value in enumerate(mine) if value is not None]
         if len(seeds) < 2 or not reached:
             return False
-        rivals = len(reached) + sum(stopped < step for stopped in self._stopped.values())
+        rivals = len(reached) + sum(self._stopped.get(name, step) < step for name in self._before(trial, self._stopped))
         scores = np.array([[others[i] for i in seeds] for others in (mine, *reached.values())], dtype=float)
         return _some_better(self._additive(scores), rate / (rivals * len(self.steps(trial))))
 

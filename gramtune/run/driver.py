@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,8 +25,12 @@ from gramtune.space.plan import PlannedTrial, planned
 class Proposer(Protocol):
     """The source of new configurations."""
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is no next trial yet, but will be once those that were handed out have ended."""
+
     def propose(self) -> PlannedTrial | None:
-        """The next trial, or None if there are no more."""
+        """The next trial, or None if there are no more, or, where `waiting`, none yet."""
 
     def learn(self, record: TrialRecord) -> None:
         """Learns from a report or the end of a trial."""
@@ -36,6 +41,8 @@ class Proposer(Protocol):
 
 class NothingNew:
     """The Proposer of a grid: all trials are planned."""
+
+    waiting = False
 
     def propose(self) -> PlannedTrial | None:
         """None."""
@@ -86,6 +93,8 @@ class Driver:
         """Running trials that a user asked to stop."""
         self._running: set[str] = set()
         """Trials that were handed out and have neither ended nor paused."""
+        self._held: dict[str, Report] = {}
+        """Of a synchronous search: trials at a rung that trials before them have not come to yet."""
         self._needed = needed if state.plan.sweep.max_replicates is not None else None
         self._population: Population | None = None
         if state.plan.sweep.scheduler.name == "pbt":
@@ -96,12 +105,16 @@ class Driver:
 
     @property
     def pausing(self) -> bool:
-        """Whether there may be a next trial though there is none now: a generation, or a look, waits for its last."""
+        """Whether a next trial may come later: a generation, a look, a batch or a rung waits for its last trials."""
         return self._waits and not (self.halted or self.exhausted)
 
     @property
     def _waits(self) -> bool:
-        return self._population is not None or self._needed is not None
+        return bool(self._population or self._needed or self._held or self._proposer.waiting)
+
+    @property
+    def _synchronous(self) -> bool:
+        return self.state.plan.sweep.search.synchronous and self._population is None
 
     def next(self) -> PlannedTrial | None:
         """The next trial to run, or None if there is none, or, where `pausing`, none yet."""
@@ -116,6 +129,8 @@ class Driver:
         self.exhausted = trial is None and not (self._waits and (self._running or self.state.unfinished))
         if trial:
             self._running.add(trial.name)
+            if self._synchronous and trial.name not in self.state.records:
+                self.started(trial)  # the order of proposals is that of the journal, whichever trial starts first
         return trial
 
     def started(self, trial: PlannedTrial) -> None:
@@ -146,16 +161,19 @@ class Driver:
             self._journal.reported(name, self._with_values(record, report))
             newest = Report.from_json(report)
             added = newest.first > 0  # to a trial that was judged before, and reported to the proposer
-            hopeless = "" if added else self._rungs.decide(name, self._standing(record, newest), self.state.plan.metric)
-            if hopeless and not record.status.final:
-                self._journal.ended(name, Status.PRUNED, hopeless)
+            held = not added and self._early(name, newest.step)
+            if held:
+                self._held[name] = newest
+            elif not added:
+                self._judge(record, newest)
             self._take_requests()
             reason = budget.ON_REQUEST if name in self._to_stop else self._spent()
             if reason and not record.status.final:
                 self._stop(record, reason)
             if not added:
                 self._proposer.learn(record)
-        paused = self._population is not None and self._population.pauses(report["step"])
+            self._release()
+        paused = held or (self._population is not None and self._population.pauses(report["step"]))
         ended = paused or record.status.final
         self._running -= {name} if ended else set()
         return not (self.halted or ended)
@@ -172,10 +190,40 @@ class Driver:
             self._journal.ended(name, Status.FAILED, f"replicates from {added} on: {reason}" if added else reason)
             if not added:
                 self._proposer.learn(record)
+            self._release()
 
     def halt(self, reason: str) -> None:
         """Stops the sweep now; running trials stay unfinished."""
         self.halted = self.halted or reason
+
+    def _judge(self, record: TrialRecord, report: Report) -> None:
+        metric = self.state.plan.metric
+        hopeless = self._rungs.decide(record.trial.name, record.standing(report, metric), metric)
+        if hopeless and not record.status.final:
+            self._journal.ended(record.trial.name, Status.PRUNED, hopeless)
+
+    def _early(self, name: str, step: int) -> bool:
+        """Whether, in a synchronous search, a trial before this one has neither ended nor come to this rung."""
+        if not self._synchronous or step not in self._rungs.steps(name):
+            return False
+        before = takewhile(lambda record: record.trial.name != name, self.state.records.values())
+        return any(not r.status.final and (r.last is None or r.last.step < step) for r in before)
+
+    def _release(self) -> None:
+        """Judges the trials that waited for others at a rung, in order, and lets those that are not stopped go on."""
+        for name in [name for name in self.state.records if name in self._held]:
+            record = self.state.records[name]
+            if self._early(name, self._held[name].step):
+                continue
+            report = self._held.pop(name)
+            self._judge(record, report)
+            if record.status.final:
+                self._proposer.learn(record)
+            else:
+                self._waiting.append(record.due)
+        if self._synchronous:
+            order = {name: i for i, name in enumerate(self.state.records)}
+            self._waiting.sort(key=lambda trial: order[trial.name])
 
     def _take_requests(self) -> None:
         with self._halting_when_full():
@@ -184,6 +232,7 @@ class Driver:
                     self._stop_one(request["stop"])
                 elif (trial := planned(self.state.plan.sweep, request["enqueue"])).name not in self._running:
                     self._enqueue(trial)
+            self._release()  # trials may wait for one that was stopped
 
     def _enqueue(self, trial: PlannedTrial) -> None:
         if trial.name not in self.state.records:
@@ -199,9 +248,6 @@ class Driver:
         elif record and not record.status.final:
             self._waiting = [trial for trial in self._waiting if trial.name != name]
             self._stop(record, budget.ON_REQUEST)
-
-    def _standing(self, record: TrialRecord, newest: Report) -> Report:
-        return record.standing(newest, self.state.plan.metric)
 
     def _turn(self) -> PlannedTrial | None:
         """The first trial of the next generation or look, if this one has ended."""
@@ -231,7 +277,7 @@ class Driver:
 
     def _stop_waiting(self, reason: str) -> None:
         """Trials that have not been handed out, or that wait for their generation, will not report again."""
-        self._waiting = []
+        self._waiting, self._held = [], {}
         with self._halting_when_full():
             for record in self.state.unfinished:
                 if record.trial.name not in self._running:

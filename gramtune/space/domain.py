@@ -7,6 +7,7 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import AliasGenerator, ConfigDict, Field, PositiveFloat, model_validator
@@ -114,8 +115,16 @@ class Domain(Component):
         low, high = self.bounds
         if self.step is not None:
             value = low + round((value - low) / self.step) * self.step
-        value = min(max(value, low), high)
-        return round(value) if self.whole else value
+        return self.as_written(min(max(value, low), high))
+
+    def as_written(self, value: float) -> float | int:
+        """A number of the range as people write it: 0.3, not 0.30000000000000004 = 3 · 0.1, where it has a step."""
+        if self.whole:
+            return round(value)
+        if self.step is None or self.bounds is None:
+            return value
+        decimals = max(-int(Decimal(repr(number)).as_tuple().exponent) for number in (self.bounds[0], self.step))
+        return round(value, max(decimals, 0))
 
     def describe(self) -> str:
         """`4, 8, 16` or `0.1 … 1 (log)`, with its condition."""

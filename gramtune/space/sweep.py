@@ -64,6 +64,37 @@ class Search(Component):
     """Observations for tpe and gp to begin with: folders of earlier sweeps, or CSV files with a column per varied key
     and one of the metric. Paths are relative to the working directory."""
 
+    synchronous: bool = False
+    """Fixes the order of proposals and prunings, so that the whole sweep is reproducible: with any number of trials at
+    once, with or without Ray, interrupted or not. Trials then wait for each other. Without it, each trial's numbers are
+    reproducible, but what a sampler proposes and a pruner stops depends on the order in which results arrive."""
+    batch: PositiveInt | None = None
+    """Of a synchronous search that learns: trials that are proposed together, once all earlier ones have ended.
+    Default: 8; nsga2: its generation."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether proposals depend on results."""
+        return self.name in ("tpe", "cmaes", "gp", "nsga2")
+
+    @property
+    def generation(self) -> int:
+        """Configurations per generation of nsga2: Optuna's default of 50 would make a typical sweep one random one."""
+        return self.population_size or max(4, self.samples // 5)
+
+    @property
+    def together(self) -> int:
+        """Trials that are proposed together once all earlier ones have ended; 0 where proposals wait for nothing."""
+        if not (self.synchronous and self.learns):
+            return 0
+        return self.batch or (self.generation if self.name == "nsga2" else 8)
+
+    @model_validator(mode="after")
+    def _has_batches(self) -> Search:
+        if self.batch is not None and not self.together:
+            raise ValueError("batch belongs to a synchronous search by tpe, cmaes, gp or nsga2")
+        return self
+
     @model_validator(mode="after")
     def _has_a_population(self) -> Search:
         if self.population_size is not None and self.name != "nsga2":

@@ -147,7 +147,7 @@ def _find(runs: SweepRuns, parent: StoredRun, digest: str) -> Any:
 def _create(runs: SweepRuns, parent: StoredRun, best: BestGenerator, digest: str) -> Any:
     tags = {SWEEP_ID: runs.sweep_id, TRIAL_ID: best.record.trial.name, DIGEST: digest}
     tags["gramtune.replicate"] = str(best.replicate)
-    params = {key: str(value) for key, value in best.record.trial.assignment.items()}
+    params = {key: str(value) for key, value in best.record.assignment.items()}
     return runs.client.create_logged_model(runs.experiment_id, MODEL, parent.run_id, tags, params, "generator")
 
 

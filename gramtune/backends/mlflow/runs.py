@@ -24,6 +24,7 @@ PARENT = "mlflow.parentRunId"
 REJECTED = "gramtune.rejected"
 _KEY_LENGTH = 250
 _TAG_LENGTH = 5000
+_PARAM_LENGTH = 6000
 _PAGE = 1000
 _THUMBNAIL = 512
 """Pixels of a thumbnail's longer side, at least; MLflow's own would be blurred."""
@@ -62,6 +63,13 @@ def legal_key(key: str) -> str:
     if len(legal) <= _KEY_LENGTH:
         return legal
     return f"{legal[: _KEY_LENGTH - 9]}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+
+
+def legal_value(text: str) -> str:
+    """`text` as a legal value of an MLflow parameter: what is too long is replaced by a digest."""
+    if len(text) <= _PARAM_LENGTH:
+        return text
+    return f"{text[: _PARAM_LENGTH - 10]}… {hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 class SweepRuns:
@@ -105,7 +113,7 @@ class SweepRuns:
     ) -> None:
         """Stores new data: points after the last stored step of their metric, parameters, changed tags."""
         fresh = self.missing(run, points)
-        written = {legal_key(key): str(value) for key, value in (params or {}).items()}
+        written = {legal_key(key): legal_value(str(value)) for key, value in (params or {}).items()}
         written = {key: value for key, value in written.items() if key not in run.params}
         changed = {key: value for key, value in _storable(tags or {}).items() if run.tags.get(key, "") != value}
         try:

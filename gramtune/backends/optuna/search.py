@@ -6,6 +6,7 @@ import json
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ _SAMPLERS: dict[str, Callable[[Search, int], BaseSampler]] = {
     "qmc": lambda search, seed: QMCSampler(
         seed=search.seed % _SEEDS, independent_sampler=RandomSampler(seed=seed), warn_independent_sampling=False
     ),
-    "nsga2": lambda search, seed: NSGAIISampler(population_size=_population(search), seed=seed),
+    "nsga2": lambda search, seed: NSGAIISampler(population_size=search.generation, seed=seed),
 }
 
 
@@ -115,8 +116,13 @@ class OptunaProposer:
         self._orphans: list[optuna.Trial] = []
         self._untold: list[TrialRecord] = []
         """Diverged trials that wait for the first completed trial: without one there is no penalty."""
+        self._told = 0
+        """Records that the study knows to their end, in a synchronous search."""
+        self._batch: list[PlannedTrial] = []
+        """Trials of a synchronous search that were proposed together and have not been handed out."""
         self._recall()
         self._catch_up()
+        self._next_number = len(self._frozen())
         asked = (t.user_attrs.get("point", -1) for t in self._frozen())
         self._next_point = max(len(self._trials), 1 + max(asked, default=-1))
         """Index of the next of `search.points`. A point that gave no new trial is not tried again."""
@@ -152,8 +158,23 @@ class OptunaProposer:
         found: list[FrozenTrial] = self._study.get_trials(deepcopy=False)
         return found
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there will be proposals once all earlier trials have ended."""
+        together, known = self._sweep.search.together, len(self._trials)
+        at_border = together and not self._batch and known % together == 0 and known < self._sweep.search.samples
+        return bool(at_border and self._state.unfinished)
+
     def propose(self) -> PlannedTrial | None:
-        """A new configuration; None if there are enough, or if no new one is found."""
+        """A new configuration; None if there are enough, if no new one is found, or, where `waiting`, if none yet."""
+        if not (together := self._sweep.search.together):
+            return self._proposal()
+        if not self._batch and not self.waiting:
+            missing = together - len(self._trials) % together
+            self._batch = list(islice(iter(self._proposal, None), missing))
+        return self._batch.pop(0) if self._batch else None
+
+    def _proposal(self) -> PlannedTrial | None:
         if len(self._trials) >= self._sweep.search.samples:  # includes trials that were handed out but have not started
             return None
         for _ in range(_REPEATS):
@@ -172,7 +193,10 @@ class OptunaProposer:
         return None
 
     def learn(self, record: TrialRecord) -> None:
-        """Reports the newest value to the study, and the end."""
+        """Reports the newest value to the study, and the end; in a synchronous search once its batch has ended."""
+        if self._sweep.search.together:
+            self._catch_up()
+            return
         trial = self._trials[record.trial.name]
         if record.last and record.last.step not in self._curves[record.trial.name]:  # a retry repeats its last report
             self._report(record.trial.name, record.last)
@@ -181,7 +205,8 @@ class OptunaProposer:
 
     def enqueue(self, record: TrialRecord) -> None:
         """Adds a trial that a user asked for to the study."""
-        self._trials[record.trial.name] = self._again(record)
+        self._trials[record.trial.name] = trial = self._again(record)
+        self._next_number = trial.number + 1
 
     def _ask(self) -> optuna.Trial:
         points, space = self._sweep.search.points, self._sweep.space
@@ -189,8 +214,10 @@ class OptunaProposer:
             point = {key: encoded(fitting(space[key], value)) for key, value in points[self._next_point].items()}
             self._study.enqueue_trial(point, user_attrs={"point": self._next_point})
             self._next_point += 1
+        # Before it asks: CMA-ES and GP draw all keys at once, in `ask`.
+        self._study.sampler = make_sampler(self._sweep.search, self._next_number)
         trial = self._study.ask()
-        self._study.sampler = make_sampler(self._sweep.search, trial.number)
+        self._next_number = trial.number + 1
         return trial
 
     def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
@@ -264,7 +291,10 @@ class OptunaProposer:
         for name, record in self._state.records.items():
             if name not in self._trials:
                 self._trials[name] = self._again(record)
-            trial = self._trials[name]
+        settled = self._settled()
+        new, self._told = settled[self._told :], len(settled) if self._sweep.search.together else 0
+        for record in new:
+            name, trial = record.trial.name, self._trials[record.trial.name]
             stored = trial.storage.get_trial(trial._trial_id)
             if stored.state != TrialState.RUNNING:
                 continue
@@ -275,6 +305,16 @@ class OptunaProposer:
                     self._report(name, report)
             if record.status in _STATES:
                 self._tell(trial, record)
+
+    def _settled(self) -> list[TrialRecord]:
+        """The trials that the study may know: all, but in a synchronous search only batches that have ended."""
+        records, together = list(self._state.records.values()), self._sweep.search.together
+        for start in range(0, len(records), together or len(records) or 1) if together else ():
+            batch = records[start : start + together]
+            whole = len(batch) == together or start + len(batch) >= self._sweep.search.samples
+            if not whole or any(not record.status.final for record in batch):
+                return records[:start]
+        return records
 
     def _again(self, record: TrialRecord) -> optuna.Trial:
         """Recreates a trial that the study has lost, with its values."""
@@ -304,11 +344,6 @@ def make_sampler(search: Search, number: int) -> BaseSampler:
         return _SAMPLERS[search.name](search, seed)
 
 
-def _population(search: Search) -> int:
-    """Configurations per generation: with Optuna's default of 50 a typical sweep would be one random generation."""
-    return search.population_size or max(4, search.samples // 5)
-
-
 def distribution(domain: Domain) -> BaseDistribution:
     """Optuna's distribution of a domain; bounds are inclusive in both."""
     if domain.values is not None:
@@ -327,4 +362,6 @@ def encoded(value: Any) -> Any:
 
 def _decoded(value: Any, domain: Domain) -> Any:
     """The value of the domain that was encoded."""
+    if domain.bounds is not None:
+        return domain.as_written(value)
     return next((v for v in domain.values if encoded(v) == value), value) if domain.values else value

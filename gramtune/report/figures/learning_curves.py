@@ -12,7 +12,7 @@ from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gramtune.analysis.labels import assignment_text, identity, value_text
+from gramtune.analysis.labels import assignment_text, identity, leaves, value_text
 from gramtune.analysis.series import numeric, spans
 from gramtune.record.report import Summary, summarise
 from gramtune.record.state import SweepState, TrialRecord
@@ -79,6 +79,16 @@ class _Colours:
         distinct = list(dict.fromkeys(others))
         lines = _LINES if len(distinct) <= len(_LINES) else _LINES[:1]
         self._dashes = {t.name: lines[distinct.index(o) % len(lines)] for t, o in zip(trials, others, strict=True)}
+        keys = list(state.plan.sweep.space)[1:]
+        self._others: dict[Any, str] = (
+            {}
+            if len(distinct) < 2 or len(distinct) > len(_LINES)
+            else {
+                self._dashes[t.name]: assignment_text({k: v for k, v in t.assignment.items() if k != self.key})
+                or f"without {', '.join(leaves(keys).values())}"
+                for t in trials
+            }
+        )
         self._positions = {trial.name: i for i, trial in enumerate(trials)}
         longest = max((len(assignment_text(trial.assignment)) for trial in trials), default=0)
         self.named = len(trials) <= _MAX_NAMED and longest <= _LONGEST
@@ -100,10 +110,16 @@ class _Colours:
 
     @property
     def handles(self) -> list[Line2D]:
-        """The legend's entries for the values of the first key; none where a bar tells them."""
-        return [
+        """The legend's entries: colours of the first key's values, unless a bar tells them; dashes of the others."""
+        colours = [
             Line2D([], [], linewidth=1.4, color=style.OKABE_ITO[i], label=style.escaped(self._texts[i]))
             for i in range(len(self._categories))
+        ]
+        if self.bar is None and not self._categories:
+            return []
+        return colours + [
+            Line2D([], [], linewidth=1.1, color="0.25", linestyle=line, label=style.escaped(text))
+            for line, text in self._others.items()
         ]
 
 

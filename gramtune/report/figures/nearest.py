@@ -57,7 +57,7 @@ def _title(record: TrialRecord, found: NearestImages, sweep: str) -> list[str]:
     closer = int((_closest(found.train) < _closest(found.held_out)).sum())
     by_chance = n * sizes[0] / sum(sizes)
     return [
-        f"{sweep}: {assignment_text(record.trial.assignment)}; replicate {found.replicate}, step {found.step:,}",
+        f"{sweep}: {assignment_text(record.assignment)}; replicate {found.replicate}, step {found.step:,}",
         "nearest images by pixels; number: root mean square difference of grey values (0 to 255)",
         f"{closer} of {n} samples are nearer to one of the {sizes[0]:,} training images than to any of the "
         f"{sizes[1]:,} held-out ones; {by_chance:.1f} are expected of a generator that repeats nothing",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -12,15 +13,22 @@ from matplotlib.figure import Figure
 
 from gramtune.analysis.labels import direction_text, leaves
 from gramtune.analysis.series import Axis, axis_of, spans
-from gramtune.record.state import SweepState
+from gramtune.record.state import SweepState, TrialRecord
 from gramtune.report.figures import style
 
 _KEY_WIDTH = 0.85
 """Inches from one axis to the next."""
 
 
-def parallel_figure(state: SweepState) -> Figure:
-    """One vertical axis per varied key, one line per completed trial; better trials are darker and lie on top."""
+def parallel_figure(state: SweepState) -> Figure | None:
+    """One vertical axis per varied key, one line per completed trial; better trials are darker and lie on top.
+
+    None where no trial has completed.
+    """
+    metric = state.plan.metric
+    scored = [(s.mean, record) for record in state.completed if (s := record.summary(metric))]
+    if not scored:
+        return None
     keys = list(state.plan.sweep.space)
     figure, axes = style.column_figure(state)
     figure.set_figwidth(max(style.WIDTH, _KEY_WIDTH * len(keys) + 1))
@@ -33,16 +41,18 @@ def parallel_figure(state: SweepState) -> Figure:
         _draw_axis(axes, x, scales[key])
     axes.set_xticks(range(len(keys)), [style.escaped(name) for name in leaves(keys).values()], rotation=20, ha="right")
     axes.set_xlim(-0.3, len(keys) - 0.3)
-    _draw_trials(figure, axes, state, scales)
+    _draw_trials(figure, axes, state, scored, scales)
     return figure
 
 
-def _draw_trials(figure: Figure, axes: Axes, state: SweepState, scales: dict[str, Axis]) -> None:
+def _draw_trials(
+    figure: Figure,
+    axes: Axes,
+    state: SweepState,
+    scored: Sequence[tuple[float, TrialRecord]],
+    scales: dict[str, Axis],
+) -> None:
     metric = state.plan.metric
-    scored = [(s.mean, record) for record in state.completed if (s := record.summary(metric))]
-    if not scored:
-        style.say_empty(axes)
-        return
     means = [mean for mean, _ in scored]
     norm = (LogNorm if spans(means, 1) else Normalize)(min(means), max(means))
     least = state.plan.config.directions[metric] == "min"

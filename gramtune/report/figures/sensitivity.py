@@ -146,6 +146,8 @@ def _frame(axes: Axes, places: Sequence[Place], *, categorical: bool, sampled: b
         margin = 0.04 * (high - low)
         limits = (low - margin, high + margin)
         axes.set_xlim(*(10**limit for limit in limits) if log else limits)
+    elif xs and axes.get_xscale() == "log":
+        axes.set_xlim(xs[0] / 2, xs[0] * 2)  # matplotlib would divide by the width of one point
     if not sampled:
         style.tick_values(axes, xs, [place.text for place in places])
     elif axes.get_xscale() == "log" and xs:

@@ -132,7 +132,7 @@ def legend(figure: Figure, handles: Sequence[Line2D], title: str | None = None, 
             fontsize=SMALL - 1,
             title_fontsize=SMALL - 1,
             frameon=False,
-            handlelength=1.4,
+            handlelength=2.2,  # room for a dash and a dot
             columnspacing=1.0,
             handletextpad=0.4,
         )

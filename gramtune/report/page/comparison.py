@@ -63,7 +63,7 @@ def _rows(sweeps: Sequence[NamedSweep]) -> list[list[str]]:
         best = next(iter(ranked(sweep.state)), None)
         summary = best.summary(sweep.state.plan.metric) if best else None
         counts = ", ".join(f"{n} {status}" for status, n in status_counts(sweep.state).items())
-        choice = assignment_text(best.trial.assignment) if best else _no_best(sweep)
+        choice = assignment_text(best.assignment) if best else _no_best(sweep)
         rows.append([sweep.name, spread_text(summary), str(summary.n if summary else 0), counts, choice])
     return rows
 
