@@ -62,6 +62,20 @@ def verdict_tags(state: SweepState) -> dict[str, str]:
     }
 
 
+def verdict_bounds(state: SweepState) -> dict[str, float]:
+    """`worst_loss_at_least/critic_dim` and `worst_loss_at_most/…`: bounds of the worst value's loss above the best one.
+
+    0.1 for 10 %; names as in `verdict_tags`. A bound that is infinite is left out.
+    """
+    names, found = leaves(state.plan.sweep.space), dict[str, float]()
+    for row in verdicts(state):
+        if row.finding:
+            of = _NOT_IN_TAGS.sub("-", f"{names[row.key]}.{row.method}".rstrip("."))
+            ends = {"least": float(row.finding.low.max()), "most": float(row.finding.high.max())}
+            found |= {f"worst_loss_at_{end}/{of}": math.expm1(v) for end, v in ends.items() if math.isfinite(v)}
+    return found
+
+
 def _verdict(state: SweepState, key: str, axis: Axis, series: Series) -> KeyVerdict:
     texts = tuple(place.text for place, _ in series.records)
     records = [record for _, record in series.records]

@@ -18,7 +18,7 @@ from gramtune.record.report import Status
 from gramtune.record.state import SweepState
 from gramtune.record.tables import SWEEP_FILE, VERSIONS_FILE
 from gramtune.report.figures.captions import caption, captions
-from gramtune.report.figures.catalogue import CURVES, FRONT, PARALLEL, file_names
+from gramtune.report.figures.catalogue import BOUNDS, CURVES, FRONT, PARALLEL, file_names
 from gramtune.report.figures.samples import PREFIX
 from gramtune.report.page.embed import Picture, by_stem, data_uri
 from gramtune.report.page.explore import as_script, explore_data, library
@@ -79,7 +79,7 @@ def _pictures(state: SweepState, figures: Sequence[Path]) -> dict[str, list[Pict
     pictures = [Picture(stem, data_uri(files), caption(stem, known)) for stem, files in by_stem(figures).items()]
     axes = set(file_names(state.plan.sweep.space).values())
     return {
-        "sensitivity": [p for p in pictures if p.name in axes],
+        "sensitivity": [p for p in pictures if p.name in axes or p.name.startswith(BOUNDS)],
         "curves": [p for p in pictures if p.name == CURVES],
         "samples": [p for p in pictures if p.name.startswith(PREFIX)],
         "joint": [p for p in pictures if p.name in (PARALLEL, FRONT)],

@@ -17,13 +17,14 @@ from gramtune.analysis.labels import (
     status_counts,
     value_text,
 )
+from gramtune.analysis.method_comparison import method_comparisons
 from gramtune.analysis.paired_difference import Difference, paired_difference, ranked
 from gramtune.analysis.verdicts import verdicts
 from gramtune.record.lineage import lineage
 from gramtune.record.report import Status
 from gramtune.record.state import Basis, SweepState, TrialRecord
 from gramtune.record.student_t import t_quantile
-from gramtune.report.text.verdict import verdict_text
+from gramtune.report.text.verdict import comparison_text, verdict_text
 
 _ROWS = 24
 """Trials in the table; of a longer sweep the best and where to find the others."""
@@ -177,7 +178,10 @@ def best_lines(state: SweepState) -> list[str]:
 def verdict_lines(state: SweepState) -> list[str]:
     """The verdict on each varied key; empty where there is none on any."""
     rows = verdicts(state)
-    return [line for row in rows for line in verdict_text(row, state)] if any(row.finding for row in rows) else []
+    if not any(row.finding for row in rows):
+        return []
+    comparisons = [line for row in method_comparisons(state) for line in comparison_text(row, state)]
+    return [line for row in rows for line in verdict_text(row, state)] + comparisons
 
 
 def _by_group(state: SweepState) -> list[str]:
