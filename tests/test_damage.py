@@ -167,7 +167,7 @@ def test_what_cannot_be_written_is_one_line(unprivileged, capsys, monkeypatch):
 
 
 def test_a_mistake_of_ours_is_one_line_with_the_place_of_its_traceback(capsys, monkeypatch):
-    def fails():
+    def fails(prog_name):
         raise RuntimeError("unexpected\nby all")
 
     monkeypatch.setattr(command_line, "app", fails)

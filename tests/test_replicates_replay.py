@@ -1,5 +1,7 @@
 """Replay of replicates until decided: what open values alone would have cost on a recorded sweep."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from states import complete, sweep_state
@@ -8,6 +10,7 @@ from gramtune.analysis.paired_difference import paired_difference
 from gramtune.analysis.replicates_replay import replay_replicates
 from gramtune.analysis.verdict import Verdict
 from gramtune.errors import SpecError
+from gramtune.run.run_directory import recorded_state
 
 
 def recorded(tmp_path, means, noise, replicates=10):
@@ -49,3 +52,12 @@ def test_an_interval_for_several_pairs_is_wider(tmp_path):
     one, three = (paired_difference(a, b, "fid_digits", pairs) for pairs in (1, 3))
     assert three.low < one.low < one.high < three.high
     assert (one.mean, one.n) == (three.mean, three.n)
+
+
+@pytest.mark.parametrize("name", ["critic-dim", "learning-rate"])
+def test_recorded_sweeps_of_ten_seeds_come_to_the_verdict_of_the_whole_with_half_of_the_replicates(name):
+    """Real sweeps on digits, 40 steps long; tests/recorded/<name>/sweep.yaml is what trained them."""
+    (result,) = replay_replicates(recorded_state(Path(__file__).parent / "recorded" / name), name, None, 200, 0)
+    assert set(result.verdict.replicates) == {10}
+    assert result.same >= 190
+    assert result.share <= 0.5
