@@ -257,7 +257,7 @@ def _go_on(state: SweepState, plan: Plan, folder: Path, how: _How, retry_failed:
         write_sweep(plan.sweep, folder)
         state = load_state(folder, plan)
     if retry_failed:
-        how.say(f"{state.retry_failed()} failed trial(s) continue from their last checkpoints")
+        how.say(f"{count(state.retry_failed(), 'failed trial')}: continued from the last checkpoint")
     return _run(state, folder, how, changed)
 
 

@@ -220,6 +220,11 @@ class Network(Component, ABC):
         """[B, input_dim] → [B, *shape]. Raises ValueError where the network has none."""
         raise ValueError(f"network {self.name} has no decoder")
 
+    def code_critic(self) -> nn.Module:
+        """[B, noise_dim] → [B, 1]: three linear layers, 128 wide, leaky ReLU 0.2, unless the network says more."""
+        layers = [nn.Linear(self.noise_dim, 128), nn.LeakyReLU(0.2), nn.Linear(128, 128), nn.LeakyReLU(0.2)]
+        return nn.Sequential(*layers, nn.Linear(128, 1))
+
     @abstractmethod
     def initialise(self, module: nn.Module, rng: torch.Generator) -> None:
         """Fills every parameter and buffer of `module` (CPU, uninitialised) in place, drawing from `rng` alone."""

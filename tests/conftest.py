@@ -37,6 +37,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "mmd_gan": {"critic_iterations": 1, "boosted_critic_iterations": 2, "boosted_steps": 1, "boost_every": 5},
     "mmd_gan_gp": {"critic_iterations": 1, "critic_dim": 3},
     "mnist_conv": {"noise_dim": 3, "hidden": [8, 8], "critic_channels": [4, 4, 4]},
+    "resnet": {"noise_dim": 4, "width": 4},
     "ring": {"n_train": 500, "n_held_out": 300},
     "sinkhorn": {"iterations": 10},
     "smmd_gan": {"critic_iterations": 1},

@@ -20,7 +20,9 @@ from gramtune.objectives.cramer_gan import CramerGan
 from gramtune.objectives.f_gan import DIVERGENCES, FGan
 from gramtune.objectives.gan import Gan
 from gramtune.objectives.gcmmd import Gcmmd
+from gramtune.objectives.mmd_gan import MmdGan
 from gramtune.objectives.mmd_gan_gp import MmdGanGp
+from gramtune.objectives.mmd_net import MmdNet
 from gramtune.objectives.ratio_matching import RatioMatching
 from gramtune.objectives.sinkhorn import Sinkhorn
 from gramtune.objectives.smmd_gan import SmmdGan
@@ -377,6 +379,26 @@ def test_the_energy_distance_is_twice_mmd2_of_the_distance_kernel() -> None:
     energy = 2 * torch.cdist(a, b).mean() - torch.cdist(a, a).mean() - torch.cdist(b, b).mean()
     found = 2 * kernels.kernel_mmd2(kernels.Distance(), a, b, unbiased=False)
     assert found.item() == pytest.approx(energy.item(), rel=1e-10)
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "rational_quadratic", "linear", "distance"])
+def test_mmd_net_and_mmd_gan_take_any_kernel(kernel: str) -> None:
+    fields = {"kernel": kernel, "bandwidths": [0.5, 2.0], "alphas": [0.2, 1.0]}
+    net = MmdNet.model_validate(fields | {"sqrt_mmd": False})
+    gan = MmdGan.model_validate(
+        fields | {"critic_dim": 2, "autoencoder": False, "feasible_set_reduction": False, "weight_clamp": None}
+    )
+    x, y, k = points(N, 2), (points(N, 2, seed=1) + 1).requires_grad_(), plain_kernel(net)
+    means = [mean([k(p, q) for p, q in product(a, b)]) for a, b in ((x, x), (y, y), (x, y))]
+    biased = means[0] + means[1] - 2 * means[2]
+    count = 2 if kernel in ("gaussian", "rational_quadratic") else 1
+    (expected,) = torch.autograd.grad(biased, y)
+    of_net = net.losses(View(x), View(y)).generator
+    of_gan = gan.losses(View(x, x), View(y, y)).traces["mmd2"]
+    assert of_net is not None
+    for found, scale in ((of_net, count), (of_gan, 1)):
+        torch.testing.assert_close(found * scale, biased, atol=1e-8, rtol=1e-8)
+        torch.testing.assert_close(torch.autograd.grad(found, y)[0] * scale, expected, atol=1e-8, rtol=1e-8)
 
 
 def test_cramer_is_twice_the_squared_difference_of_distribution_functions_in_one_dimension() -> None:

@@ -222,6 +222,6 @@ def test_failed_trials_are_tried_again_from_their_last_checkpoint(tmp_path):
     obstacle.unlink()
     assert list(go_on(first)[0].trials["status"]) == ["COMPLETED", "FAILED", "COMPLETED"]
     retried, said = go_on(first, retry_failed=True)
-    assert "1 failed trial(s) continue from their last checkpoints" in said
+    assert "1 failed trial: continued from the last checkpoint" in said
     shutil.rmtree(tmp_path / "whole", ignore_errors=True)
     assert_same(retried, run(tmp_path, "whole"))

@@ -19,7 +19,7 @@ from gramtune.registry import classes
 from gramtune.training.seeds import stream
 
 Small = Callable[[type[Component], str], dict[str, Any]]
-SHAPES: list[Shape] = [(2,), (3,), (1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64)]
+SHAPES: list[Shape] = [(1,), (2,), (3,), (1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64)]
 NAMES = list(classes(Network))
 K = 5
 

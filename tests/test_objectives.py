@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -472,6 +473,8 @@ MMD_GAN_TRAINING: list[dict[str, Any]] = [
     {"boosted_critic_iterations": 50},
     {"boosted_steps": 30},
     {"boost_every": 100},
+    {"kernel": "distance"},
+    {"kernel": "rational_quadratic", "alphas": [0.5]},
 ]
 
 
@@ -664,7 +667,13 @@ def surroundings(objective: Objective, n: int, *seeds: int, order: Tensor | None
 
     noise = collected([points(n, 3, seed=seed) for seed in seeds])
     state = {name: noise.new_full((len(seeds),) if len(seeds) > 1 else (), v) for name, v in objective.state.items()}
-    return Context({"critic": some_critic(objective)}, uniform, generated, noise, state)
+    turned = {
+        "encoder": points(2, 3, seed=11),
+        "code_critic": points(3, 1, seed=12),
+        "generator": points(3, 2, seed=13),
+    }
+    more = {role: lambda x, w=w: (x @ w).sin() for role, w in turned.items()}
+    return Context({"critic": some_critic(objective), **more}, uniform, generated, noise, state)
 
 
 def losses_of(objective: Objective, real: View, fake: View, context: Context) -> Losses:
@@ -787,7 +796,8 @@ class PlainTraining:
     def __init__(self, config: TrialConfig, networks: dict[str, nn.Module], dtype: torch.dtype) -> None:
         self.config, self.dtype = config, dtype
         self.networks = networks = {label: copy.deepcopy(network).to(dtype) for label, network in networks.items()}
-        self.theta = [p for label, n in networks.items() if label != "generator" for p in n.parameters()]
+        self.players = config.objective.players(tuple(networks))
+        self.theta = self.parameters("critic")
         purposes = ("batches", "noise", "critic")
         self.batches, self.noise, self.uniform = (stream(config.training.seed, purpose) for purpose in purposes)
 
@@ -810,16 +820,19 @@ class PlainTraining:
                 self.backward_critic(real, noise)
                 optimizer.step()
             noise, real = self.draw(), self.real()
-        kept = [p.grad for p in self.theta]
+        found = {role: [p.grad for p in self.networks[role].parameters()] for role in self.players.get("critic", ())}
         for parameter in self.theta:
             parameter.requires_grad_(False)
         context = self.context(noise, for_critic=objective.joint, for_generator=True)
-        loss = losses_of(objective, self.view(real), self.view(generator(noise)), context).generator
-        assert loss is not None
-        loss.backward()
-        for parameter, gradient in zip(self.theta, kept, strict=True):
-            assert parameter.grad is gradient
-        return {label: [p.grad for p in n.parameters() if p.grad is not None] for label, n in self.networks.items()}
+        losses = losses_of(objective, self.view(real), self.view(generator(noise)), context)
+        assert losses.generator is not None
+        for player, loss in {"generator": losses.generator, **losses.others}.items():
+            (role,) = self.players[player]
+            found[role] = list(torch.autograd.grad(loss, self.parameters(player), retain_graph=True))
+        return {role: [g for g in gradients if g is not None] for role, gradients in found.items()}
+
+    def parameters(self, player: str) -> list[nn.Parameter]:
+        return [p for role in self.players.get(player, ()) for p in self.networks[role].parameters()]
 
     def backward_critic(self, real: Tensor, noise: Tensor) -> None:
         fake = self.networks["generator"](noise).detach()
@@ -831,8 +844,8 @@ class PlainTraining:
     def context(self, noise: Tensor, *, for_critic: bool, for_generator: bool) -> Context:
         objective, shape = self.config.objective, self.config.data.shape
 
-        def critic(x: Tensor) -> Tensor:
-            return self.networks["critic"](x.unflatten(1, shape))
+        def at(role: str, x: Tensor) -> Tensor:
+            return self.networks[role](x.unflatten(1, shape) if role in ("critic", "encoder") else x).flatten(1)
 
         def uniform(*shape: int) -> Tensor:
             return torch.rand(shape, generator=self.uniform).to(self.dtype)
@@ -842,7 +855,8 @@ class PlainTraining:
             return self.view(samples if for_generator else samples.detach())
 
         state = {name: torch.tensor(value, dtype=self.dtype) for name, value in objective.state.items()}
-        return Context({"critic": critic}, uniform, generated, noise, state, for_critic, for_generator)
+        networks = {role: partial(at, role) for role in self.networks}
+        return Context(networks, uniform, generated, noise, state, for_critic, for_generator)
 
     def real(self) -> Tensor:
         train = self.config.data.train(Path("unused"))

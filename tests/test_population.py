@@ -199,7 +199,7 @@ def test_summary_and_figures_show_a_schedule(undisturbed, tmp_path):
     past = lineage(undisturbed, best)
     text = "\n".join(summary_lines(undisturbed))
     assert len(past) > 1  # of this seed; otherwise the test shows nothing
-    assert f"Best: {best}, by a schedule of values" in text
+    assert f"Lowest mean: {best}, by a schedule of values" in text
     assert text.count("  from step ") == len(past)
     names = {path.name for path in write_figures(undisturbed, tmp_path)}
     assert {"learning_rate.png", "beta1.png", "learning_curves.png"} <= names

@@ -345,7 +345,7 @@ def test_one_replicate_has_a_mean_and_no_spread(tmp_path):
     assert lines(figure, "mean") == [([1, 4, 16], [3.0, 3.0, 3.0])]
     text = "\n".join(summary_lines(state))
     assert "n = 1 replicate, 100 generated samples each" in text
-    assert "Best: critic_dim = 1\n  fid_digits 3, n = 1 replicate\n" in text
+    assert "Lowest mean: critic_dim = 1\n  fid_digits 3, n = 1 replicate\n" in text
     assert "\n    unknown: fewer than two seeds have a value in both trials (--replicates 3)" in text
     assert "Student" not in text
 
@@ -412,7 +412,7 @@ def test_pairs_are_by_seed_not_by_position(tmp_path):
 def test_verdicts_in_words(tmp_path):
     state = three(tmp_path, (A, B, (10.5, 19.0, 31.0)))
     text = "\n".join(summary_lines(state))
-    assert "Best: critic_dim = 4\n  fid_digits 20 ± 10, n = 3 replicates\n" in text
+    assert "Lowest mean: critic_dim = 4\n  fid_digits 20 ± 10, n = 3 replicates\n" in text
     assert "Verdict on critic_dim: UNDECIDED within 10 %: open is critic_dim ∈ {1, 4, 16}" in text
     assert "  critic_dim ∈ {1, 4, 16} may be the best; no value is shown to be worse" in text
     assert "3 replicates of each value, geometric means of fid_digits, lower is better" in text
@@ -424,7 +424,10 @@ def test_below_three_replicates_pairs_are_compared(tmp_path):
     assert "Verdict" not in text
     assert "  against the runner-up, " in text
     assert "NOT separated, may be chance" in text
-    assert "Student's t over 2 seeds, which makes them wide (t = 12.71)." in text
+    told = (
+        "Student's t over 2 seeds, corrected for all pairs of 3 trials (Bonferroni), which makes them wide (t = 38.19)."
+    )
+    assert told in " ".join(text.split())
 
 
 def test_where_more_is_better_the_ranking_turns_round(tmp_path):
@@ -438,7 +441,7 @@ def test_where_more_is_better_the_ranking_turns_round(tmp_path):
     assert ranked(state)[0] is state.best
     text = "\n".join(summary_lines(state))
     assert "higher is better" in text
-    assert "Best: critic_dim = 4\n" in text
+    assert "Lowest mean: critic_dim = 4\n" in text
     assert "runner-up, critic_dim = 16" in text
 
 
@@ -467,8 +470,8 @@ def test_the_summary_of_ten_trials_is_one_screen(tmp_path):
     table = lines[lines.index("") + 1 :][:11]
     assert table[0].split() == ["trial", "critic_dim", "fid_digits", "n", "status"]
     assert [row.split()[1] for row in table[1:]] == [str(2**i) for i in range(10)]
-    assert table[1].endswith("best")
-    assert sum(row.endswith("best") for row in table) == 1
+    assert table[1].endswith("lowest mean")
+    assert sum(row.endswith("lowest mean") for row in table) == 1
     assert len({row.index("COMPLETED") for row in table[1:]}) == 1
 
 
@@ -517,7 +520,7 @@ def test_trials_on_different_data_or_lengths_have_a_best_each(domain, name, tmp_
     lines = summary_lines(state)
     assert state.best is None
     assert f"{name}:" in lines
-    assert sum(line.startswith("Best with ") for line in lines) == 2
+    assert sum(line.startswith("Lowest mean with ") for line in lines) == 2
     assert next(heading for heading, _ in trial_tables(state)) == name
 
 

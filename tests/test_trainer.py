@@ -17,6 +17,7 @@ from gramtune.objectives.gram import Gram
 from gramtune.registry import classes
 from gramtune.training.config import TrialConfig
 from gramtune.training.evaluator import Evaluator, extract
+from gramtune.training.generator import draw_samples, load_generator
 from gramtune.training.graphs import Graphs, Traces
 from gramtune.training.seeds import stream
 from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
@@ -513,7 +514,7 @@ def test_all_diverged_is_done_and_traces_are_of_the_steps_that_were_taken(name: 
     assert config is not None
     optimizer = config.optimizer.model_copy(update={"learning_rate": 1e38})
     trained, sane = trainer(config.model_copy(update={"optimizer": optimizer})), trainer(config)
-    taken = 1 if config.objective.joint else 0
+    taken = 1 if config.objective.joint or config.objective.critic() is None else 0
     assert trained.advance(6) == (sane.advance(1) if taken else {})
     assert trained.replicates.generator_steps == [taken] * 2
     assert all((reason or "").endswith(f" at step {taken + 1}") for reason in trained.replicates.diverged)
@@ -547,6 +548,34 @@ def test_the_critic_has_an_output_bias_only_where_it_can_matter(objective: str, 
     assert config is not None
     last = [m for m in trainer(config).replicates.network("critic", 0).modules() if isinstance(m, torch.nn.Linear)][-1]
     assert (last.bias is not None) == kept
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_samples_of_batch_statistics_are_made_in_batches_and_change_nothing(
+    ema: float | None, digits_config: Settings, tmp_path: Path
+) -> None:
+    """Their averages too stay as they are, and the checkpoint gives the same samples."""
+    training = digits_config["training"] | {"ema": ema}
+    running, batchwise = (
+        trainer(digits_config | {"training": training | {"eval_batch_statistics": own}}) for own in (False, True)
+    )
+    for trained in (running, batchwise):
+        trained.advance(3)
+    before = training_state(batchwise)
+    batchwise.evaluate()
+    assert_same(training_state(batchwise), before)
+    averaged = ema is not None
+    (ours, other), theirs = batchwise.replicates.sample(40, average=averaged), running.replicates.sample(40, "evaluate")
+    assert not torch.equal(ours, theirs[0])
+    few = batchwise.replicates.sample(16, average=averaged)[0]
+    assert not torch.equal(few, ours[:16]), "two batches of 20 against one of 16"
+    batchwise.save(tmp_path / "checkpoint")
+    for i, samples in enumerate((ours, other)):
+        generator = load_generator(batchwise.config, tmp_path / "checkpoint", i)
+        seed = batchwise.replicates.seeds[i]
+        assert torch.equal(
+            draw_samples(batchwise.config, generator, 40, seed, "evaluate", torch.device("cpu")), samples
+        )
 
 
 class InfiniteSlope(Objective):

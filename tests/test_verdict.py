@@ -8,8 +8,10 @@ import pytest
 from states import complete, report, sweep_state
 
 from gramtune.analysis.verdict import ALPHA, Verdict, decide, findings, level, looks, moderated
-from gramtune.analysis.verdicts import verdict_tags, verdicts
+from gramtune.analysis.verdicts import verdict_bounds, verdict_tags, verdicts
 from gramtune.record.report import Status
+from gramtune.report.figures.bounds import bounds_figure
+from gramtune.report.text.latex import latex_table
 from gramtune.report.text.verdict import verdict_text
 
 
@@ -189,3 +191,22 @@ def test_insensitive_falls_with_the_first_divergence():
     assert decide(values, 0.1).verdict == Verdict.INSENSITIVE
     values[1][7] = math.inf
     assert decide(values, 0.1).verdict == Verdict.UNDECIDED
+
+
+def test_the_figure_and_the_latex_table_say_the_verdict(tmp_path):
+    state = finished(tmp_path, [(100.0, 101.0, 99.0), (100.0, 120.0, 101.0), (100.0, 101.0, 102.0)])
+    figure = bounds_figure(state, "objective.critic_dim")
+    (axes,) = figure.axes
+    dots = [line for line in axes.get_lines() if line.get_gid() == "mean"]
+    (row,) = verdicts(state)
+    assert [line.get_markerfacecolor() == "white" for line in dots] == [i in row.finding.open for i in range(3)]
+    assert "UNDECIDED within 10\\%" in latex_table(state).replace(" \\%", "\\%")
+    assert "∈" not in latex_table(state)
+    two = finished(tmp_path, [(1.0, 2.0)] * 3, 2)
+    assert bounds_figure(two, "objective.critic_dim") is None
+
+
+def test_sweeps_can_be_filtered_by_bounds(tmp_path):
+    state = finished(tmp_path, [(100.0, 101.0, 99.0), (100.0, 102.0, 101.0), (300.0, 310.0, 305.0)])
+    bounds = verdict_bounds(state)
+    assert 1.5 < bounds["worst_loss_at_least/critic_dim"] < 2.0 < bounds["worst_loss_at_most/critic_dim"] < 2.5

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from gramtune.record.report import Status, summarise
 from gramtune.record.state import SweepState, TrialRecord
+from gramtune.record.student_t import t_quantile
 
 
 class Difference(NamedTuple):
-    """Mean of the n paired differences a − b, and its 95 % confidence interval."""
+    """Mean of the n paired differences a − b, and its interval: 95 % for all `pairs` together (Bonferroni)."""
 
     mean: float
     low: float
     high: float
     n: int
+    pairs: int = 1
 
     @property
     def separated(self) -> bool:
@@ -37,18 +40,20 @@ def ranked(state: SweepState, group: Sequence[TrialRecord] | None = None) -> lis
     return [record for _, record in sorted(means, key=lambda pair: sign * pair[0])]
 
 
-def paired_difference(a: TrialRecord, b: TrialRecord, metric: str) -> Difference | None:
+def paired_difference(a: TrialRecord, b: TrialRecord, metric: str, pairs: int = 1) -> Difference | None:
     """Newest value of `a` minus that of `b`, seed by seed: d̄ ± t₀.₉₇₅,ₙ₋₁·s_d/√n.
 
     Equal seeds draw the same batches and noise, so what a seed does to both trials cancels.
+    With `pairs` the quantile is that of level 5 %/pairs: the intervals of so many pairs hold together.
     None where fewer than two seeds have a value in both.
     """
     left, right = by_seed(a, metric), by_seed(b, metric)
     differences = [left[seed] - right[seed] for seed in left if seed in right]
     found = summarise(differences)
-    if found is None or found.margin is None:
+    if found is None or found.std is None:
         return None
-    return Difference(found.mean, found.mean - found.margin, found.mean + found.margin, found.n)
+    margin = t_quantile(found.n - 1, 1 - 0.05 / pairs) * found.std / math.sqrt(found.n)
+    return Difference(found.mean, found.mean - margin, found.mean + margin, found.n, pairs)
 
 
 def by_seed(record: TrialRecord, metric: str) -> dict[int, float]:

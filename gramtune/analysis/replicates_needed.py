@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gramtune.analysis.verdict import Verdict, looks
+from collections.abc import Sequence
+
+from gramtune.analysis.verdict import Finding, Verdict, looks
 from gramtune.analysis.verdicts import verdicts
 from gramtune.record.state import SweepState
 
@@ -16,11 +18,15 @@ def replicates_needed(state: SweepState) -> dict[str, int]:
     most = state.plan.sweep.max_replicates
     wanted: dict[str, int] = {}
     for row in verdicts(state) if most is not None else ():
-        if row.finding is None or row.finding.verdict != Verdict.UNDECIDED or not row.finding.open:
-            continue
-        least = min(row.replicates[i] for i in row.finding.open)
-        following = next((look for look in looks(most or 0) if look > least), None)
-        for i in row.finding.open:
-            if following is not None and row.replicates[i] < following:
-                wanted[row.trials[i]] = max(following, wanted.get(row.trials[i], 0))
+        for i, n in more_replicates(row.finding, row.replicates, most or 0).items():
+            wanted[row.trials[i]] = max(n, wanted.get(row.trials[i], 0))
     return wanted
+
+
+def more_replicates(finding: Finding | None, counts: Sequence[int], most: int) -> dict[int, int]:
+    """The open values of one verdict, by position, that have fewer replicates than the next declared look asks for."""
+    if finding is None or finding.verdict != Verdict.UNDECIDED or not finding.open:
+        return {}
+    least = min(counts[i] for i in finding.open)
+    following = next((look for look in looks(most) if look > least), 0)
+    return {i: following for i in finding.open if counts[i] < following}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,8 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gramtune.components import Direction
+from gramtune.record.student_t import t_quantile
 
 Array = NDArray[np.float64]
+
+_Z = 1.959964
+"""97.5 % quantile of the normal distribution."""
+_CAUTION = 1.1
+"""By simulation: docs/report.md has the coverage that benchmarks/score_coverage.py measures."""
 
 
 class Curve(NamedTuple):
@@ -23,7 +30,7 @@ class Curve(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A number and its 95 % bootstrap interval; None where there are fewer than two seeds to draw from."""
+    """A number and its approximate 95 % interval; None where there are fewer than two seeds to draw from."""
 
     value: float
     interval: tuple[float, float] | None
@@ -51,7 +58,8 @@ def sensitivity(
     With rivals = [curve] that is the method's own best. b is the best value's metric as `_best` estimates it; inside
     is where the mean over seeds, linear between neighbouring places, is no worse than b ± tolerance·b (+ for a metric
     that is minimised). A lost place is infinitely bad: all ground next to it is outside. Of categories, the share of
-    them. Intervals: percentiles over `draws` bootstrap draws of seeds, the same seeds for every place and method.
+    them. Intervals: percentiles over `draws` bootstrap draws of seeds, the same seeds for every place and method,
+    widened for few seeds: see `_widened`.
     None where b is not above zero in every draw, since a percentage of it then has no meaning, or nothing completed.
     """
     sign = 1.0 if direction == "min" else -1.0
@@ -61,11 +69,11 @@ def sensitivity(
     seeds = pooled.shape[1]
     drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws if seeds > 1 else 0)
     weights = np.concatenate([np.ones((1, seeds)), drawn])  # the first row is the sample itself
-    best = _best(sign * pooled, weights)
+    best = _widened(_best(sign * pooled, weights), seeds)
     if (sign * best).min() <= 0:
         return None
     means = np.full((len(curve.values), len(weights)), np.inf)
-    means[_whole(curve.values)] = sign * _completed(curve.values) @ weights.T / seeds
+    means[_whole(curve.values)] = _widened(sign * _completed(curve.values) @ weights.T / seeds, seeds)
     shares = [_inside(curve.places, means, best + tolerance * abs(best)) for tolerance in tolerances]
     return Score(_estimate(sign * best), tuple(map(_estimate, shares)))
 
@@ -77,6 +85,23 @@ def _whole(values: Array) -> NDArray[np.bool_]:
 
 def _completed(values: Array) -> Array:
     return values[_whole(values)]
+
+
+def _widened(drawn: Array, seeds: int) -> Array:
+    """[…, 1 + draws]: draws moved away from the sample, which comes first, as far as Student's t asks for few seeds.
+
+    Means of draws with replacement scatter by √((n − 1)/n) too little, and their percentiles are normal ones.
+    `_CAUTION` allows for the choice of the best value. Of numbers of one sign the logarithms are moved, so that none
+    changes it.
+    """
+    if seeds < 2:
+        return drawn
+    factor = _CAUTION * t_quantile(seeds - 1) / _Z * math.sqrt(seeds / (seeds - 1))
+    sample = drawn[..., :1]
+    if (drawn > 0).all() or (drawn < 0).all():
+        moved: Array = sample * (drawn / sample) ** factor
+        return moved
+    return sample + factor * (drawn - sample)
 
 
 def _best(losses: Array, weights: Array) -> Array:

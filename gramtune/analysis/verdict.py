@@ -83,20 +83,21 @@ def level(look: int) -> float:
     return 2 * ALPHA / ((s + 1) * (s + 2))
 
 
-def decide(values: Sequence[Sequence[float]], tolerance: float) -> Finding | None:
+def decide(values: Sequence[Sequence[float]], tolerance: float, share: float = 1.0) -> Finding | None:
     """The verdict on the values of one key at a tolerance (0.1 for 10 %).
 
     `values` has one sequence of losses per value of the key, in the order of the seeds: log(metric), −log(metric) of a
     metric that is maximised, ∞ for a replicate that diverged. A sequence may be longer than another, and is empty where
-    the value has no result. None with fewer than two values that have three replicates.
+    the value has no result. None with fewer than two values that have three replicates. `share`: of `ALPHA`, where it
+    has to do for several findings.
     """
     finding = None
-    for finding in findings(values, tolerance):  # noqa: B007 - the newest is asked for
+    for finding in findings(values, tolerance, share):  # noqa: B007 - the newest is asked for
         pass
     return finding
 
 
-def findings(values: Sequence[Sequence[float]], tolerance: float) -> Iterator[Finding]:
+def findings(values: Sequence[Sequence[float]], tolerance: float, share: float = 1.0) -> Iterator[Finding]:
     """What is known after each declared look, the newest last; see `decide`.
 
     A pair of values is compared at the declared numbers of replicates that both have. Its bounds hold at all looks
@@ -118,10 +119,10 @@ def findings(values: Sequence[Sequence[float]], tolerance: float) -> Iterator[Fi
         sample = _sample([losses[i][:look] for i in known])
         here = known[counts[known] >= look]
         at, block = np.flatnonzero(counts[known] >= look), np.ix_(here, here)
-        low, high = _bounds(sample, level(look), size)
+        low, high = _bounds(sample, share * level(look), size)
         below[block] = np.maximum(below[block], low[np.ix_(at, at)])
         above[block] = np.minimum(above[block], high[np.ix_(at, at)])
-        more_diverged[here] |= _diverges_more(sample.only(at), level(look) / size**2)
+        more_diverged[here] |= _diverges_more(sample.only(at), share * level(look) / size**2)
         newest = _finding(below, above, lost, more_diverged, limit, look)
         if newest.verdict == Verdict.UNDECIDED:
             best = _best(known, sample, lost[known])

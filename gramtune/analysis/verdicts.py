@@ -32,6 +32,8 @@ class KeyVerdict:
     """For each value, its trial."""
     replicates: tuple[int, ...]
     """For each value, the replicates that the verdict has of it; 0 where its trial was pruned or failed."""
+    losses: tuple[tuple[float, ...], ...]
+    """What the finding rests on: see `decide`; empty where there is none."""
     finding: Finding | None
     why: str
     """Why there is no verdict; empty where there is one."""
@@ -60,6 +62,20 @@ def verdict_tags(state: SweepState) -> dict[str, str]:
     }
 
 
+def verdict_bounds(state: SweepState) -> dict[str, float]:
+    """`worst_loss_at_least/critic_dim` and `worst_loss_at_most/…`: bounds of the worst value's loss above the best one.
+
+    0.1 for 10 %; names as in `verdict_tags`. A bound that is infinite is left out.
+    """
+    names, found = leaves(state.plan.sweep.space), dict[str, float]()
+    for row in verdicts(state):
+        if row.finding:
+            of = _NOT_IN_TAGS.sub("-", f"{names[row.key]}.{row.method}".rstrip("."))
+            ends = {"least": float(row.finding.low.max()), "most": float(row.finding.high.max())}
+            found |= {f"worst_loss_at_{end}/{of}": math.expm1(v) for end, v in ends.items() if math.isfinite(v)}
+    return found
+
+
 def _verdict(state: SweepState, key: str, axis: Axis, series: Series) -> KeyVerdict:
     texts = tuple(place.text for place, _ in series.records)
     records = [record for _, record in series.records]
@@ -67,13 +83,13 @@ def _verdict(state: SweepState, key: str, axis: Axis, series: Series) -> KeyVerd
     whole = [_finished(record, metric) for record in records]
     diverged = tuple(f"{lost} of {count(n, 'replicate')} diverged" if lost else "" for lost, n in map(_lost, whole))
     why = no_axis(state) or _why_not(state, series, whole)
-    finding = None
+    finding, losses = None, tuple[tuple[float, ...], ...]()
     if not why:
         sign = 1 if state.plan.config.directions[metric] == "min" else -1
-        losses = [[math.inf if value is None else sign * math.log(value) for value in values] for values in whole]
+        losses = tuple(tuple(math.inf if v is None else sign * math.log(v) for v in values) for values in whole)
         finding = decide(losses, state.plan.sweep.tolerance)
     trials = tuple(record.trial.name for record in records)
-    return KeyVerdict(key, series.label, texts, diverged, trials, tuple(map(len, whole)), finding, why)
+    return KeyVerdict(key, series.label, texts, diverged, trials, tuple(map(len, whole)), losses, finding, why)
 
 
 def _why_not(state: SweepState, series: Series, whole: list[list[float | None]]) -> str:

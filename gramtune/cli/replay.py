@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gramtune.cli.options import Folder
+from gramtune.cli.options import Folder, MaxReplicates
 
 if TYPE_CHECKING:
     from gramtune.analysis.replay import Recording, Replay
+    from gramtune.analysis.replicates_replay import ReplicatesReplay
+    from gramtune.record.state import SweepState
     from gramtune.space.sweep import Pruner
 
 
@@ -27,16 +29,25 @@ def replay(
         float | None,
         typer.Option(help="Noise-aware: the best in truth is stopped with this probability at most (docs/pruning.md)."),
     ] = None,
-    orders: Annotated[int, typer.Option(min=1, help="Random orders of arrival.")] = 200,
+    until_decided: Annotated[
+        bool,
+        typer.Option("--replicates-until-decided", help="Instead of pruners: replicates for open values only."),
+    ] = False,
+    max_replicates: MaxReplicates = None,
+    orders: Annotated[int, typer.Option(min=1, help="Random orders of arrival, or of seeds.")] = 200,
     workers: Annotated[int, typer.Option(min=1, help="Trials at once.")] = 4,
     seed: Annotated[int, typer.Option(help="Of the orders.")] = 0,
 ) -> None:
-    """Replay pruners over a finished sweep: steps and time saved, how often the best was lost; trains nothing."""
+    """Replay pruners, or replicates until decided, over a finished sweep: what it saves and loses; trains nothing."""
     from gramtune.analysis.replay import checked_pruner, panel, recording
     from gramtune.analysis.replay import replay as replayed
     from gramtune.record.journal import load_state
     from gramtune.run.run_directory import existing_plan
 
+    if until_decided:
+        for line in _replicates(load_state(folder, existing_plan(folder)), str(folder), max_replicates, orders, seed):
+            typer.echo(line)
+        return
     settings = {"min_steps": min_steps, "reduction_factor": reduction_factor, "min_trials": min_trials}
     one = checked_pruner(pruner or "asha", **settings, false_prune_rate=false_prune_rate)
     pruners = (one,) if pruner else panel(one)
@@ -46,6 +57,26 @@ def replay(
     typer.echo(_row("pruner", "steps saved", "time saved", "best lost", "95 % interval", "regret"))
     for each in pruners:
         typer.echo(_cells(replayed(recorded, each, orders, workers, seed)))
+
+
+def _replicates(state: SweepState, where: str, most: int | None, orders: int, seed: int) -> list[str]:
+    from gramtune.analysis.replicates_replay import replay_replicates
+
+    results = replay_replicates(state, where, most, orders, seed)
+    return [
+        f"{orders} random orders of seeds; tolerance {100 * state.plan.sweep.tolerance:g} %",
+        "",
+        _row("verdict on", "whole", "as the whole", "95 % interval", "replicates"),
+        *(_replicate_cells(result) for result in results),
+    ]
+
+
+def _replicate_cells(result: ReplicatesReplay) -> str:
+    row, (low, high) = result.verdict, result.interval
+    assert row.finding is not None
+    name = f"{row.key} ({row.method})" if row.method else row.key
+    same = f"{result.same} of {result.orders}"
+    return _row(name, row.finding.verdict, same, f"{low:.1%} to {high:.1%}", f"{result.share:.1%}")
 
 
 def _header(recorded: Recording, orders: int, workers: int) -> list[str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
+from torch import Tensor
 
 from gramtune.components import Component
-from gramtune.stats.kernels import Distance, Gaussian, Kernel, Linear, Mixture, RationalQuadratic
+from gramtune.stats.kernels import Distance, Gaussian, Kernel, Linear, Mixture, RationalQuadratic, kernel_mmd2
+from gramtune.stats.ratio_matching import mixture_mmd2
 
 KernelName = Literal["gaussian", "rational_quadratic", "linear", "distance"]
 
@@ -25,13 +27,19 @@ class KernelFields(Component):
 
     def build_kernel(self) -> Kernel:
         """What the fields say."""
-        return make_kernel(self.kernel, self.bandwidths, self.alphas)
+        if self.kernel == "gaussian":
+            return Mixture(tuple(map(Gaussian, self.bandwidths)))
+        if self.kernel == "rational_quadratic":
+            return Mixture(tuple(map(RationalQuadratic, self.alphas)))
+        return Linear() if self.kernel == "linear" else Distance()
 
+    @property
+    def kernel_count(self) -> int:
+        """Kernels in the sum."""
+        return {"gaussian": len(self.bandwidths), "rational_quadratic": len(self.alphas)}.get(self.kernel, 1)
 
-def make_kernel(name: KernelName, bandwidths: tuple[float, ...], alphas: tuple[float, ...]) -> Kernel:
-    """The sum over bandwidths or alphas where the kernel has them."""
-    if name == "gaussian":
-        return Mixture(tuple(map(Gaussian, bandwidths)))
-    if name == "rational_quadratic":
-        return Mixture(tuple(map(RationalQuadratic, alphas)))
-    return Linear() if name == "linear" else Distance()
+    def mean_mmd2(self, f_q: Tensor, f_p: Tensor) -> Tensor:
+        """MMD², biased, of the mean of the kernels: [..., N, K], [..., M, K] → [...]. Gaussians in closed form."""
+        if self.kernel == "gaussian":
+            return mixture_mmd2(f_q, f_p, self.bandwidths)
+        return kernel_mmd2(self.build_kernel(), f_q, f_p, unbiased=False) / self.kernel_count

@@ -9,13 +9,13 @@ from torch.nn import functional as F
 
 from gramtune.components import Context, CriticSpec, Losses, View
 from gramtune.objectives._adversarial import Boosted
+from gramtune.objectives._kernels import KernelFields
 from gramtune.registry import register
 from gramtune.stats.estimators import root
-from gramtune.stats.ratio_matching import mixture_mmd2
 
 
 @register
-class MmdGan(Boosted):
+class MmdGan(KernelFields, Boosted):
     """Encoder f: R^D → R^K and decoder f_d: R^K → R^D against the generator; x are data, y generated samples.
 
     Critic, maximised over θ:    √MMD²(f(x), f(y)) + λ_rg·h − λ_ae·AE(x) − λ_ae·AE(y)
@@ -57,9 +57,9 @@ class MmdGan(Boosted):
         """Both losses of features [R, B, K] and, with the penalty, reconstructions; see `Objective.losses`."""
         assert real.features is not None
         assert fake.features is not None
-        squared_mmd = mixture_mmd2(fake.features, real.features, self.bandwidths)
+        squared_mmd = self.mean_mmd2(fake.features, real.features)
         if self.kernel_reduction == "sum":
-            squared_mmd = squared_mmd * len(self.bandwidths)
+            squared_mmd = squared_mmd * self.kernel_count
         traces, generator = {"mmd2": squared_mmd}, root(squared_mmd)
         if self.feasible_set_reduction:
             one_sided = -F.relu(fake.features.mean(dim=-2) - real.features.mean(dim=-2)).mean(dim=-1)

@@ -54,6 +54,10 @@ class Training(Component):
     """Additional steps with an evaluation, such as early steps for a figure. No pruner judges there."""
     eval_samples: PositiveInt
     """Generated samples per evaluation and replicate."""
+    eval_batch_statistics: bool = False
+    """Whether BatchNorm uses the statistics of at least `batch_size` samples generated together, as GRAMFlow and
+    MMD-GAN's code do, instead of its running averages. A sample then depends on those generated with it; exported
+    models use running averages always."""
     replicates: PositiveInt = 3
     """Random initialisations trained side by side; replicate i uses seed + i in every trial."""
     seed: NonNegativeInt = 0
@@ -76,6 +80,10 @@ class Training(Component):
         if list(eval_at) != sorted(set(eval_at)):
             raise ValueError(f"{list(eval_at)} should be ascending, each step once")
         return eval_at
+
+    def eval_batches(self, n: int) -> int:
+        """Equal parts, none smaller than `batch_size`, in which n samples are made with their own batch statistics."""
+        return max(1, n // self.batch_size)
 
     @property
     def averaged(self) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gramtune.training.config import TrialConfig
-from gramtune.training.networks import build_networks
+from gramtune.training.networks import build_networks, using_batch_statistics
 from gramtune.training.seeds import stream
 from gramtune.training.trainer import CheckpointError, reading_checkpoint
 
@@ -56,7 +56,10 @@ def draw_samples(
     noise = config.network.noise(n, stream(seed, purpose, device))
     generator = generator.to(device)
     with torch.inference_mode():
-        return torch.cat([generator(part) for part in noise.split(_CHUNK)])
+        if not config.training.eval_batch_statistics:
+            return torch.cat([generator(part) for part in noise.split(_CHUNK)])
+        with using_batch_statistics([generator]):
+            return torch.cat([generator(part) for part in noise.tensor_split(config.training.eval_batches(n))])
 
 
 def _generator(config: TrialConfig, state: Mapping[str, Any]) -> nn.Module:

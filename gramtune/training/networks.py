@@ -181,6 +181,21 @@ def _drop_output_bias(network: nn.Module) -> None:
         last.register_parameter("bias", None)
 
 
+@contextmanager
+def using_batch_statistics(networks: Sequence[nn.Module]) -> Iterator[None]:
+    """BatchNorm uses the statistics of the batch, whatever its mode, and leaves its running averages alone."""
+    norms = [(layer, layer.training) for network in networks for layer in _batch_norms(network)]
+    for layer, _ in norms:
+        layer.train()
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer, was in norms:
+            layer.track_running_stats = True
+            layer.train(was)
+
+
 def _batch_norms(network: nn.Module) -> list[_BatchNorm]:
     """The layers that keep running averages."""
     return [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]

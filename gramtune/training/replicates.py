@@ -17,7 +17,7 @@ from gramtune.training.average import WeightAverage
 from gramtune.training.batches import BATCHES
 from gramtune.training.config import TrialConfig
 from gramtune.training.graphs import Graphs, Traces
-from gramtune.training.networks import Stack, build_networks, differentiate
+from gramtune.training.networks import Stack, build_networks, differentiate, using_batch_statistics
 from gramtune.training.optimizer_state import load_rows, row, set_rate
 from gramtune.training.seeds import stream
 from gramtune.training.sums import Sums
@@ -113,13 +113,19 @@ class Replicates:
         """n generated samples of each replicate, [R, n, *shape]: the same for the same purpose at every call.
 
         `average`: of the averaged generators, where there are any. BatchNorm uses its running averages, so a sample
-        does not depend on those drawn with it.
+        does not depend on those drawn with it, unless `training.eval_batch_statistics` says otherwise.
         """
         streams = [stream(seed, purpose, self._device) for seed in self.seeds]
         noise = torch.stack([self._config.network.noise(n, rng) for rng in streams])
-        generator = self._generator(average)
-        with generator.evaluating(), torch.inference_mode():
-            return torch.cat([generator(part)[0] for part in noise.split(chunk, dim=1)], dim=1)
+        generator, training = self._generator(average), self._config.training
+        with ExitStack() as contexts:
+            contexts.enter_context(torch.inference_mode())
+            contexts.enter_context(generator.evaluating())
+            parts: Sequence[Tensor] = noise.split(chunk, dim=1)
+            if training.eval_batch_statistics:
+                contexts.enter_context(using_batch_statistics(generator.networks))
+                parts = noise.tensor_split(training.eval_batches(n), dim=1)
+            return torch.cat([generator(part)[0] for part in parts], dim=1)
 
     def views(self, n: int, purpose: str, average: bool = False) -> tuple[View, View]:
         """n data and n generated samples of each replicate as its critic sees them; no part of the training.

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gramtune.analysis.labels import leaves
-from gramtune.analysis.verdicts import verdicts
+from gramtune.analysis.verdicts import verdict_bounds, verdicts
 from gramtune.backends.mlflow.runs import Point
 from gramtune.errors import count
 from gramtune.record.report import Report, Status, Summary, summarise
@@ -87,6 +87,13 @@ def best_points(state: SweepState) -> list[Point]:
         best = pick(points[-1].value, mean) if points else mean
         points.append(Point(f"{metric}_best", best, seconds * 1000, step))
     return points
+
+
+def verdict_points(state: SweepState) -> list[Point]:
+    """`worst_loss_at_least/critic_dim` and `…_at_most/…`, to filter sweeps by, at the number of trained replicates."""
+    seconds = max((record.last.timestamp for record in state.records.values() if record.last), default=0)
+    step = sum(record.trained for record in state.records.values())
+    return [Point(key, value, seconds * 1000, step) for key, value in verdict_bounds(state).items()]
 
 
 def trial_tags(status: str, reason: str, last: Report | None) -> dict[str, str]:

@@ -22,6 +22,7 @@ from gramtune.backends.mlflow.describe import (
     started,
     trial_params,
     trial_tags,
+    verdict_points,
 )
 from gramtune.backends.mlflow.model import checked_model_name
 from gramtune.backends.mlflow.page import store_datasets, store_files, store_model, store_preview
@@ -171,7 +172,8 @@ class MlflowTracker:
                 runs.log(run, tags={"gramtune.status": "UNFINISHED"})
                 runs.set_status(run, "KILLED", _end(run, record.last))
                 self._stored.pop(name, None)
-        runs.set_status(self._parent(runs, state), _sweep_status(state), int(time.time() * 1000))
+        parent = self._parent(runs, state)
+        runs.set_status(parent, _sweep_status(state), _ended(parent, state))
 
     def _finish(self, state: SweepState, folder: Path) -> None:
         self._settle(state)
@@ -236,7 +238,11 @@ class MlflowTracker:
 
     def _describe(self, runs: SweepRuns, parent: StoredRun, state: SweepState, figure: str) -> None:
         note = redact(description(state, figure), self._uri)
-        runs.log(parent, best_points(state), tags={"mlflow.note.content": note, **verdict_tags(state)})
+        runs.log(
+            parent,
+            [*best_points(state), *verdict_points(state)],
+            tags={"mlflow.note.content": note, **verdict_tags(state)},
+        )
 
     def _store_files(self, runs: SweepRuns, record: TrialRecord, snapshot: _Snapshot) -> None:
         name = record.trial.name

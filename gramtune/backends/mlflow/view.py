@@ -22,7 +22,7 @@ _TAG = "mlflow.sharedViewState."
 _OURS = f"{_TAG}gramtune-"
 _NOTE, _KIND = "mlflow.note.content", "mlflow.experimentKind"
 """Tags of an experiment: its description, and which of MLflow's two sidebars its pages open in."""
-_INTRODUCTION = "Each sweep with metric, varied keys and status as columns, and its charts:"
+_INTRODUCTION = "Sweeps, with metric, varied keys and status as columns:"
 _LINKS = 100
 """Sweeps in the description: MLflow cuts tags of an experiment at 20,000 characters."""
 _SHOWN_KEYS = 8
@@ -76,8 +76,8 @@ def _note(experiment_id: str, tags: Mapping[str, str]) -> str:
     """
     views = [(json.loads(text), key.removeprefix(_TAG)) for key, text in tags.items() if key.startswith(_OURS)]
     newest = sorted(views, key=lambda view: (-view[0]["createdAt"], view[1]))[:_LINKS]
-    lines = [f"- [{view['name']}]({runs_url('', experiment_id, key).lstrip('/')})" for view, key in newest]
-    return "\n".join([_INTRODUCTION, "", *lines])
+    links = [f"[{view['name']}]({runs_url('', experiment_id, key).lstrip('/')})" for view, key in newest]
+    return f"{_INTRODUCTION} {' · '.join(links)}"  # one line: MLflow shows the first alone until it is unfolded
 
 
 def _state(state: SweepState, parent_run: str) -> dict[str, Any]:

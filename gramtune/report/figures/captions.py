@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gramtune.analysis.labels import basis_text
 from gramtune.record.state import SweepState
-from gramtune.report.figures.catalogue import CURVES, FRONT, PARALLEL, file_names
+from gramtune.report.figures.catalogue import BOUNDS, CURVES, FRONT, PARALLEL, file_names
 
 _LOST = "Symbols tell trials that diverged, failed or were stopped early."
 _SAMPLES = {
@@ -26,8 +26,16 @@ def captions(state: SweepState) -> dict[str, str]:
         f"the mean (light); every replicate a dot. {_LOST} {basis}"
         for key, stem in file_names(state.plan.sweep.space).items()
     }
+    bounds = {
+        f"{BOUNDS}{stem}": f"How much worse than the best each value of {key} may be. Bars: from the lower bound, "
+        "which holds for all values together with probability 95 % at all looks, to the upper bound that INSENSITIVE "
+        "asks for; dots: geometric means, hollow where the value is open; the band is the tolerance. "
+        f"{basis}"
+        for key, stem in file_names(state.plan.sweep.space).items()
+    }
     return {
         **keys,
+        **bounds,
         CURVES: f"{metric} during training: mean ± standard deviation over replicates, one line per trial. A line "
         f"ends with a symbol where its trial was lost. {basis}",
         FRONT: f"Every completed trial in both metrics, and the front that no other trial dominates. {basis}",

@@ -16,6 +16,7 @@ from gramtune.io import write_atomically
 from gramtune.record.state import SweepState
 from gramtune.report import FIGURES
 from gramtune.report.figures import plain_settings
+from gramtune.report.figures.bounds import bounds_figure
 from gramtune.report.figures.front import front_figure
 from gramtune.report.figures.learning_curves import learning_curves
 from gramtune.report.figures.parallel import parallel_figure
@@ -27,6 +28,8 @@ from gramtune.space.sweep import Sweep
 __all__ = ["learning_curves", "sensitivity_figure", "write_figures"]
 
 CURVES, FRONT, PARALLEL = "learning_curves", "front", "parallel_coordinates"
+BOUNDS = "bounds-"
+"""Beginning of the names of the figures of verdicts."""
 _DPI = 300
 _METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 """Nothing that changes from one writing to the next, so that equal sweeps give equal bytes."""
@@ -48,6 +51,8 @@ def _write_figures(state: SweepState, folder: Path, target: Path, failed: list[s
     draws: dict[str, Draw] = {
         name: partial(against_key, state, key) for key, name in file_names(state.plan.sweep.space).items()
     }
+    for key, name in file_names(state.plan.sweep.space).items():
+        draws[f"{BOUNDS}{name}"] = partial(bounds_figure, state, key)
     draws[CURVES] = partial(learning_curves, state)
     if len(state.plan.metrics) == 2:
         draws[FRONT] = partial(front_figure, state)
@@ -84,8 +89,8 @@ def file_names(keys: Iterable[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for key, label in leaves(keys).items():
         stem = _legal(label)
-        while stem in names.values() or stem in (CURVES, FRONT, PARALLEL) or stem.startswith(PREFIX):
-            stem = f"_{stem}" if stem.startswith(PREFIX) else f"{stem}_"
+        while stem in names.values() or stem in (CURVES, FRONT, PARALLEL) or stem.startswith((PREFIX, BOUNDS)):
+            stem = f"_{stem}" if stem.startswith((PREFIX, BOUNDS)) else f"{stem}_"
         names[key] = stem
     return names
 

@@ -80,7 +80,7 @@ def _verdicts(sweeps: Sequence[NamedSweep]) -> list[str]:
         ours, theirs = (next(iter(ranked(sweep.state)), None) for sweep in (first, other))
         said = f"nothing to compare: {_no_best(first if ours is None else other)}"
         if ours and theirs:
-            said = verdict(paired_difference(theirs, ours, first.state.plan.metric))
+            said = verdict(paired_difference(theirs, ours, first.state.plan.metric, len(others)))
         lines.append(f"best of {other.name} minus best of {first.name}: {said}")
     return [*lines, "Each best was picked out of its sweep by the same values: confirm with fresh seeds."]
 

@@ -18,9 +18,10 @@ from gramtune.record.report import Status
 from gramtune.record.state import SweepState
 from gramtune.record.tables import SWEEP_FILE, VERSIONS_FILE
 from gramtune.report.figures.captions import caption, captions
-from gramtune.report.figures.catalogue import CURVES, FRONT, PARALLEL, file_names
+from gramtune.report.figures.catalogue import BOUNDS, CURVES, FRONT, PARALLEL, file_names
 from gramtune.report.figures.samples import PREFIX
 from gramtune.report.page.embed import Picture, by_stem, data_uri
+from gramtune.report.page.explore import as_script, explore_data, library
 from gramtune.report.text.score import score_cells
 from gramtune.report.text.summary import best_lines, heading, trial_tables
 
@@ -28,6 +29,7 @@ from gramtune.report.text.summary import best_lines, heading, trial_tables
 def page(state: SweepState, folder: Path, figures: Sequence[Path], importances: Importances) -> str:
     """The page of the sweep in `folder`; `figures` are the files of its figures, PNG and SVG."""
     title, *facts = heading(state)
+    explored = explore_data(state, folder)
     scores = [score_cells(row) for row in robustness(state)]
     return template("report.html").render(
         title=state.plan.sweep.name,
@@ -49,6 +51,10 @@ def page(state: SweepState, folder: Path, figures: Sequence[Path], importances: 
         issues=_issues(state),
         cost=cost_of(state),
         counts=len(state.records),
+        explore=as_script(explored),
+        grids=explored["grids"],
+        best=explored["best"],
+        library=library(),
         **_provenance(folder),
     )
 
@@ -73,7 +79,7 @@ def _pictures(state: SweepState, figures: Sequence[Path]) -> dict[str, list[Pict
     pictures = [Picture(stem, data_uri(files), caption(stem, known)) for stem, files in by_stem(figures).items()]
     axes = set(file_names(state.plan.sweep.space).values())
     return {
-        "sensitivity": [p for p in pictures if p.name in axes],
+        "sensitivity": [p for p in pictures if p.name in axes or p.name.startswith(BOUNDS)],
         "curves": [p for p in pictures if p.name == CURVES],
         "samples": [p for p in pictures if p.name.startswith(PREFIX)],
         "joint": [p for p in pictures if p.name in (PARALLEL, FRONT)],

@@ -6,13 +6,15 @@ import re
 from collections.abc import Sequence
 
 from gramtune.analysis.labels import MINUS, basis_text, direction_text, leaves, spread_text, value_text
+from gramtune.analysis.verdicts import verdicts
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState, TrialRecord
+from gramtune.report.text.verdict import verdict_text
 
 _SPECIAL = str.maketrans(
     {character: rf"\{character}" for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--"}
-    | {"<": r"\textless{}", ">": r"\textgreater{}"}
+    | {"∈": r"$\in$", "≤": r"$\leq$", "…": r"\dots{}", "<": r"\textless{}", ">": r"\textgreater{}"}
 )
 _EXPONENT = re.compile(r"e([+-]?)0*(\d+)")
 
@@ -55,7 +57,13 @@ def _caption(state: SweepState) -> str:
     sweep = state.plan.sweep
     about = f"{sweep.name}: {sweep.about}".removesuffix(": ")
     basis = f"Mean $\\pm$ standard deviation; {escaped(basis_text(state))}."
-    return f"{escaped(about)} {basis} {escaped(state.plan.metric)}: {direction_text(state)}; the best is bold."
+    metric = f"{escaped(state.plan.metric)}: {direction_text(state)}; the best is bold."
+    return f"{escaped(about)} {basis} {metric}{_verdicts(state)}"
+
+
+def _verdicts(state: SweepState) -> str:
+    """The verdict on each key, a sentence each; empty where there is none."""
+    return "".join(f" {escaped(verdict_text(row, state)[0])}" for row in verdicts(state) if row.finding)
 
 
 def _cells(record: TrialRecord, state: SweepState, metrics: Sequence[str]) -> list[str]:

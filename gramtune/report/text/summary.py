@@ -17,13 +17,14 @@ from gramtune.analysis.labels import (
     status_counts,
     value_text,
 )
+from gramtune.analysis.method_comparison import method_comparisons
 from gramtune.analysis.paired_difference import Difference, paired_difference, ranked
 from gramtune.analysis.verdicts import verdicts
 from gramtune.record.lineage import lineage
 from gramtune.record.report import Status
 from gramtune.record.state import Basis, SweepState, TrialRecord
 from gramtune.record.student_t import t_quantile
-from gramtune.report.text.verdict import verdict_text
+from gramtune.report.text.verdict import comparison_text, verdict_text
 
 _ROWS = 24
 """Trials in the table; of a longer sweep the best and where to find the others."""
@@ -109,7 +110,11 @@ def _one_table(state: SweepState, shown: list[TrialRecord]) -> list[str]:
 
 def trial_rows(state: SweepState, records: Sequence[TrialRecord]) -> list[list[str]]:
     """A heading and a row per trial: number, values, mean ± std of each metric, n, status, and a note on the best."""
-    notes = {state.best.trial.name: "best"} if state.best else {r.trial.name: "front" for r in state.front}
+    notes = (
+        {state.best.trial.name: _best_mean(state).lower()}
+        if state.best
+        else {r.trial.name: "front" for r in state.front}
+    )
     header = ["trial", *leaves(state.plan.sweep.space).values(), *state.plan.metrics, "n", "status", ""]
     return [header, *(_row(record, state, notes.get(record.trial.name, "")) for record in records)]
 
@@ -173,7 +178,10 @@ def best_lines(state: SweepState) -> list[str]:
 def verdict_lines(state: SweepState) -> list[str]:
     """The verdict on each varied key; empty where there is none on any."""
     rows = verdicts(state)
-    return [line for row in rows for line in verdict_text(row, state)] if any(row.finding for row in rows) else []
+    if not any(row.finding for row in rows):
+        return []
+    comparisons = [line for row in method_comparisons(state) for line in comparison_text(row, state)]
+    return [line for row in rows for line in verdict_text(row, state)] + comparisons
 
 
 def _by_group(state: SweepState) -> list[str]:
@@ -184,7 +192,7 @@ def _by_group(state: SweepState) -> list[str]:
         if (ranking := ranked(state, group)) and len(state.plan.metrics) == 1:
             summary = ranking[0].summary(state.plan.metric)
             best = f"{assignment_text(ranking[0].assignment)}: {state.plan.metric} {spread_text(summary)}"
-            lines += [f"Best with {group_text(basis, groups)}: {best}", *_comparisons(state, ranking)]
+            lines += [f"{_best_mean(state)} with {group_text(basis, groups)}: {best}", *_comparisons(state, ranking)]
     return lines
 
 
@@ -192,9 +200,14 @@ def _how(state: SweepState, best: TrialRecord) -> list[str]:
     """The values of the best trial: a point, or, in a population, a schedule."""
     past = lineage(state, best.trial.name)
     if len(past) == 1:
-        return [f"Best: {assignment_text(best.assignment)}"]
+        return [f"{_best_mean(state)}: {assignment_text(best.assignment)}"]
     stretches = [f"  from step {s.step:,}: {assignment_text(s.assignment)} (by {s.trial})" for s in past]
-    return [f"Best: {best.trial.name}, by a schedule of values", *stretches]
+    return [f"{_best_mean(state)}: {best.trial.name}, by a schedule of values", *stretches]
+
+
+def _best_mean(state: SweepState) -> str:
+    """What the single best trial is: which values may be the best in truth is the verdict's to say."""
+    return "Lowest mean" if state.plan.config.directions[state.plan.metric] == "min" else "Highest mean"
 
 
 def _front(state: SweepState) -> list[str]:
@@ -218,7 +231,8 @@ def _comparisons(state: SweepState, ranking: list[TrialRecord]) -> list[str]:
         if len(others) > 1
         else {"only other completed": others[0]}
     )
-    differences = [paired_difference(rival, best, state.plan.metric) for rival in rivals.values()]
+    pairs = len(ranking) * (len(ranking) - 1) // 2  # which ones are printed depends on the data
+    differences = [paired_difference(rival, best, state.plan.metric, pairs) for rival in rivals.values()]
     lines = [
         line
         for (role, rival), difference in zip(rivals.items(), differences, strict=True)
@@ -228,7 +242,7 @@ def _comparisons(state: SweepState, ranking: list[TrialRecord]) -> list[str]:
         )
     ]
     known = [difference for difference in differences if difference]
-    return lines + _caveats(state, ranking, min((d.n for d in known), default=0))
+    return lines + _caveats(len(ranking), min((d.n for d in known), default=0), pairs)
 
 
 def verdict(difference: Difference | None) -> str:
@@ -238,19 +252,16 @@ def verdict(difference: Difference | None) -> str:
     decimals = decimals_for(max(difference.high - difference.low, 0) / 4)
     mean, low, high = (number(value, decimals) for value in (difference.mean, difference.low, difference.high))
     words = "separated" if difference.separated else "NOT separated, may be chance"
-    return f"{words}; difference {mean}, 95 % interval {low} to {high} (paired, n = {difference.n})"
+    together = f" of {difference.pairs} pairs together" if difference.pairs > 1 else ""
+    return f"{words}; difference {mean}, 95 % interval{together} {low} to {high} (paired, n = {difference.n})"
 
 
-def _caveats(state: SweepState, ranking: list[TrialRecord], n: int) -> list[str]:
-    lines = []
-    if n:
-        few = f", which makes them wide (t = {t_quantile(n - 1):.2f})" if n < _FEW else ""
-        lines += [
-            f"  The intervals are Student's t over {count(n, 'seed')}{few}.",
-            f"  They ignore that these were picked out of {len(ranking)}: confirm with fresh seeds "
-            "(--set training.seed=…).",
-        ]
-    return lines
+def _caveats(trials: int, n: int, pairs: int) -> list[str]:
+    if not n:
+        return []
+    few = f", which makes them wide (t = {t_quantile(n - 1, 1 - 0.05 / pairs):.2f})" if n < _FEW else ""
+    corrected = f", corrected for all pairs of {trials} trials (Bonferroni)" if pairs > 1 else ""
+    return [f"  The intervals are Student's t over {count(n, 'seed')}{corrected}{few}."]
 
 
 def _problems(state: SweepState) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from gramtune.analysis.labels import count, direction_text, leaves, percent
+from gramtune.analysis.method_comparison import Comparison
 from gramtune.analysis.verdict import ALPHA, Finding, Verdict
 from gramtune.analysis.verdicts import KeyVerdict
 from gramtune.record.state import SweepState
@@ -73,3 +74,30 @@ def _named(row: KeyVerdict, indices: tuple[int, ...], name: str) -> str:
         return f"{name} = {texts[0]}"
     more = f", … {len(texts)} values" if len(texts) > _SHOWN else ""
     return f"{name} ∈ {{{', '.join(texts[:_SHOWN])}{more}}}"
+
+
+def comparison_text(row: Comparison, state: SweepState) -> list[str]:
+    """The lines on two methods along one key: which is less sensitive, and the worst-case losses behind it."""
+    name, (low, high) = leaves(state.plan.sweep.space)[row.key], row.interval
+    first, second = row.methods
+    said = "neither is shown to be less sensitive"
+    if low > 0:
+        said = f"{first} is less sensitive, by a factor of {_factor(low, high)} in the worst value's loss"
+    elif high < 0:
+        said = f"{second} is less sensitive, by a factor of {_factor(-high, -low)} in the worst value's loss"
+    each = ", ".join(f"{method} {_percent(*worst)}" for method, worst in zip(row.methods, row.worst, strict=True))
+    return [
+        f"{first} against {second} along {name}: {said}.",
+        f"  The worst value is above the best by: {each} (all comparisons wrong with probability ≤ {ALPHA:.0%}).",
+    ]
+
+
+def _factor(low: float, high: float) -> str:
+    return f"{math.exp(low):.3g} to {math.exp(high):.3g}" if math.isfinite(high) else f"at least {math.exp(low):.3g}"
+
+
+def _percent(low: float, high: float) -> str:
+    if math.isinf(low):
+        return "more than any number (it diverges)"
+    least = f"{100 * math.expm1(low):.0f}"
+    return f"{least} to {100 * math.expm1(high):.0f} %" if math.isfinite(high) else f"at least {least} %"
