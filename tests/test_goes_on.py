@@ -131,7 +131,7 @@ def test_more_steps_of_a_sampled_sweep_are_told_to_its_study(tmp_path):
 
 def test_a_trial_with_a_live_replicate_goes_on_and_one_without_does_not(tmp_path):
     path = write_space(tmp_path)
-    state = SweepState(make_plan(load_sweep(path, Overrides(set=("training.steps=12",))), tmp_path, path))
+    state = SweepState(make_plan(load_sweep(path, Overrides(set=("training.steps=12",))), tmp_path))
     ends = {"critic_dim=1": ("why", None), "critic_dim=4": ("why", "why"), "critic_dim=16": (None, None)}
     for name, diverged in ends.items():
         status = Status.DIVERGED if any(diverged) else Status.COMPLETED

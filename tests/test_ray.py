@@ -31,7 +31,7 @@ def ray_runner(local_ray):
 def planned(folder, space=SPACE, **overrides):
     folder.mkdir(exist_ok=True)
     path = write_space(folder, space)
-    return make_plan(load_sweep(path, Overrides(**overrides)), folder, path)
+    return make_plan(load_sweep(path, Overrides(**overrides)), folder)
 
 
 def run(runner, plan, folder):

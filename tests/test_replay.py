@@ -38,7 +38,7 @@ def report(step, values, seconds, status=None):
 def write_journal(folder, curves, pace=None, seconds=1.0):
     """A sweep's folder with these curves; an evaluation takes one second times the trial's pace. Returns its state."""
     path = write_space(folder, base=BASE.replace("steps: 6, eval_every: 3", f"steps: {STEPS}, eval_every: 1"))
-    plan = make_plan(load_sweep(path), folder, path)
+    plan = make_plan(load_sweep(path), folder)
     state = SweepState(plan)
     write_sweep(plan.sweep, folder)
     journal = Journal(folder, state)
