@@ -100,7 +100,7 @@ def run(arm: str, seed: int, budget: int, settings: tuple[str, ...], out: Path) 
     torch.set_num_threads(1)
     folder = out / f"{arm.replace(' ', '_')}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    plan = make_plan(sweep_of(arm, seed, budget, settings), data_root(), SPACE)
+    plan = make_plan(sweep_of(arm, seed, budget, settings), data_root())
     state = load_state(folder, plan)
     InProcessRunner().run(Driver(state, folder, OptunaProposer(state, folder)))
     spent, best, incumbents = 0, float("inf"), []
@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     settings = tuple(options.set or ("training.steps=120", "training.eval_every=40", "training.eval_samples=256"))
-    training = load_sweep(SPACE, Overrides(set=settings, replicates=2)).inline_base["training"]
+    training = load_sweep(SPACE, Overrides(set=settings, replicates=2)).base["training"]
     budget = options.trials * training["steps"] * training["replicates"]
     options.out.mkdir(parents=True, exist_ok=True)
     runs = load_runs(options.out)

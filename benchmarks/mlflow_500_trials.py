@@ -65,7 +65,7 @@ def made_up(runs: Path, trials: int) -> tuple[SweepState, Path]:
     base = Path(__file__).parents[1] / "search_spaces" / "base" / "digits.yaml"
     space = runs / "many.yaml"
     space.write_text(SPACE.format(base=base, dims=list(range(1, trials // 5 + 1))), encoding="utf-8")
-    state, folder = SweepState(make_plan(load_sweep(space, Overrides()), runs, space)), runs / "many"
+    state, folder = SweepState(make_plan(load_sweep(space, Overrides()), runs)), runs / "many"
     for i, trial in enumerate(state.plan.trials):
         state.started(trial)
         place = trial_folder(folder, trial.name) / "samples"

@@ -51,7 +51,7 @@ def measure(trials: int, *, lent: bool) -> Memory:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "space.yaml"
         file.write_text(SPACE.format(rates=", ".join(f"{1e-4 * (i + 1):.4f}" for i in range(trials))))
-        state = SweepState(make_plan(load_sweep(file), Path(folder), file))
+        state = SweepState(make_plan(load_sweep(file), Path(folder)))
         driver = Driver(state, Path(folder), NothingNew())
         found: list[Memory] = []
         watcher = threading.Thread(target=watch, args=(state, driver, found))

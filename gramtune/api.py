@@ -2,33 +2,34 @@
 
 from gramtune import load_sweep, run_sweep
 
-result = run_sweep(load_sweep("search_spaces/critic_dim.yaml"))
+result = run_sweep(load_sweep("critic_dim", replicates=5))
+result.best, result.verdicts, result.plot()
 result.frame  # tidy: one row per trial, replicate, step and metric
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import pandas as pd
-
 from gramtune.analysis.replicates_needed import replicates_needed
-from gramtune.analysis.verdicts import KeyVerdict, verdicts
 from gramtune.errors import Issue, SpecError, count
 from gramtune.io import DiskFull, command, data_root, each, local_runs
+from gramtune.notebook import NotebookView, in_notebook
 from gramtune.record import budget
 from gramtune.record.journal import load_state
 from gramtune.record.object_store import Mirror, mirror_of
 from gramtune.record.redaction import redact
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState
-from gramtune.record.tables import SWEEP_FILE, read_versions, results_frame, trials_frame, write_sweep, write_tables
+from gramtune.record.tables import SWEEP_FILE, read_versions, write_sweep, write_tables
 from gramtune.record.tracker import TrackerThread
 from gramtune.record.versions import changed_since, versions
+from gramtune.result import Best, Result
 from gramtune.run.capacity import Capacity, grant, here
 from gramtune.run.driver import Driver, NothingNew, Proposer
 from gramtune.run.in_process import InProcessRunner, Runner
@@ -44,7 +45,7 @@ from gramtune.run.object_store_run import (
     store_tables,
 )
 from gramtune.run.resume_policy import changes, left_as_they_are, refusals
-from gramtune.run.run_directory import Ask, agreed, existing_plan, refuse, start_folder
+from gramtune.run.run_directory import Ask, agreed, existing_plan, recorded_state, refuse, start_folder
 from gramtune.space.domain import size_of
 from gramtune.space.load import Overrides, load_sweep
 from gramtune.space.plan import Plan, make_plan
@@ -54,34 +55,20 @@ if TYPE_CHECKING:
     from gramtune.analysis.importance import Importances
     from gramtune.backends.mlflow.tracker import MlflowTracker
 
+__all__ = ["Best", "Result", "open_run", "resume_sweep", "run_sweep"]
+_log = logging.getLogger(__name__)
 Say = Callable[[str], None]
 Watch = Callable[[SweepState], AbstractContextManager[None]]
 
 
-class Result(NamedTuple):
-    """What came of a sweep."""
+def open_run(folder: Path | str) -> Result:
+    """The result of a sweep that has been run before, from its folder or object store; running or not.
 
-    folder: Path
-    state: SweepState
-    complete: bool
-    """Whether every trial has come to its end; otherwise `resume_sweep` goes on."""
-    problem: str
-    """Why the sweep had to stop where it is, such as a full disk; empty otherwise."""
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """Tidy: one row per trial, replicate, step and metric."""
-        return results_frame(self.state)
-
-    @property
-    def trials(self) -> pd.DataFrame:
-        """One row per trial, with its status and the final mean and spread of the primary metric."""
-        return trials_frame(self.state)
-
-    @property
-    def verdicts(self) -> list[KeyVerdict]:
-        """Per varied key and method: INSENSITIVE, SENSITIVE or UNDECIDED, and the values that may be the best."""
-        return verdicts(self.state)
+    Raises SpecError if `folder` holds no sweep.
+    """
+    folder = local_sweep(folder)
+    state = recorded_state(folder)
+    return Result(folder, state, not state.unfinished and len(state.records) >= state.plan.size)
 
 
 def careful(say: Say) -> Say:
@@ -117,16 +104,18 @@ def run_sweep(
     tracking_uri: str | None = None,
     register: str | None = None,
     ask: Ask = lambda question: False,
-    say: Say = print,
-    watch: Watch = lambda state: nullcontext(),
+    say: Say | None = None,
+    watch: Watch | None = None,
 ) -> Result:
     """Runs a sweep in the folder `runs`/<name>. Raises SpecError for bad input.
 
     One that is there already goes on if `ask` says so, or if this one is it with more replicates or samples or another
     budget, and it is finished; otherwise SpecError tells how. `debug`: in this process, without Ray. `address`: on the
     running Ray there, else on one of this machine. `register`: name of the best generator in the model registry. `say`
-    gets lines for the user; `watch` wraps the run, with its live state.
+    gets lines for the user; `watch` wraps the run, with its live state. By default lines are printed; in a notebook one
+    output is updated instead.
     """
+    say, watch = _shown(say, watch)
     say = careful(say)
     plan = sweep if isinstance(sweep, Plan) else _planned(sweep)
     folder = fetched(local_runs(runs) / plan.sweep.name)
@@ -159,8 +148,8 @@ def resume_sweep(
     max_concurrent: int | None = None,
     tracking_uri: str | None = None,
     register: str | None = None,
-    say: Say = print,
-    watch: Watch = lambda state: nullcontext(),
+    say: Say | None = None,
+    watch: Watch | None = None,
 ) -> Result:
     """Goes on with a sweep: finished trials are kept, others continue from their newest checkpoint.
 
@@ -170,6 +159,7 @@ def resume_sweep(
     further values of a grid. `retry_failed`: failed trials continue from their last checkpoints. Raises SpecError if
     `folder` holds no sweep, or if one of these changes is not allowed. The other keywords are those of `run_sweep`.
     """
+    say, watch = _shown(say, watch)
     say = careful(say)
     folder = local_sweep(folder)
     overrides = Overrides(
@@ -239,10 +229,18 @@ def make_tracker(folder: Path, uri: str | None, register: str | None) -> MlflowT
     return MlflowTracker(uri or default_uri(folder.parent), folder, register)
 
 
+def _shown(say: Say | None, watch: Watch | None) -> tuple[Say, Watch]:
+    """What is asked for, else what fits the place: one updated output in a notebook, printed lines elsewhere."""
+    if say and watch:
+        return say, watch
+    if in_notebook():
+        view = NotebookView()
+        return say or view.say, watch or view.watching
+    return say or print, watch or (lambda state: nullcontext())
+
+
 def _planned(sweep: Sweep | Path | str) -> Plan:
-    if isinstance(sweep, Sweep):
-        return make_plan(sweep, data_root(), Path(sweep.name))
-    return make_plan(load_sweep(sweep), data_root(), Path(sweep))
+    return make_plan(sweep if isinstance(sweep, Sweep) else load_sweep(sweep), data_root())
 
 
 def _go_on(state: SweepState, plan: Plan, folder: Path, how: _How, retry_failed: bool = False) -> Result:
@@ -257,12 +255,14 @@ def _go_on(state: SweepState, plan: Plan, folder: Path, how: _How, retry_failed:
         write_sweep(plan.sweep, folder)
         state = load_state(folder, plan)
     if retry_failed:
-        how.say(f"{state.retry_failed()} failed trial(s) continue from their last checkpoints")
+        how.say(f"{count(state.retry_failed(), 'failed trial')}: continued from the last checkpoint")
     return _run(state, folder, how, changed)
 
 
 def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()) -> Result:
     plan, say = state.plan, how.say
+    _log.info("data root %s; folder %s; runner %s", data_root(), folder, type(how.runner).__name__)
+    _log.info("MLflow store %s", how.tracker.link)
     for warning in plan.warnings:
         say(f"warning: {warning}")
     mirror = mirror_of(folder)
@@ -344,7 +344,7 @@ def _shortfall(state: SweepState) -> tuple[str, bool]:
     spent = budget.reached(sweep.budget, state.elapsed, state.taken)
     if sweep.search.name == "grid" or have >= sweep.search.samples or stopped or spent or sweep.budget.seconds:
         return "", True
-    size = size_of(sweep.space, sweep.inline_base, sweep.search.samples)
+    size = size_of(sweep.space, sweep.base, sweep.search.samples)
     if size is not None and have >= size:
         return f"note: the space holds {size} configurations, and all are tried; samples = {sweep.search.samples}", True
     return f"error: the search found no further configuration after {have} of {sweep.search.samples} trials", False

@@ -42,7 +42,9 @@ class Unavailable(ValueError):
 class Component(BaseModel):
     """Base of all components and configuration sections: immutable, no unknown keys, no silent conversions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class CriticSpec(NamedTuple):

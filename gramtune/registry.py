@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 from importlib.metadata import entry_points
 from typing import Annotated, Any, TypeVar
 
-from pydantic import GetCoreSchemaHandler, SerializationInfo, TypeAdapter
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, SerializationInfo, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
 
 from gramtune.components import Component, Dataset, FeatureExtractor, Metric, Network, Objective, Optimizer
@@ -96,11 +96,11 @@ class Named:
     """Annotation of a field that holds a component. Its name is resolved when a configuration is validated.
 
     A component that a plug-in or a notebook registers later is therefore legal at once. Pydantic's errors are those of
-    a union discriminated by `name`.
+    a union discriminated by `name`. `short`: a name alone stands for the component with its defaults.
     """
 
-    def __init__(self, kind: type[Component]) -> None:
-        self.kind = kind
+    def __init__(self, kind: type[Component], *, short: bool = False) -> None:
+        self.kind, self.short = kind, short
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
@@ -108,9 +108,25 @@ class Named:
             serialization=core_schema.plain_serializer_function_ser_schema(_dumped, info_arg=True),
         )
 
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """For editors: the name decides which fields there are."""
+        members = classes(self.kind)
+        choices = [
+            {
+                "if": {"properties": {"name": {"const": name}}, "required": ["name"]},
+                "then": handler(cls.__pydantic_core_schema__),
+            }
+            for name, cls in members.items()
+        ]
+        name = {"enum": list(members), "description": f"Which of the {KINDS[self.kind]}."}
+        whole = {"type": "object", "properties": {"name": name}, "required": ["name"], "allOf": choices}
+        return {"anyOf": [{"enum": list(members)}, whole]} if self.short else whole
+
     def _resolve(self, value: Any) -> Component:
         if isinstance(value, self.kind):
             return value
+        if self.short and isinstance(value, str):
+            value = {"name": value}
         found: Component = _adapter(self.kind, tuple(classes(self.kind).values())).validate_python(value)
         return found
 

@@ -29,7 +29,7 @@ def sweep_state(folder, domains=None, *, sampled=False, base=BASE, replicates=2)
     search = "search: {name: random, samples: 6}\n" if sampled else ""
     space = head + (domains or grid) + tail.replace("replicates: 2", f"replicates: {replicates}") + search
     path = write_space(folder, space, base)
-    return SweepState(make_plan(load_sweep(path), folder, path))
+    return SweepState(make_plan(load_sweep(path), folder))
 
 
 def report(step, values, status=Status.RUNNING, reason="", metric="fid_digits", samples=100):
@@ -54,7 +54,7 @@ def two_metric_state(folder, points):
     base = BASE.replace("metrics: [fid_digits]", "metrics: [fid_digits, kid_digits]")
     space = SPACE.replace("grid: [1, 4, 16]", "int: [1, 64]") + TWO
     path = write_space(folder, space, base)
-    state = SweepState(make_plan(load_sweep(path), folder, path))
+    state = SweepState(make_plan(load_sweep(path), folder))
     for i, (fid, kid) in enumerate(points, start=1):
         name = begin(state, objective__critic_dim=i)
         metrics = {"fid_digits": [fid - 1, fid + 1], "kid_digits": [kid - 1, kid + 1]}
@@ -68,7 +68,7 @@ def recorded_sweep(folder, space, trials):
     `trials` are (assignment, reports, end): reports in the order of steps; end is (status, reason) or None.
     """
     path = write_space(folder, space)
-    plan = make_plan(load_sweep(path), folder, path)
+    plan = make_plan(load_sweep(path), folder)
     target = folder / "runs" / plan.sweep.name
     target.mkdir(parents=True)
     write_sweep(plan.sweep, target)

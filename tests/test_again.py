@@ -137,7 +137,7 @@ def sorted_rows(frame):
 
 def test_wall_clock_counts_over_all_runs_of_the_command(tmp_path):
     path = write_space(tmp_path)
-    plan = make_plan(load_sweep(path), tmp_path, path)
+    plan = make_plan(load_sweep(path), tmp_path)
     started = {"trial": "critic_dim=1", "status": "RUNNING", "assignment": {"objective.critic_dim": 1}}
     events = [
         {"time": 100.0, "driver": 1},
@@ -150,7 +150,7 @@ def test_wall_clock_counts_over_all_runs_of_the_command(tmp_path):
     assert load_state(tmp_path, plan).elapsed == 37.0
     ended = Driver(load_state(tmp_path, plan), tmp_path, NothingNew())
     assert ended.next().name == "critic_dim=1"
-    spent = make_plan(load_sweep(path, Overrides(time_budget=36.0)), tmp_path, path)
+    spent = make_plan(load_sweep(path, Overrides(time_budget=36.0)), tmp_path)
     state = load_state(tmp_path, spent)
     assert Driver(state, tmp_path, NothingNew()).next() is None
     assert [record.status for record in state.records.values()] == ["STOPPED"] * 3

@@ -77,7 +77,7 @@ def test_a_running_sweep_is_not_cleaned(finished: api.Result) -> None:
     assert refused.returncode == 2
     assert "is running this sweep" in refused.stderr
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "checkpoints of 1 trials deleted; kept: critic_dim=" in done.stdout
+    assert "checkpoints of 1 trial deleted; kept: critic_dim=" in done.stdout
 
 
 # The end

@@ -15,9 +15,9 @@ import pytest
 from states import sweep_state
 from sweeps import BASE, SPACE, write_space
 
-from gramtune.api import Result
 from gramtune.cli.execute import execute
 from gramtune.record.report import Status
+from gramtune.result import Result
 
 HEAVY = {"torch", "ray", "mlflow", "optuna", "pandas", "numpy", "matplotlib", "sklearn", "torchvision"}
 COMMAND = [sys.executable, "-m", "gramtune.cli.main"]
@@ -265,6 +265,6 @@ def test_a_sweep_without_any_result_is_not_exit_code_0(statuses, code, tmp_path,
     state = sweep_state(tmp_path, "  objective.critic_dim: {grid: [1, 4]}\n")
     for name, letter in zip(state.records, statuses, strict=True):
         state.ended(name, letters[letter])
-    assert execute(lambda say, watch: Result(tmp_path, state, True, "")) == code
+    assert execute(lambda say, watch: Result(tmp_path, state, True, ""), tmp_path) == code
     said = capsys.readouterr().out.replace("\n", "")
     assert ("No trial has a result: all 2 DIVERGED or FAILED" in said) == (set(statuses) <= set("DF"))

@@ -73,4 +73,4 @@ def test_the_command_exits_with_1_where_something_is_wrong(tmp_path):
     assert done.returncode == 1
     assert "FAULT  driver           tracking" in done.stdout
     assert "→ start the server" in done.stdout
-    assert done.stdout.endswith("1 issue(s)\n")
+    assert done.stdout.endswith("1 issue\n")

@@ -25,7 +25,7 @@ COMMAND = [sys.executable, "-m", "gramtune.cli.main"]
 
 def planned(folder, space=SPACE, base=BASE):
     path = write_space(folder, space, base)
-    return make_plan(load_sweep(path), folder, path)
+    return make_plan(load_sweep(path), folder)
 
 
 def run(runner, plan, folder, reports=None):

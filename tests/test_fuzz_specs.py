@@ -266,7 +266,7 @@ def verdict(folder, path, overrides):
     """`fine` or `refused`; AssertionError where an issue breaks the contract. Whatever else is raised goes through."""
     try:
         with limited():
-            make_plan(load_sweep(path, overrides), folder / "data", path)
+            make_plan(load_sweep(path, overrides), folder / "data")
     except SpecError as error:
         issues = error.issues
     else:

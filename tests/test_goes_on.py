@@ -131,7 +131,7 @@ def test_more_steps_of_a_sampled_sweep_are_told_to_its_study(tmp_path):
 
 def test_a_trial_with_a_live_replicate_goes_on_and_one_without_does_not(tmp_path):
     path = write_space(tmp_path)
-    state = SweepState(make_plan(load_sweep(path, Overrides(set=("training.steps=12",))), tmp_path, path))
+    state = SweepState(make_plan(load_sweep(path, Overrides(set=("training.steps=12",))), tmp_path))
     ends = {"critic_dim=1": ("why", None), "critic_dim=4": ("why", "why"), "critic_dim=16": (None, None)}
     for name, diverged in ends.items():
         status = Status.DIVERGED if any(diverged) else Status.COMPLETED
@@ -222,6 +222,6 @@ def test_failed_trials_are_tried_again_from_their_last_checkpoint(tmp_path):
     obstacle.unlink()
     assert list(go_on(first)[0].trials["status"]) == ["COMPLETED", "FAILED", "COMPLETED"]
     retried, said = go_on(first, retry_failed=True)
-    assert "1 failed trial(s) continue from their last checkpoints" in said
+    assert "1 failed trial: continued from the last checkpoint" in said
     shutil.rmtree(tmp_path / "whole", ignore_errors=True)
     assert_same(retried, run(tmp_path, "whole"))

@@ -21,7 +21,7 @@ A_GPU = Capacity((Node(64, 1),), "a node")
 
 def plan_of(folder, space=AUTO):
     path = write_space(folder, space)
-    return make_plan(load_sweep(path), data_root(), path)
+    return make_plan(load_sweep(path), data_root())
 
 
 def gpu(memory, room, seconds):

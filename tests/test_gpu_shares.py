@@ -69,7 +69,7 @@ def test_out_of_memory_leaves_the_neighbours_alone_and_goes_again_with_more(one_
     """Guards against the retry with the same share, which fails again, and against the sweep that never ends."""
     monkeypatch.setattr(ray_runner, "GramTrainable", greedy({1: 0.5, 16: 2}))
     path = write_space(tmp_path, SPACE.replace("gpu: 0", "gpu: 0.25"))
-    state = load_state(tmp_path, make_plan(load_sweep(path), tmp_path, path))
+    state = load_state(tmp_path, make_plan(load_sweep(path), tmp_path))
     said = []
     ray_runner.RayRunner(said.append, capacity=one_gpu).run(Driver(state, tmp_path, NothingNew()))
     statuses = {name: record.status for name, record in state.records.items()}

@@ -13,7 +13,7 @@ from gramtune.space.plan import make_plan
 @pytest.fixture
 def plan(tmp_path):
     path = write_space(tmp_path)
-    return make_plan(load_sweep(path), tmp_path, path)
+    return make_plan(load_sweep(path), tmp_path)
 
 
 def report(step, values, status="RUNNING", reason=""):

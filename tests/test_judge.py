@@ -162,7 +162,7 @@ def test_a_sweep_ranks_and_reports_the_best_checkpoints(tmp_path: Path) -> None:
 
 def test_a_sweep_reports_the_mean_of_the_last_evaluations(tmp_path: Path) -> None:
     path = write_space(tmp_path, SPACE + "judge: {mean_of_last: 2}\n")
-    state = SweepState(make_plan(load_sweep(path), tmp_path, path))
+    state = SweepState(make_plan(load_sweep(path), tmp_path))
     for step, values in {0: [9.0, 9.0], 3: [1.0, 2.0], 6: [3.0, 8.0]}.items():
         state.reported("critic_dim=1", report(step, [])._replace(metrics={"fid_digits": list(values)}))
     assert state.records["critic_dim=1"].summary("fid_digits") == summarise([2.0, 5.0])
@@ -174,7 +174,7 @@ def test_a_pruner_judges_by_the_same_values(judge: str, stopped: bool, tmp_path:
     """The trial was good and is bad now: by its last values it is the worst, by the others it is not."""
     space = SPACE.replace("[1, 4, 16]", "[1, 2, 4, 16]") + f"judge: {judge}\npruner: {{name: median, min_steps: 6}}\n"
     path = write_space(tmp_path, space.replace("base: base/tiny.yaml", "base: base/tiny.yaml"))
-    plan = make_plan(load_sweep(path), tmp_path, path)
+    plan = make_plan(load_sweep(path), tmp_path)
     training = plan.config.training.model_copy(update={"steps": 12})
     state = SweepState(plan._replace(config=plan.config.model_copy(update={"training": training})))
     for name in ("critic_dim=2", "critic_dim=4", "critic_dim=16"):

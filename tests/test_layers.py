@@ -56,9 +56,12 @@ LAYERS = {
         {"ray", "optuna", "mlflow", "torch", "PIL", "yaml", "sqlalchemy", "aiohttp", "click", "jsonschema", "filelock"}
         | PYDANTIC,
     ),
-    "api": Allowed({*RECORD, "run", "analysis", "backends", "report"}, {"pandas"}),
+    "result": Allowed({*RECORD, "analysis", "report"}, {"pandas", "matplotlib"}),
+    "notebook": Allowed({*RECORD, "analysis"}, {"IPython"}),
+    "api": Allowed({*RECORD, "run", "analysis", "backends", "report", "result", "notebook"}, {"pandas"}),
+    "testing": Allowed(TRAINING, {"torch", "pytest"}),
     "__main__": Allowed({"cli"}, set()),
-    "cli": Allowed({*RECORD, "run", "analysis", "backends", "report", "api"}, {"typer", "rich", "yaml"}),
+    "cli": Allowed({*RECORD, "run", "analysis", "backends", "report", "api", "result"}, {"typer", "rich", "yaml"}),
 }
 
 

@@ -270,7 +270,7 @@ def test_spreads_name_their_count():
 def test_the_plan_is_aligned(tmp_path):
     space = SPACE.replace("replicates", RATE.replace("loguniform: [1e-4, 1e-2]", "grid: [1e-4, 1e-2]") + "replicates")
     path = write_space(tmp_path, space)
-    plan = make_plan(load_sweep(path), tmp_path, path)
+    plan = make_plan(load_sweep(path), tmp_path)
     lines = plan_lines(plan, None, Capacity((Node(2),)), SweepEstimate(60.0, 400_000_000, 40, 2))
     assert lines[0] == "axis: Does K matter?"
     assert lines[1:3] == ["  objective.critic_dim:    1, 4, 16", "  optimizer.learning_rate: 0.0001, 0.01"]

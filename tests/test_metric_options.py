@@ -64,7 +64,7 @@ def test_a_clock_is_on_the_grid_of_evaluations(digits_config: Settings) -> None:
 def test_rungs_lie_where_the_primary_metric_has_a_value(tmp_path: Path) -> None:
     base = BASE.replace("[fid_digits]", "[{name: fid_digits, every: 6}]").replace("steps: 6", "steps: 60")
     path = write_space(tmp_path, SPACE + "pruner: {name: asha, reduction_factor: 3}\n", base)
-    state = SweepState(make_plan(load_sweep(path), tmp_path, path))
+    state = SweepState(make_plan(load_sweep(path), tmp_path))
     assert Rungs.of(state).steps("critic_dim=1") == [6, 18, 54]
 
 
@@ -128,7 +128,7 @@ def test_a_file_without_the_statistics_is_refused_before_the_start(content: Any,
     base = BASE.replace("[fid_digits]", "[{name: fid_digits, against: s.npz}]")
     path = write_space(tmp_path, SPACE, base)
     with pytest.raises(SpecError, match=rule) as caught:
-        make_plan(load_sweep(path), tmp_path, path)
+        make_plan(load_sweep(path), tmp_path)
     (issue,) = caught.value.issues
     assert "tiny.yaml:6" in issue.where
 
@@ -150,7 +150,7 @@ def test_the_file_is_recorded_and_values_against_different_data_are_not_ranked(
     states = []
     for base in (BASE, by_file):
         path = write_space(tmp_path, SPACE, base)
-        states.append(SweepState(make_plan(load_sweep(path), tmp_path, path)))
+        states.append(SweepState(make_plan(load_sweep(path), tmp_path)))
     then = versions(states[1].plan)
     assert then["references"]["fid_digits"].startswith("digits.npz ")
     assert not changed_since(then, versions(states[1].plan))

@@ -52,7 +52,7 @@ HOSTILE = "runs with spaces, ü, 100% & #1"
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     settings = ("training.steps=20", "training.eval_every=10", "network.width=4")
-    return make_plan(load_sweep(SPACE, Overrides(set=settings, replicates=2)), tmp_path_factory.mktemp("data"), SPACE)
+    return make_plan(load_sweep(SPACE, Overrides(set=settings, replicates=2)), tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture

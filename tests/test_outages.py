@@ -48,7 +48,7 @@ def runs(tmp_path: Path, migrated: Path) -> Path:
 
 
 def axis_plan(runs: Path) -> Plan:
-    return make_plan(load_sweep(runs / "axis.yaml"), data_root(), runs / "axis.yaml")
+    return make_plan(load_sweep(runs / "axis.yaml"), data_root())
 
 
 @contextmanager

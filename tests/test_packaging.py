@@ -92,14 +92,14 @@ def test_a_file_of_ones_own_comes_before_a_shipped_one(tmp_path: Path, monkeypat
     assert load_sweep("critic_dim").name == "critic-dim"
     assert load_config("digits").data.name == "digits"
     Path("mine.yaml").write_text("name: mine\nbase: digits\nspace: {objective.critic_dim: {grid: [1, 2]}}\n")
-    assert load_sweep("mine.yaml").inline_base["training"]["steps"] == 1500
+    assert load_sweep("mine.yaml").base["training"]["steps"] == 1500
     Path("base").mkdir()
     shipped = load_config("digits")
     Path("base/digits.yaml").write_text(
         (ROOT / "search_spaces/base/digits.yaml").read_text().replace("steps: 1500", "steps: 600")
     )
     assert shipped.training.steps == 1500
-    assert load_sweep("mine.yaml").inline_base["training"]["steps"] == 600
+    assert load_sweep("mine.yaml").base["training"]["steps"] == 600
     with pytest.raises(
         SpecError,
         match=r"'critic_dm' does not exist; .*did you mean 'critic_dim'\? shipped with gramtune: architecture",

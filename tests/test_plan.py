@@ -21,7 +21,7 @@ TWO_CORES = Capacity((Node(2),))
 
 def plan(folder, space=SPACE, base=BASE, **overrides):
     path, options = write_space(folder, space, base), Overrides(**overrides)
-    return make_plan(load_sweep(path, options), folder / "data", path, options)
+    return make_plan(load_sweep(path, options), folder / "data")
 
 
 def measured(folder, passes, *settings):
@@ -168,7 +168,7 @@ def test_too_few_held_out_samples_for_a_metric_are_refused(k, n, issue, tmp_path
 
 def test_the_order_of_trials_is_that_of_the_file(tmp_path):
     sweep = load_sweep(write_space(tmp_path, SPACE.replace("[1, 4, 16]", "[16, 1, 4]")))
-    found = grid_assignments(sweep.space, sweep.inline_base)
+    found = grid_assignments(sweep.space, sweep.base)
     assert [a["objective.critic_dim"] for a in found] == [16, 1, 4]
 
 

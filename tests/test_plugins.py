@@ -105,7 +105,7 @@ def test_a_plug_in_that_is_wrong_is_one_line(text: str | None, message: str, tmp
     space.write_text(space.read_text().replace("[moments.py]", "[moments.py, mine.py]"))
     if text is not None:
         (tmp_path / "mine.py").write_text(text)
-    with pytest.raises(SpecError, match=rf"^{space}:3: plug-in mine.py {message}$"):
+    with pytest.raises(SpecError, match=rf"^{space}:4: plug-in mine.py {message}$"):
         load_sweep(space)
 
 

@@ -53,7 +53,7 @@ class Killed(BaseException):
 def sweep_state(folder, space=SPACE, base=RING):
     folder.mkdir(exist_ok=True)
     path = write_space(folder, space, base)
-    return load_state(folder, make_plan(load_sweep(path), folder, path))
+    return load_state(folder, make_plan(load_sweep(path), folder))
 
 
 def run(folder, space=SPACE, *, runner=None, dies=None):

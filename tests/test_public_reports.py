@@ -30,7 +30,7 @@ RANGES = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "\n  ".join([
 
 def driver_of(folder, space):
     path = write_space(folder, space)
-    state = load_state(folder, make_plan(load_sweep(path), folder, path))
+    state = load_state(folder, make_plan(load_sweep(path), folder))
     return Driver(state, folder, OptunaProposer(state, folder))
 
 

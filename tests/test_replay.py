@@ -38,7 +38,7 @@ def report(step, values, seconds, status=None):
 def write_journal(folder, curves, pace=None, seconds=1.0):
     """A sweep's folder with these curves; an evaluation takes one second times the trial's pace. Returns its state."""
     path = write_space(folder, base=BASE.replace("steps: 6, eval_every: 3", f"steps: {STEPS}, eval_every: 1"))
-    plan = make_plan(load_sweep(path), folder, path)
+    plan = make_plan(load_sweep(path), folder)
     state = SweepState(plan)
     write_sweep(plan.sweep, folder)
     journal = Journal(folder, state)
@@ -156,7 +156,7 @@ def test_the_command_prints_one_line_per_pruner(tmp_path):
         "none", "asha η=2", "asha η=2, noise-aware 0.05", "hyperband η=2", "median",
     ]  # fmt: skip
     waits = gramtune("replay", tmp_path, "--pruner", "asha", "--reduction-factor", 2, "--min-trials", 4, cwd=tmp_path)
-    assert waits.stdout.splitlines()[3].split()[2:8] == ["0.0%", "0.0%", "0", "of", "200", "0.0%"]
+    assert waits.stdout.splitlines()[3].split()[2:9] == ["0.0", "%", "0.0", "%", "0", "of", "200"]
     options = ["--pruner", "asha", "--reduction-factor", 2, "--min-steps", 1, "--false-prune-rate", 0.05]
     one = gramtune("replay", tmp_path, *options, "--workers", 1, cwd=tmp_path)
     assert one.stdout.splitlines()[3:] == [lines[5]]

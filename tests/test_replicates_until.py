@@ -176,7 +176,7 @@ def test_the_command_line_makes_a_number_a_range(tmp_path):
     path = write_space(tmp_path)
     sweep = load_sweep(path, Overrides(until="decided"))
     assert (sweep.min_replicates, sweep.max_replicates) == (3, 20)  # a verdict needs three
-    assert sweep.inline_base["training"]["replicates"] == 3
+    assert sweep.base["training"]["replicates"] == 3
     sweep = load_sweep(path, Overrides(until="decided", replicates=4, max_replicates=8))
     assert (sweep.min_replicates, sweep.max_replicates, sweep.replicates_text) == (
         *(4, 8),

@@ -27,7 +27,7 @@ SAMPLED = (
 
 def plan_in(folder: Path, space: str = SPACE) -> Plan:
     path = write_space(folder, space)
-    plan = make_plan(load_sweep(path), folder, path)
+    plan = make_plan(load_sweep(path), folder)
     write_sweep(plan.sweep, folder)
     return plan
 

@@ -45,8 +45,8 @@ def test_a_written_sweep_reads_back_equal(space, tmp_path):
     again = load_sweep(tmp_path / "sweep.yaml")
     assert again == sweep
     assert again.model_dump_json() == sweep.model_dump_json()  # 1 == 1.0 == True would pass above
-    assert again.inline_base["training"]["steps"] == 9
-    assert again.inline_base["optimizer"]["learning_rate"] == 1e-5
+    assert again.base["training"]["steps"] == 9
+    assert again.base["optimizer"]["learning_rate"] == 1e-5
     trial = {"optimizer.learning_rate": 1e-5} if space == HOSTILE else {"objective.critic_dim": 4}
     assert again.config(trial) == sweep.config(trial)
 
@@ -55,7 +55,7 @@ def test_metric_of_the_space_file_survives_the_round_trip(tmp_path):
     path = write_space(tmp_path, SPACE + "metric: fid_digits\n")
     write_sweep(sweep := load_sweep(path), tmp_path)
     assert load_sweep(tmp_path / "sweep.yaml") == sweep
-    assert sweep.inline_base["metric"] == "fid_digits"
+    assert sweep.base["metric"] == "fid_digits"
 
 
 def finished(folder):

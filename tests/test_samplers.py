@@ -59,7 +59,7 @@ def run(folder, sampler, *, kill_after=None):
     """Runs, or goes on with, the sweep; the driver dies when so many trials have been proposed, before they begin."""
     folder.mkdir(exist_ok=True)
     path = write_space(folder, SPACE.replace("name: tpe", f"name: {sampler}"), RING)
-    state = load_state(folder, make_plan(load_sweep(path), folder, path))
+    state = load_state(folder, make_plan(load_sweep(path), folder))
     driver = Driver(state, folder, OptunaProposer(state, folder))
     started = driver.started
 
@@ -133,7 +133,7 @@ def test_a_study_that_is_lost_comes_back_with_values_and_curves(tmp_path):
 def test_seeds_make_the_difference(tmp_path):
     one = run(tmp_path / "one", "random")
     path = write_space(tmp_path, SPACE.replace("name: tpe", "name: random").replace("seed: 4", "seed: 5"), RING)
-    state = load_state(tmp_path, make_plan(load_sweep(path), tmp_path, path))
+    state = load_state(tmp_path, make_plan(load_sweep(path), tmp_path))
     proposer = OptunaProposer(state, tmp_path)
     other = [trial.name for trial in iter(proposer.propose, None)]
     assert len(set(other) & set(one.records)) == 0

@@ -27,7 +27,7 @@ SAMPLED = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "\n  ".join(
 def sweep_state(folder, space=SAMPLED):
     folder.mkdir(exist_ok=True)
     path = write_space(folder, space)
-    return load_state(folder, make_plan(load_sweep(path), folder, path))
+    return load_state(folder, make_plan(load_sweep(path), folder))
 
 
 def run(folder, space=SAMPLED, stop_after=None):
@@ -238,4 +238,4 @@ def test_what_a_search_cannot_do_is_said_before_it_starts(lines, said, tmp_path)
     if "search" in lines:
         space = space.replace("grid:", "choice:")
     path = write_space(tmp_path, space)
-    assert any(said in warning for warning in make_plan(load_sweep(path), tmp_path, path).warnings)
+    assert any(said in warning for warning in make_plan(load_sweep(path), tmp_path).warnings)

@@ -57,7 +57,7 @@ def root(tmp_path_factory):
 
 def planned(name, **overrides):
     path = FOLDER / f"{name}.yaml"
-    return make_plan(load_sweep(path, Overrides(**overrides)), FOLDER, path)
+    return make_plan(load_sweep(path, Overrides(**overrides)), FOLDER)
 
 
 def base(name):
@@ -158,11 +158,11 @@ def test_on_any_base_only_files_are_missing(name, other, tmp_path, offline):
     sweep = load_sweep(path, Overrides(base=other))
     assert sweep.name == f"{name.replace('_', '-')}-{other}"
     if other in EMBEDDED and (name, other) not in MISFITS:
-        plan = make_plan(sweep, tmp_path, path)
+        plan = make_plan(sweep, tmp_path)
         assert (plan.size, plan.warnings) == (TRIALS[name], ())
         return
     with pytest.raises(SpecError) as caught:
-        make_plan(sweep, tmp_path, path)
+        make_plan(sweep, tmp_path)
     messages = [issue.message for issue in caught.value.issues]
     expected = (MISFITS.get((name, other), f"data set {other}"), "Inception weights are not on disk")
     assert all(found.startswith(one) for found, one in zip(messages, expected, strict=False))
@@ -182,7 +182,7 @@ def test_the_axis_of_figure_5c_reaches_beyond_its_break_on_cifar10():
 def test_the_template_for_ones_own_images_lacks_nothing_but_images(tmp_path, offline):
     path = FOLDER / "critic_dim.yaml"
     with pytest.raises(SpecError) as caught:
-        make_plan(load_sweep(path, Overrides(base="image_folder")), tmp_path, path)
+        make_plan(load_sweep(path, Overrides(base="image_folder")), tmp_path)
     data, weights = (issue.message for issue in caught.value.issues)
     assert data.startswith("data set image_folder: ")
     assert weights.startswith("Inception weights are not on disk")

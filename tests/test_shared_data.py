@@ -88,7 +88,7 @@ def _forget() -> None:
 def state_of(folder: Path, space: str, search: str = "", base: str = BASE) -> SweepState:
     text = f"name: axis\nbase: base/tiny.yaml\nspace:\n{space}\nreplicates: 1\n{search}\n"
     path = write_space(folder, text, base)
-    return SweepState(make_plan(load_sweep(path), folder, path))
+    return SweepState(make_plan(load_sweep(path), folder))
 
 
 RING_BASE = (

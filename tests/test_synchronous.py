@@ -34,7 +34,7 @@ def sampled(name, pruner, *, synchronous=True, more=""):
 def opened(folder, space):
     folder.mkdir(exist_ok=True)
     path = write_space(folder, space, base=BASE.replace("steps: 6, eval_every: 3", f"steps: {STEPS}, eval_every: 3"))
-    state = load_state(folder, make_plan(load_sweep(path), folder, path))
+    state = load_state(folder, make_plan(load_sweep(path), folder))
     proposer = NothingNew() if state.plan.sweep.search.name == "grid" else OptunaProposer(state, folder)
     return Driver(state, folder, proposer)
 

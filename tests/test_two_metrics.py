@@ -30,7 +30,7 @@ POINTS = [(10, 5), (12, 3), (11, 6), (9, 9), (12, 4), (20, 1)]
 def run(folder, space=SPACE_OF_TWO):
     folder.mkdir(exist_ok=True)
     path = write_space(folder, space, BOTH)
-    state = load_state(folder, make_plan(load_sweep(path), folder, path))
+    state = load_state(folder, make_plan(load_sweep(path), folder))
     InProcessRunner().run(Driver(state, folder, OptunaProposer(state, folder)))
     return state
 
@@ -68,7 +68,7 @@ def test_a_resolved_sweep_has_both_metrics_still(tmp_path):
     assert load_sweep(tmp_path / "sweep.yaml") == sweep
     assert sweep.metric == ("fid_digits", "kid_digits")
     alone = load_sweep(tmp_path / "axis.yaml", Overrides(set=("metric=kid_digits",)))
-    assert (alone.metric, alone.inline_base["metric"]) == (None, "kid_digits")
+    assert (alone.metric, alone.base["metric"]) == (None, "kid_digits")
 
 
 @pytest.mark.parametrize(

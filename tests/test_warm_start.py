@@ -103,7 +103,7 @@ def test_a_search_that_does_not_learn_takes_no_warm_start(name: str, tmp_path: P
 def proposals(folder: Path, warm: bool, table: Path, count: int) -> list[float]:
     folder.mkdir()
     path = write_space(folder, space(*([str(table)] if warm else []), samples=count))
-    plan = make_plan(load_sweep(path), folder, path)
+    plan = make_plan(load_sweep(path), folder)
     if warm:
         store_warm_start(read_warm_start(plan.sweep, "fid_digits"), folder)
     proposer = OptunaProposer(SweepState(plan), folder)

@@ -18,6 +18,7 @@ def clean(
 ) -> None:
     """Delete a sweep's checkpoints except the best trial's; the journal, tables and figures stay."""
     from gramtune.cli.text import size
+    from gramtune.errors import count
     from gramtune.run.clean import clean as delete
     from gramtune.run.lock import driving
     from gramtune.run.run_directory import recorded_state
@@ -27,4 +28,4 @@ def clean(
         done = delete(state, folder, everything, dry_run)
     verb = "would be deleted" if dry_run else "deleted"
     kept = f"; kept: {', '.join(done.kept)}" if done.kept else ""
-    typer.echo(f"{size(done.size)}: {done.files} checkpoints of {done.trials} trials {verb}{kept}")
+    typer.echo(f"{size(done.size)}: {count(done.files, 'checkpoint')} of {count(done.trials, 'trial')} {verb}{kept}")

@@ -12,8 +12,8 @@ import typer
 if TYPE_CHECKING:
     from gramtune.backends.cluster.target import Target
 
-Cluster = Annotated[Path, typer.Argument(help="Cluster file, for example cluster/aws.yaml.")]
-Job = Annotated[str | None, typer.Argument(help="Job, as launch has named it [default: the newest].")]
+Cluster = Annotated[Path, typer.Argument(metavar="CLUSTER", help="Cluster file, for example cluster/aws.yaml.")]
+Job = Annotated[str | None, typer.Argument(metavar="JOB", help="Job, as launch has named it [default: the newest].")]
 
 
 def attach(cluster: Cluster, job: Job = None) -> None:

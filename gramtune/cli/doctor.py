@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
-from gramtune.cli.options import Address, Runs, TrackingUri
+from gramtune.cli.options import RUNS, Address, Runs, TrackingUri
 from gramtune.errors import count
 
 
-def doctor(address: Address = None, runs: Runs = Path("runs"), tracking_uri: TrackingUri = None) -> None:
+def doctor(address: Address = None, runs: Runs = RUNS, tracking_uri: TrackingUri = None) -> None:
     """Check every node: versions, GPUs, data, shared storage, clock; and the tracking server. Exit code 1: an issue."""
     from gramtune.backends.doctor import examine
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
 
-from gramtune.api import Result, Say, Watch
+from gramtune.api import Say, Watch
 from gramtune.cli.live import watching
 from gramtune.errors import SpecError
 from gramtune.record.report import Status
+from gramtune.result import Result
 from gramtune.run.on_end import on_end
 
 
@@ -35,14 +37,14 @@ def ask(question: str) -> bool:
     return answer.startswith("y")
 
 
-def execute(start: Start, folder: Path, command: str | None = None) -> int:
-    """Runs, with the live view; returns the exit code. `command` runs at the end: see `on_end`.
+def execute(start: Start, folder: Path, command: str | None = None, quiet: bool = False) -> int:
+    """Runs, with the live view unless `quiet`; returns the exit code. `command` runs at the end: see `on_end`.
 
     0: all fine; 1: a trial failed, or all of them failed or diverged; 130: interrupted.
     """
     with on_end(command, folder) as ending:
         try:
-            code = _execute(start)
+            code = _execute(start, quiet)
         except SpecError:
             ending.status = "REFUSED"
             raise
@@ -50,19 +52,26 @@ def execute(start: Start, folder: Path, command: str | None = None) -> int:
     return code
 
 
-def _execute(start: Start) -> int:
+def _execute(start: Start, quiet: bool) -> int:
     console = Console()
+    errors = Console(stderr=True)
 
     def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if not quiet:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        elif line.startswith(("warning:", "error:")):
+            errors.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    result = start(say=say, watch=lambda state: watching(state, console))
+    result = start(say=say, watch=lambda state: nullcontext() if quiet else watching(state, console))
     if result.problem:
+        if quiet:
+            print(result.problem, file=sys.stderr)
         return 1
     if not result.complete:
         return 130
     statuses = [record.status for record in result.state.records.values()]
     if statuses and all(status in (Status.DIVERGED, Status.FAILED) for status in statuses):
-        say(f"No trial has a result: all {len(statuses)} DIVERGED or FAILED, see {result.folder}/trials.csv")
+        line = f"No trial has a result: all {len(statuses)} DIVERGED or FAILED, see {result.folder}/trials.csv"
+        say(f"error: {line}" if quiet else line)
         return 1
     return 1 if Status.FAILED in statuses else 0

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gramtune.cli.cluster import Cluster, follow, in_one_line
+from gramtune.cli.command import Command
+from gramtune.cli.options import Space
 
 if TYPE_CHECKING:
     from gramtune.backends.cluster.target import Request
@@ -15,18 +17,36 @@ if TYPE_CHECKING:
 _OVERRIDES = ("base", "name", "replicates", "until", "max_replicates", "samples", "time_budget")
 _FORWARDED = {"max_concurrent": "--max-concurrent", "tracking_uri": "--tracking-uri", "register": "--register"}
 """Options of `sweep` that are not part of the sweep itself: passed on, where they were given."""
-_LOCAL = ("debug", "address", "dry_run")
+_LOCAL = {
+    "debug": "--debug",
+    "address": "--address",
+    "dry_run": "--dry-run",
+    "quiet": "--quiet",
+    "command": "--on-end",
+}
+
+
+class LaunchCommand(Command):
+    """Shows the options of sweep too, which go to the cluster."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Its own, then sweep's."""
+        super().format_options(ctx, formatter)
+        own = {option for parameter in self.params for option in parameter.opts}
+        passed = [p for p in _sweep_command().params if p.name not in _LOCAL and not own & set(p.opts)]
+        with formatter.section("Options of sweep"):
+            formatter.write_dl([record for p in passed if (record := p.get_help_record(ctx))])
 
 
 def launch(
     context: typer.Context,
     cluster: Cluster,
-    space: Annotated[Path, typer.Argument(help="Space file, for example search_spaces/critic_dim.yaml.")],
+    space: Space,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the sweep of that name there.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Do not show the output.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, start nothing.")] = False,
 ) -> None:
-    """Run a sweep on a cluster: bring it up, ship the package, submit, show the output. Options as for sweep."""
+    """Run a sweep on a cluster: bring it up, ship the package, submit, show the output."""
     from gramtune.backends.cluster.load import load_target
 
     request = _request(space, context.args, resume)
@@ -51,7 +71,7 @@ def _request(space: Path, words: list[str], resume: bool) -> Request:
 
     given = _given(space, words)
     local = [name for name in _LOCAL if name in given]
-    issues = [Issue(f"--{name}", "is not for launch: the sweep runs on the cluster") for name in local]
+    issues = [Issue(_LOCAL[name], "is not for launch: the sweep runs on the cluster") for name in local]
     runs = (remote_runs(given["runs"]) or str(given["runs"])) if "runs" in given else None
     if runs and "://" not in runs and not Path(runs).is_absolute():
         issues.append(Issue("--runs", f"{runs} should be an absolute path, of a folder that the cluster's nodes share"))
@@ -65,12 +85,16 @@ def _request(space: Path, words: list[str], resume: bool) -> Request:
 
 def _given(space: Path, words: list[str]) -> dict[str, Any]:
     """The options of `gramtune sweep` that these words give, by parameter."""
+    context = _sweep_command().make_context("gramtune launch CLUSTER", [str(space), *words])
+    sources = {key: context.get_parameter_source(key) for key in context.params}
+    return {key: context.params[key] for key, source in sources.items() if source and source.name == "COMMANDLINE"}
+
+
+def _sweep_command() -> Any:
     from typer.main import get_command
 
     from gramtune.cli.sweep import sweep
 
     app = typer.Typer(add_completion=False)
-    app.command()(sweep)
-    context = get_command(app).make_context("gramtune launch CLUSTER", [str(space), *words])
-    sources = {key: context.get_parameter_source(key) for key in context.params}
-    return {key: context.params[key] for key, source in sources.items() if source and source.name == "COMMANDLINE"}
+    app.command(cls=Command)(sweep)
+    return get_command(app)

@@ -7,22 +7,26 @@ import gc
 import os
 import sys
 import threading
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
-from gramtune.cli.blame import BlamingCommand
+from gramtune.cli.catalogue import describe, list_, schema
 from gramtune.cli.clean import clean
 from gramtune.cli.cluster import attach, down, stop
+from gramtune.cli.command import Command, Group
 from gramtune.cli.doctor import doctor
 from gramtune.cli.enqueue import enqueue
 from gramtune.cli.evaluate import evaluate
 from gramtune.cli.export import export
-from gramtune.cli.launch import launch
+from gramtune.cli.init import init
+from gramtune.cli.launch import LaunchCommand, launch
 from gramtune.cli.replay import replay
 from gramtune.cli.report import report
 from gramtune.cli.resume import resume
 from gramtune.cli.sample import sample
+from gramtune.cli.show import diff, show
+from gramtune.cli.status import status
 from gramtune.cli.streams import harden
 from gramtune.cli.sweep import sweep
 from gramtune.cli.sync import sync
@@ -34,17 +38,30 @@ _OBJECTS = 100_000
 """New objects after which garbage is looked for. Torch, Ray and MLflow are a million when they are imported, and stay:
 with Python's 700 a fifth of the time that importing them takes goes into looking through them."""
 
+_SECTIONS = {
+    "Write a sweep": (init, validate, show, list_, describe, schema),
+    "Run": (sweep, resume, enqueue, train),
+    "Look at results": (status, report, export, diff, ui, sync, clean),
+    "Use trained generators": (sample, evaluate, replay),
+    "Clusters": (launch, attach, stop, down, doctor),
+}
+
+
+class _Commands(Group):
+    sections: ClassVar = {
+        heading: [command.__name__.rstrip("_") for command in commands] for heading, commands in _SECTIONS.items()
+    }
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # Rich would take "[default: all]" for markup and drop it
 )
-_COMMANDS = (sweep, resume, train, validate, report, export, ui, sync, replay, sample, evaluate, clean, enqueue)
-_ON_CLUSTERS = (attach, stop, down, doctor)
-for _command in (*_COMMANDS, *_ON_CLUSTERS):
-    app.command(cls=BlamingCommand)(_command)
-app.command(cls=BlamingCommand, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(launch)
+for _command in (command for commands in _SECTIONS.values() for command in commands if command is not launch):
+    app.command(_command.__name__.rstrip("_"), cls=Command)(_command)
+app.command(cls=LaunchCommand, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(launch)
 
 
 def _print_version(wanted: bool) -> None:
@@ -79,7 +96,7 @@ def main() -> None:
     """Runs a command. Exit code 0: all fine; 1: a trial failed, or all diverged; 2: bad input; 130: interrupted."""
     gc.set_threshold(_OBJECTS)
     try:
-        app()
+        app(prog_name="gramtune")
     except ValueError as error:
         if "gramtune.space.issues" not in sys.modules or not _is_bad_input(error):
             raise

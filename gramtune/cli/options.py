@@ -21,6 +21,59 @@ def local_sweep(text: str) -> Path:
     return mirrored.local_sweep(text)
 
 
+def space_or_run(text: str) -> Path:
+    """A space file, the name of a shipped one, or a sweep's folder."""
+    return local_sweep(text) if "://" in text else Path(text)
+
+
+def complete_space(incomplete: str) -> list[str]:
+    """Shipped names and YAML files that begin so, for the shell."""
+    from gramtune.space import shipped
+
+    names = [name for name in shipped.spaces() if name.startswith(incomplete)]
+    return names + _files(incomplete, ".yaml")
+
+
+def complete_base(incomplete: str) -> list[str]:
+    """As `complete_space`, of bases."""
+    from gramtune.space import shipped
+
+    names = [name for name in shipped.bases() if name.startswith(incomplete)]
+    return names + _files(incomplete, ".yaml")
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """Folders of sweeps that begin so, for the shell."""
+    from glob import escape, glob
+
+    found = [path.rpartition("/")[0] for path in sorted(glob(f"{escape(incomplete)}*/sweep.yaml"))]
+    return found + [path.rpartition("/")[0] for path in sorted(glob(f"{escape(incomplete)}*/*/sweep.yaml"))]
+
+
+def _files(incomplete: str, suffix: str) -> list[str]:
+    from glob import escape, glob
+    from os.path import isdir
+
+    found = sorted(glob(f"{escape(incomplete)}*"))
+    return [f"{path}/" for path in found if isdir(path)] + [path for path in found if path.endswith(suffix)]
+
+
+Space = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SPACE", help="Space file, or a shipped one by name: critic_dim.", autocompletion=complete_space
+    ),
+]
+Base = Annotated[
+    str | None,
+    typer.Option(
+        "--base",
+        help="Another base: a name in base/ beside the space file, a shipped one, or a path.",
+        autocompletion=complete_base,
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print issues and failures alone: no progress, no summary.")]
+RUNS = Path("runs")
 Runs = Annotated[
     Path,
     typer.Option(
@@ -33,7 +86,12 @@ Runs = Annotated[
 ]
 Folder = Annotated[
     Path,
-    typer.Argument(parser=local_sweep, metavar="FOLDER", help="The sweep's folder, for example runs/critic-dim."),
+    typer.Argument(
+        parser=local_sweep,
+        metavar="FOLDER",
+        help="The sweep's folder, for example runs/critic-dim.",
+        autocompletion=complete_run,
+    ),
 ]
 TrainedFolder = Annotated[
     Path,
@@ -43,11 +101,15 @@ TrainedFolder = Annotated[
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Override a field of the base: --set training.steps=2000. Repeatable."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a field of the base: --set training.steps=2000. Repeatable."
+    ),
 ]
 Plugins = Annotated[
     list[str] | None,
-    typer.Option("--plugin", help="A file or module with components of your own: --plugin my_gan.py. Repeatable."),
+    typer.Option(
+        "--plugin", metavar="FILE", help="A file or module with components of your own: --plugin my_gan.py. Repeatable."
+    ),
 ]
 TrackingUri = Annotated[
     str | None,

@@ -13,6 +13,7 @@ from gramtune.cli.options import (
     MaxConcurrent,
     MaxReplicates,
     OnEnd,
+    Quiet,
     Register,
     Replicates,
     Samples,
@@ -44,6 +45,7 @@ def resume(
     tracking_uri: TrackingUri = None,
     register: Register = None,
     command: OnEnd = None,
+    quiet: Quiet = False,
 ) -> None:
     """Go on with an interrupted sweep, or add to a finished one; trials continue from their last checkpoint.
 
@@ -72,4 +74,4 @@ def resume(
         tracking_uri=tracking_uri,
         register=register,
     )
-    raise typer.Exit(execute(start, folder, command))
+    raise typer.Exit(execute(start, folder, command, quiet))

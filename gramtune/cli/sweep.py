@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gramtune.cli.options import (
+    RUNS,
     Address,
+    Base,
     Debug,
     MaxConcurrent,
     MaxReplicates,
     OnEnd,
     Plugins,
+    Quiet,
     Register,
     Replicates,
     Runs,
     Samples,
     Settings,
+    Space,
     TimeBudget,
     TrackingUri,
     Until,
@@ -26,10 +29,8 @@ from gramtune.cli.options import (
 
 
 def sweep(
-    space: Annotated[Path, typer.Argument(help="Space file, for example search_spaces/critic_dim.yaml.")],
-    base: Annotated[
-        str | None, typer.Option(help="Another base: a name in base/ beside the space file, or a path.")
-    ] = None,
+    space: Space,
+    base: Base = None,
     settings: Settings = None,
     plugins: Plugins = None,
     replicates: Replicates = None,
@@ -45,7 +46,8 @@ def sweep(
     tracking_uri: TrackingUri = None,
     register: Register = None,
     command: OnEnd = None,
-    runs: Runs = Path("runs"),
+    runs: Runs = RUNS,
+    quiet: Quiet = False,
 ) -> None:
     """Run a sweep on this machine, or on a running Ray."""
     from functools import partial
@@ -70,7 +72,7 @@ def sweep(
         set=tuple(settings or ()),
         plugins=tuple(plugins or ()),
     )
-    plan = make_plan(load_sweep(space, overrides), data_root(), space, overrides)
+    plan = make_plan(load_sweep(space, overrides), data_root())
     if dry_run:
         for note in read_warm_start(plan.sweep, plan.metric).notes:
             typer.echo(note)
@@ -90,4 +92,4 @@ def sweep(
         register=register,
         ask=ask,
     )
-    raise typer.Exit(execute(start, runs / plan.sweep.name, command))
+    raise typer.Exit(execute(start, runs / plan.sweep.name, command, quiet))

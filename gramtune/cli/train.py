@@ -7,18 +7,24 @@ from typing import Annotated
 
 import typer
 
-from gramtune.cli.options import Plugins, Runs, Settings
+from gramtune.cli.options import RUNS, Plugins, Quiet, Runs, Settings, complete_base
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="Base file, for example search_spaces/base/digits.yaml.")],
+    config: Annotated[
+        Path,
+        typer.Argument(
+            metavar="BASE", help="Base file, or a shipped one by name: digits.", autocompletion=complete_base
+        ),
+    ],
     settings: Settings = None,
     plugins: Plugins = None,
     replicates: Annotated[int, typer.Option(min=1, help="Random initialisations.")] = 1,
     name: Annotated[str | None, typer.Option(help="Folder of the results in --runs [default: train-<config>].")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     gpu: Annotated[bool, typer.Option("--gpu/--cpu", help="Train on the GPU.")] = False,
-    runs: Runs = Path("runs"),
+    runs: Runs = RUNS,
+    quiet: Quiet = False,
 ) -> None:
     """Train one configuration in this process; the same command again goes on from the newest checkpoint."""
     import json
@@ -56,4 +62,4 @@ def train(
         typer.echo(share.note)
     with claimed(share) as device:
         run = TrialRun(trial, folder, data_root(), device)
-        raise typer.Exit(run_with_progress(run, trial, folder, Console()))
+        raise typer.Exit(run_with_progress(run, trial, folder, Console(quiet=quiet)))

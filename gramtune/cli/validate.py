@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from gramtune.cli.options import Plugins, Settings
+from gramtune.cli.options import Base, Plugins, Settings, Space
 from gramtune.errors import count
 
 
 def validate(
-    space: Annotated[Path, typer.Argument(help="Space file, for example search_spaces/critic_dim.yaml.")],
-    base: Annotated[
-        str | None, typer.Option(help="Another base: a name in base/ beside the space file, or a path.")
-    ] = None,
+    space: Space,
+    base: Base = None,
     settings: Settings = None,
     plugins: Plugins = None,
 ) -> None:
@@ -25,7 +20,7 @@ def validate(
     from gramtune.space.plan import make_plan
 
     overrides = Overrides(base=base, set=tuple(settings or ()), plugins=tuple(plugins or ()))
-    plan = make_plan(load_sweep(space, overrides), data_root(), space, overrides)
+    plan = make_plan(load_sweep(space, overrides), data_root())
     for warning in plan.warnings:
         typer.echo(f"warning: {warning}", err=True)
     trials = f"{count(plan.size, 'trial')} × {plan.sweep.replicates_text}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from gramtune.components import Context, CriticSpec, Losses, Objective, View
@@ -66,6 +66,7 @@ class Gram(Objective):
     the points in which the official codes differ, and `preset` sets all that are not given beside it, or given as null.
     """
 
+    model_config = ConfigDict(json_schema_extra=lambda schema: _filled_by_preset(schema))
     name: Literal["gram"] = "gram"
     preset: Literal["paper", "submission", "julia", "flow", "torch"] | None = None
     """Where the fields that are not given come from: the paper's text, the submission's code (GRAM.jl), JuliaGRAM,
@@ -160,3 +161,10 @@ class Gram(Objective):
 
     def _reduce(self, ratio: Tensor) -> Tensor:
         return ratio.sum(dim=-1) if self.positivity_reduction == "sum" else ratio.mean(dim=-1)
+
+
+def _filled_by_preset(schema: dict[str, Any]) -> None:
+    """A preset fills the fields that have no default, but for K."""
+    given = [key for key in schema["required"] if key in _PAPER]
+    schema["required"] = [key for key in schema["required"] if key not in _PAPER]
+    schema["anyOf"] = [{"required": ["preset"]}, {"required": given}]

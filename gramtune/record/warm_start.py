@@ -106,7 +106,7 @@ def _metric_column(frame: pd.DataFrame, metric: str) -> pd.Series[Any]:
 def _assignment(row: Mapping[Any, Any], base: Mapping[str, Any], sweep: Sweep) -> Assignment | None:
     assignment: dict[str, Any] = {}
     for key, domain in sweep.space.items():
-        if not domain.active(assignment, sweep.inline_base):
+        if not domain.active(assignment, sweep.base):
             continue
         cell = row[key] if key in row else lookup(base, key)
         try:
@@ -133,7 +133,7 @@ def _shown(value: Any) -> str:
 
 
 def _differences(row: Mapping[Any, Any], sweep: Sweep) -> str:
-    training = sweep.inline_base["training"]
+    training = sweep.base["training"]
     here = {"n": sweep.replicates, "steps": training.get("steps"), "samples": training.get("eval_samples")}
     names = {"n": "replicates", "steps": "training steps", "samples": "generated samples"}
     found = [(key, row[key]) for key in here if key in row and not pd.isna(row[key])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -55,6 +56,7 @@ class NothingNew:
         """Nothing to learn."""
 
 
+_log = logging.getLogger(__name__)
 Needed = Callable[[SweepState], Mapping[str, int]]
 """Which finished trials are to be given more replicates, and how many each is to have in all."""
 
@@ -128,6 +130,7 @@ class Driver:
         trial = self._waiting.pop(0) if self._waiting else self._proposer.propose() or self._turn()
         self.exhausted = trial is None and not (self._waits and (self._running or self.state.unfinished))
         if trial:
+            _log.info("trial %s is handed out, from replicate %d on", trial.name, trial.first)
             self._running.add(trial.name)
             if self._synchronous and trial.name not in self.state.records:
                 self.started(trial)  # the order of proposals is that of the journal, whichever trial starts first
@@ -142,6 +145,7 @@ class Driver:
     def heard(self, message: Mapping[str, Any], say: Callable[[str], None]) -> bool:
         """Takes the result of an `Attempt`; returns whether its trial continues."""
         name: str = message["trial"]
+        _log.debug("trial %s: step %s, %s", name, message.get("step", "–"), message.get("status", "no report"))
         if "halt" in message:
             self.halt(message["halt"])
             return False

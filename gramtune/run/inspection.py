@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 
+from gramtune.errors import count
 from gramtune.record.provenance import code_digest
 from gramtune.record.versions import package_versions
 from gramtune.run.machine import cores, free_memory, memory_limit
@@ -98,7 +99,9 @@ def clock(node: str, sent: float, there: float, received: float) -> Finding:
 
 def _limits(node: str, machine: Machine) -> Finding:
     limit = f", limited to {machine.memory_limit / 2**30:.3g} GiB" if machine.memory_limit else ""
-    text = f"{machine.cores} CPU core(s) for a process, {machine.free_memory / 2**30:.3g} GiB of memory free{limit}"
+    text = (
+        f"{count(machine.cores, 'CPU core')} for a process, {machine.free_memory / 2**30:.3g} GiB of memory free{limit}"
+    )
     return Finding(node, "limits", text)
 
 

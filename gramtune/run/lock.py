@@ -38,3 +38,17 @@ def driving(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def driver_of(folder: Path) -> str:
+    """`process 4711 on host`: who runs the sweep in `folder` now; empty where nobody does."""
+    if not (folder / _LOCK).exists():
+        return ""
+    try:
+        with FileLock(folder / _LOCK, timeout=0):
+            return ""
+    except Timeout:
+        driver = folder / _DRIVER
+        return (driver.read_text().strip() if driver.is_file() else "") or "another process"
+    except OSError:  # a folder that is not ours to write
+        return ""

@@ -85,7 +85,7 @@ class Population:
 
     @property
     def _base(self) -> Mapping[str, Any]:
-        return self._state.plan.sweep.inline_base
+        return self._state.plan.sweep.base
 
     def _copy(self, parent: str, heir: str) -> None:
         """Replaces the heir's checkpoints with its parent's. Idempotent. Raises DiskFull."""

@@ -45,7 +45,7 @@ def ask_for(state: SweepState, folder: Path, settings: Sequence[str]) -> str:
     for key in given.keys() - space.keys():
         issues.append(Issue(key, "is not varied by this sweep" + did_you_mean(key, space)))
     for key, domain in space.items():
-        if not domain.active(assignment, state.plan.sweep.inline_base):
+        if not domain.active(assignment, state.plan.sweep.base):
             continue
         try:
             if key not in given:

@@ -22,7 +22,7 @@ Ask = Callable[[str], bool]
 
 def existing_plan(folder: Path, overrides: Overrides = NO_OVERRIDES) -> Plan:
     """The plan of a sweep that was started in `folder`. Raises SpecError if there is none."""
-    return make_plan(_existing(folder, overrides), data_root(), folder / SWEEP_FILE, overrides)
+    return make_plan(_existing(folder, overrides), data_root())
 
 
 def recorded_state(folder: Path) -> SweepState:

@@ -31,7 +31,9 @@ class Domain(Component):
     """The domain of one varied key: exactly one of the kinds. Bounds are inclusive everywhere."""
 
     model_config = ConfigDict(
-        alias_generator=AliasGenerator(alias=lambda name: {"int_": "int"}.get(name, name)), serialize_by_alias=True
+        alias_generator=AliasGenerator(alias=lambda name: {"int_": "int"}.get(name, name)),
+        serialize_by_alias=True,
+        json_schema_extra={"oneOf": [{"required": [kind]} for kind in _KINDS]},
     )
 
     grid: Values | None = None

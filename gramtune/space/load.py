@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as FilePath
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from gramtune.errors import Issue, Path, SpecError, clipped, did_you_mean, dotted
 from gramtune.plugins import read_plugin
@@ -15,16 +18,19 @@ from gramtune.space import shipped
 from gramtune.space.domain import assigned
 from gramtune.space.for_bases import extended
 from gramtune.space.issues import model_issues
-from gramtune.space.sweep import Replicates, Sweep, expand_name
+from gramtune.space.origins import Origins, Provenance, calling_line
+from gramtune.space.sweep import Replicates, Sweep, SweepFile, expand_name
 from gramtune.space.validate_pbt import population_issues
 from gramtune.space.validate_points import point_issues
-from gramtune.space.validate_space import Origins, config_errors, legal_domains, space_issues
+from gramtune.space.validate_space import config_errors, space_issues
 from gramtune.space.yaml_reader import Document, parse_value, read_yaml
 from gramtune.training.config import TrialConfig
 
+_log = logging.getLogger(__name__)
+
 
 class Overrides(NamedTuple):
-    """Overrides from the command line."""
+    """What an option or a keyword changes in a space file."""
 
     base: str | None = None
     name: str | None = None
@@ -44,22 +50,71 @@ class Overrides(NamedTuple):
     """Files, relative to the working directory, or modules."""
     add: tuple[str, ...] = ()
     """`key=[values]`: further values of a grid."""
+    values: Mapping[str, Any] = MappingProxyType({})
+    """As `set`, from Python."""
+    python: str = ""
+    """The line of Python that gives them; empty for options."""
+
+    def where(self, option: str) -> str:
+        """`--option`, or the line of Python."""
+        return self.python or f"--{option}"
 
 
 NO_OVERRIDES = Overrides()
 
 
-def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Sweep:
-    """The sweep of a space file, or of a shipped one by its name, its base inline and the overrides applied.
+def load_sweep(
+    file: FilePath | str,
+    overrides: Overrides | None = None,
+    *,
+    base: FilePath | str | None = None,
+    name: str | None = None,
+    replicates: int | None = None,
+    samples: int | None = None,
+    time_budget: float | None = None,
+    set: Mapping[str, Any] | None = None,
+    plugins: Sequence[FilePath | str] = (),
+) -> Sweep:
+    """The checked sweep of a space file, or of a shipped one by its name: `load_sweep("critic_dim")`.
 
-    Every value of every varied key is checked. Raises SpecError with all issues at once.
+    The keywords are the options of `gramtune sweep`: `replicates=10, set={"training.steps": 3000}`. `overrides` has
+    them as one value instead. Raises SpecError with all issues at once.
     """
-    document, issues = _read_space(file, overrides)
+    if overrides is None:
+        plugged = tuple(map(str, plugins))
+        overrides = Overrides(
+            base=str(base) if base else None,
+            name=name,
+            replicates=replicates,
+            samples=samples,
+            time_budget=time_budget,
+            plugins=plugged,
+            values=set or {},
+            python=calling_line(),
+        )
+    document = _read_space(file)
+    _log.info("space file %s", document.file)
+    return _checked(document, overrides)
+
+
+def checked_sweep(fields: Mapping[str, Any]) -> Sweep:
+    """The sweep of a space file's keys as Python values. Raises SpecError, with the line of the call, as for a file."""
+    where = calling_line()
+    try:
+        data = to_jsonable_python(fields, by_alias=True, exclude_none=True, inf_nan_mode="constants")
+    except PydanticSerializationError as error:
+        raise SpecError([Issue(where, f"should be numbers, text, lists and mappings: {error}")]) from None
+    return _checked(Document(where, data, {}), NO_OVERRIDES)
+
+
+def _checked(document: Document, overrides: Overrides) -> Sweep:
+    """The sweep of a document: base inline, overrides applied, every value of every varied key tried on the models."""
+    document, issues = _for_base(document, overrides)
     raw = dict(document.data)
-    issues += _load_plugins(document, raw, overrides.plugins) + _add_values(raw, overrides.add)
+    issues += _load_plugins(document, raw, overrides) + _add_values(raw, overrides.add)
     issues += _shape_issues(document._replace(data=dict(raw)))
-    issues += _load_base(document, raw, overrides)
-    if issues:
+    found, trial = _load_base(document, raw, overrides)
+    if issues := issues + found:
         raise SpecError(issues)
     if "replicates" in raw or _asks_for_replicates(overrides):
         raw["replicates"] = _replicates(raw.get("replicates"), overrides)
@@ -72,47 +127,40 @@ def load_sweep(file: FilePath | str, overrides: Overrides = NO_OVERRIDES) -> Swe
     )
     try:
         sweep = Sweep.model_validate(raw)
-    except ValidationError as error:  # only command-line values can still be wrong
+    except ValidationError as error:  # only overrides can still be wrong
         options: dict[Path, str] = {
-            ("search", "samples"): "--samples",
-            ("budget", "seconds"): "--time-budget",
-            ("replicates", "min"): "--replicates",
-            ("replicates", "max"): "--max-replicates",
-            ("replicates", "until"): "--until",
-            ("replicates",): "--replicates",
+            ("search", "samples"): "samples",
+            ("budget", "seconds"): "time-budget",
+            ("replicates", "min"): "replicates",
+            ("replicates", "max"): "max-replicates",
+            ("replicates", "until"): "until",
         }
         if overrides.name is None:  # the name is the space file's and the base's together
-            options["name",] = "--base"
-        issues = model_issues(Sweep, error, lambda path: options.get(path) or f"--{dotted(path)}")
+            options["name",] = "base"
+
+        def place(path: Path) -> str:
+            return overrides.where(options.get(path, dotted(path)))
+
+        issues = model_issues(Sweep, error, place)
         hint = "; choose another name with --name"
         raise SpecError([i._replace(message=i.message + hint) if i.where == "--base" else i for i in issues]) from None
+    sweep = sweep.located(Provenance(document, _with_varied(document, sweep, trial)))
     if issues := [*population_issues(sweep, document.where), *point_issues(sweep, document.where)]:
         raise SpecError(issues)
     return sweep
 
 
-def places(file: FilePath, overrides: Overrides = NO_OVERRIDES) -> Callable[[Path], str]:
-    """Finds where a part of a trial's configuration was given: file and line, or option.
-
-    Reads the files again: only an issue needs it. Where they cannot be read (a sweep made in Python), `file` itself.
-    """
-    try:
-        document, _ = _read_space(file, overrides)
-        source = _base_document(document, dict(document.data), overrides)
-    except SpecError:
-        source = None
-    if source is None:
-        return lambda path: str(file)
+def _with_varied(document: Document, sweep: Sweep, trial: Origins) -> Origins:
+    """The origins of a trial's configuration: of a varied value, its key in the space."""
     varied: dict[str, str] = {}
-    for key, domain in legal_domains(document.data.get("space")).items():
+    for key, domain in sweep.space.items():
         for path in {path: None for case in (domain.cases or {}).values() for path in case} or {key: None}:
             varied[path] = document.where(("space", key))
-    settings = {key: _option(key) for key in _settings(overrides.set)[0]}
-    return Origins(source, {**settings, **varied}).where
+    return trial._replace(overrides={**trial.overrides, **varied})
 
 
 def config_places(file: FilePath, settings: tuple[str, ...]) -> Callable[[Path], str]:
-    """`places` of the trial configuration of a base file alone."""
+    """Tells where a part of a base file's trial configuration was given: file and line, or option."""
     return Origins(_read_base(file), {key: _option(key) for key in _settings(settings)[0]}).where
 
 
@@ -126,10 +174,13 @@ def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialCo
     return TrialConfig.model_validate(assigned(document.data, values))
 
 
-def _read_space(file: FilePath | str, overrides: Overrides) -> tuple[Document, list[Issue]]:
-    """A space file with its axes as long as they are on the base in use. Raises SpecError if it cannot be read."""
-    document = read_yaml(found := shipped.space_file(file), shipped=() if found.suffix else shipped.spaces())
-    folder = found.parent
+def _read_space(file: FilePath | str) -> Document:
+    return read_yaml(found := shipped.space_file(file), shipped=() if found.suffix else shipped.spaces())
+
+
+def _for_base(document: Document, overrides: Overrides) -> tuple[Document, list[Issue]]:
+    """The document with its axes as long as they are on the base in use."""
+    folder = document.folder
     base = _base_path(document.data.get("base"), folder, overrides)
     return extended(document, base, lambda name: _base_path(name, folder, NO_OVERRIDES) or folder / name)
 
@@ -138,18 +189,20 @@ def _read_base(file: FilePath | str) -> Document:
     return read_yaml(found := shipped.train_file(file), shipped=() if found.suffix else shipped.bases())
 
 
-def _load_plugins(document: Document, raw: dict[str, Any], given: tuple[str, ...]) -> list[Issue]:
+def _load_plugins(document: Document, raw: dict[str, Any], overrides: Overrides) -> list[Issue]:
     """Puts the plug-ins of the file and of `--plugin`, with their text, into `raw`; returns the issues."""
     issues: list[Issue] = []
-    folder, written = FilePath(document.file).parent, raw.get("plugins", [])
+    folder, written = document.folder, raw.get("plugins", [])
     if not isinstance(written, list):
         return []  # an issue of the shape
     entries = [(entry, folder, document.where(("plugins", index))) for index, entry in enumerate(written)]
-    entries += [(entry, FilePath(), f"--plugin {entry}") for entry in given]
+    entries += [(entry, FilePath(), overrides.where(f"plugin {entry}")) for entry in overrides.plugins]
     found: list[Any] = []
     for entry, relative, where in entries:
         try:
             plugin = read_plugin(entry, relative) if isinstance(entry, str) else None
+            if plugin:
+                _log.info("plug-in %s, SHA-256 %s", plugin.name, plugin.digest)
             found.append(plugin.model_dump(exclude_none=True) if plugin else entry)
         except ValidationError as error:
             issues += [Issue(where, str(detail["ctx"]["error"])) for detail in error.errors()]
@@ -162,7 +215,7 @@ def _load_plugins(document: Document, raw: dict[str, Any], given: tuple[str, ...
 
 def load_plugins(given: Sequence[str]) -> None:
     """Loads the plug-ins of `--plugin`, for commands without a space file. Raises SpecError."""
-    if issues := _load_plugins(Document("", {}, {}), {}, tuple(given)):
+    if issues := _load_plugins(Document("", {}, {}), {}, Overrides(plugins=tuple(given))):
         raise SpecError(issues)
 
 
@@ -193,33 +246,36 @@ def _add_values(raw: dict[str, Any], additions: tuple[str, ...]) -> list[Issue]:
 
 def _shape_issues(document: Document) -> list[Issue]:
     try:
-        Sweep.model_validate(document.data)
+        SweepFile.model_validate(document.data)
     except ValidationError as error:
-        return model_issues(Sweep, error, document.where)
+        return model_issues(SweepFile, error, document.where)
     return []
 
 
-def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) -> list[Issue]:
-    """Puts the base inline into `raw`, with overrides; returns all issues of base and space."""
+def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) -> tuple[list[Issue], Origins]:
+    """Puts the base inline into `raw`, with overrides; returns all issues of base and space, and the base's origins."""
     values, issues = _settings(overrides.set)
+    origins = {key: _option(key) for key in values} | dict.fromkeys(overrides.values, overrides.python)
+    values |= overrides.values
     try:
         source = _base_document(document, raw, overrides)
     except SpecError as error:
-        return issues + error.issues
+        return issues + error.issues, Origins(document, origins)
     if source is None:
-        return issues
+        return issues, Origins(document, origins)
+    _log.info("base %s", source.file)
     if "metric" in values:  # --set metric=… replaces the sweep's metrics
         raw.pop("metric", None)
     metrics = [m for m in _entries(raw.get("metric")) if isinstance(m, str)]  # anything else is an issue already
     if metrics:
         values["metric"] = metrics[0]
-    replicates = _replicates(raw.get("replicates", Sweep.model_fields["replicates"].default), overrides)
+    replicates = _replicates(raw.get("replicates", SweepFile.model_fields["replicates"].default), overrides)
+    asked = overrides.replicates is not None
+    origins["training.replicates"] = overrides.where("replicates") if asked else document.where(("replicates",))
     if isinstance(replicates, dict):
         replicates = replicates.get("min", Replicates().min)
     if isinstance(replicates, int):  # anything else is an issue of the space file already
         values["training.replicates"] = replicates
-    origins = {key: _option(key) for key in values}
-    origins["training.replicates"] = document.where(("replicates",)) if overrides.replicates is None else "--replicates"
     if "metric" in raw:
         origins["metric"] = document.where(("metric",))
     for index, metric in enumerate(metrics[1:], start=1):
@@ -228,7 +284,8 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) ->
     raw["base"] = assigned(source.data, values)
     if len(metrics) < 2:
         raw.pop("metric", None)
-    return issues + space_issues(document, raw, Origins(source, origins))
+    trial = Origins(source, origins)
+    return issues + space_issues(document, raw, trial), trial
 
 
 def _asks_for_replicates(overrides: Overrides) -> bool:
@@ -254,11 +311,14 @@ def _replicates(written: Any, overrides: Overrides) -> Any:
 
 def _base_document(document: Document, raw: Mapping[str, Any], overrides: Overrides) -> Document | None:
     """The base, inline or from its file; None if `base` is neither, which is already an issue. Raises SpecError."""
-    base = raw.get("base")
-    if (file := _base_path(base, FilePath(document.file).parent, overrides)) is not None:
-        return read_yaml(file, "--base" if overrides.base else document.where(("base",)))
+    base, folder = raw.get("base"), document.folder
+    if (file := _base_path(base, folder, overrides)) is not None:
+        name = str(overrides.base or base)
+        where = overrides.where("base") if overrides.base else document.where(("base",))
+        return read_yaml(file, where, shipped=() if FilePath(name).suffix else shipped.bases())
     if isinstance(base, dict):
-        return Document(document.file, base, {p[1:]: n for p, n in document.lines.items() if p[:1] == ("base",)})
+        lines = {p[1:]: n for p, n in document.lines.items() if p[:1] == ("base",)}
+        return Document(document.file, base, lines, folder)
     return None
 
 

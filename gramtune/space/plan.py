@@ -17,9 +17,7 @@ import numpy as np
 from gramtune.components import Dataset, Metric, Unavailable
 from gramtune.errors import Issue, Path, SpecError
 from gramtune.space.domain import Assignment, corner_assignment, grid_assignments, size_of
-from gramtune.space.load import NO_OVERRIDES, Overrides, places
 from gramtune.space.sweep import Sweep
-from gramtune.space.validate_points import point_issues
 from gramtune.space.validate_space import CORNERS
 from gramtune.training.batches import check_epochs
 from gramtune.training.config import TrialConfig
@@ -86,20 +84,17 @@ class Plan(NamedTuple):
         return len(self.trials) if self.sweep.search.name == "grid" else self.sweep.search.samples
 
 
-def make_plan(sweep: Sweep, root: FilePath, source: FilePath, overrides: Overrides = NO_OVERRIDES) -> Plan:
-    """The trials of a sweep, checked; `source` and `overrides` are what it was loaded from, to name places in issues.
+def make_plan(sweep: Sweep, root: FilePath) -> Plan:
+    """The trials of a sweep, checked against the data and weights in the folder `root`.
 
     Raises SpecError if networks, data or feature weights do not fit or are missing.
     """
-    if issues := list(point_issues(sweep, lambda path: str(source))):  # a sweep made in Python
-        raise SpecError(issues)
     sample, plan = sampled(sweep, CORNERS), recorded_plan(sweep)
     misfits = issues_of([trial.config for trial in sample], root)
     # Unlike networks, numbers of samples are quick to check: in every trial of a grid.
     misfits += _refusals(check for trial in plan.trials for check in _count_checks(trial.config))
     if misfits := list(dict.fromkeys(misfits)):
-        where = places(source, overrides)
-        raise SpecError([Issue(where(part), message) for part, message in misfits])
+        raise SpecError([Issue(sweep.where_trial(part), message) for part, message in misfits])
     warnings = tuple(dict.fromkeys(warning for trial in sample for warning in sample_warnings(trial.config)))
     return plan._replace(warnings=(*search_warnings(plan), *warnings))
 
@@ -117,7 +112,7 @@ def planned(sweep: Sweep, assignment: Assignment) -> PlannedTrial:
 
 def all_trials(sweep: Sweep) -> list[PlannedTrial]:
     """Every trial of a grid."""
-    return [planned(sweep, assignment) for assignment in grid_assignments(sweep.space, sweep.inline_base)]
+    return [planned(sweep, assignment) for assignment in grid_assignments(sweep.space, sweep.base)]
 
 
 def sampled(sweep: Sweep, n: int) -> list[PlannedTrial]:
@@ -126,7 +121,7 @@ def sampled(sweep: Sweep, n: int) -> list[PlannedTrial]:
     if sweep.search.name == "grid":
         trials = all_trials(sweep)
         return trials if len(trials) <= n else [trials[0], trials[-1], *rng.sample(trials, n - 2)]
-    return [planned(sweep, corner_assignment(sweep.space, sweep.inline_base, rng)) for _ in range(n)]
+    return [planned(sweep, corner_assignment(sweep.space, sweep.base, rng)) for _ in range(n)]
 
 
 def trial_name(assignment: Assignment) -> str:
@@ -237,7 +232,7 @@ def search_warnings(plan: Plan) -> list[str]:
         blind = [key for key, domain in sweep.space.items() if domain.values is not None or domain.when]
         if blind:
             warnings.append(f"cmaes draws {', '.join(blind)} at random: it learns numbers without `when` only")
-    size = None if search.name == "grid" else size_of(sweep.space, sweep.inline_base, search.samples)
+    size = None if search.name == "grid" else size_of(sweep.space, sweep.base, search.samples)
     if size is not None and size < search.samples:
         warnings.append(f"the space holds {size} configurations; samples = {search.samples} cannot be reached")
     pruner, steps = sweep.pruner, max(trial.config.training.steps for trial in sampled(sweep, CORNERS))

@@ -13,6 +13,7 @@ from pydantic import (
     PlainValidator,
     PositiveFloat,
     PositiveInt,
+    PrivateAttr,
     Tag,
     ValidationInfo,
     field_validator,
@@ -20,9 +21,10 @@ from pydantic import (
 )
 
 from gramtune.components import Component
-from gramtune.errors import count
+from gramtune.errors import Path, count
 from gramtune.plugins import Plugin
 from gramtune.space.domain import Assignment, Domain, assigned, expanded
+from gramtune.space.origins import Provenance
 from gramtune.training.config import TrialConfig
 
 
@@ -31,10 +33,40 @@ def expand_name(section: Any) -> Any:
     return {"name": section} if isinstance(section, str) else section
 
 
+def short(section: type[Component]) -> BeforeValidator:
+    """`expand_name` for a section; its JSON Schema allows the name alone too."""
+    return BeforeValidator(expand_name, json_schema_input_type=section.model_fields["name"].annotation | section)
+
+
 def listed(metric: Any) -> Any:
     """`metric: fid` is short for `metric: [fid]`."""
     return [metric] if isinstance(metric, str) else metric
 
+
+def _file_or_mapping(base: Any) -> Any:
+    if not isinstance(base, str | dict):
+        raise ValueError(f"{base!r} should be a file, a shipped base's name, or a mapping of keys to values")
+    return base
+
+
+ALGORITHMS: Mapping[str, Mapping[str, str]] = {
+    "Search": {
+        "grid": "every combination of the values; no sampler",
+        "random": "independent draws",
+        "tpe": "tree-structured Parzen estimator (Bergstra et al. 2011)",
+        "cmaes": "covariance matrix adaptation evolution strategy (Hansen 2016)",
+        "gp": "Bayesian optimisation with a Gaussian process",
+        "qmc": "quasi-Monte Carlo: points of a scrambled Sobol sequence",
+        "nsga2": "genetic algorithm for two metrics (Deb et al. 2002)",
+    },
+    "Pruner": {
+        "none": "no trial is stopped early",
+        "asha": "asynchronous successive halving (Li et al. 2020)",
+        "hyperband": "Hyperband's brackets of successive halving (Li et al. 2018)",
+        "median": "stops what is worse than the median of the others at its step",
+    },
+}
+"""What each name of a search and of a pruner stands for, in a line."""
 
 Judge = Literal["last", "best"] | dict[Literal["mean_of_last"], int]
 
@@ -160,12 +192,26 @@ def _gpu(value: Any) -> Any:
     return value if value == AUTO else float(value)
 
 
+_Number = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Share(Component):
+    """`{share: 0.25, required: true}`."""
+
+    share: _Number
+    required: bool = False
+
+
+_Gpu = _Number | Literal["auto"] | _Share
+"""What a file may say; the validator says more."""
+
+
 class Resources(Component):
     """The resources of one trial."""
 
     cpu: PositiveInt = 1
     """CPU cores, and threads of torch."""
-    gpu: Annotated[float | Literal["auto"], PlainValidator(_gpu)] = 0.0
+    gpu: Annotated[float | Literal["auto"], PlainValidator(_gpu, json_schema_input_type=_Gpu)] = 0.0
     """Share of a GPU, from 0 to 1; dropped, and said so, where no node has one. `auto`: measured.
 
     `{share: 0.25, required: true}` asks for the share and sets `gpu_required`."""
@@ -196,6 +242,9 @@ class Budget(Component):
     """Training steps of all trials and replicates together."""
 
 
+_Metrics = Annotated[list[str], Field(min_length=1, max_length=2)]
+
+
 class Replicates(Component):
     """Random initialisations where they are needed: all trials have `min`, then those whose verdict is open get more.
 
@@ -218,7 +267,7 @@ def _kind_of_replicates(value: Any) -> str:
     return "[mapping]" if isinstance(value, Mapping | Replicates) else "[number]"
 
 
-class Sweep(Component):
+class SweepFile(Component):
     """A space file: what varies, on what base, how often and with what."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -227,12 +276,17 @@ class Sweep(Component):
     """The question that the sweep answers, in a sentence."""
     plugins: Annotated[tuple[Plugin, ...], Field(strict=False)] = ()
     """The user's own components: files, by a path relative to this file, or installed modules."""
-    base: str | dict[str, Any]
+    base: Annotated[str | dict[str, Any], BeforeValidator(_file_or_mapping)]
     """A trial configuration: a file beside this one, or inline."""
     space: Annotated[dict[str, Domain], Field(min_length=1, max_length=100)]
     """The domain of each varied key, by dotted path into the base."""
     metric: (
-        Annotated[tuple[str, ...], BeforeValidator(listed), Field(strict=False, min_length=1, max_length=2)] | None
+        Annotated[
+            tuple[str, ...],
+            Field(strict=False, min_length=1, max_length=2),
+            BeforeValidator(listed, json_schema_input_type=str | _Metrics),
+        ]
+        | None
     ) = None
     """The optimised metric. Default: the base's primary metric. Two give a Pareto front; the first is primary."""
     tolerance: Annotated[float, Field(gt=0, lt=10)] = 0.1
@@ -241,9 +295,9 @@ class Sweep(Component):
     """Which values of a trial are ranked, reported and pruned: those at the end of the training, their mean over the
     last k evaluations (`{mean_of_last: k}`), or those of the best checkpoint, which is then evaluated on fresh samples.
     """
-    search: Annotated[Search, BeforeValidator(expand_name), Field(validate_default=True)] = Search()
-    pruner: Annotated[Pruner, BeforeValidator(expand_name)] = NO_PRUNER
-    scheduler: Annotated[Scheduler, BeforeValidator(expand_name)] = NO_SCHEDULER
+    search: Annotated[Search, short(Search), Field(validate_default=True)] = Search()
+    pruner: Annotated[Pruner, short(Pruner)] = NO_PRUNER
+    scheduler: Annotated[Scheduler, short(Scheduler)] = NO_SCHEDULER
     replicates: Annotated[
         Annotated[PositiveInt, Tag("[number]")] | Annotated[Replicates, Tag("[mapping]")],
         Discriminator(_kind_of_replicates),
@@ -347,12 +401,40 @@ class Sweep(Component):
             raise ValueError(f"until: decided needs a verdict, but {why}; legal here: a number")
         return replicates
 
+
+class _Checking(type(SweepFile)):  # type: ignore[misc]
+    """`Sweep(…)` in Python is checked as a file is; `model_validate` restores a sweep that has been checked."""
+
+    def __call__(cls, **fields: Any) -> Any:
+        from gramtune.space.load import checked_sweep
+
+        return checked_sweep(fields)
+
+
+class Sweep(SweepFile, metaclass=_Checking):
+    """A checked sweep: what varies, on what base, how often and with what. `load_sweep` reads one from a file.
+
+    Written in Python, `Sweep(name=…, base=…, space={…}, …)` takes the keys of a space file and raises the same
+    SpecError, with the line of the call.
+    """
+
+    base: dict[str, Any]
+    """A trial configuration with the sweep's metric and replicates."""
+    _provenance: Provenance | None = PrivateAttr(None)
+
     def config(self, assignment: Assignment) -> TrialConfig:
         """The trial configuration with these values. Raises pydantic's ValidationError if they are not legal."""
-        return TrialConfig.model_validate(assigned(self.inline_base, expanded(assignment, self.space)))
+        return TrialConfig.model_validate(assigned(self.base, expanded(assignment, self.space)))
 
-    @property
-    def inline_base(self) -> dict[str, Any]:
-        """The base as a trial configuration; `load_sweep` put it inline."""
-        assert isinstance(self.base, dict)
-        return self.base
+    def located(self, provenance: Provenance) -> Sweep:
+        """This sweep with the origins of its values."""
+        self._provenance = provenance
+        return self
+
+    def where(self, path: Path) -> str:
+        """Where a key of the sweep was given."""
+        return self._provenance.sweep.where(path) if self._provenance else self.name
+
+    def where_trial(self, path: Path) -> str:
+        """Where a part of its trials' configuration was given."""
+        return self._provenance.trial.where(path) if self._provenance else self.name

@@ -19,11 +19,11 @@ def population_issues(sweep: Sweep, where: Callable[[Path], str]) -> Iterator[Is
     if sweep.scheduler.name == "none":
         return
     for key, domain in sweep.space.items():
-        if reason := _fixed(key, domain, sweep.inline_base):
+        if reason := _fixed(key, domain, sweep.base):
             yield Issue(where(("space", key)), f"space.{key}: {reason} in mid-training; {_RULE}")
-    training = sweep.inline_base["training"]
+    training = sweep.base["training"]
     interval, steps, every = sweep.scheduler.interval, training["steps"], training["eval_every"]
-    primary = _every(sweep.inline_base)
+    primary = _every(sweep.base)
     if primary is not None and interval % primary:
         text = f"scheduler.interval = {interval} should be a multiple of the primary metric's every ({primary})"
         yield Issue(where(("scheduler", "interval")), text)
@@ -32,7 +32,7 @@ def population_issues(sweep: Sweep, where: Callable[[Path], str]) -> Iterator[Is
         yield Issue(where(("scheduler", "interval")), f"scheduler.interval = {interval} should be {rule}")
     size = sweep.search.samples
     if sweep.search.name == "grid":
-        size = sum(1 for _ in grid_assignments(sweep.space, sweep.inline_base))
+        size = sum(1 for _ in grid_assignments(sweep.space, sweep.base))
     if int(size * sweep.scheduler.quantile) < 1:
         text = f"scheduler.quantile = {sweep.scheduler.quantile:g} of {count(size, 'trial')} is less than one trial"
         yield Issue(where(("scheduler", "quantile")), text)

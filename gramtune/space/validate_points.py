@@ -40,7 +40,7 @@ def _issues(sweep: Sweep, point: Mapping[str, Any], path: Path, where: Callable[
             continue
         domain = sweep.space[key]
         open_keys = [other for other in domain.when if other in sweep.space and other not in point]
-        if not open_keys and not domain.active(point, sweep.inline_base):
+        if not open_keys and not domain.active(point, sweep.base):
             conditions = " and ".join(f"{other} is {wanted}" for other, wanted in domain.when.items())
             yield Issue(place, f"{name} exists only where {conditions}; leave it out of this point")
         try:
@@ -51,4 +51,4 @@ def _issues(sweep: Sweep, point: Mapping[str, Any], path: Path, where: Callable[
 
 def _is_complete(sweep: Sweep, point: Mapping[str, Any]) -> bool:
     """Whether the point sets every active key."""
-    return all(key in point or not domain.active(point, sweep.inline_base) for key, domain in sweep.space.items())
+    return all(key in point or not domain.active(point, sweep.base) for key, domain in sweep.space.items())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 
-from gramtune.errors import Issue, Path, did_you_mean, dotted
+from gramtune.errors import Issue, did_you_mean
 from gramtune.space.domain import Assignment, Domain, assigned, corner_assignment, expanded, grid_assignments, lookup
 from gramtune.space.issues import model_issues
+from gramtune.space.origins import Origins
 from gramtune.space.sweep import expand_name
 from gramtune.space.yaml_reader import Document
 from gramtune.training.config import TrialConfig
@@ -20,23 +21,6 @@ CORNERS = 64
 """Number of random combinations of a sampled space that are checked before anything starts."""
 MAX_TRIALS = 10_000
 """The same for a grid."""
-
-
-class Origins(NamedTuple):
-    """The origin of a value: an override or varied key by its dotted path, else the base document."""
-
-    document: Document
-    overrides: Mapping[str, str]
-
-    def where(self, path: Path) -> str:
-        """file:line or option of the longest known part of `path`."""
-        for length in range(len(path), 0, -1):
-            if (key := dotted(path[:length])) in self.overrides:
-                return self.overrides[key]
-        for key, place in self.overrides.items():
-            if path and key.startswith(dotted(path) + "."):  # a missing section that the key created
-                return place
-        return self.document.where(path)
 
 
 def space_issues(document: Document, raw: Mapping[str, Any], origins: Origins) -> list[Issue]:

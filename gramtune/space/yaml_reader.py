@@ -55,17 +55,19 @@ for _tag, _pattern, _first in (
 
 
 class Document(NamedTuple):
-    """A parsed file: its data, and the line of each key and list entry."""
+    """A parsed file: its data, and the line on which each key or list entry stands. Python's values have no lines."""
 
     file: str
     data: Any
     lines: Mapping[Path, int]
+    folder: FilePath = FilePath()
+    """What paths in it are relative to."""
 
     def where(self, path: Path = ()) -> str:
-        """file:line of the longest known part of `path`."""
+        """file:line of the longest known part of `path`; the place of the call for a sweep that Python made."""
         while path and path not in self.lines:
             path = path[:-1]
-        return f"{self.file}:{self.lines.get(path, 1)}"
+        return f"{self.file}:{self.lines.get(path, 1)}" if self.lines else self.file
 
 
 def parse_value(text: str) -> Any:
@@ -94,7 +96,7 @@ def read_yaml(file: FilePath, named_by: str | None = None, shipped: Iterable[str
         siblings = sorted(p.name for p in file.parent.glob("*.y*ml")) if file.parent.is_dir() else []
         there = f"; {file.parent} holds {', '.join(siblings)}" if siblings else ""
         if names := list(shipped):
-            there += did_you_mean(file.stem, names).replace("legal:", "shipped with gramtune:")
+            there = did_you_mean(file.stem, names).replace("legal:", "shipped with gramtune:")
         raise SpecError([Issue(where, f"file {str(file)!r} does not exist{there}")]) from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise SpecError([Issue(where, f"file {str(file)!r} cannot be read: {error}")]) from None
@@ -117,7 +119,7 @@ def _document(content: bytes, file: str) -> Document:
         raise SpecError([Issue(f"{file}:1", f"should be a mapping of keys to values, not {kind}")])
     if parsed.issues:
         raise SpecError(Issue(f"{file}:{line}", message) for line, message in parsed.issues)
-    return Document(file, parsed.data, parsed.lines)
+    return Document(file, parsed.data, parsed.lines, FilePath(file).parent)
 
 
 class _Misstep(NamedTuple):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
-    BeforeValidator,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -31,11 +30,6 @@ SECTIONS: Mapping[str, type[Component]] = {
 
 LAST = "_last"
 """Ends the keys of metrics of the last weights, where they stand beside those of the averaged weights."""
-
-
-def _expand(entry: Any) -> Any:
-    """`fid` is short for `{name: fid}`."""
-    return {"name": entry} if isinstance(entry, str) else entry
 
 
 class Training(Component):
@@ -112,13 +106,17 @@ class TrialConfig(Component):
     """The complete configuration of a trial. It determines the trial's numbers."""
 
     data: Annotated[Dataset, Named(Dataset)]
+    """The data set."""
     objective: Annotated[Objective, Named(Objective)]
+    """What the networks are trained for."""
     network: Annotated[Network, Named(Network)]
+    """Generator and critic."""
     optimizer: Annotated[Optimizer, Named(Optimizer)]
+    """How both are stepped."""
     training: Training
-    metrics: Annotated[
-        tuple[Annotated[Metric, Named(Metric), BeforeValidator(_expand)], ...], Field(min_length=1, strict=False)
-    ]
+    """Length and size of the training."""
+    metrics: Annotated[tuple[Annotated[Metric, Named(Metric, short=True)], ...], Field(min_length=1, strict=False)]
+    """What is computed at each evaluation; `fid` is short for `{name: fid}`."""
     metric: str
     """The primary metric: one of the keys that `metrics` compute."""
 

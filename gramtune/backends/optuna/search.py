@@ -223,7 +223,7 @@ class OptunaProposer:
     def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         assignment: dict[str, Any] = {}
         for key, domain in self._sweep.space.items():
-            if domain.active(assignment, self._sweep.inline_base):
+            if domain.active(assignment, self._sweep.base):
                 assignment[key] = _decoded(trial._suggest(key, distribution(domain)), domain)
         return assignment
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,13 @@ def _trial(state: SweepState, record: TrialRecord) -> dict[str, Any]:
         [step, *(None if value is None else float(f"{value:.5g}") for value in report.metrics.get(metric, []))]
         for step, report in sorted(record.reports.items())
     ]
+    mean, std = (summary.mean, summary.std) if summary else (None, None)
     return {
         "n": record.number,
         "text": assignment_text(assignment),
         "values": [_value(assignment.get(key)) for key in state.plan.sweep.space],
-        "mean": summary.mean if summary else None,
-        "std": summary.std if summary else None,
+        "mean": mean if mean is not None and math.isfinite(mean) else None,
+        "std": std if std is not None and math.isfinite(std) else None,
         "status": record.status.value,
         "method": " ".join(cases),
         "seed": record.trial.config.training.seed,

@@ -1,0 +1,195 @@
+"""`gramtune list`, `describe`, `schema`: what there is to choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gramtune.cli.options import Plugins
+
+if TYPE_CHECKING:
+    from gramtune.components import Component
+
+
+class Kind(StrEnum):
+    """Kinds of things that a space file can name."""
+
+    OBJECTIVES = "objectives"
+    NETWORKS = "networks"
+    OPTIMIZERS = "optimizers"
+    DATA = "data"
+    FEATURES = "features"
+    METRICS = "metrics"
+    SAMPLERS = "samplers"
+    PRUNERS = "pruners"
+    SWEEPS = "sweeps"
+    BASES = "bases"
+
+
+class SchemaKind(StrEnum):
+    """Kinds of file that have a schema."""
+
+    SPACE = "space"
+    BASE = "base"
+
+
+def list_(
+    kind: Annotated[
+        Kind | None, typer.Argument(help="One kind [default: the names of all].", show_default=False)
+    ] = None,
+    plugins: Plugins = None,
+) -> None:
+    """List components, samplers, pruners and shipped sweeps."""
+    _load(plugins)
+    if kind:
+        found = _lines(kind)
+        width = max(map(len, found))
+        typer.echo("\n".join(f"{name:<{width}}  {line}" for name, line in found.items()))
+        return
+    for each in Kind:
+        typer.echo(f"{each + ':':<12} {', '.join(_lines(each))}")
+
+
+def describe(
+    kind: Annotated[str, typer.Argument(help="objective, network, optimizer, data, feature, metric, sampler, …")],
+    name: Annotated[str, typer.Argument(help="Name, as in YAML: gram.")],
+    plugins: Plugins = None,
+) -> None:
+    """Describe one component: what it does, its fields with their defaults, where its source is."""
+    _load(plugins)
+    typer.echo("\n".join(_description(_kind(kind), name)))
+
+
+def schema(
+    kind: Annotated[SchemaKind, typer.Option(help="Of space files or of base files.")] = SchemaKind.SPACE,
+    plugins: Plugins = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write [default: print it].")] = None,
+) -> None:
+    """Print the JSON Schema of a space file, for editors; with the fields of your own components on request."""
+    from gramtune.space.schema import schema_text
+
+    _load(plugins)
+    text = schema_text(kind.value)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    write(output, text)
+    typer.echo(f"{output}; name it in the first line of a file: # yaml-language-server: $schema={output.name}")
+
+
+def write(output: Path, text: str) -> None:
+    """Writes a file. Raises SpecError where that is not possible."""
+    from gramtune.errors import Issue, SpecError
+    from gramtune.io import write_atomically
+
+    try:
+        write_atomically(output, lambda path: path.write_text(text, encoding="utf-8"))
+    except OSError as error:
+        raise SpecError([Issue(str(output), f"cannot be written: {error.strerror or error}")]) from None
+
+
+def _load(plugins: list[str] | None) -> None:
+    from gramtune.space.load import load_plugins
+
+    load_plugins(plugins or ())
+
+
+def _kind(text: str) -> Kind:
+    """`objective` and `objectives` are the same."""
+    from gramtune.errors import Issue, SpecError, did_you_mean
+
+    legal = {kind.value: kind for kind in Kind} | {kind.value.removesuffix("s"): kind for kind in Kind}
+    if text not in legal:
+        singular = [kind.value.removesuffix("s") for kind in Kind]
+        raise SpecError([Issue("describe", f"kind {text!r} does not exist{did_you_mean(text, singular)}")])
+    return legal[text]
+
+
+def _models(kind: Kind) -> Mapping[str, type[Component]]:
+    """The components of a kind by name; none where names stand for no model."""
+    from gramtune.registry import KINDS, classes
+
+    return next((dict(classes(cls)) for cls, folder in KINDS.items() if folder == kind), {})
+
+
+def _lines(kind: Kind) -> dict[str, str]:
+    """A line for each name of the kind."""
+    from gramtune.space import shipped
+    from gramtune.space.sweep import Pruner, Search
+    from gramtune.space.yaml_reader import read_yaml
+
+    if kind is Kind.SWEEPS:
+        return {name: str(read_yaml(file).data["about"]) for name, file in shipped.spaces().items()}
+    if kind is Kind.BASES:
+        return {name: _first_comment(file) for name, file in shipped.bases().items()}
+    if kind is Kind.SAMPLERS:
+        return dict(_names(Search))
+    if kind is Kind.PRUNERS:
+        return dict(_names(Pruner))
+    return {name: _first_line(cls) for name, cls in _models(kind).items()}
+
+
+def _first_comment(file: Path) -> str:
+    """The first line of a base file that says what it is."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return next((line.removeprefix("# ") for line in lines if line.startswith("# ") and "$schema=" not in line), "")
+
+
+def _names(section: type[Component]) -> Iterator[tuple[str, str]]:
+    """The legal names of a section, from its own annotation, with what each is."""
+    from typing import get_args
+
+    from gramtune.space.sweep import ALGORITHMS
+
+    for name in get_args(section.model_fields["name"].annotation):
+        yield name, ALGORITHMS[section.__name__][name]
+
+
+def _first_line(cls: type[Any]) -> str:
+    return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+def _description(kind: Kind, name: str) -> Iterator[str]:
+    import inspect
+
+    from gramtune.errors import Issue, SpecError, did_you_mean
+    from gramtune.space import shipped
+    from gramtune.space.schema import field_rows
+    from gramtune.space.sweep import Pruner, Search
+
+    lines = _lines(kind)
+    if name not in lines:
+        singular = kind.value.removesuffix("s")
+        raise SpecError([Issue("describe", f"{singular} {name!r} does not exist{did_you_mean(name, lines)}")])
+    if kind in (Kind.SWEEPS, Kind.BASES):
+        file = (shipped.spaces() if kind is Kind.SWEEPS else shipped.bases())[name]
+        yield from (str(file), "", file.read_text(encoding="utf-8").rstrip())
+        return
+    if kind in (Kind.SAMPLERS, Kind.PRUNERS):
+        cls: type[Component] = Search if kind is Kind.SAMPLERS else Pruner
+        yield f"{name}: {lines[name]}"
+    else:
+        cls = _models(kind)[name]
+        yield from inspect.cleandoc(cls.__doc__ or "").splitlines()
+    yield ""
+    for row in field_rows(cls):
+        yield f"  {row.name}: {row.domain}" + (f" = {row.default}" if row.default else "  (required)")
+        yield from (f"      {line}" for line in _wrapped(row.text))
+    yield from ("", f"source: {_source(cls)}")
+
+
+def _wrapped(text: str) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, 90)
+
+
+def _source(cls: type[Any]) -> str:
+    """The file of a class; the name of the file where it is a plug-in's."""
+    import sys
+
+    return str(getattr(sys.modules[cls.__module__], "__file__", cls.__module__))

@@ -1,0 +1,117 @@
+"""What came of a sweep, for scripts and notebooks."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gramtune.analysis.verdicts import KeyVerdict, verdicts
+from gramtune.errors import Issue, SpecError, did_you_mean
+from gramtune.record.report import Status
+from gramtune.record.state import SweepState
+from gramtune.record.tables import results_frame, trials_frame
+from gramtune.training.config import TrialConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+STEPS = "steps"
+"""What `Result.plot` draws against besides varied keys: learning curves."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best completed trial by the mean of the primary metric."""
+
+    name: str
+    values: Mapping[str, Any]
+    """Of the varied keys."""
+    metric: str
+    mean: float
+    std: float | None
+    """Over replicates; None for one."""
+    n: int
+    """Replicates with a value."""
+    config: TrialConfig = field(repr=False)
+    """Everything that it was trained with."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a sweep: of one that has just run, or of a run directory (`open_run`)."""
+
+    folder: Path
+    state: SweepState = field(repr=False)
+    complete: bool
+    """Whether every trial has come to its end; otherwise `resume_sweep` goes on."""
+    problem: str = ""
+    """Why the sweep had to stop where it is, such as a full disk; empty otherwise."""
+
+    @property
+    def best(self) -> Best | None:
+        """The best completed trial; None where no trial has completed, or where values are not comparable."""
+        record, metric = self.state.best, self.state.plan.metric
+        if record is None or (summary := record.summary(metric)) is None:
+            return None
+        trial = record.trial
+        return Best(trial.name, dict(record.assignment), metric, summary.mean, summary.std, summary.n, trial.config)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Tidy: one row per trial, replicate, step and metric."""
+        return results_frame(self.state)
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row per trial, with its status and the final mean and spread of the primary metric."""
+        return trials_frame(self.state)
+
+    @property
+    def verdicts(self) -> list[KeyVerdict]:
+        """Per varied key and method: INSENSITIVE, SENSITIVE or UNDECIDED, and the values that may be the best."""
+        return verdicts(self.state)
+
+    @property
+    def summary(self) -> str:
+        """What `summary.txt` says: the question, the table of trials, the best one, the verdicts."""
+        from gramtune.report.text.summary import summary_text
+
+        return summary_text(self.state)
+
+    def plot(self, key: str | None = None) -> Figure:
+        """The primary metric against a varied key (default: the first), or against training steps (`steps`).
+
+        A matplotlib figure; in a notebook it shows itself. Raises SpecError for a key that does not vary.
+        """
+        from gramtune.report.figures.catalogue import learning_curves, sensitivity_figure
+
+        keys = [*self.state.plan.sweep.space, STEPS]
+        key = keys[0] if key is None else key
+        if key not in keys:
+            raise SpecError([Issue("plot", f"{key!r} does not vary{did_you_mean(key, keys)}")])
+        figure = learning_curves(self.state) if key == STEPS else sensitivity_figure(self.state, key)
+        vars(figure)["_repr_png_"] = lambda: _png(figure)  # without pyplot, a notebook would show its address
+        return figure
+
+    def __str__(self) -> str:
+        return self.summary
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the summary, and the figure of the first varied key where there are values."""
+        parts = [f"<pre>{escape(self.summary)}</pre>"]
+        if any(record.status == Status.COMPLETED for record in self.state.records.values()):
+            image = b64encode(_png(self.plot())).decode()
+            parts.append(f'<img alt="{escape(self.state.plan.metric)}" src="data:image/png;base64,{image}">')
+        return "".join(parts)
+
+
+def _png(figure: Figure) -> bytes:
+    stream = BytesIO()
+    figure.savefig(stream, format="png", dpi=150)
+    return stream.getvalue()

@@ -1,0 +1,54 @@
+"""Where values come from: file and line, an option, or a line of Python. Every issue names it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import NamedTuple
+
+from gramtune.errors import Path, dotted
+from gramtune.space.yaml_reader import Document
+
+
+class Origins(NamedTuple):
+    """The origin of a value: an override or varied key by its dotted path, else the base document."""
+
+    document: Document
+    overrides: Mapping[str, str]
+
+    def where(self, path: Path) -> str:
+        """file:line or option of the longest known part of `path`."""
+        for length in range(len(path), 0, -1):
+            if (key := dotted(path[:length])) in self.overrides:
+                return self.overrides[key]
+        for key, place in self.overrides.items():
+            if path and key.startswith(dotted(path) + "."):  # a missing section that the key created
+                return place
+        return self.document.where(path)
+
+
+@dataclass(frozen=True, eq=False)
+class Provenance:
+    """The origins of a sweep's own keys and of its trials' values. Carried by `Sweep`; no part of its value."""
+
+    sweep: Document
+    trial: Origins
+
+    def __eq__(self, other: object) -> bool:
+        return True  # sweeps with equal values are equal, wherever those come from
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def calling_line() -> str:
+    """`script.py:12`: the innermost line of a caller outside of this package; a notebook's cell by its line."""
+    frame = inspect.currentframe()
+    while frame and frame.f_globals.get("__name__", "").partition(".")[0] == "gramtune":
+        frame = frame.f_back
+    if frame is None:
+        return "Python"
+    file = frame.f_code.co_filename
+    name = "cell" if "ipykernel" in file or file.startswith("<ipython") else file
+    return f"{FilePath(name)}:{frame.f_lineno}"

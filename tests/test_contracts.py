@@ -1,0 +1,48 @@
+"""`pytest -p gramtune.testing FILE` runs the contract tests on a user's own components, and catches broken ones."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "moments.py"
+
+
+def run(file: Path) -> tuple[int, str]:
+    command = [sys.executable, "-m", "pytest", "-p", "gramtune.testing", "-p", "no:cacheprovider", "-q", file.name]
+    done = subprocess.run(command, cwd=file.parent, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_example_fulfils_its_contracts(tmp_path: Path) -> None:
+    (tmp_path / "moments.py").write_text(EXAMPLE.read_text())
+    code, output = run(tmp_path / "moments.py")
+    assert code == 0, output
+    assert "11 passed" in output  # 4 of the objective, 4 of the network, 3 of the data set
+
+
+LOSSES = "return Losses(critic=None, generator=mean"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "contract"),
+    [
+        (LOSSES, f"mean = mean + mean.mean()\n        {LOSSES}", "Moments-is_the_same_alone"),
+        ("mean + self.weight * covariance", "mean * float('nan')", "Moments-trains"),
+        ("manual_seed(seed)", "manual_seed(int(torch.randint(1000, ())))", "Arc-gives_the_same_samples"),
+        ("weight: float = 1.0", "weight: float", "give an example for weight"),
+    ],
+)
+def test_a_broken_component_is_caught(old: str, new: str, contract: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    assert old in EXAMPLE.read_text()
+    file.write_text(EXAMPLE.read_text().replace(old, new))
+    code, output = run(file)
+    assert code == 1, output
+    assert contract in output
+
+
+def test_other_files_are_collected_as_ever(tmp_path: Path) -> None:
+    (tmp_path / "test_plain.py").write_text("def test_one():\n    assert True\n")
+    assert "1 passed" in run(tmp_path / "test_plain.py")[1]
