@@ -15,6 +15,7 @@ from gramtune.networks.dcgan import Dcgan, stages
 from gramtune.networks.full_conv import FullConv
 from gramtune.networks.mlp import Mlp
 from gramtune.networks.mnist_conv import MnistConv
+from gramtune.networks.resnet import Block
 from gramtune.registry import classes
 from gramtune.training.seeds import stream
 
@@ -263,12 +264,15 @@ def test_no_layer_before_batch_norm_has_a_bias(name: str) -> None:
     network, found = classes(Network)[name](), 0
     for shape in SHAPES:
         for maker in makers(network, shape).values():
-            layers = list(maker())
-            for layer, after in pairwise(layers):
-                if isinstance(after, nn.BatchNorm1d | nn.BatchNorm2d) and not isinstance(layer, nn.Unflatten):
+            module = maker()
+            for layer, after in pairwise(module if isinstance(module, nn.Sequential) else ()):
+                if isinstance(after, nn.BatchNorm1d | nn.BatchNorm2d) and hasattr(layer, "bias"):
                     assert layer.bias is None
                     found += 1
-    assert found or name == "mlp"
+            for block in (part for part in module.modules() if isinstance(part, Block)):
+                assert (block.first.bias is None) == isinstance(block.between[0], nn.BatchNorm2d)
+                found += 1
+    assert found or name in ("mlp", "dirac")
 
 
 @pytest.mark.parametrize("side", [8, 28, 32, 64])

@@ -38,6 +38,8 @@ class ImageFolder(Dataset):
     """One channel instead of three."""
     held_out_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Expected share of held-out images. A file stays on its side when others are added or removed."""
+    allow_copies: bool = False
+    """Accept training images with the same pixels as a held-out image. By default they are refused by name."""
 
     @property
     def shape(self) -> Shape:
@@ -101,7 +103,8 @@ class ImageFolder(Dataset):
     def _decode(self, root: Path, names: list[str]) -> Parts:
         images = decode(self._folder(root), names, self.size, self.shape[0])
         held_out = torch.tensor([self.is_held_out(name) for name in names])
-        self._refuse_copies(images, held_out, names, root)
+        if not self.allow_copies:
+            self._refuse_copies(images, held_out, names, root)
         return images[~held_out], images[held_out]
 
     def _refuse_copies(self, images: Tensor, held_out: Tensor, names: list[str], root: Path) -> None:
@@ -116,7 +119,7 @@ class ImageFolder(Dataset):
         if copies:
             raise Unavailable(
                 f"data set image_folder: {len(copies)} training images under {self._folder(root)} equal held-out ones "
-                f"at {self.size} × {self.size} pixels: {listing(copies)}; remove one of each"
+                f"at {self.size} × {self.size} pixels: {listing(copies)}; remove one of each, or set allow_copies: true"
             )
 
 

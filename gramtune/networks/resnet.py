@@ -28,7 +28,7 @@ class Block(nn.Module):
         super().__init__()
         self.resize = resize
         self.before = nn.Sequential(*map_norm(norm, fan_in), nn.ReLU())
-        self.first = convolution(spectral, fan_in, fan_out, 3, padding=1)
+        self.first = convolution(spectral, fan_in, fan_out, 3, padding=1, bias=norm != "batch")
         self.between = nn.Sequential(*map_norm(norm, fan_out), nn.ReLU())
         self.second = convolution(spectral, fan_out, fan_out, 3, padding=1)
         changes = resize != "no" or fan_in != fan_out
