@@ -83,7 +83,7 @@ def _own_scratch() -> Path:
 
 def _writable(folder: Path) -> bool:
     """Whether files can be made in the folder, which itself may have to be made."""
-    there = next(place for place in (folder, *folder.parents) if place.exists())
+    there = next(place for place in (folder, *folder.parents) if os.path.exists(place))  # False where it may not look
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 

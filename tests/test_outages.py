@@ -168,6 +168,22 @@ def test_a_store_that_hangs_at_the_end_is_left(runs: Path) -> None:
     tracker.hold.set()
 
 
+def test_a_store_that_fails_at_the_end_is_not_waited_for(runs: Path) -> None:
+    """Figures and hint came two minutes after the end of training."""
+
+    class Down(Stubborn):
+        def settle(self, state: SweepState) -> None:
+            raise TrackerUnavailable("down")
+
+    said: list[str] = []
+    thread = TrackerThread(Down(failures=0), SweepState(axis_plan(runs)), said.append, every=0.01)
+    started = time.monotonic()
+    assert not thread.settle()
+    assert not thread.close(runs)
+    assert time.monotonic() - started < 60
+    assert said == ["tracking: down; nothing is lost, finish with: gramtune sync runs/axis"]
+
+
 def test_a_store_that_is_slow_but_goes_on_is_waited_for(runs: Path) -> None:
     """Thousands of trials may be left to store when the last of them has trained."""
 

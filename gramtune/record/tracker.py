@@ -54,7 +54,7 @@ class TrackerThread:
     def __init__(self, tracker: Tracker, state: SweepState, say: Callable[[str], None], every: float = 2.0) -> None:
         self._tracker, self._state, self._say, self._every = tracker, state, say, every
         self._stop, self._settled, self._closing = threading.Event(), threading.Event(), threading.Event()
-        self._down = False
+        self._down = self._has_settled = False
         self._folder: Path | None = None
         self._complete = False
         self._worked = 0.0
@@ -68,7 +68,7 @@ class TrackerThread:
         Waits as long as something is stored every `timeout` seconds, and no longer than `at_most` in all.
         """
         self._stop.set()
-        return self._progress(self._settled.wait, timeout, at_most)
+        return self._progress(self._settled.wait, timeout, at_most) and self._has_settled
 
     def close(self, folder: Path, timeout: float = 120.0) -> bool:
         """Stores the rest. On failure or after `timeout` seconds prints the command to run later, returns False."""
@@ -112,9 +112,10 @@ class TrackerThread:
             self._stop.wait(self._every)
         try:
             self._tracker.settle(self._state)
-            self._settled.set()
+            self._has_settled = True
         except Exception:  # noqa: BLE001 - `finish` tries again, and says what is wrong
             pass
+        self._settled.set()
         self._closing.wait()
         self._finish()
 
