@@ -11,7 +11,7 @@ from gramtune.cli.options import Folder
 
 def enqueue(
     folder: Folder,
-    settings: Annotated[list[str], typer.Argument(metavar="KEY=VALUE…", help="A value for every varied key.")],
+    settings: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="A value for every varied key.")],
 ) -> None:
     """Ask a sweep for one more trial; its driver takes it up at the next report, or when it is resumed."""
     from gramtune.run.requests import ask_for

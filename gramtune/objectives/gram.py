@@ -164,7 +164,11 @@ class Gram(Objective):
 
 
 def _filled_by_preset(schema: dict[str, Any]) -> None:
-    """A preset fills the fields that have no default, but for K."""
+    """A preset fills the fields that have no default, but for K; null means the preset's value."""
+    for key in _PAPER.keys() & schema["properties"]:
+        whole = schema["properties"][key]
+        about = {word: whole.pop(word) for word in ("default", "description", "title") if word in whole}
+        schema["properties"][key] = {"anyOf": [whole, {"type": "null"}], **about}
     given = [key for key in schema["required"] if key in _PAPER]
     schema["required"] = [key for key in schema["required"] if key not in _PAPER]
     schema["anyOf"] = [{"required": ["preset"]}, {"required": given}]
