@@ -152,7 +152,16 @@ def test_damaged_checkpoints_and_stores_are_one_line(folder, capsys, monkeypatch
         assert code == 0 or err or "nothing is lost" in out, (command, out)
 
 
-def test_what_cannot_be_written_is_one_line(unprivileged, capsys, monkeypatch):
+@pytest.fixture
+def imported(folder, capsys, monkeypatch):
+    """Everything that the commands import is here: another user may not be able to read the interpreter's library."""
+    monkeypatch.chdir(folder.parent.parent)
+    write_space(folder.parent.parent)
+    for command, *options in (("train", "base/tiny.yaml"), ("sweep", "axis.yaml", "--debug", "--name", "other")):
+        assert run(command, *options, capsys=capsys, monkeypatch=monkeypatch)[0] == 0
+
+
+def test_what_cannot_be_written_is_one_line(imported, unprivileged, capsys, monkeypatch):
     write_space(unprivileged)
     monkeypatch.chdir(unprivileged)
     (unprivileged / "locked").mkdir(mode=0o500)
