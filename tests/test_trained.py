@@ -114,7 +114,7 @@ def test_points_are_no_pictures(ring_config: dict[str, Any], tmp_path: Path) -> 
     assert invoke("train", base, "--runs", tmp_path).exit_code == 0
     folder = tmp_path / "train-ring"
     (line,) = refused("sample", folder)
-    assert line == "--out: samples.png: points are no images; write samples.safetensors"
+    assert line == "default of --out: samples.png: points are no images; write samples.safetensors"
     assert invoke("sample", folder, "-n", 7, "--out", tmp_path / "p.safetensors").exit_code == 0
     points = load_file(tmp_path / "p.safetensors")["samples"]
     assert (points.shape, points.dtype) == ((7, 2), torch.float32)
@@ -157,7 +157,7 @@ def test_a_diverged_replicate_is_said(finished: Path, tmp_path: Path) -> None:
     content["trainer"]["replicates"][0]["diverged"] = "critic loss is nan at step 5"
     torch.save(content, folder / "trials" / "critic_dim=4" / "checkpoint-00000006.pt")
     (line,) = refused("sample", folder, "--trial", "critic_dim=4")
-    assert line == "--replicate: 0 of critic_dim=4: critic loss is nan at step 5; legal: 1"
+    assert line == "default of --replicate: 0 of critic_dim=4: critic loss is nan at step 5; legal: 1"
     assert invoke("evaluate", folder, "--trial", "critic_dim=4", "--samples", 100).exit_code == 0
     assert pd.read_csv(folder / "evaluations.csv")["replicate"].tolist() == [1]
 
