@@ -66,7 +66,7 @@ def config(ring_config: dict[str, Any]) -> TrialConfig:
     """One that gets worse again: the rate is far too high at the end."""
     training = ring_config["training"] | {"steps": 10, "eval_every": 2}
     return TrialConfig.model_validate(
-        ring_config | {"training": training, "optimizer": {"name": "adam", "learning_rate": 0.02}}
+        ring_config | {"training": training, "optimizer": {"name": "adam", "learning_rate": 0.1}}
     )
 
 

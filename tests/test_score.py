@@ -79,7 +79,7 @@ def test_what_a_seed_does_everywhere_does_not_widen_the_interval():
     paired = shares(Curve(np.arange(3.0), flat + seeds))
     assert [share.interval for share in paired.shares] == [(1.0, 1.0), (1.0, 1.0)]
     low, high = paired.best.interval
-    assert (low, high) == (pytest.approx(100, abs=0.5), pytest.approx(180, abs=0.5))
+    assert low < 100 < 180 < high  # the best value itself is as uncertain as two seeds leave it
 
 
 def test_a_uniformly_bad_method_is_not_robust_against_the_best_of_all():
