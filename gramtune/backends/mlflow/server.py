@@ -73,6 +73,7 @@ def running_server(uri: str, port: int = 0, runs: Path = Path("runs")) -> Iterat
         process = subprocess.Popen(
             _command(uri, port, runs),
             env=_environment(uri),
+            cwd="/",  # uvicorn imports from the working directory: it may hold a random.py
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
