@@ -84,7 +84,9 @@ def assert_stored_once(result):
     """MLflow has one run per trial, and one value per step: the mean over all replicates."""
     client = MlflowClient(default_uri(result.folder.parent))
     (experiment,) = client.search_experiments(filter_string=f"name = '{EXPERIMENT}'")
-    runs = client.search_runs([experiment.experiment_id], "tags.`gramtune.kind` = 'trial'")
+    own = (result.folder / "sweep_id").read_text().split()[0]  # the copy of a sweep is tracked apart from it
+    ours = f"tags.`gramtune.kind` = 'trial' and tags.`gramtune.sweep_id` = '{own}'"
+    runs = client.search_runs([experiment.experiment_id], ours)
     assert {run.data.tags["gramtune.trial_id"] for run in runs} == set(result.trials["trial"])
     assert len(runs) == 3
     frame = result.frame

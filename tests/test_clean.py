@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,8 @@ def test_a_command_hears_how_a_sweep_has_ended(tmp_path: Path, finished: api.Res
 
     starts = [
         (lambda **_: finished, "COMPLETED"),
-        (lambda **_: finished._replace(complete=False), "INTERRUPTED"),
-        (lambda **_: finished._replace(problem="disk full"), "FAILED"),
+        (lambda **_: replace(finished, complete=False), "INTERRUPTED"),
+        (lambda **_: replace(finished, problem="disk full"), "FAILED"),
         (refusing, "REFUSED"),
         (dying, "DIED"),
     ]

@@ -35,8 +35,8 @@ def fill(folder, plan):
     journal = Journal(folder, state)
     journal.started(state.records["critic_dim=1"].trial)
     journal.reported("critic_dim=1", report(0, [3.0, 4.0]))
-    journal.reported("critic_dim=1", report(3, [2.0, None]))
-    journal.reported("critic_dim=1", report(3, [1.0, 2.0], "COMPLETED"))
+    journal.reported("critic_dim=1", report(6, [2.0, None]))
+    journal.reported("critic_dim=1", report(6, [1.0, 2.0], "COMPLETED"))
     journal.started(state.records["critic_dim=4"].trial)
     journal.ended("critic_dim=4", Status.FAILED, "OSError: no")
     journal.started(state.records["critic_dim=16"].trial)
@@ -55,7 +55,7 @@ def test_the_state_is_rebuilt_as_it_was(tmp_path, plan):
 def test_a_repeated_step_replaces_the_first(tmp_path, plan):
     fill(tmp_path, plan)
     record = load_state(tmp_path, plan).records["critic_dim=1"]
-    assert list(record.reports) == [0, 3]
+    assert list(record.reports) == [0, 6]
     assert record.last.metrics["fid_digits"] == [1.0, 2.0]
 
 
