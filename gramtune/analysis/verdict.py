@@ -7,6 +7,7 @@ tolerance of 10 % is a difference of log 1.1, and spreads of settings with diffe
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -88,13 +89,11 @@ def decide(values: Sequence[Sequence[float]], tolerance: float, share: float = 1
 
     `values` has one sequence of losses per value of the key, in the order of the seeds: log(metric), −log(metric) of a
     metric that is maximised, ∞ for a replicate that diverged. A sequence may be longer than another, and is empty where
-    the value has no result. None with fewer than two values that have three replicates. `share`: of `ALPHA`, where it
-    has to do for several findings.
+    the value has no result. None with fewer than two values that have three replicates. `share`: the part of
+    `ALPHA` to spend, if several findings share it.
     """
-    finding = None
-    for finding in findings(values, tolerance, share):  # noqa: B007 - the newest is asked for
-        pass
-    return finding
+    newest = deque(findings(values, tolerance, share), maxlen=1)
+    return newest[0] if newest else None
 
 
 def findings(values: Sequence[Sequence[float]], tolerance: float, share: float = 1.0) -> Iterator[Finding]:

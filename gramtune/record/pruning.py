@@ -131,7 +131,7 @@ class Rungs:
         return list(takewhile(lambda name: name != trial, self._order()))
 
     def _lost(self, trial: str, step: int) -> bool:
-        """Whether the trial is known to have lost a replicate; in a fixed order, up to this step."""
+        """Whether a replicate of the trial diverged; in a synchronous search, at this step or before."""
         return trial in self._diverged and (self._order is None or self._diverged[trial] <= step)
 
     def _geometric(self, step: int) -> Iterator[int]:

@@ -173,7 +173,7 @@ class SweepState:
         self._update(trial.name, Status.RUNNING, "")
 
     def reported(self, name: str, report: Report) -> None:
-        """The trial evaluated."""
+        """Records an evaluation of the trial."""
         record = self.records[name]
         with self._changed:
             before = record.taken
