@@ -114,6 +114,8 @@ class Objective(Component, ABC):
     name: str
     joint: ClassVar[bool] = True
     """One joint step from one forward pass (Algorithm 1), or critic steps and generator steps in turn."""
+    penalises_gradients: ClassVar[bool] = False
+    """Whether a loss uses the critic's gradient at single samples. BatchNorm would mix them, so it is refused."""
 
     @abstractmethod
     def critic(self) -> CriticSpec | None:
@@ -156,11 +158,6 @@ class Objective(Component, ABC):
         They are saved in checkpoints. `Losses.state` has the new values.
         """
         return {}
-
-    @property
-    def penalises_gradients(self) -> bool:
-        """Whether a loss uses the critic's gradient by single samples, which BatchNorm would mix: it is refused."""
-        return False
 
     def monitor(self, real: View, fake: View) -> Mapping[str, Tensor]:
         """Traces that are too expensive for every step, [R] each. Computed at evaluations of point sets."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
@@ -23,6 +23,7 @@ class CramerGan(Alternating):
     minibatch. The defaults are the authors', with Adam at 1e-4 and β = (0.5, 0.9). The critic must have no BatchNorm.
     """
 
+    penalises_gradients: ClassVar[bool] = True
     name: Literal["cramer_gan"] = "cramer_gan"
     critic_dim: PositiveInt = 256
     """K, dimension of h."""
@@ -32,11 +33,6 @@ class CramerGan(Alternating):
     def critic(self) -> CriticSpec:
         """K features."""
         return CriticSpec(self.critic_dim)
-
-    @property
-    def penalises_gradients(self) -> bool:
-        """At x̃."""
-        return True
 
     def losses(self, real: View, fake: View, context: Context) -> Losses:
         """See the class and `Objective.losses`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -28,6 +28,7 @@ class Gcmmd(Alternating):
     The critic must have no BatchNorm.
     """
 
+    penalises_gradients: ClassVar[bool] = True
     name: Literal["gcmmd"] = "gcmmd"
     critic_dim: PositiveInt = 1
     """K, dimension of φ."""
@@ -45,11 +46,6 @@ class Gcmmd(Alternating):
         if (dim := math.prod(shape)) > _MAX_DIM:
             raise ValueError(f"objective gcmmd needs data of at most {_MAX_DIM} dimensions, not {dim}; try smmd_gan")
         return super().networks(network, shape)
-
-    @property
-    def penalises_gradients(self) -> bool:
-        """Of φ, at the data."""
-        return True
 
     def losses(self, real: View, fake: View, context: Context) -> Losses:
         """See the class and `Objective.losses`."""

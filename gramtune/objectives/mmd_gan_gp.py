@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
@@ -24,6 +24,7 @@ class MmdGanGp(KernelFields, Alternating):
     here. The critic must have no BatchNorm.
     """
 
+    penalises_gradients: ClassVar[bool] = True
     name: Literal["mmd_gan_gp"] = "mmd_gan_gp"
     critic_dim: PositiveInt = 16
     """K, dimension of φ."""
@@ -37,11 +38,6 @@ class MmdGanGp(KernelFields, Alternating):
     def critic(self) -> CriticSpec:
         """K features."""
         return CriticSpec(self.critic_dim)
-
-    @property
-    def penalises_gradients(self) -> bool:
-        """Of the witness, at x̃."""
-        return True
 
     def losses(self, real: View, fake: View, context: Context) -> Losses:
         """See the class and `Objective.losses`."""

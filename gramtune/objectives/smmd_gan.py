@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
@@ -27,6 +27,7 @@ class SmmdGan(KernelFields, Alternating):
     and batches of 64. The critic must have no BatchNorm.
     """
 
+    penalises_gradients: ClassVar[bool] = True
     name: Literal["smmd_gan"] = "smmd_gan"
     critic_dim: PositiveInt = 1
     """K, dimension of φ."""
@@ -55,11 +56,6 @@ class SmmdGan(KernelFields, Alternating):
     def critic(self) -> CriticSpec:
         """K features."""
         return CriticSpec(self.critic_dim)
-
-    @property
-    def penalises_gradients(self) -> bool:
-        """Of φ, at the data."""
-        return True
 
     def losses(self, real: View, fake: View, context: Context) -> Losses:
         """See the class and `Objective.losses`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import PositiveFloat
 from torch import Tensor
@@ -22,14 +22,10 @@ class SobolevGan(Alternating):
     BatchNorm.
     """
 
+    penalises_gradients: ClassVar[bool] = True
     name: Literal["sobolev_gan"] = "sobolev_gan"
     penalty_weight: PositiveFloat = 0.1
     """ρ, also the step size of Λ. The default is ours."""
-
-    @property
-    def penalises_gradients(self) -> bool:
-        """At data and generated samples."""
-        return True
 
     @property
     def state(self) -> Mapping[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,14 +20,10 @@ class Swgan(Alternating):
     critic, Adam at 1e-4 and β = (0.5, 0.9). The critic must have no BatchNorm.
     """
 
+    penalises_gradients: ClassVar[bool] = True
     name: Literal["swgan"] = "swgan"
     gradient_weight: Annotated[float, Field(gt=0)] = 10.0
     """w."""
-
-    @property
-    def penalises_gradients(self) -> bool:
-        """At the data."""
-        return True
 
     def losses(self, real: View, fake: View, context: Context) -> Losses:
         """See the class and `Objective.losses`."""

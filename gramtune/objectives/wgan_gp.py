@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import PositiveFloat
 
@@ -20,14 +20,10 @@ class WganGp(Alternating):
     on images and (0.5, 0.9) elsewhere. The critic must have no BatchNorm.
     """
 
+    penalises_gradients: ClassVar[bool] = True
     name: Literal["wgan_gp"] = "wgan_gp"
     gradient_penalty: PositiveFloat = 10.0
     """λ."""
-
-    @property
-    def penalises_gradients(self) -> bool:
-        """At x̃."""
-        return True
 
     def losses(self, real: View, fake: View, context: Context) -> Losses:
         """Differences of means, and the penalty in critic steps; see `Objective.losses`."""
