@@ -10,7 +10,6 @@ from html import escape
 from typing import Any
 
 from gramtune.analysis.labels import leaves, spread_text, value_text
-from gramtune.record.report import Status
 from gramtune.record.state import SweepState, TrialRecord
 
 _PAUSE = 1.0
@@ -69,7 +68,7 @@ class NotebookView:
 
 
 def page(lines: list[str], state: SweepState | None) -> str:
-    """The lines, and a row per trial: those that run first, then the last that ended."""
+    """The lines, and a row per trial, of at most 30: see `SweepState.most_current`."""
     text = f"<pre>{escape(chr(10).join(lines))}</pre>"
     if state is None:
         return text
@@ -78,18 +77,11 @@ def page(lines: list[str], state: SweepState | None) -> str:
     heads = [*keys.values(), "step", metric, "status"]
     rows = [
         [*(value_text(record.trial.assignment.get(key, "")) for key in keys), *_progress(record, metric)]
-        for record in _visible(records)
+        for record in state.most_current(_ROWS)
     ]
     finished = sum(record.status.final for record in records)
     table = _row(heads, "th") + "".join(_row(row, "td") for row in rows)
     return f"{text}<p>{finished} of {state.plan.size} trials finished</p><table>{table}</table>"
-
-
-def _visible(records: list[TrialRecord]) -> list[TrialRecord]:
-    running = [record for record in records if record.status == Status.RUNNING]
-    ended = [record for record in reversed(records) if record.status.final]
-    names = {record.trial.name for record in [*running, *ended][:_ROWS]}
-    return [record for record in records if record.trial.name in names]
 
 
 def _progress(record: TrialRecord, metric: str) -> list[str]:

@@ -119,7 +119,7 @@ def table(state: SweepState, rows: int, width: int = 120) -> Table:
     Where not all fit in `rows`: those that run, then the last that ended, then the next. Where not all columns fit in
     `width`: without the bar, then without the time left, then without the last keys. Steps and status always fit.
     """
-    shown = _visible(list(state.records.values()), rows)
+    shown = state.most_current(rows)
     columns = _fitted(_columns(state, shown), width)
     result = Table(box=None, pad_edge=False)
     for column, columns_width in columns:
@@ -177,15 +177,6 @@ def _total(columns: Iterable[_Column]) -> int:
     """Cells that they take side by side, with a gap between two."""
     widths = [column.width for column in columns]
     return sum(widths) + _GAP * (len(widths) - 1)
-
-
-def _visible(records: list[TrialRecord], rows: int) -> list[TrialRecord]:
-    if len(records) <= rows:
-        return records
-    order = [r for r in records if r.status == Status.RUNNING]
-    order += [r for r in reversed(records) if r.status.final] + [r for r in records if r.status == Status.PENDING]
-    shown = {record.trial.name for record in order[: max(rows, 1)]}
-    return [record for record in records if record.trial.name in shown]
 
 
 def _left(record: TrialRecord) -> str:

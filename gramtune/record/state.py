@@ -279,6 +279,17 @@ class SweepState:
                 kept.append((losses, record))
         return [record for _, record in kept]
 
+    def most_current(self, rows: int) -> list[TrialRecord]:
+        """At most `rows` trials, at least one, in their order: running ones, then the last that ended, then pending."""
+        records = list(self.records.values())
+        if len(records) <= rows:
+            return records
+        order = [record for record in records if record.status == Status.RUNNING]
+        order += [record for record in reversed(records) if record.status.final]
+        order += [record for record in records if record.status == Status.PENDING]
+        shown = {record.trial.name for record in order[: max(rows, 1)]}
+        return [record for record in records if record.trial.name in shown]
+
     @property
     def unfinished(self) -> list[TrialRecord]:
         """Trials that a resumed sweep must still run."""
