@@ -11,11 +11,10 @@ import subprocess
 import sys
 import time
 import uuid
-from pathlib import Path
 
 import pandas as pd
 import pytest
-from sweeps import BASE, SPACE, write_space
+from sweeps import BASE, SPACE, marked_processes, write_space
 
 KILLS = 10
 COMMAND = [sys.executable, "-m", "gramtune.cli.main"]
@@ -73,7 +72,7 @@ class Sweep:
     def kill(self):
         """Everything at once, as when the power fails; new children of those that are left too."""
         os.killpg(self.process.pid, signal.SIGKILL)
-        while found := self.processes():
+        while found := marked_processes(self.mark):
             for pid in found:
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -81,16 +80,6 @@ class Sweep:
                     continue
             time.sleep(0.05)
         return self.process.communicate()[0]
-
-    def processes(self):
-        found = []
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdecimal() and self.mark.encode() in (entry / "environ").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:  # it has ended meanwhile
-                continue
-        return found
 
 
 def kill_at(sweep, moment, rng):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from ray_nodes import wait_until
-from sweeps import write_space
+from sweeps import marked_processes, write_space
 
 from gramtune.run.interruption import Interruption, listening
 
@@ -61,18 +61,8 @@ class Running:
             assert time.monotonic() < deadline, "no report within five minutes"
             time.sleep(0.05)
 
-    def processes(self):
-        found = []
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdecimal() and self.mark.encode() in (entry / "environ").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:  # it has ended meanwhile
-                continue
-        return found
-
     def end(self):
-        for pid in self.processes():
+        for pid in marked_processes(self.mark):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
@@ -122,7 +112,7 @@ def test_a_signal_ends_a_sweep_with_tables_a_hint_and_no_process_left(name, runn
         assert set(table["trial"]) <= {"critic_dim=1", "critic_dim=4"}
         assert len(table) >= 4
         assert set(pd.read_parquet(sweep.folder / "trials.parquet")["status"]) <= {"RUNNING", "PENDING"}
-        wait_until(lambda: not sweep.processes(), 5 * patience())
+        wait_until(lambda: not marked_processes(sweep.mark), 5 * patience())
         assert (sweep.folder / "report.html").exists() == (name == "SIGINT")
 
 
@@ -130,14 +120,14 @@ def test_a_signal_ends_a_sweep_with_tables_a_hint_and_no_process_left(name, runn
 def test_a_signal_to_every_process_of_a_sweep_fails_no_trial(name, tmp_path):
     """What scancel, systemd and a closed terminal do: Ray's own processes get it at the same moment."""
     with running(tmp_path) as sweep:
-        for pid in sweep.processes():
+        for pid in marked_processes(sweep.mark):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.Signals[name])
         output, _ = sweep.process.communicate(timeout=60 * patience())
         assert sweep.process.returncode == 130, output
         assert "gramtune resume runs/axis" in output
         assert set(pd.read_parquet(sweep.folder / "trials.parquet")["status"]) <= {"RUNNING", "PENDING"}
-        wait_until(lambda: not sweep.processes(), 5 * patience())
+        wait_until(lambda: not marked_processes(sweep.mark), 5 * patience())
 
 
 def test_nohup_keeps_a_sweep_from_hearing_sighup(tmp_path):
