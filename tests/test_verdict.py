@@ -109,7 +109,9 @@ def test_many_sweeps_are_judged_as_each_alone():
         (60, 4, 10)
     )
     losses[rng.random(losses.shape) < 0.01] = np.inf
+    losses[:20] = 0.01 * rng.standard_normal((20, 4, 10))
     counts = rng.integers(0, 11, (60, 4))
+    counts[:20] = 10
     *_, together = judged(losses, counts, 0.1)
     verdicts_seen = set()
     for i in range(60):
