@@ -56,7 +56,7 @@ def test_an_interval_for_several_pairs_is_wider(tmp_path):
 
 @pytest.mark.parametrize("name", ["critic-dim", "learning-rate"])
 def test_recorded_sweeps_of_ten_seeds_come_to_the_verdict_of_the_whole_with_half_of_the_replicates(name):
-    """Real sweeps on digits, 40 steps long; tests/recorded/<name>/sweep.yaml is what trained them."""
+    """Real sweeps on digits, 40 steps long; tests/analysis/recorded/<name>/sweep.yaml is what trained them."""
     (result,) = replay_replicates(recorded_state(Path(__file__).parent / "recorded" / name), name, None, 200, 0)
     assert set(result.verdict.replicates) == {10}
     assert result.same >= 190

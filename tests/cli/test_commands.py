@@ -86,7 +86,7 @@ def test_describe_tells_fields_defaults_and_source() -> None:
 
 def test_a_plug_in_is_listed_described_and_in_the_schema(tmp_path: Path) -> None:
     """In processes of their own: what is registered stays."""
-    file = Path(__file__).parents[1] / "examples" / "moments.py"
+    file = Path(__file__).parents[2] / "examples" / "moments.py"
 
     def gramtune(*words: object) -> str:
         command = [sys.executable, "-m", "gramtune", *map(str, words), "--plugin", str(file)]

@@ -5,47 +5,14 @@ import sys
 
 import pandas as pd
 import pytest
-from states import complete, recorded_sweep, report, sweep_state
-from sweeps import SPACE
+from states import complete, interrupted, sweep_state
 
-from gramtune.cli.main import main
 from gramtune.record.journal import JOURNAL
-from gramtune.record.report import Status
 from gramtune.record.tables import results_frame
 from gramtune.report.text.latex import latex_table
 from gramtune.run.run_directory import recorded_state
 
 K = "objective.critic_dim"
-
-
-@pytest.fixture
-def gramtune(tmp_path, monkeypatch, capsys):
-    """gramtune(*arguments): the command in this process and in `tmp_path`; exit code, output, errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gramtune", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        return (exit_.value.code or 0, *capsys.readouterr())
-
-    return run
-
-
-def interrupted(folder):
-    """Three trials: one complete, one pruned, one whose driver was killed in the middle of a line."""
-    target = recorded_sweep(
-        folder,
-        SPACE,
-        [
-            ({K: 1}, [report(0, [20.0, 30.0]), report(6, [3.0, 5.0], Status.COMPLETED)], None),
-            ({K: 4}, [report(0, [20.0, 30.0]), report(3, [9.0, 9.5])], (Status.PRUNED, "asha at step 3")),
-            ({K: 16}, [report(0, [20.0, 30.0])], None),
-        ],
-    )
-    with (target / JOURNAL).open("a") as journal:
-        journal.write('{"trial": "critic_dim=16", "step": 3, "met')
-    return target
 
 
 def test_report_rebuilds_everything_from_the_journal_of_an_interrupted_sweep(tmp_path, gramtune):

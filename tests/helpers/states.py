@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from sweeps import BASE, SPACE, write_space
 
-from gramtune.record.journal import Journal
+from gramtune.record.journal import JOURNAL, Journal
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState
 from gramtune.record.tables import write_sweep, write_versions
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan, planned
 
+K, RATE = "objective.critic_dim", "optimizer.learning_rate"
 METHODS = """\
   method:
     cases:
@@ -82,3 +83,48 @@ def recorded_sweep(folder, space, trials):
         if end:
             journal.ended(trial.name, *end)
     return target
+
+
+def interrupted(folder):
+    """Three trials: one complete, one pruned, one whose driver was killed in the middle of a line."""
+    target = recorded_sweep(
+        folder,
+        SPACE,
+        [
+            ({K: 1}, [report(0, [20.0, 30.0]), report(6, [3.0, 5.0], Status.COMPLETED)], None),
+            ({K: 4}, [report(0, [20.0, 30.0]), report(3, [9.0, 9.5])], (Status.PRUNED, "asha at step 3")),
+            ({K: 16}, [report(0, [20.0, 30.0])], None),
+        ],
+    )
+    with (target / JOURNAL).open("a") as journal:
+        journal.write('{"trial": "critic_dim=16", "step": 3, "met')
+    return target
+
+
+def hostile_state(folder):
+    cases = '{cases: {"<script>alert(\'ü\')</script> & co": {}, "naïve Ω {{ 7*7 }}": {objective.bandwidths: [1]}}}'
+    state = sweep_state(folder, f"  '<img src=x onerror=alert(1)>': {cases}\n  {K}: {{grid: [1, 4]}}\n")
+    for name in list(state.records)[:3]:
+        complete(state, name, [9.0, 8.0], [1.0, 2.0])
+    state.ended(list(state.records)[3], Status.FAILED, 'OSError: "</table><script>alert(2)</script>" & more')
+    return state
+
+
+def joint(folder, n):
+    """A sampled sweep of n trials with three keys, through a real journal."""
+    space = SPACE.replace(
+        f"  {K}: {{grid: [1, 4, 16]}}\n",
+        f"  {K}: {{logint: [1, 512]}}\n  {RATE}: {{loguniform: [1e-5, 1e-2]}}\n"
+        "  training.batch_size: {choice: [8, 16]}\n",
+    )
+    trials = []
+    for i in range(n):
+        rate, batch = 1e-5 * 10 ** (3 * (i * 0.618 % 1)), 8 * (1 + i % 2)
+        values = {K: 1 + i * 37 % 512, RATE: rate, "training.batch_size": batch}
+        end = 100.0 + 400 * abs(i * 37 % 512 / 512 - 0.5) + i % 7
+        if i % 10 == 9:
+            trials.append((values, [report(0, [900.0, 950.0]), report(3, [800.0, 850.0])], (Status.PRUNED, "asha")))
+        else:
+            last = report(6, [end, end + 5], Status.COMPLETED)
+            trials.append((values, [report(0, [900.0, 950.0]), report(3, [500.0, 520.0]), last], None))
+    return recorded_sweep(folder, space + f"search: {{name: random, samples: {n}}}\n", trials)

@@ -165,7 +165,7 @@ def test_no_ratio_is_monitored_in_many_dimensions() -> None:
 
 
 def test_every_switch_of_gram_was_tried() -> None:
-    """But for the order of the steps, which tests/test_trainer.py tries."""
+    """But for the order of the steps, which tests/training/test_trainer.py tries."""
     tried = {key for fields in SWITCHES for key in fields}
     assert tried == set(Gram.model_fields) - {"name", "critic_dim", "critic_first"}
 

@@ -211,7 +211,7 @@ def test_versions_name_every_package_and_every_fingerprint(tmp_path):
     write_versions(state.plan, tmp_path)
     stored = json.loads((tmp_path / "versions.json").read_text(encoding="utf-8"))
     assert stored == versions(state.plan)
-    pyproject = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    pyproject = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
     required = re.findall(r'^    "([A-Za-z0-9-]+)[^"]*",? *#', pyproject.split("[project.optional")[0], re.MULTILINE)
     assert len(required) > 12
     quiet = {"typer", "rich", "jinja2", "nvidia-ml-py", "filelock"}  # they change no number

@@ -3,10 +3,9 @@
 import json
 
 import pytest
+from parsed_page import Parsed
 from states import recorded_sweep, report
 from sweeps import SPACE
-from test_page import Parsed
-from test_report_commands import gramtune as gramtune
 
 from gramtune.analysis.compatibility import named_sweeps
 from gramtune.record.report import Status

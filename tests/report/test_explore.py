@@ -9,8 +9,7 @@ import time
 
 import pytest
 from PIL import Image
-from states import METHODS, complete, report, sweep_state
-from test_page import hostile_state, joint
+from states import METHODS, complete, hostile_state, joint, report, sweep_state
 
 from gramtune.analysis.importance import Importances
 from gramtune.record.layout import trial_folder

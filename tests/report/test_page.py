@@ -2,12 +2,10 @@
 
 import base64
 import re
-from html.parser import HTMLParser
 
 import pytest
-from states import begin, complete, recorded_sweep, report, sweep_state
-from sweeps import SPACE
-from test_report_commands import interrupted
+from parsed_page import Parsed
+from states import begin, complete, hostile_state, interrupted, joint, report, sweep_state
 
 from gramtune.analysis.cost import cost_of
 from gramtune.analysis.importance import Importances, unknown
@@ -19,35 +17,6 @@ from gramtune.run.run_directory import recorded_state
 from gramtune.space.sweep import Resources
 
 K, RATE = "objective.critic_dim", "optimizer.learning_rate"
-LOADS = {"src", "srcset", "href", "xlink:href", "data", "action", "formaction", "poster", "background", "manifest"}
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-
-
-class Parsed(HTMLParser):
-    """Tags, texts and whatever a browser would load."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.loads, self.texts, self.tags, self.open = [], [], [], []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.loads += [value for name, value in attrs if name in LOADS]
-        self.loads += [name for name, _ in attrs if name.startswith("on")]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.texts).split())
 
 
 def assert_self_contained(html):
@@ -90,15 +59,6 @@ def test_the_page_of_an_interrupted_sweep_says_what_there_is(tmp_path):
     ).split()
 
 
-def hostile_state(folder):
-    cases = '{cases: {"<script>alert(\'ü\')</script> & co": {}, "naïve Ω {{ 7*7 }}": {objective.bandwidths: [1]}}}'
-    state = sweep_state(folder, f"  '<img src=x onerror=alert(1)>': {cases}\n  {K}: {{grid: [1, 4]}}\n")
-    for name in list(state.records)[:3]:
-        complete(state, name, [9.0, 8.0], [1.0, 2.0])
-    state.ended(list(state.records)[3], Status.FAILED, 'OSError: "</table><script>alert(2)</script>" & more')
-    return state
-
-
 def test_hostile_names_are_text_and_nothing_else(tmp_path):
     state = hostile_state(tmp_path)
     rewrite(state, tmp_path)
@@ -110,26 +70,6 @@ def test_hostile_names_are_text_and_nothing_else(tmp_path):
         '"</table><script>alert(2)</script>" & more',
     ):
         assert said in parsed.text
-
-
-def joint(folder, n):
-    """A sampled sweep of n trials with three keys, through a real journal."""
-    space = SPACE.replace(
-        f"  {K}: {{grid: [1, 4, 16]}}\n",
-        f"  {K}: {{logint: [1, 512]}}\n  {RATE}: {{loguniform: [1e-5, 1e-2]}}\n"
-        "  training.batch_size: {choice: [8, 16]}\n",
-    )
-    trials = []
-    for i in range(n):
-        rate, batch = 1e-5 * 10 ** (3 * (i * 0.618 % 1)), 8 * (1 + i % 2)
-        values = {K: 1 + i * 37 % 512, RATE: rate, "training.batch_size": batch}
-        end = 100.0 + 400 * abs(i * 37 % 512 / 512 - 0.5) + i % 7
-        if i % 10 == 9:
-            trials.append((values, [report(0, [900.0, 950.0]), report(3, [800.0, 850.0])], (Status.PRUNED, "asha")))
-        else:
-            last = report(6, [end, end + 5], Status.COMPLETED)
-            trials.append((values, [report(0, [900.0, 950.0]), report(3, [500.0, 520.0]), last], None))
-    return recorded_sweep(folder, space + f"search: {{name: random, samples: {n}}}\n", trials)
 
 
 def test_two_hundred_trials_make_a_small_page(tmp_path):

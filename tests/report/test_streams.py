@@ -7,15 +7,13 @@ import subprocess
 import sys
 
 import pytest
+from drawing import drawn
 from mlflow import MlflowClient
-from states import sweep_state
 from sweeps import write_space
 
-from gramtune.analysis.importance import Importances
 from gramtune.api import careful, run_sweep
 from gramtune.backends.mlflow.store import default_uri
 from gramtune.report import FIGURES, PAGE, SUMMARY
-from gramtune.report.write import write_report
 
 COMMAND = [sys.executable, "-m", "gramtune.cli.main"]
 WRITTEN = {"results.parquet", "results.csv", "trials.parquet", "trials.csv", SUMMARY, PAGE, FIGURES}
@@ -164,7 +162,7 @@ SETTINGS = {
 def test_figures_are_the_same_whatever_matplotlib_is_told(settings, tmp_path):
     code = """
 import sys, pathlib
-from test_streams import drawn
+from drawing import drawn
 drawn(pathlib.Path(sys.argv[1]))
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -181,13 +179,6 @@ drawn(pathlib.Path(sys.argv[1]))
     assert "critic_dim.png" in names
     for name in names:
         assert (tmp_path / "theirs" / FIGURES / name).read_bytes() == (tmp_path / "ours" / FIGURES / name).read_bytes()
-
-
-def drawn(folder):
-    state = sweep_state(folder, "  objective.critic_dim: {grid: [1, 4]}\n")
-    text = write_report(state, folder, lambda _: Importances(why="not of interest"))
-    assert "failed" not in text
-    assert "not drawn" not in text
 
 
 def test_the_users_own_settings_are_back_afterwards():

@@ -62,7 +62,7 @@ def test_a_gpu_that_no_node_has_is_dropped_with_a_line_unless_it_is_required(cap
 
 @pytest.mark.parametrize("capacity", NO_GPU)
 def test_every_shipped_space_fits_where_no_node_has_a_gpu(capacity):
-    files = sorted((Path(__file__).parent.parent / "search_spaces").glob("*.yaml"))
+    files = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
     assert len(files) >= 10
     assert all(grant(load_sweep(file).resources, capacity).gpu == 0 for file in files)
 

@@ -61,7 +61,7 @@ def test_two_workers_of_ray_allot_the_same(undisturbed, tmp_path):
 
 
 def test_cut_off_after_any_event_it_goes_on_to_the_same(undisturbed, tmp_path):
-    """Cut around the looks; tests/test_kills.py kills the real command at random moments."""
+    """Cut around the looks; tests/run/test_kills.py kills the real command at random moments."""
     lines = (undisturbed.folder / "journal.jsonl").read_text().splitlines(keepends=True)
     looks = [i for i, line in enumerate(lines) if '"replicates"' in line]
     for cut in (looks[0], looks[0] + 1, looks[1] - 1, looks[1] + 3):

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from image_files import cifar_files
 from sweeps import BASE, write_space
-from test_data import cifar_files
 from torch import Tensor
 from torchvision.datasets import CIFAR10
 

@@ -30,7 +30,7 @@ subprocess.run([sys.executable, "-c", {CHILD!r}], check=True)
 def test_a_child_hears_sigint_when_pytest_was_started_in_the_background():
     """Python installs its handler only if SIGINT is not ignored at the start."""
     ignored = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
-    command = [sys.executable, "-c", SESSION, str(Path(__file__).parent)]
+    command = [sys.executable, "-c", SESSION, str(Path(__file__).parents[1])]
     done = subprocess.run(command, capture_output=True, text=True, check=True, preexec_fn=ignored)
     assert done.stdout == "True\n"
 

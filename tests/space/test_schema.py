@@ -16,7 +16,7 @@ from gramtune.space.load import load_config, load_sweep
 from gramtune.space.schema import schema
 from gramtune.space.yaml_reader import read_yaml, yaml_text
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "search_spaces"
 FILES = [*sorted(FOLDER.glob("*.yaml")), *sorted((FOLDER / "base").glob("*.yaml"))]
 BROKEN, REFUSED = 200, 190

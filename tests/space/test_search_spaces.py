@@ -14,7 +14,7 @@ from gramtune.run.in_process import InProcessRunner
 from gramtune.space.load import Overrides, load_config, load_sweep
 from gramtune.space.plan import make_plan
 
-FOLDER = Path(__file__).parent.parent / "search_spaces"
+FOLDER = Path(__file__).parents[2] / "search_spaces"
 SPACES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 BASES = sorted(path.stem for path in (FOLDER / "base").glob("*.yaml"))
 TRIALS = {

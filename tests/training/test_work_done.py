@@ -25,7 +25,7 @@ from gramtune.run.driver import Driver, NothingNew
 from gramtune.space.load import load_config
 from gramtune.training.trainer import Trainer
 
-BASES = Path(__file__).parents[1] / "search_spaces" / "base"
+BASES = Path(__file__).parents[2] / "search_spaces" / "base"
 OTHERS = {
     "gram": (),
     "gan": ("objective={name: gan}",),

@@ -17,7 +17,7 @@ from gramtune.backends.cluster.target import ClusterError, Request
 from gramtune.errors import SpecError
 from gramtune.space.load import load_sweep
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 FILES = sorted((ROOT / "cluster").glob("*.yaml"))
 VALUES = {"YOUR_SHARED_FOLDER": "/shared", "YOUR_IMAGE": "registry.example/gramtune:1"}
 """What an owner may write; elsewhere, any word."""

@@ -13,9 +13,9 @@ import pytest
 import ssh_machines
 from ray_nodes import Cluster, descendants, kill_all, wait_until
 from sweeps import write_space
-from test_cluster import WORDS, all_under_way, assert_undisturbed, events
+from undisturbed import WORDS, all_under_way, assert_undisturbed, events
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 HEAD, WORKER, CLIENT = "10.99.0.1", "10.99.0.2", "10.99.0.3"
 
 

@@ -12,11 +12,11 @@ import pytest
 from ray_nodes import wait_until
 from slurm_stand_in import write_commands
 from sweeps import write_space
-from test_cluster import assert_undisturbed, events, reports
+from undisturbed import assert_undisturbed, events, reports
 
 SETTINGS = ("training.steps=500", "training.eval_every=20")
 WORDS = [word for setting in SETTINGS for word in ("--set", setting)]
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ from gramtune.record.tracker import TrackerUnavailable
 from gramtune.space.load import Overrides, load_sweep
 from gramtune.space.plan import Plan, make_plan
 
-SPACE = Path(__file__).parents[1] / "search_spaces" / "critic_dim.yaml"
+SPACE = Path(__file__).parents[3] / "search_spaces" / "critic_dim.yaml"
 METRIC = "fid_digits"
 START = 1_700_000_000
 HOSTILE = "runs with spaces, ü, 100% & #1"
