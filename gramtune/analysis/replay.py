@@ -22,8 +22,8 @@ from gramtune.errors import Issue, Path, SpecError
 from gramtune.record.pruning import Rungs
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState, TrialRecord
-from gramtune.space.issues import model_issues
 from gramtune.registry import Named
+from gramtune.space.issues import model_issues
 from gramtune.space.sweep import NO_PRUNER, expand_name
 
 _Z = 1.959964

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gramtune.components import Pruner
+from gramtune.components import Component, Pruner
 from gramtune.errors import Issue, Path, did_you_mean, dotted
 from gramtune.registry import classes
 from gramtune.training.config import SECTIONS
@@ -28,7 +28,7 @@ def model_issues(model: type[BaseModel], error: ValidationError, where: Callable
 
 def _variants(field: str) -> dict[str, type[Any]] | None:
     """The classes that `name` selects from in this field of a trial configuration or a sweep."""
-    kinds = {**SECTIONS, "pruner": Pruner}
+    kinds: Mapping[str, type[Component]] = {**SECTIONS, "pruner": Pruner}
     return dict(classes(kinds[field])) if field in kinds else None
 
 
