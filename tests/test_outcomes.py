@@ -40,7 +40,7 @@ search:
     - {optimizer.learning_rate: 1e-9, training.batch_size: 32}
     - {optimizer.learning_rate: 1e25, training.batch_size: 32}
     - {optimizer.learning_rate: 1e-3, training.batch_size: 100000000000000}
-pruner: {min_steps: 40}
+pruner: {min_steps: 40, min_trials: 2}
 resources: {cpu: 1, retries: 0}
 """
 EXPECTED = ["COMPLETED", "PRUNED", "DIVERGED", "FAILED"]
