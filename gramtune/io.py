@@ -129,8 +129,13 @@ def remote_runs(runs: Path) -> str | None:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Calls `write` with a temporary name beside `path`, then renames it into place.
 
+    A device such as /dev/null is written to as it is.
+
     Raises DiskFull where there is no space, otherwise what `write` raises.
     """
+    if path.is_char_device() or path.is_fifo():
+        write(path)
+        return
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         with watching_space(path.parent):

@@ -36,7 +36,7 @@ def quiet() -> Iterator[None]:
 
     Ray's own Ctrl-C handlers, which Tune keeps after a run, are taken back: those of a notebook are its own.
     """
-    loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.train")]
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.train", "ray.widgets.util")]
     levels = [logger.level for logger in loggers]
     for logger in loggers[1:]:
         logger.setLevel(logging.CRITICAL)

@@ -14,6 +14,7 @@ from sweeps import SPACE, write_space
 
 from gramtune.backends.cluster.load import load_target
 from gramtune.backends.cluster.target import ClusterError, Request
+from gramtune.cli.main import main
 from gramtune.errors import SpecError
 from gramtune.space.load import load_sweep
 
@@ -222,3 +223,19 @@ def test_launch_takes_the_options_of_sweep_and_refuses_what_makes_no_sense_there
     assert done.returncode == 2
     assert "--set training.steps" in done.stderr
     assert launch("--dry-run", "--no-such-option").returncode == 2
+
+
+SHIPPED = sorted((ROOT / "search_spaces").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("space", SHIPPED, ids=lambda space: space.stem)
+def test_every_shipped_space_can_be_launched_on_this_machine_as_a_cluster(space, monkeypatch, capsys):
+    """README's own space was refused there: it asks for a share of a GPU."""
+    words = ["gramtune", "launch", str(ROOT / "cluster/local.yaml"), str(space), "--dry-run"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as end:
+        main()
+    shown = capsys.readouterr()
+    assert (end.value.code or 0, shown.err) == (0, "")
+    assert "--address auto" in shown.out
+    assert len(SHIPPED) >= 10
