@@ -288,10 +288,10 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     if not whole:
         return Result(folder, state, False, missing)
     if driver.halted:
-        say(f"{driver.halted}; mend that, then go on with: {command('resume', where)}")
+        say(f"{driver.halted}; fix that, then resume with: {command('resume', where)}")
     elif not complete:
         left = count(len(state.unfinished), "trial")
-        say(f"interrupted with {left} unfinished; go on with: {command('resume', where)}")
+        say(f"interrupted with {left} unfinished; resume with: {command('resume', where)}")
     return Result(folder, state, complete, driver.halted)
 
 

@@ -167,7 +167,7 @@ def test_another_sweep_of_that_name_is_refused_and_the_keys_are_named(finished, 
     assert "gramtune resume" in str(caught.value)
     with pytest.raises(ValueError, match=r"space.objective.critic_dim.grid \[1, 4, 16\] → \[1, 4\]"):
         once(tmp_path, space=SPACE.replace("[1, 4, 16]", "[1, 4]"))
-    with pytest.raises(ValueError, match="is there already, 3 of 3 trials finished; as it is, it goes on with"):
+    with pytest.raises(ValueError, match="is there already, 3 of 3 trials finished; to continue it unchanged"):
         once(tmp_path, space=SPACE.replace("Does K matter?", "Another question, the same sweep."))
     assert (finished / "results.csv").read_bytes() == table
     assert "batch_size: 16" in (finished / "sweep.yaml").read_text()
@@ -208,7 +208,7 @@ def test_a_person_at_a_terminal_is_asked_whether_to_go_on(answer, code, finished
         said += chunk
     assert process.wait() == code, said.decode()
     assert said.decode().count("this sweep is there already, 3 of 3 trials finished. Go on with it? [y/n]") == 2
-    assert ("goes on with: gramtune resume runs/axis" in said.decode()) == (answer == "n")
+    assert ("to continue it unchanged: gramtune resume runs/axis" in said.decode()) == (answer == "n")
 
 
 def read(terminal):

@@ -142,7 +142,7 @@ class TrackerThread:
             if not isinstance(error, TrackerUnavailable):
                 error = TrackerUnavailable(_in_words(error))
             if not self._down:
-                self._say(f"tracking: {error}; training goes on, results are kept and sent later")
+                self._say(f"tracking: {error}; training continues; results are kept and sent later")
             self._down = True
             return False
         if self._down:

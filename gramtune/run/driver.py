@@ -151,7 +151,7 @@ class Driver:
             self.failed(name, message["failed"])
             return False
         for line in message["damaged"]:
-            say(f"{name}: {line}; the trial goes on from step {message['step']}")
+            say(f"{name}: {line}; the trial continues from step {message['step']}")
         return self.reported(name, message)
 
     def reported(self, name: str, report: Mapping[str, Any]) -> bool:

@@ -69,6 +69,6 @@ def agreed(folder: Path, wanted: Sweep, ask: Ask) -> SweepState:
 
 def refuse(lines: Sequence[str], folder: Path) -> None:
     """Raises SpecError if there are `lines`: reasons why the sweep in `folder` cannot continue as requested."""
-    ways = f"as it is, it goes on with: {command('resume', folder)}; or choose another --name"
+    ways = f"to continue it unchanged: {command('resume', folder)}; or choose another --name"
     if lines:
         raise SpecError([Issue(str(folder), f"{line}; {ways}") for line in lines])

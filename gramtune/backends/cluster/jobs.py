@@ -88,7 +88,7 @@ class JobsTarget(Target):
                         return _exit_code(details, say)
             except _LOST as error:
                 if not lost:
-                    say(f"connection lost ({_line(error)}); the sweep goes on there, connecting again")
+                    say(f"connection lost ({_line(error)}); the sweep keeps running there; reconnecting")
                 lost = True
             time.sleep(_AGAIN)
 
@@ -174,7 +174,7 @@ def _details(client: Any, job: str) -> Any:
 
 def _exit_code(details: Any, say: Say) -> int:
     if details.status == JobStatus.STOPPED:
-        say("stopped; go on with: gramtune launch … --resume")
+        say("stopped; resume with: gramtune launch … --resume")
         return 130
     if details.status == JobStatus.SUCCEEDED:
         return 0

@@ -109,7 +109,7 @@ class ConductedStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray i
         before, share = self._registry.shares.of(name), self._registry.shares.grow(name)
         if share is None:
             return False
-        self._say(f"{name}: out of memory with gpu: {before:g}; it goes on with gpu: {share:g}")
+        self._say(f"{name}: out of memory with gpu: {before:g}; it continues with gpu: {share:g}")
         self._registry.retries.append(self._registry.planned[name])
         return True
 
