@@ -153,7 +153,7 @@ def test_an_outage_is_said_once_and_so_is_its_end(runs: Path) -> None:
     assert tracker.finished.is_set()
     assert said == [
         "tracking: down; training continues; results are kept and sent later",
-        "tracking: back; everything so far is stored",
+        "tracking: working again; everything so far is stored",
     ]
 
 

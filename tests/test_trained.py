@@ -114,7 +114,7 @@ def test_points_are_no_pictures(ring_config: dict[str, Any], tmp_path: Path) -> 
     assert invoke("train", base, "--runs", tmp_path).exit_code == 0
     folder = tmp_path / "train-ring"
     (line,) = refused("sample", folder)
-    assert line == "default of --out: samples.png: points are no images; write samples.safetensors"
+    assert line == "default of --out: samples.png: points are not images; write samples.safetensors"
     assert invoke("sample", folder, "-n", 7, "--out", tmp_path / "p.safetensors").exit_code == 0
     points = load_file(tmp_path / "p.safetensors")["samples"]
     assert (points.shape, points.dtype) == ((7, 2), torch.float32)
