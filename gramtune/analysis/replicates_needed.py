@@ -1,4 +1,4 @@
-"""Which trials are to be given more replicates, until the verdicts of a sweep are decided."""
+"""Decides which trials get more replicates, until the verdicts of a sweep are decided."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from gramtune.record.state import SweepState
 
 
 def replicates_needed(state: SweepState) -> dict[str, int]:
-    """How many replicates each trial of an open value is to have in all, at the next declared look; empty once done.
+    """The new total number of replicates of each trial of an open value, at the next declared look; empty once done.
 
-    Says the same whenever it is asked about the same results. A trial that counts for several verdicts is given what
-    the most demanding one asks for. None has more than the sweep's `max_replicates`.
+    The result depends only on the results so far. A trial that is part of several verdicts gets the largest number that
+    one of them needs, at most the sweep's `max_replicates`.
     """
     most = state.plan.sweep.max_replicates
     wanted: dict[str, int] = {}
@@ -24,7 +24,7 @@ def replicates_needed(state: SweepState) -> dict[str, int]:
 
 
 def more_replicates(finding: Finding | None, counts: Sequence[int], most: int) -> dict[int, int]:
-    """The open values of one verdict, by position, that have fewer replicates than the next declared look asks for."""
+    """The new total number of replicates of the open values of one verdict, by position, for the next declared look."""
     if finding is None or finding.verdict != Verdict.UNDECIDED or not finding.open:
         return {}
     least = min(counts[i] for i in finding.open)

@@ -1,7 +1,7 @@
-"""Verdicts: is a method insensitive to a key, which of its values may be the best, and how sure is that.
+"""Computes verdicts: whether a method is insensitive to a key, and which values may be the best, with bounded error.
 
-The method, its assumptions and its sources: docs/verdict.md. The losses are logarithms of the metric, so that a
-tolerance of 10 % is a difference of log 1.1, and spreads of settings with different means are alike.
+docs/verdict.md describes the method, its assumptions and its sources. Losses are logarithms of the metric, so that a
+tolerance of 10 % is a difference of log 1.1, and spreads do not depend on the mean.
 """
 
 from __future__ import annotations
@@ -23,58 +23,58 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 ALPHA = 0.05
-"""Probability with which a verdict may be wrong, over all looks together; the same for the set of best values."""
+"""Bound of the probability that a verdict is wrong, over all looks; the same for the set of best values."""
 _FIRST_LOOKS = (3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 65, 80, 100)
 _LEAST_EXCESS = 1e-3
-"""Of the scatter of log variances: below, they count as one pooled variance."""
+"""If the excess scatter of log variances is below this, the variances are pooled."""
 LEAST_REPLICATES = 3
-"""Below, there is no verdict."""
+"""With fewer replicates there is no verdict."""
 _CAUTION = 3.0
 """Standard errors added to the estimate of how much the spreads differ: docs/verdict.md, `Spreads`."""
 LOOK_AHEAD = 400
-"""Replicates up to which an estimate of what is missing looks ahead."""
+"""Most replicates considered when estimating how many are missing."""
 _LEAST_SPREAD = 1e-5
-"""No variance is taken to be smaller than this part of the median one: two equal values happen by rounding."""
+"""Variances are at least this fraction of the median variance, because rounding can make two values equal."""
 
 
 class Verdict(StrEnum):
-    """What a sweep says of one method along one key."""
+    """The verdict on one method along one key."""
 
     INSENSITIVE = "INSENSITIVE"
     """Every value of the key is within the tolerance of the best one."""
     SENSITIVE = "SENSITIVE"
     """Some value is worse than the best one by more than the tolerance."""
     UNDECIDED = "UNDECIDED"
-    """The replicates so far allow neither claim."""
+    """Neither claim is proved by the replicates so far."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A verdict and what it rests on; indices are positions in the list of V values."""
+    """A verdict with its bounds; indices are positions in the list of V values."""
 
     verdict: Verdict
     look: int
-    """Replicates at the look that the verdict rests on."""
+    """Number of replicates at the look that gave the verdict."""
     may_be_best: tuple[int, ...]
-    """All others are worse than one of these: together wrong with probability at most `ALPHA`."""
+    """Values that may be the best; all others are worse than one of these, with error probability at most `ALPHA`."""
     low: Array
     """[V] lower bounds of log(loss / least loss), simultaneous for all values; at least 0; ∞ if it diverges more."""
     high: Array
-    """[V] upper bounds of log(loss / least loss), each by itself the one that INSENSITIVE asks for; ∞ if diverged."""
+    """[V] upper bounds of log(loss / least loss), each valid separately, as INSENSITIVE requires; ∞ if diverged."""
     pairs: Array
     """[V, V] lower bounds of log(loss i / loss j), simultaneous for all pairs; −∞ where nothing is known."""
     open: tuple[int, ...]
-    """Values whose replicates would bring the verdict nearer; empty once decided."""
+    """Open values: more replicates of these are needed for a verdict; empty once decided."""
     more: int | None
-    """Estimate of the replicates per open value at which the verdict would be reached; None if it is, or unknown."""
+    """Estimated number of missing replicates per open value; None if decided or unknown."""
 
     def separated(self, i: int, j: int) -> bool:
-        """Whether values i and j differ: true of all pairs together, at all looks, with probability 1 − `ALPHA`."""
+        """Whether values i and j differ; over all pairs and looks, the probability of any error is at most `ALPHA`."""
         return bool(self.pairs[i, j] > 0 or self.pairs[j, i] > 0)
 
 
 def looks(upto: int) -> list[int]:
-    """The declared looks with at most so many replicates: 3, 4, 5, 6, 8, 10, … 100, and every 25 from there on."""
+    """The declared looks up to this number of replicates: 3, 4, 5, 6, 8, 10, … 100, then every 25."""
     return list(takewhile(lambda n: n <= upto, chain(_FIRST_LOOKS, count(125, 25))))
 
 
@@ -87,21 +87,21 @@ def level(look: int) -> float:
 def decide(values: Sequence[Sequence[float]], tolerance: float, share: float = 1.0) -> Finding | None:
     """The verdict on the values of one key at a tolerance (0.1 for 10 %).
 
-    `values` has one sequence of losses per value of the key, in the order of the seeds: log(metric), −log(metric) of a
-    metric that is maximised, ∞ for a replicate that diverged. A sequence may be longer than another, and is empty where
-    the value has no result. None with fewer than two values that have three replicates. `share`: the part of
-    `ALPHA` to spend, if several findings share it.
+    `values` has one sequence of losses per value of the key, in the order of seeds: log(metric), or −log(metric) for a
+    maximised metric; ∞ for a diverged replicate. Sequences may differ in length, and are empty for values without a
+    result. None if fewer than two values have three replicates. `share`: the part of `ALPHA` to spend, if several
+    findings share it.
     """
     newest = deque(findings(values, tolerance, share), maxlen=1)
     return newest[0] if newest else None
 
 
 def findings(values: Sequence[Sequence[float]], tolerance: float, share: float = 1.0) -> Iterator[Finding]:
-    """What is known after each declared look, the newest last; see `decide`.
+    """The finding after each declared look, the newest last; see `decide`.
 
     A pair of values is compared at the declared numbers of replicates that both have. Its bounds hold at all looks
-    together, so the tightest ones so far stand, and it does not matter how replicates were allotted to values. The
-    first look that decides stands, unless a replicate of a value that it calls INSENSITIVE diverges later.
+    together, so the tightest bounds so far are used, and the allotment of replicates to values does not matter. The
+    first decision is final, unless it is INSENSITIVE and a replicate diverges later.
     """
     losses = [np.array(value, float) for value in values]
     counts = np.array([len(loss) for loss in losses])
@@ -126,7 +126,7 @@ def findings(values: Sequence[Sequence[float]], tolerance: float, share: float =
         if newest.verdict == Verdict.UNDECIDED:
             best = _best(known, sample, lost[known])
             newest = replace(newest, open=_open(above, lost, best, known, limit))
-            if look == declared[-1]:  # an estimate takes longer than all bounds
+            if look == declared[-1]:  # only here: an estimate takes longer than all bounds
                 newest = replace(newest, more=_more(sample, lost[known], limit, look, size))
         if decided is None and newest.verdict != Verdict.UNDECIDED:
             decided = newest
@@ -134,7 +134,7 @@ def findings(values: Sequence[Sequence[float]], tolerance: float, share: float =
 
 
 def _finding(below: Array, above: Array, lost: Mask, more_diverged: Mask, limit: float, look: int) -> Finding:
-    """The finding of bounds [V, V] on pairs; a value that diverged is worse than any finite loss, and no best."""
+    """The finding for bounds [V, V] on pairs. A diverged value is worse than any finite loss and cannot be the best."""
     pairs, least = np.where(lost, -np.inf, below), np.where(lost, 0.0, above)  # of columns
     np.fill_diagonal(pairs, 0.0)
     np.fill_diagonal(least, 0.0)
@@ -148,12 +148,12 @@ def _finding(below: Array, above: Array, lost: Mask, more_diverged: Mask, limit:
 
 
 def _best(known: NDArray[np.int_], sample: _Sample, lost: Mask) -> int:
-    """The value with the lowest mean, of those that never diverged if there are any."""
+    """The value with the lowest mean; values that never diverged come first."""
     return int(known[np.argmin(np.where(lost & ~lost.all(), np.inf, sample.means))])
 
 
 def _open(above: Array, lost: Mask, best: int, known: NDArray[np.int_], limit: float) -> tuple[int, ...]:
-    """The best value and those that are not shown to be within the limit of it; if all are, those of open pairs."""
+    """The best value and all values not proved to be within the limit of it; if all are, the values of open pairs."""
     doubtful = above > limit
     doubtful[lost] = True
     np.fill_diagonal(doubtful, lost)
@@ -167,7 +167,7 @@ def _open(above: Array, lost: Mask, best: int, known: NDArray[np.int_], limit: f
 
 @dataclass(frozen=True)
 class _Sample:
-    """What a look knows of its V values: means, variances of one replicate, their degrees of freedom, and counts."""
+    """Statistics of the V values at a look: means, variances of one replicate, degrees of freedom, and counts."""
 
     means: Array
     variances: Array
@@ -176,12 +176,12 @@ class _Sample:
     diverged: NDArray[np.int_]
 
     def only(self, at: NDArray[np.int_]) -> _Sample:
-        """Of some of the values."""
+        """The statistics of only these values."""
         return _Sample(self.means[at], self.variances[at], self.degrees[at], self.counts[at], self.diverged[at])
 
 
 def _sample(values: Sequence[Array]) -> _Sample:
-    """Diverged replicates enter with the largest finite loss of all: at least as bad as that."""
+    """The statistics of all values. A diverged replicate counts with the largest finite loss of all, a lower bound."""
     diverged = np.array([np.isinf(value).sum() for value in values])
     finite = np.concatenate([value[np.isfinite(value)] for value in values])
     worst = finite.max() if len(finite) else 0.0
@@ -193,7 +193,7 @@ def _sample(values: Sequence[Array]) -> _Sample:
 
 
 def _bounds(sample: _Sample, alpha: float, size: int) -> tuple[Array, Array]:
-    """[V, V] bounds of μᵢ − μⱼ at one look: from below for all pairs of `size` values together, from above for each."""
+    """[V, V] bounds of μᵢ − μⱼ at one look: lower ones for all pairs of `size` values together, upper ones for each."""
     difference = sample.means[:, None] - sample.means[None, :]
     error, degrees = _welch(sample)
     return (
@@ -212,14 +212,14 @@ def _welch(sample: _Sample) -> tuple[Array, Array]:
 
 
 def _diverges_more(sample: _Sample, alpha: float) -> Mask:
-    """[V] whether a value diverges more often than all others together: Fisher's exact test, one-sided."""
+    """[V] whether a value diverges more often than all others together (one-sided Fisher's exact test)."""
     total, lost = int(sample.counts.sum()), int(sample.diverged.sum())
     chance = hypergeom.sf(sample.diverged - 1, total, lost, sample.counts.astype(int))
     return np.asarray((sample.diverged > 0) & (chance <= alpha))
 
 
 def _more(sample: _Sample, lost: Mask, limit: float, look: int, size: int) -> int | None:
-    """Replicates until a verdict if means and spreads stay as they are; None if 400 do not suffice."""
+    """Number of replicates until a verdict if means and spreads stay the same; None if 400 are not enough."""
     if lost.any() or len(lost) < size:
         return None
     for later in looks(LOOK_AHEAD):
@@ -233,13 +233,13 @@ def _more(sample: _Sample, lost: Mask, limit: float, look: int, size: int) -> in
 
 
 def moderated(spreads: Array, degrees: Array, usable: Mask) -> tuple[Array, Array]:
-    """[V] variances that borrow strength from each other, and their degrees of freedom.
+    """[V] moderated variances, each estimated with the help of the others, and their degrees of freedom.
 
-    Smyth (2004), sections 6 and 3: sample variances s² with ν degrees of freedom scatter around values of their own
-    that follow a scaled inverse χ² with (ν₀, s₀²), estimated from the moments of log s². The moderated variance is
-    (ν₀s₀² + νs²)/(ν₀ + ν) with ν₀ + ν degrees, at most those of all values together. Two cautions make it hold with few
-    values and unequal spreads: the scatter is taken `_CAUTION` of its standard errors larger than estimated, and no
-    variance is smaller than the value's own.
+    Smyth (2004), sections 6 and 3: sample variances s² with ν degrees of freedom scatter around true variances that
+    follow a scaled inverse χ² with (ν₀, s₀²), estimated from the moments of log s². The moderated variance is
+    (ν₀s₀² + νs²)/(ν₀ + ν) with ν₀ + ν degrees, at most those of all values together. Two precautions keep it valid for
+    few values and unequal spreads: the scatter is increased by `_CAUTION` of its standard errors, and no variance is
+    smaller than the value's own.
     """
     known = np.maximum(spreads, _LEAST_SPREAD * np.median(spreads[usable]) if usable.any() else 0.0)
     sound = usable & (known > 0)
