@@ -42,7 +42,7 @@ class NearestImages(NamedTuple):
 def nearest_images(record: TrialRecord, folder: Path, root: Path, n: int = 10, k: int = 3) -> NearestImages | None:
     """The nearest images of the best replicate; None for points, without a readable checkpoint, or without the data."""
     config = record.trial.config
-    if len(config.data.shape) != 3:
+    if config.data.kind != "image":
         return None
     replicate = best_replicate(record) or 0
     first, place = part_of(folder, record, replicate)

@@ -66,7 +66,7 @@ def _cost(state: SweepState, *, pruned: bool) -> tuple[str, tuple[tuple[str, ...
     if pruned:
         return (
             f"{_promise(state)}The cost of pruning is unknown: no pruned trial was trained to its end, and the trials "
-            "that were are a selection by the pruner. To measure it, run the space without pruner, then gramtune replay.",
+            "that were are a selection by the pruner. To measure it, run the space unpruned, then gramtune replay.",
             (),
         )
     try:

@@ -53,7 +53,7 @@ def verdicts(state: SweepState) -> list[KeyVerdict]:
 
 
 def verdict_tags(state: SweepState) -> dict[str, str]:
-    """Tags such as `gramtune.verdict.critic_dim`: `SENSITIVE`; for several methods `gramtune.verdict.<key>.<method>`."""
+    """Tags `gramtune.verdict.critic_dim`: `SENSITIVE`; with several methods `gramtune.verdict.critic_dim.<method>`."""
     names = leaves(state.plan.sweep.space)
     return {
         _NOT_IN_TAGS.sub("-", f"gramtune.verdict.{names[row.key]}.{row.method}".rstrip(".")): row.finding.verdict.value
