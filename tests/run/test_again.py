@@ -167,7 +167,7 @@ def test_another_sweep_of_that_name_is_refused_and_the_keys_are_named(finished, 
     assert "gramtune resume" in str(caught.value)
     with pytest.raises(ValueError, match=r"space.objective.critic_dim.grid \[1, 4, 16\] → \[1, 4\]"):
         once(tmp_path, space=SPACE.replace("[1, 4, 16]", "[1, 4]"))
-    with pytest.raises(ValueError, match="is there already, 3 of 3 trials finished; to continue it unchanged"):
+    with pytest.raises(ValueError, match="this sweep already exists, 3 of 3 trials finished; to continue it unchanged"):
         once(tmp_path, space=SPACE.replace("Does K matter?", "Another question, the same sweep."))
     assert (finished / "results.csv").read_bytes() == table
     assert "batch_size: 16" in (finished / "sweep.yaml").read_text()
