@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from gramtune.analysis.cost import start, taken
 from gramtune.analysis.labels import assignment_text, count, number, percent
-from gramtune.analysis.replay import Replay, checked_pruner, panel, recording, replay
+from gramtune.analysis.replay import Replay, panel, recording, replay
 from gramtune.errors import SpecError
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState
@@ -78,7 +78,7 @@ def _cost(state: SweepState, *, pruned: bool) -> tuple[str, tuple[tuple[str, ...
             f"No trial was pruned. For more than {_MOST} trials, run gramtune replay to see what a pruner would do.",
             (),
         )
-    results = [replay(recorded, pruner, _ORDERS, _WORKERS, 0) for pruner in panel(checked_pruner("asha"))]
+    results = [replay(recorded, pruner, _ORDERS, _WORKERS, 0) for pruner in panel()]
     words = (
         f"No trial was pruned, so every pruner can be replayed on the {count(len(recorded.trials), 'trial')} trained "
         f"to their end: {_ORDERS} random orders of arrival, {_WORKERS} trials at once."

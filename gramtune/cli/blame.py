@@ -11,6 +11,16 @@ from typer.core import TyperCommand
 if TYPE_CHECKING:
     from typer import Context
 
+    from gramtune.errors import SpecError
+
+
+class Refused(Exception):
+    """What the parser of an option found wrong: a SpecError inside an error that is no ValueError."""
+
+    def __init__(self, issues: SpecError) -> None:
+        super().__init__(str(issues))
+        self.issues = issues
+
 
 class BlamingCommand(TyperCommand):
     """A command whose issues name an option only if the user gave it."""
@@ -30,7 +40,10 @@ class BlamingCommand(TyperCommand):
 def _blaming(context: Context) -> Iterator[None]:
     """Rewrites `where` of every issue raised in the block to the source of the bad value."""
     try:
-        yield
+        try:
+            yield
+        except Refused as refused:
+            raise refused.issues from None
     except ValueError as error:
         from gramtune.errors import SpecError
 

@@ -48,6 +48,7 @@ EXAMPLES: Mapping[str, Sequence[tuple[str, str]]] = {
     "report": (
         ("gramtune report runs/critic-dim", "rebuild page, tables and figures"),
         ("gramtune report runs/a runs/b", "compare two sweeps"),
+        ("gramtune report runs/critic-dim --follow", "of a running sweep, until it ends"),
     ),
     "export": (("gramtune export runs/critic-dim --format latex", "write a table for a paper"),),
     "sample": (("gramtune sample runs/critic-dim -n 100 --out digits.png", "draw samples of the best trial"),),

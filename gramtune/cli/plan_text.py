@@ -86,9 +86,8 @@ def _rungs(plan: Plan) -> Facts:
     rungs = Rungs(pruner, config.training.steps, config.judged_every, config.directions[plan.metric])
     names = [trial.name for trial in plan.trials or sampled(plan.sweep, CORNERS)]
     ladders = sorted({tuple(rungs.steps(name)) for name in names}, reverse=True)
-    goes_on = "the better half" if pruner.name == "median" else f"the best 1/{pruner.reduction_factor}"
-    waits = f", once {pruner.least_trials} trials have reached them"
-    lines = [f"{goes_on} continues after {', '.join(map(str, ladder))} steps{waits}" for ladder in ladders if ladder]
+    waits = f", once {least} trials have come as far" if (least := pruner.least_trials) > 1 else ""
+    lines = [f"{pruner.rule} after {', '.join(map(str, ladder))} steps{waits}" for ladder in ladders if ladder]
     if lines and pruner.false_prune_rate is not None:
         lines += [f"noise-aware: the truly best trial is stopped with probability at most {pruner.false_prune_rate:g},"]
         lines += ["if earlier trials have shown how much seeds vary (docs/pruning.md)"]

@@ -42,7 +42,7 @@ class Interruption:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Within the block there are no events, so a signal raises KeyboardInterrupt at once."""
+        """A block in which no event is processed, so that a signal may raise KeyboardInterrupt at once."""
         self._open = True
         try:
             if self.asked:
