@@ -103,7 +103,7 @@ def test_a_store_that_never_answers_holds_nothing_up(runs: Path, monkeypatch: py
         (401, b"no", "it refuses these credentials (MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN)"),
         (403, b'{"error_code": "PERMISSION_DENIED", "message": "no"}', "these credentials may not write there"),
         (200, b"<html>please log in</html>", "API request to endpoint was successful but the response body was not"),
-        (200, b"{}", "what it answers is not MLflow's"),
+        (200, b"{}", "the server there is not MLflow"),
         (500, b"", "API request to"),
     ],
 )

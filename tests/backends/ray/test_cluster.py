@@ -56,7 +56,7 @@ def test_a_node_that_dies_costs_time_and_nothing_else(tmp_path):
         client.wait(600)
         output = (tmp_path / "log").read_text()
     assert client.returncode == 0, output
-    assert output.count("it starts again from its newest checkpoint") == 1, output
+    assert output.count("it restarts from its newest checkpoint") == 1, output
     (again,) = [steps for steps in reports(runs / "axis").values() if len(steps) > 1]
     before, after = again
     assert 20 < after[0] <= before[-1] + 20, "from its checkpoint, not from the beginning, and no step is left out"
