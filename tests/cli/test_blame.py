@@ -1,4 +1,4 @@
-"""A message blames the source that a value came from: an option, an environment variable, a default or a file."""
+"""A message names the source of a bad value: an option, an environment variable, a default or a file."""
 
 import pytest
 from sweeps import SPACE, write_space

@@ -1,4 +1,4 @@
-"""The files under cluster/: complete but for what only the owner knows, and legal in the formats that they are in."""
+"""The files under cluster/: complete except for the user's values, and legal in their formats."""
 
 import copy
 import json
@@ -41,7 +41,7 @@ def test_there_is_a_file_per_target():
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_what_only_the_owner_knows_is_asked_for_by_name_and_line(file):
+def test_values_to_fill_in_are_reported_by_name_and_line(file):
     lines = file.read_text().splitlines()
     wanted = {
         (number, name)

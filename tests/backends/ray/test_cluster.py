@@ -1,4 +1,4 @@
-"""Sweeps on a Ray of several machines."""
+"""Sweeps on a Ray cluster of several machines."""
 
 import pytest
 import yaml
@@ -8,7 +8,7 @@ from undisturbed import WORDS, all_under_way, assert_undisturbed, events, report
 
 
 @pytest.mark.slow
-def test_what_cannot_work_is_refused_in_one_line_and_nothing_starts(tmp_path):
+def test_an_unusable_cluster_is_refused_in_one_line_and_nothing_starts(tmp_path):
     """Guards against the trial that waits for ever, and against results scattered over the nodes' own disks."""
     write_space(tmp_path)
     runs, own = tmp_path / "shared", tmp_path / "own"

@@ -1,4 +1,4 @@
-"""The same sweep on Ray: same numbers, and what kills a process costs nothing that was reported."""
+"""The same sweep on Ray: equal numbers, and no reported result is lost when a process is killed."""
 
 import os
 import signal
