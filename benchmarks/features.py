@@ -1,4 +1,4 @@
-"""Feature extraction against the bare network's forward pass on ready-made floats, in the same run.
+"""Measures feature extraction against the bare network's forward pass on prepared floats, in the same run.
 
     python benchmarks/features.py [--rounds 7] [--images 64]
 

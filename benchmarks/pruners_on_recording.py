@@ -1,4 +1,4 @@
-"""Pruners over many races among the trials of one recorded sweep, each race a random half of them in a random order.
+"""Replays pruners on races among the trials of a recorded sweep; each race is a random half of them in random order.
 
     python benchmarks/pruners_on_recording.py runs/close-race --out docs/pruning
 
@@ -38,7 +38,7 @@ class Outcome(NamedTuple):
 
     @property
     def share(self) -> float:
-        """Share of the races in which the best was stopped."""
+        """Share of the races in which the best trial was stopped."""
         return self.lost / self.races
 
 

@@ -48,7 +48,8 @@ def test_the_page_of_an_interrupted_sweep_says_what_there_is(tmp_path):
         "Unfinished: 1 of 3 trials.",
         "Lowest mean: critic_dim = 1",
         "no score: 1 of 3 trials not finished",
-        "Stopped early: 1 of 3 trials. Saved: 6 training steps (17 % of the steps of all started trials without pruning)",
+        "Stopped early: 1 of 3 trials. Saved: 6 training steps (17 % of the steps of all started trials without "
+        "pruning)",
         "The cost of pruning is unknown",
         "18 of 36, all replicates together",
         "sweep.yaml --name again",
