@@ -13,8 +13,9 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gramtune.analysis.replicates_needed import replicates_needed
 from gramtune.errors import Issue, SpecError, count
@@ -85,7 +86,8 @@ def careful(say: Say) -> Say:
     return said
 
 
-class _How(NamedTuple):
+@dataclass(frozen=True)
+class _How:
     """With what, and before whom, a sweep runs."""
 
     runner: Runner
@@ -209,7 +211,7 @@ def resolve_gpu(plan: Plan, folder: Path, capacity: Capacity, address: str | Non
         return plan
     if (folder / SWEEP_FILE).exists():
         resources = existing_plan(folder).sweep.resources
-        return plan._replace(sweep=plan.sweep.model_copy(update={"resources": resources}))
+        return replace(plan, sweep=plan.sweep.model_copy(update={"resources": resources}))
     from gramtune.run.cost_estimate import measure
     from gramtune.run.gpu_auto import settled
 

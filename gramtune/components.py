@@ -11,10 +11,9 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import (
@@ -58,7 +57,8 @@ class Component(BaseModel):
     )
 
 
-class CriticSpec(NamedTuple):
+@dataclass(frozen=True)
+class CriticSpec:
     """The critic that an objective needs: its output dimension K, and whether it has a decoder K → sample."""
 
     output_dim: int
@@ -68,7 +68,8 @@ class CriticSpec(NamedTuple):
     gradient would be zero but for rounding, of which Adam makes steps of full size."""
 
 
-class View(NamedTuple):
+@dataclass(frozen=True)
+class View:
     """One side of the minibatches of R replicates, as samples and as the critics see them.
 
     B samples of D values each, critic dimension K. Objectives take any leading dimensions in place of R, or none.
@@ -79,14 +80,15 @@ class View(NamedTuple):
     reconstruction: Tensor | None = None  # [R, B, D]; None where the critic has no decoder
 
 
-class Losses(NamedTuple):
+@dataclass(frozen=True)
+class Losses:
     """The losses of one step, all to be *minimised*, and traces to plot; each is [R], one value per replicate."""
 
     critic: Tensor | None  # over θ; None where there is no critic, or the step is not for it
     generator: Tensor | None  # over γ; None where the step is not for it
     traces: Mapping[str, Tensor]
-    state: Mapping[str, Tensor] = MappingProxyType({})  # new values of `Objective.state` after this step
-    others: Mapping[str, Tensor] = MappingProxyType({})  # of further players, by name; see `Objective.players`
+    state: Mapping[str, Tensor] = field(default_factory=dict)  # new values of `Objective.state` after this step
+    others: Mapping[str, Tensor] = field(default_factory=dict)  # of further players, by name; see `Objective.players`
 
 
 @dataclass(frozen=True)
@@ -340,7 +342,8 @@ class Optimizer(Component, ABC):
         return self.build(parameters, rate)
 
 
-class Mixture(NamedTuple):
+@dataclass(frozen=True)
+class Mixture:
     """An equal mixture of isotropic Gaussians in d dimensions: the distribution of a point set."""
 
     centres: Tensor  # [modes, d]

@@ -78,7 +78,7 @@ def recorded_sweep(folder, space, trials):
         trial = planned(plan.sweep, assignment)
         journal.started(trial)
         for each in reports:
-            journal.reported(trial.name, {**each._asdict(), "status": each.status.value})
+            journal.reported(trial.name, {**vars(each), "status": each.status.value})
         if end:
             journal.ended(trial.name, *end)
     return target

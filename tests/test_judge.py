@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -164,7 +165,7 @@ def test_a_sweep_reports_the_mean_of_the_last_evaluations(tmp_path: Path) -> Non
     path = write_space(tmp_path, SPACE + "judge: {mean_of_last: 2}\n")
     state = SweepState(make_plan(load_sweep(path), tmp_path))
     for step, values in {0: [9.0, 9.0], 3: [1.0, 2.0], 6: [3.0, 8.0]}.items():
-        state.reported("critic_dim=1", report(step, [])._replace(metrics={"fid_digits": list(values)}))
+        state.reported("critic_dim=1", replace(report(step, []), metrics={"fid_digits": list(values)}))
     assert state.records["critic_dim=1"].summary("fid_digits") == summarise([2.0, 5.0])
     assert "mean of the last 2 evaluations" in basis_text(state)
 
@@ -176,13 +177,13 @@ def test_a_pruner_judges_by_the_same_values(judge: str, stopped: bool, tmp_path:
     path = write_space(tmp_path, space.replace("base: base/tiny.yaml", "base: base/tiny.yaml"))
     plan = make_plan(load_sweep(path), tmp_path)
     training = plan.config.training.model_copy(update={"steps": 12})
-    state = SweepState(plan._replace(config=plan.config.model_copy(update={"training": training})))
+    state = SweepState(replace(plan, config=plan.config.model_copy(update={"training": training})))
     for name in ("critic_dim=2", "critic_dim=4", "critic_dim=16"):
         for step in (3, 6):
-            state.reported(name, report(step, [])._replace(metrics={"fid_digits": [5.0, 5.0]}))
+            state.reported(name, replace(report(step, []), metrics={"fid_digits": [5.0, 5.0]}))
     rungs = Rungs.of(state)
     for step, value in ((3, 1.0), (6, 6.0)):
-        newest = report(step, [])._replace(metrics={"fid_digits": [value, value]})
+        newest = replace(report(step, []), metrics={"fid_digits": [value, value]})
         state.reported("critic_dim=1", newest)
     record = state.records["critic_dim=1"]
     assert bool(rungs.decide("critic_dim=1", record.standing(newest, "fid_digits"), "fid_digits")) is stopped

@@ -1,5 +1,6 @@
 import math
 import random
+from dataclasses import replace
 from statistics import fmean, stdev
 
 import pytest
@@ -237,7 +238,7 @@ def test_a_resumed_sweep_knows_its_rungs_and_whom_it_stopped(tmp_path):
     state.ended(second, Status.PRUNED, "asha at step 3")
     judge = Rungs.of(state)
     assert judge._reached == {}  # the plan of this sweep has no pruner
-    pruned = state.plan._replace(sweep=state.plan.sweep.model_copy(update={"pruner": Pruner(min_steps=3)}))
+    pruned = replace(state.plan, sweep=state.plan.sweep.model_copy(update={"pruner": Pruner(min_steps=3)}))
     state.plan = pruned
     judge = Rungs.of(state)
     assert judge._reached == {3: {first: [1.0, 2.0], second: [9.0, 8.0]}}

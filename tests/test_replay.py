@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from sweeps import BASE, write_space
@@ -98,7 +99,7 @@ def test_no_pruner_saves_and_loses_nothing(tmp_path):
 
 
 def test_more_is_better_turns_best_and_regret_round(tmp_path):
-    record = recorded(tmp_path, LATE, EARLY)._replace(direction="max")
+    record = replace(recorded(tmp_path, LATE, EARLY), direction="max")
     assert record.best == EARLY  # 2 above 1
     result = replay(record, ASHA, orders=100, workers=1, seed=0)
     assert 0 < result.best_lost < 100  # 5 is below LATE's 9 at the rung

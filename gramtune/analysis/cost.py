@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from gramtune.record.report import added
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.space.sweep import AUTO
 
 
-class RealisedCost(NamedTuple):
+@dataclass(frozen=True)
+class RealisedCost:
     """The cost up to the last report."""
 
     wall: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from gramtune.record.state import SweepState, TrialRecord
 
@@ -11,7 +11,8 @@ _LEAST = 10
 """Completed trials below which the best ones are too few to have a distribution."""
 
 
-class Importances(NamedTuple):
+@dataclass(frozen=True)
+class Importances:
     """How much each varied key decides about being among the best trials, or why that is not known."""
 
     shares: Mapping[str, float] = {}

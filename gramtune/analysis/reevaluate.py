@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
@@ -87,7 +88,8 @@ def store(rows: Iterable[Row], folder: Path) -> Path:
     return path
 
 
-class Line(NamedTuple):
+@dataclass(frozen=True)
+class Line:
     """One metric of one trial over its replicates; each replicate by its mean over noise draws."""
 
     trial: str

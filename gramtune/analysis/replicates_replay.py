@@ -7,8 +7,8 @@ that every trial has, and open values are given the next ones, as `replicates_ne
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from statistics import fmean
-from typing import NamedTuple
 
 from gramtune.analysis.replay import Interval, wilson
 from gramtune.analysis.replicates_needed import more_replicates
@@ -18,7 +18,8 @@ from gramtune.errors import Issue, SpecError
 from gramtune.record.state import SweepState
 
 
-class ReplicatesReplay(NamedTuple):
+@dataclass(frozen=True)
+class ReplicatesReplay:
     """One verdict of a recording, over random orders of its seeds."""
 
     verdict: KeyVerdict

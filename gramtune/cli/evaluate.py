@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -51,12 +52,12 @@ def _checked(trials: list[Trained], metrics: str | None, samples: int) -> list[T
     from gramtune.space.plan import issues_of, sample_warnings
 
     names = metrics.split(",") if metrics is not None else None
-    chosen = [t._replace(config=with_metrics(t.config, names)) if names else t for t in trials]
+    chosen = [replace(t, config=with_metrics(t.config, names)) if names else t for t in trials]
     for part in dict.fromkeys(
         t.config.data.held_out_name for t in chosen if t.config.data.for_report() != t.config.data
     ):
         typer.echo(f"The sweep chose on the {part} part; these values are on the test part.", err=True)
-    chosen = [t._replace(config=t.config.model_copy(update={"data": t.config.data.for_report()})) for t in chosen]
+    chosen = [replace(t, config=t.config.model_copy(update={"data": t.config.data.for_report()})) for t in chosen]
     if misfits := issues_of([_judged(trial.config, samples) for trial in chosen], data_root()):
         options: dict[tuple[str | int, ...], str] = {("training", "eval_samples"): "--samples"}
         raise SpecError([Issue(options.get(part, "--metrics"), message) for part, message in misfits])

@@ -49,7 +49,7 @@ class Journal:
     def reported(self, trial: str, report: Mapping[str, Any]) -> None:
         """The trial evaluated; `report` has the fields of `Report` and may have others."""
         line = Report.from_json(report)
-        self._append({"trial": trial, **line._asdict()})
+        self._append({"trial": trial, **vars(line)})
         self._state.reported(trial, line)
 
     def ended(self, trial: str, status: Status, reason: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from gramtune.record.state import SweepState
 from gramtune.space.domain import Assignment
 
 
-class Segment(NamedTuple):
+@dataclass(frozen=True)
+class Segment:
     """A stretch of training on the way to a trial's weights: who trained it, from which step on, with which values."""
 
     step: int

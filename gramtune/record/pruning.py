@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from statistics import fmean, median
 
@@ -175,7 +176,7 @@ class Rungs:
 def _first(report: Report, replicates: int) -> Report:
     """The report without the replicates that open values alone were given: every trial is judged by as many."""
     metrics = {key: values[:replicates] for key, values in report.metrics.items()}
-    return report._replace(metrics=metrics, diverged=report.diverged[:replicates])
+    return replace(report, metrics=metrics, diverged=report.diverged[:replicates])
 
 
 def _mean(scores: Scores) -> float:

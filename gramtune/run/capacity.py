@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 
@@ -13,7 +13,8 @@ from gramtune.run.machine import cores
 from gramtune.space.sweep import AUTO, Resources
 
 
-class Node(NamedTuple):
+@dataclass(frozen=True)
+class Node:
     """`number` equal machines."""
 
     cpu: int
@@ -21,7 +22,8 @@ class Node(NamedTuple):
     number: int = 1
 
 
-class Capacity(NamedTuple):
+@dataclass(frozen=True)
+class Capacity:
     """The machines that a sweep can use."""
 
     nodes: tuple[Node, ...]
@@ -32,7 +34,8 @@ class Capacity(NamedTuple):
     """This machine alone."""
 
 
-class Grant(NamedTuple):
+@dataclass(frozen=True)
+class Grant:
     """The resources of each trial, and a line for the user if that is less than requested."""
 
     cpu: int

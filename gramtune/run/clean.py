@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from gramtune.errors import Issue, SpecError
 from gramtune.record.layout import judged_checkpoints, part_folders
@@ -11,7 +11,8 @@ from gramtune.record.object_store import mirror_of
 from gramtune.record.state import SweepState
 
 
-class Cleaned(NamedTuple):
+@dataclass(frozen=True)
+class Cleaned:
     """What was deleted."""
 
     files: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol
@@ -138,7 +139,7 @@ class Driver:
         """The trial started or restarted."""
         record = self.state.records.get(trial.name)
         with self._halting_when_full():
-            self._journal.started((record.trial if record else trial)._replace(first=trial.first))
+            self._journal.started(replace(record.trial if record else trial, first=trial.first))
 
     def heard(self, message: Mapping[str, Any], say: Callable[[str], None]) -> bool:
         """Takes the result of an `Attempt`; returns whether its trial continues."""

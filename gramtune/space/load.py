@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -29,7 +29,8 @@ from gramtune.training.config import TrialConfig
 _log = logging.getLogger(__name__)
 
 
-class Overrides(NamedTuple):
+@dataclass(frozen=True)
+class Overrides:
     """What an option or a keyword changes in a space file."""
 
     base: str | None = None
@@ -50,7 +51,7 @@ class Overrides(NamedTuple):
     """Files, relative to the working directory, or modules."""
     add: tuple[str, ...] = ()
     """`key=[values]`: further values of a grid."""
-    values: Mapping[str, Any] = MappingProxyType({})
+    values: Mapping[str, Any] = field(default_factory=dict)
     """As `set`, from Python."""
     python: str = ""
     """The line of Python that gives them; empty for options."""
@@ -112,7 +113,7 @@ def _checked(document: Document, overrides: Overrides) -> Sweep:
     document, issues = _for_base(document, overrides)
     raw = dict(document.data)
     issues += _load_plugins(document, raw, overrides) + _add_values(raw, overrides.add)
-    issues += _shape_issues(document._replace(data=dict(raw)))
+    issues += _shape_issues(replace(document, data=dict(raw)))
     found, trial = _load_base(document, raw, overrides)
     if issues := issues + found:
         raise SpecError(issues)
@@ -143,7 +144,7 @@ def _checked(document: Document, overrides: Overrides) -> Sweep:
 
         issues = model_issues(Sweep, error, place)
         hint = "; choose another name with --name"
-        raise SpecError([i._replace(message=i.message + hint) if i.where == "--base" else i for i in issues]) from None
+        raise SpecError([replace(i, message=i.message + hint) if i.where == "--base" else i for i in issues]) from None
     sweep = sweep.located(Provenance(document, _with_varied(document, sweep, trial)))
     if issues := [*population_issues(sweep, document.where), *point_issues(sweep, document.where)]:
         raise SpecError(issues)
@@ -156,7 +157,7 @@ def _with_varied(document: Document, sweep: Sweep, trial: Origins) -> Origins:
     for key, domain in sweep.space.items():
         for path in {path: None for case in (domain.cases or {}).values() for path in case} or {key: None}:
             varied[path] = document.where(("space", key))
-    return trial._replace(overrides={**trial.overrides, **varied})
+    return replace(trial, overrides={**trial.overrides, **varied})
 
 
 def config_places(file: FilePath, settings: tuple[str, ...]) -> Callable[[Path], str]:

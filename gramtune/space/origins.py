@@ -6,13 +6,13 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import NamedTuple
 
 from gramtune.errors import Path, dotted
 from gramtune.space.yaml_reader import Document
 
 
-class Origins(NamedTuple):
+@dataclass(frozen=True)
+class Origins:
     """The origin of a value: an override or varied key by its dotted path, else the base document."""
 
     document: Document

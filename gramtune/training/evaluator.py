@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +72,8 @@ def extract(network: nn.Module, samples: Tensor) -> Tensor:
     return torch.cat([network(to_float(chunk)) for chunk in samples.split(_CHUNK)])
 
 
-class _Source(NamedTuple):
+@dataclass(frozen=True)
+class _Source:
     """Everything that held-out features depend on: the content of a folder or weight file can change."""
 
     data: Dataset

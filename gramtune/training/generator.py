@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,8 @@ from gramtune.training.trainer import CheckpointError, reading_checkpoint
 _CHUNK = 512
 
 
-class Generators(NamedTuple):
+@dataclass(frozen=True)
+class Generators:
     """The generators in a checkpoint, by replicate: on the CPU, in eval mode, [B, noise_dim] → [B, *shape]."""
 
     networks: dict[int, nn.Module]

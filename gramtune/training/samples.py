@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ _CACHED_SETS = 8
 """Number of data sets cached on a device; a sweep may vary them without limit."""
 
 
-class Samples(NamedTuple):
+@dataclass(frozen=True)
+class Samples:
     """Both parts of a data set, and its fingerprint. The tensors may be read-only memory: never written in place."""
 
     fingerprint: str
