@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -135,6 +136,24 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(urllib.request, "_opener", None)  # urllib keeps the proxies of its first request
+
+
+@pytest.fixture
+def gramtune(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """gramtune(*arguments): the command in this process and in `tmp_path`; exit code, output, errors."""
+    from gramtune.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["gramtune", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        return (int(exit_.value.code or 0), *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="session")

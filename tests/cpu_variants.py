@@ -24,7 +24,12 @@ VARIANTS = (
     {"MKL_ENABLE_INSTRUCTIONS": "AVX2"},
 )
 THREADS = ("1", "2")
-NUMERICAL = ("test_objectives.py", "test_trainer.py", "test_stats.py", "test_perceptron.py")
+NUMERICAL = (
+    "objectives/test_objectives.py",
+    "training/test_trainer.py",
+    "stats/test_stats.py",
+    "training/test_perceptron.py",
+)
 
 
 def available(variant: dict[str, str]) -> bool:

@@ -28,7 +28,7 @@ LOSSES = "return Losses(critic=None, generator=mean"
 @pytest.mark.parametrize(
     ("old", "new", "contract"),
     [
-        (LOSSES, f"mean = mean + mean.mean()\n        {LOSSES}", "Moments-is_the_same_alone"),
+        (LOSSES, f"mean = mean * mean.sum().detach()\n        {LOSSES}", "Moments-is_the_same_alone"),
         ("mean + self.weight * covariance", "mean * float('nan')", "Moments-trains"),
         ("manual_seed(seed)", "manual_seed(int(torch.randint(1000, ())))", "Arc-gives_the_same_samples"),
         ("weight: float = 1.0", "weight: float", "give an example for weight"),

@@ -135,7 +135,7 @@ def test_the_contract_suites_take_them_in(extended: Path) -> None:
     """Collected by name in each suite, and passed: losses, gradients, resume bit for bit, registry, data, metrics."""
     tests = Path(__file__).parent
     suites = ["objectives", "trainer", "data", "metrics", "registry"]
-    files = [str(tests / f"test_{suite}.py") for suite in suites]
+    files = [str(file) for suite in suites for file in tests.rglob(f"test_{suite}.py")]
     chosen = "mean_match or segment or mean_gap"
     quick = ["-m", "pytest", "-p", "no:cacheprovider", "-v", "-k", chosen, "--rootdir", str(tests.parent)]
     result = python(extended, *quick, *files)

@@ -74,7 +74,7 @@ def installed(wheel: Path, tmp_path: Path) -> Callable[..., subprocess.Completed
 def test_from_the_wheel_a_shipped_space_is_found_by_name_in_an_empty_directory(installed) -> None:
     done = installed("validate", "critic_dim", "--base", "ring")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "critic_dim: 10 trials × 3 replicates, metric sliced_wasserstein: no issue\n"
+    assert done.stdout == "critic_dim: 10 trials × 3 replicates, metric energy_distance: no issue\n"
 
 
 @pytest.mark.slow

@@ -10,8 +10,8 @@ _PACKAGE = Path(__file__).parents[1]
 
 def folder() -> Path:
     """The shipped space files: inside the package where it was installed from a wheel, beside it in a checkout."""
-    inside = _PACKAGE / "search_spaces"
-    return inside if inside.is_dir() else _PACKAGE.parent / "search_spaces"
+    inside = _PACKAGE / "search_spaces"  # `Path.is_dir` raises where the package may not be read
+    return inside if os.path.isdir(inside) else _PACKAGE.parent / "search_spaces"
 
 
 def spaces() -> dict[str, Path]:

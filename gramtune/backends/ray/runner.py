@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -94,7 +95,7 @@ def _problem_to_start(interruption: Interruption) -> str:
     problem = ""
     for _ in range(_STARTS):
         try:
-            with interruption.open():
+            with interruption.open(), _deaf_to_hangups():
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -112,6 +113,20 @@ def _problem_to_start(interruption: Interruption) -> str:
             ray.shutdown()
             problem = f"Ray does not start here: {next(iter(str(error).splitlines()), type(error).__name__)}"
     return problem
+
+
+@contextmanager
+def _deaf_to_hangups() -> Iterator[None]:
+    """Ray's processes, started in this block, inherit that SIGHUP is blocked: a closed terminal sends it to them, too.
+
+    Without its servers, Ray blocks this process for a minute and then ends it. The driver ends Ray itself. This
+    process hears the signal in another thread (see `run.interruption`).
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Imported(list[str]):

@@ -1,0 +1,225 @@
+"""The files under cluster/: complete but for what only the owner knows, and legal in the formats that they are in."""
+
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from sweeps import SPACE, write_space
+
+from gramtune.backends.cluster.load import load_target
+from gramtune.backends.cluster.target import ClusterError, Request
+from gramtune.errors import SpecError
+from gramtune.space.load import load_sweep
+
+ROOT = Path(__file__).parents[3]
+FILES = sorted((ROOT / "cluster").glob("*.yaml"))
+VALUES = {"YOUR_SHARED_FOLDER": "/shared", "YOUR_IMAGE": "registry.example/gramtune:1"}
+"""What an owner may write; elsewhere, any word."""
+
+
+def filled(name, folder):
+    """A copy of a file with everything filled in."""
+    text = (ROOT / "cluster" / name).read_text()
+    text = re.sub(r"YOUR_[A-Z_]*[A-Z]", lambda m: VALUES.get(m[0], m[0].removeprefix("YOUR_").lower()), text)
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def request_of(tmp_path, **fields):
+    return Request(load_sweep(write_space(tmp_path)), **fields)
+
+
+def test_there_is_a_file_per_target():
+    assert {f.stem for f in FILES} >= {"local", "existing", "onprem", "aws", "gcp", "kuberay", "slurm"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_what_only_the_owner_knows_is_asked_for_by_name_and_line(file):
+    lines = file.read_text().splitlines()
+    wanted = {
+        (number, name)
+        for number, line in enumerate(lines, 1)
+        for name in re.findall(r"YOUR_[A-Z_]*[A-Z]", line.partition(" #")[0] if not line.startswith("#") else "")
+    }
+    if not wanted:
+        assert file.stem == "local"
+        return
+    with pytest.raises(SpecError) as caught:
+        load_target(file)
+    asked = {re.search(r"only you know (\w+); write it there", issue.message)[1] for issue in caught.value.issues}
+    assert asked == {name for _, name in wanted}
+    for issue in caught.value.issues:
+        assert re.fullmatch(rf"{re.escape(str(file))}:\d+", issue.where)
+
+
+@pytest.mark.parametrize("name", ["aws", "gcp", "onprem"])
+def test_rays_launcher_accepts_its_files_without_any_cloud(name, tmp_path):
+    """And refuses them, in one line, with a key that does not exist: so the check is alive."""
+    path = filled(f"{name}.yaml", tmp_path)
+    steps = load_target(path).steps(request_of(tmp_path))
+    assert steps[0] == f"ray up {path} --no-restart"
+    assert '--runs "${GRAMTUNE_RUNS:?' in steps[1]
+    path.write_text(path.read_text() + "\nmax_wokers: 3\n")
+    with pytest.raises(SpecError, match=r"Ray's launcher refuses it: .*max_wokers"):
+        load_target(path)
+
+
+@pytest.mark.parametrize("name", ["aws", "gcp"])
+def test_the_head_trains_nothing_and_only_workers_are_spot(name):
+    config = yaml.safe_load((ROOT / "cluster" / f"{name}.yaml").read_text())
+    types = copy.deepcopy(config["available_node_types"])
+    head = types.pop(config["head_node_type"])
+    assert head["resources"] == {"CPU": 0}
+    assert "spot" not in json.dumps(head).lower()
+    assert len(types) >= 2
+    assert all("spot" in json.dumps(kind).lower() and kind["min_workers"] == 0 for kind in types.values())
+    assert any(kind["resources"].get("GPU") for kind in types.values())
+
+
+@pytest.mark.parametrize("name", ["aws", "gcp", "onprem"])
+def test_every_node_gets_the_pinned_packages_and_the_shared_folder(name):
+    config = yaml.safe_load((ROOT / "cluster" / f"{name}.yaml").read_text())
+    setup = "\n".join(config["setup_commands"])
+    assert "pip install --quiet -c ~/gramtune/constraints.txt ~/gramtune" in setup
+    assert config["file_mounts"] == {"~/gramtune": "."}
+    for shell in (*config["setup_commands"], *config["head_start_ray_commands"], *config["worker_start_ray_commands"]):
+        subprocess.run(["bash", "-n", "-c", shell], check=True)
+    assert "GRAMTUNE_RUNS=" in config["head_start_ray_commands"][-1]
+    for commands in (config["head_start_ray_commands"], config["worker_start_ray_commands"]):
+        assert "RAY_AUTH_MODE=disabled" in commands[-1]  # Ray turns it on by itself otherwise, on some nodes only
+
+
+def test_versions_in_files_are_the_pinned_ones():
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    found = [m for f in FILES for m in re.findall(r'rayVersion: "([^"]+)"', f.read_text())]
+    assert found == [pinned["ray"]] * 2
+
+
+FIELDS = json.loads((Path(__file__).parent / "kuberay_fields.json").read_text())
+"""Field names and types of KubeRay's v1 resources, down to the pod's containers, from the operator's published CRDs."""
+
+
+def misfits(value, schema, path=""):
+    """Where a value is not what the schema allows."""
+    if schema in ("pod", "cluster"):
+        schema = FIELDS["pod"] if schema == "pod" else FIELDS["RayCluster"]
+    if isinstance(schema, str):
+        kinds = {"string": str, "integer": int, "boolean": bool, "object": dict, "array": list, "any": object}
+        return [] if isinstance(value, kinds[schema]) else [f"{path}: {value!r} is no {schema}"]
+    if "[]" in schema:
+        if not isinstance(value, list):
+            return [f"{path}: {value!r} is no array"]
+        return [m for i, item in enumerate(value) for m in misfits(item, schema["[]"], f"{path}[{i}]")]
+    if not isinstance(value, dict):
+        return [f"{path}: {value!r} is no object"]
+    if "{}" in schema:
+        return [m for key, item in value.items() for m in misfits(item, schema["{}"], f"{path}.{key}")]
+    found = [f"{path}: misses {key}" for key in schema.get("!", []) if key not in value]
+    for key, item in value.items():
+        found += misfits(item, schema[key], f"{path}.{key}") if key in schema else [f"{path}: no field {key}"]
+    return found
+
+
+def resources(name, folder):
+    documents = yaml.safe_load_all(filled(name, folder).read_text())
+    return {document["kind"]: document for document in documents}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("kuberay.yaml", "RayCluster"), ("kuberay_job.yaml", "RayJob")])
+def test_kuberay_resources_have_only_fields_of_the_operators_schema(name, kind, tmp_path):
+    resource = resources(name, tmp_path)[kind]
+    assert resource["apiVersion"] == "ray.io/v1"
+    assert misfits(resource["spec"], FIELDS[kind]) == []
+    broken = copy.deepcopy(resource["spec"])
+    cluster = broken if kind == "RayCluster" else broken["rayClusterSpec"]
+    cluster["headGroupSpec"]["rayStartParms"] = cluster["headGroupSpec"].pop("rayStartParams")
+    del cluster["workerGroupSpecs"][0]["groupName"]
+    cluster["workerGroupSpecs"][0]["maxReplicas"] = "eight"
+    assert len(misfits(broken, FIELDS[kind])) >= 3
+
+
+def test_kuberay_pods_share_one_claim_and_the_head_trains_nothing(tmp_path):
+    found = resources("kuberay.yaml", tmp_path)
+    claim, spec = found["PersistentVolumeClaim"], found["RayCluster"]["spec"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    pods = [g["template"]["spec"] for g in (spec["headGroupSpec"], *spec["workerGroupSpecs"])]
+    assert len(pods) == 3
+    for pod in pods:
+        (container,) = pod["containers"]
+        assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+        mount = container["volumeMounts"][0]["mountPath"]
+        env = {variable["name"]: variable["value"] for variable in container["env"]}
+        assert env["GRAMTUNE_RUNS"].startswith(mount)
+    assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("target: locla\n", "is no cluster file: it needs one of target: local"),
+        ("a: 1\n", "is no cluster file: it needs one of target: local"),
+        ("target: local\nport: 99999\n", "port = 99999: Input should be less than or equal to 65535"),
+        ("target: local\nprot: 1\n", "prot = 1: Extra inputs are not permitted"),
+        ("target: existing\ndashboard: head:8265\n", "dashboard = 'head:8265': String should match"),
+        ("- a\n", "should be a mapping of keys to values"),
+        ("a: [\n", "while parsing a flow"),
+        ("cluster_name: x\nprovider: {type: azzure}\n", "Ray's launcher refuses it: "),
+    ],
+)
+def test_a_bad_file_is_one_line(text, message, tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=re.escape(message)) as caught:
+        load_target(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_missing_file_and_a_missing_tool_are_one_line(tmp_path, monkeypatch):
+    with pytest.raises(SpecError, match=r"cannot be read: .*No such file"):
+        load_target(tmp_path / "no.yaml")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ClusterError, match="kubectl is not installed"):
+        load_target(filled("kuberay.yaml", tmp_path)).up(print)
+    with pytest.raises(ClusterError, match="sbatch is not installed"):
+        load_target(filled("slurm.yaml", tmp_path)).up(print)
+
+
+def test_the_command_of_a_job_survives_odd_names(tmp_path):
+    request = request_of(tmp_path, runs="/a b/$(touch x)", options=("--tracking-uri", "sqlite:////a b/m.db"))
+    script = request.command().replace("exec python -m gramtune.cli.main", 'printf "%s\\n"')
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines() == [
+        *("sweep", "sweep.yaml", "--runs", "/a b/$(touch x)", "--address", "auto"),
+        *("--tracking-uri", "sqlite:////a b/m.db"),
+    ]
+    assert not (tmp_path / "x").exists()
+    unset = subprocess.run(["sh", "-c", replace(request, runs=None).command()], capture_output=True, text=True, env={})
+    assert unset.returncode != 0
+    assert "GRAMTUNE_RUNS: is not set where this Ray was started" in unset.stderr
+
+
+def test_launch_takes_the_options_of_sweep_and_refuses_what_makes_no_sense_there(tmp_path):
+    write_space(tmp_path, SPACE)
+
+    def launch(*words):
+        command = [sys.executable, "-m", "gramtune.cli.main", "launch", str(ROOT / "cluster/local.yaml"), "axis.yaml"]
+        return subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True, env=os.environ)
+
+    done = launch("--dry-run", "--max-concurrent", "2", "--name", "other", "--runs", "/shared/runs", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "resume /shared/runs/other --address auto --max-concurrent 2" in done.stdout
+    done = launch("--dry-run", "--debug", "--runs", "relative")
+    assert done.returncode == 2
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["--debug", "--runs"]
+    done = launch("--dry-run", "--set", "training.steps=none")
+    assert done.returncode == 2
+    assert "--set training.steps" in done.stderr
+    assert launch("--dry-run", "--no-such-option").returncode == 2
