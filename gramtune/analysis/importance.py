@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gramtune.record.state import SweepState, TrialRecord
 
@@ -15,7 +15,7 @@ _LEAST = 10
 class Importances:
     """How much each varied key decides about being among the best trials, or why that is not known."""
 
-    shares: Mapping[str, float] = {}
+    shares: Mapping[str, float] = field(default_factory=dict)
     """By key, the largest first. Every varied key has one; they sum to 1."""
     evaluator: str = ""
     trials: int = 0
