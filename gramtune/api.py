@@ -112,10 +112,10 @@ def run_sweep(
     """Runs a sweep in the folder `runs`/<name>. Raises SpecError for bad input.
 
     One that is there already goes on if `ask` says so, or if this one is it with more replicates or samples or another
-    budget, and it is finished; otherwise SpecError tells how. `debug`: in this process, without Ray. `address`: on the
-    running Ray there, else on one of this machine. `register`: name of the best generator in the model registry. `say`
-    gets lines for the user; `watch` wraps the run, with its live state. By default lines are printed; in a notebook one
-    output is updated instead.
+    budget, and it is finished; otherwise SpecError tells how. `debug`: in this process, without Ray; an exception of a
+    trial ends the sweep and is raised once everything is stored. `address`: on the running Ray there, else on one of
+    this machine. `register`: name of the best generator in the model registry. `say` gets lines for the user; `watch`
+    wraps the run, with its live state. By default lines are printed; in a notebook one output is updated instead.
     """
     ensure_home()
     say, watch = _shown(say, watch)
@@ -278,11 +278,13 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     with listening(say) as interruption:
         with how.watch(state):
             driver = Driver(state, folder, _proposer(state, folder), changed, interruption, replicates_needed)
-            with suppress(KeyboardInterrupt):  # Ctrl-C again, while the runner was ending
-                how.runner.run(driver)
+            raised = _driven(how.runner, driver)
         if mirror:
             fetch_trials(mirror, driver)
         _end(driver, thread, how, mirror)
+    if raised:
+        say(f"{type(raised).__name__} ends the sweep; go on with: {command('resume', where)}")
+        raise raised
     complete = driver.exhausted and not state.unfinished
     missing, whole = _shortfall(state) if complete else ("", True)
     if missing:
@@ -295,6 +297,18 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
         left = count(len(state.unfinished), "trial")
         say(f"interrupted with {left} unfinished; go on with: {command('resume', where)}")
     return Result(folder, state, complete, driver.halted)
+
+
+def _driven(runner: Runner, driver: Driver) -> Exception | None:
+    """Runs the trials; returns an exception that ends the sweep, such as one that is let through for a debugger."""
+    try:
+        with suppress(KeyboardInterrupt):  # Ctrl-C again, while the runner was ending
+            runner.run(driver)
+    except SpecError:
+        raise
+    except Exception as error:  # noqa: BLE001 - tables and tracker first; then it is raised
+        return error
+    return None
 
 
 _HURRY = 4.0
@@ -385,7 +399,7 @@ def _proposer(state: SweepState, folder: Path) -> Proposer:
 
 def _runner(debug: bool, max_concurrent: int | None, capacity: Capacity, say: Say) -> Runner:
     if debug:
-        return InProcessRunner(say)
+        return InProcessRunner(say, debug=True)
     from gramtune.backends.ray.runner import RayRunner
 
     return RayRunner(say, max_concurrent, capacity)

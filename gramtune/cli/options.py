@@ -151,5 +151,10 @@ OnEnd = Annotated[
     typer.Option("--on-end", help="Shell command for the end, or death, of the sweep; it reads $GRAMTUNE_STATUS."),
 ]
 Debug = Annotated[
-    bool, typer.Option("--debug", help="Run in this process, without Ray; each trial has the same numbers.")
+    bool,
+    typer.Option(
+        "--debug",
+        help="Run in this process, without Ray; each trial has the same numbers. "
+        "An exception of a trial ends the sweep with its traceback.",
+    ),
 ]

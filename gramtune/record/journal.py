@@ -46,11 +46,10 @@ class Journal:
         self._append({**event, "first": trial.first})
         self._state.started(trial)
 
-    def reported(self, trial: str, report: Mapping[str, Any]) -> None:
-        """The trial evaluated; `report` has the fields of `Report` and may have others."""
-        line = Report.from_json(report)
-        self._append({"trial": trial, **vars(line)})
-        self._state.reported(trial, line)
+    def reported(self, trial: str, report: Report) -> None:
+        """The trial evaluated."""
+        self._append({"trial": trial, **report.to_json()})
+        self._state.reported(trial, report)
 
     def ended(self, trial: str, status: Status, reason: str) -> None:
         """The trial ended for a reason that it did not report itself."""

@@ -65,6 +65,10 @@ class Report:
         fields = {name: line[name] for name in cls.__dataclass_fields__ if name in line}
         return cls(**{**fields, "status": Status(line["status"]), "diverged": tuple(line.get("diverged", ()))})
 
+    def to_json(self) -> dict[str, Any]:
+        """Inverse of `from_json`: plain values only."""
+        return {**vars(self), "status": self.status.value, "diverged": list(self.diverged)}
+
     @property
     def replicates(self) -> int:
         """Number of replicates in this report."""

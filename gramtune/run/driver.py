@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from gramtune.io import DiskFull, watching_space
 from gramtune.record import budget
@@ -19,6 +19,7 @@ from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.run import requests
 from gramtune.run.interruption import Interruption
+from gramtune.run.messages import Failed, Halted, Message
 from gramtune.run.population import Population
 from gramtune.space.plan import PlannedTrial, planned
 
@@ -141,34 +142,34 @@ class Driver:
         with self._halting_when_full():
             self._journal.started(replace(record.trial if record else trial, first=trial.first))
 
-    def heard(self, message: Mapping[str, Any], say: Callable[[str], None]) -> bool:
-        """Takes the result of an `Attempt`; returns whether its trial continues."""
-        name: str = message["trial"]
-        _log.debug("trial %s: step %s, %s", name, message.get("step", "–"), message.get("status", "no report"))
-        if "halt" in message:
-            self.halt(message["halt"])
-            return False
-        if "failed" in message:
-            self.failed(name, message["failed"])
-            return False
-        for line in message["damaged"]:
-            say(f"{name}: {line}; the trial goes on from step {message['step']}")
-        return self.reported(name, message)
+    def heard(self, message: Message, say: Callable[[str], None]) -> bool:
+        """Takes what an `Attempt` returned; returns whether its trial continues."""
+        match message:
+            case Halted():
+                self.halt(message.reason)
+                return False
+            case Failed():
+                self.failed(message.trial, message.reason)
+                return False
+        report = message.report
+        _log.debug("trial %s: step %d, %s", message.trial, report.step, report.status)
+        for line in message.damaged:
+            say(f"{message.trial}: {line}; the trial goes on from step {report.step}")
+        return self.reported(message.trial, report)
 
-    def reported(self, name: str, report: Mapping[str, Any]) -> bool:
-        """Takes the fields of `Report`; returns whether the trial continues."""
-        if self._population and self._population.known(report["step"]):
+    def reported(self, name: str, report: Report) -> bool:
+        """Takes a report; returns whether the trial continues."""
+        if self._population and self._population.known(report.step):
             return not self.halted
         record = self.state.records[name]
         with self._halting_when_full():
             self._journal.reported(name, self._with_values(record, report))
-            newest = Report.from_json(report)
-            added = newest.first > 0  # to a trial that was judged before, and reported to the proposer
-            held = not added and self._early(name, newest.step)
+            added = report.first > 0  # to a trial that was judged before, and reported to the proposer
+            held = not added and self._early(name, report.step)
             if held:
-                self._held[name] = newest
+                self._held[name] = report
             elif not added:
-                self._judge(record, newest)
+                self._judge(record, report)
             self._take_requests()
             reason = budget.ON_REQUEST if name in self._to_stop else self._spent()
             if reason and not record.status.final:
@@ -176,7 +177,7 @@ class Driver:
             if not added:
                 self._proposer.learn(record)
             self._release()
-        paused = held or (self._population is not None and self._population.pauses(report["step"]))
+        paused = held or (self._population is not None and self._population.pauses(report.step))
         ended = paused or record.status.final
         self._running -= {name} if ended else set()
         return not (self.halted or ended)
@@ -264,14 +265,15 @@ class Driver:
                 self._waiting = [record.due for record in self.state.unfinished]
         return self._waiting.pop(0) if self._waiting and not self.halted else None
 
-    def _with_values(self, record: TrialRecord, report: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _with_values(self, record: TrialRecord, report: Report) -> Report:
         """Adds the numbers in use as traces `value/…`, so that stores with immutable parameters can plot them."""
         if not self._population:
             return report
         numbers = {k: v for k, v in record.assignment.items() if isinstance(v, int | float) and not isinstance(v, bool)}
         replicates = record.trial.config.training.replicates
+        values: dict[str, list[float | None]]
         values = {f"value/{key}": [float(value)] * replicates for key, value in numbers.items()}
-        return {**report, "traces": {**report["traces"], **values}}
+        return replace(report, traces={**report.traces, **values})
 
     def _spent(self) -> str:
         """The budget that was reached; empty for none."""

@@ -12,7 +12,7 @@ from gramtune.analysis.replay import Recording, panel, recording, replay, wilson
 from gramtune.cli.main import app
 from gramtune.errors import SpecError
 from gramtune.record.journal import Journal, load_state
-from gramtune.record.report import Status
+from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState
 from gramtune.record.tables import write_sweep
 from gramtune.space.load import load_sweep
@@ -32,8 +32,7 @@ CURVES = {
 
 def report(step, values, seconds, status=None):
     status = status or ("COMPLETED" if step == STEPS else "RUNNING")
-    return {"step": step, "metrics": {"fid_digits": values}, "traces": {}, "samples": 100, "seconds": seconds,
-            "timestamp": 0, "status": status, "reason": ""}  # fmt: skip
+    return Report(step, {"fid_digits": values}, {}, 100, seconds, 0, Status(status), "")
 
 
 def write_journal(folder, curves, pace=None, seconds=1.0):

@@ -4,7 +4,7 @@ import pytest
 from sweeps import write_space
 
 from gramtune.record.journal import JOURNAL, Journal, load_state
-from gramtune.record.report import Status, Summary
+from gramtune.record.report import Report, Status, Summary
 from gramtune.record.state import SweepState
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
@@ -17,7 +17,7 @@ def plan(tmp_path):
 
 
 def report(step, values, status="RUNNING", reason=""):
-    return {
+    return Report.from_json({
         "step": step,
         "metrics": {"fid_digits": values},
         "traces": {},
@@ -26,8 +26,8 @@ def report(step, values, status="RUNNING", reason=""):
         "timestamp": 1_700_000_000 + step,
         "status": status,
         "reason": reason,
-        "pid": 7,  # Ray adds keys of its own
-    }
+        "pid": 7,  # other versions may have keys of their own
+    })  # fmt: skip
 
 
 def fill(folder, plan):

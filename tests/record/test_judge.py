@@ -78,7 +78,7 @@ def reports(config: TrialConfig, folder: Path, calls: list[int] | None = None) -
         trial = TrialRun(config, folder, Path("unused"), CPU, keep_best=True)
         assert not trial.damaged
         for _ in range(count):
-            found.append(trial.step())
+            found.append(trial.step().to_json())
             if found[-1]["status"] != "RUNNING":
                 return found
     return found
@@ -99,7 +99,7 @@ def test_the_best_checkpoint_is_kept_and_evaluated_on_fresh_samples(config: Tria
     again.load(tmp_path / f"best-{step:08d}.pt")
     assert last["chosen"] == again.evaluate("judge")
     assert again.evaluate() == next(each["metrics"] for each in found if each["step"] == step) != last["chosen"]
-    assert all("chosen" not in each for each in found[:-1])
+    assert not any(each["chosen"] for each in found[:-1])
 
 
 def numbers(found: list[dict[str, Any]]) -> dict[int, Any]:
@@ -110,7 +110,7 @@ def test_keeping_the_best_changes_no_number_and_survives_deaths(config: TrialCon
     whole = reports(config, tmp_path / "whole")
     assert numbers(reports(config, tmp_path / "pieces", [2, 2, 1, 3, 9])) == numbers(whole)
     plain = TrialRun(config, tmp_path / "plain", Path("unused"), CPU)
-    metrics = [plain.step()["metrics"] for _ in whole]
+    metrics = [plain.step().to_json()["metrics"] for _ in whole]
     assert metrics == [each["metrics"] for each in whole]
 
 
@@ -128,7 +128,7 @@ def test_a_longer_trial_is_judged_at_its_new_end(config: TrialConfig, tmp_path: 
     longer = config.model_copy(update={"training": config.training.model_copy(update={"steps": 14})})
     pieces, whole = reports(longer, tmp_path / "pieces"), reports(longer, tmp_path / "whole")
     assert pieces[0]["status"] == "RUNNING"
-    assert "chosen" not in pieces[0]
+    assert not pieces[0]["chosen"]
     assert numbers(pieces)[14] == numbers(whole)[14]
 
 

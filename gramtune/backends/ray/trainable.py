@@ -18,6 +18,7 @@ from gramtune.io import local_runs
 from gramtune.record.layout import trial_folder
 from gramtune.run.gpu_shares import memory_cap
 from gramtune.run.guarded_trial import Attempt
+from gramtune.run.messages import Failed, Reported, encoded
 from gramtune.space.plan import PlannedTrial
 from gramtune.space.sweep import Sweep
 
@@ -60,16 +61,17 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
         return True
 
     def step(self) -> dict[str, Any]:
-        """What the driver is to hear: see `Attempt`."""
+        """What the driver is to hear, encoded under `message`: see `Attempt`."""
         with _watchdog(self._sweep.resources.timeout, trial_folder(self._folder, self._trial.name)):
             borrow(self._trial.config.data, self._data)
             if self._device.type == "cuda":  # Ray counts shares, but holds nobody to them
                 total = torch.cuda.get_device_properties(self._device).total_memory
                 torch.cuda.set_per_process_memory_fraction(memory_cap(self._share, total))
             message = self._attempt.step()
-        if "failed" in message:
+        if isinstance(message, Failed):
             torch.cuda.empty_cache()  # for its neighbours on the GPU
-        return {**message, "done": message.get("status") != "RUNNING"}
+        ended = not isinstance(message, Reported) or message.report.status.final
+        return {"message": encoded(message), "done": ended}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Nothing: `TrialRun` has written its checkpoint before it reports."""
