@@ -278,13 +278,14 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     with listening(say) as interruption:
         with how.watch(state):
             driver = Driver(state, folder, _proposer(state, folder), changed, interruption, replicates_needed)
-            raised = _driven(how.runner, driver)
+            with suppress(KeyboardInterrupt):  # Ctrl-C again, while the runner was ending
+                how.runner.run(driver)
         if mirror:
             fetch_trials(mirror, driver)
         _end(driver, thread, how, mirror)
-    if raised:
-        say(f"{type(raised).__name__} ends the sweep; go on with: {command('resume', where)}")
-        raise raised
+    if driver.raised:
+        say(f"{type(driver.raised).__name__} ends the sweep; go on with: {command('resume', where)}")
+        raise driver.raised
     complete = driver.exhausted and not state.unfinished
     missing, whole = _shortfall(state) if complete else ("", True)
     if missing:
@@ -297,18 +298,6 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
         left = count(len(state.unfinished), "trial")
         say(f"interrupted with {left} unfinished; go on with: {command('resume', where)}")
     return Result(folder, state, complete, driver.halted)
-
-
-def _driven(runner: Runner, driver: Driver) -> Exception | None:
-    """Runs the trials; returns an exception that ends the sweep, such as one that is let through for a debugger."""
-    try:
-        with suppress(KeyboardInterrupt):  # Ctrl-C again, while the runner was ending
-            runner.run(driver)
-    except SpecError:
-        raise
-    except Exception as error:  # noqa: BLE001 - tables and tracker first; then it is raised
-        return error
-    return None
 
 
 _HURRY = 4.0

@@ -88,6 +88,8 @@ class Driver:
         self.interruption = interruption or Interruption()
         self.halted = ""
         """Why the sweep must stop now, to be resumed later; empty while it may continue."""
+        self.raised: Exception | None = None
+        """Of a trial under `--debug`: ends the sweep, and is raised for a debugger once everything is stored."""
         self.exhausted = False
         """Whether all trials were handed out; if none of them is unfinished, the sweep is complete."""
         self._journal, self._proposer, self._rungs = Journal(folder, state), proposer, Rungs.of(state)

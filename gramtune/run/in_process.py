@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Protocol
 
 from gramtune.io import data_root
@@ -11,7 +10,6 @@ from gramtune.run.capacity import claimed, grant, here
 from gramtune.run.driver import Driver
 from gramtune.run.guarded_trial import Attempt
 from gramtune.run.messages import Message
-from gramtune.space.plan import PlannedTrial
 
 
 class Runner(Protocol):
@@ -22,7 +20,7 @@ class Runner(Protocol):
 
 
 class InProcessRunner:
-    """The Runner without Ray. `debug`: an exception of a trial ends the run and is raised, with the trial's name."""
+    """The Runner without Ray. `debug`: an exception of a trial ends the run, see `Driver.raised`."""
 
     def __init__(self, say: Callable[[str], None] = print, debug: bool = False) -> None:
         self._say, self._debug = say, debug
@@ -35,23 +33,20 @@ class InProcessRunner:
                     driver.started(trial)
                     judge = driver.state.plan.sweep.judge
                     attempt = Attempt(trial, driver.folder, data_root(), device, judge, self._debug)
-                    with _named(trial):
-                        while driver.heard(_step(driver, attempt), self._say):
-                            pass
+                    while (message := _step(driver, attempt)) and driver.heard(message, self._say):
+                        pass
+                    if driver.raised:
+                        driver.raised.add_note(f"in trial {trial.name}, after its last checkpoint")
+                        return
             except KeyboardInterrupt:
                 return
 
 
-def _step(driver: Driver, attempt: Attempt) -> Message:
-    with driver.interruption.open():
-        return attempt.step()
-
-
-@contextmanager
-def _named(trial: PlannedTrial) -> Iterator[None]:
-    """An exception in the block has a note with the trial's name."""
+def _step(driver: Driver, attempt: Attempt) -> Message | None:
+    """What the trial says; None where it has raised an exception for a debugger."""
     try:
-        yield
-    except Exception as error:
-        error.add_note(f"in trial {trial.name}, after its last checkpoint")
-        raise
+        with driver.interruption.open():
+            return attempt.step()
+    except Exception as error:  # noqa: BLE001 - raised again at the end, see `Driver.raised`
+        driver.raised = error
+        return None
