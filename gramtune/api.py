@@ -23,7 +23,7 @@ from gramtune.io import DiskFull, command, data_root, each, ensure_home, local_r
 from gramtune.notebook import NotebookView, in_notebook
 from gramtune.record import budget
 from gramtune.record.journal import load_state
-from gramtune.record.object_store import Mirror, mirror_of
+from gramtune.record.object_store import RunStore, store_of
 from gramtune.record.redaction import redact
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState
@@ -92,6 +92,7 @@ class _How:
 
     runner: Runner
     tracker: MlflowTracker
+    store: RunStore
     say: Say
     watch: Watch
 
@@ -122,12 +123,13 @@ def run_sweep(
     say = careful(say)
     plan = sweep if isinstance(sweep, Plan) else _planned(sweep)
     folder = fetched(local_runs(runs) / plan.sweep.name)
-    check_mirrored(plan.sweep, folder)
+    store = store_of(folder)
+    check_mirrored(plan.sweep, store)
     tracker = make_tracker(folder, tracking_uri, register)
     with open_capacity(address, folder.parent, say, debug) as capacity:
         plan = resolve_gpu(plan, folder, capacity, address, say)
         grant(plan.sweep.resources, capacity)
-        how = _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch)
+        how = _How(_runner(debug, max_concurrent, capacity, say), tracker, store, say, watch)
         with driving(folder):
             if (folder / SWEEP_FILE).exists():
                 return _go_on(agreed(folder, plan.sweep, ask), plan, folder, how)
@@ -181,7 +183,7 @@ def resume_sweep(
         state = load_state(folder, existing_plan(folder))
         refuse(refusals(state, plan.sweep), folder)
         grant(plan.sweep.resources, capacity)
-        how = _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch)
+        how = _How(_runner(debug, max_concurrent, capacity, say), tracker, store_of(folder), say, watch)
         return _go_on(state, plan, folder, how, retry_failed)
 
 
@@ -269,20 +271,19 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     _log.info("MLflow store %s", how.tracker.link)
     for warning in plan.warnings:
         say(f"warning: {warning}")
-    mirror = mirror_of(folder)
-    where = redact(mirror.uri) if mirror else folder
+    where = redact(how.store.uri)
     say(f"{plan.sweep.name}: {count(plan.size, 'trial')} × {plan.sweep.replicates_text} → {where}")
-    if mirror:
-        store_first(mirror)
-    thread = TrackerThread(MirroredTracker(how.tracker, mirror) if mirror else how.tracker, state, say)
+    store_first(how.store)
+    thread = TrackerThread(MirroredTracker(how.tracker, how.store), state, say)
     with listening(say) as interruption:
         with how.watch(state):
-            driver = Driver(state, folder, _proposer(state, folder), changed, interruption, replicates_needed)
+            driver = Driver(
+                state, folder, _proposer(state, folder), changed, interruption, replicates_needed, how.store
+            )
             with suppress(KeyboardInterrupt):  # Ctrl-C again, while the runner was ending
                 how.runner.run(driver)
-        if mirror:
-            fetch_trials(mirror, driver)
-        _end(driver, thread, how, mirror)
+        fetch_trials(driver)
+        _end(driver, thread, how)
     if driver.raised:
         say(f"{type(driver.raised).__name__} ends the sweep; go on with: {command('resume', where)}")
         raise driver.raised
@@ -304,15 +305,14 @@ _HURRY = 4.0
 """Seconds that the tracker has after SIGTERM or SIGHUP."""
 
 
-def _end(driver: Driver, thread: TrackerThread, how: _How, mirror: Mirror | None) -> None:
+def _end(driver: Driver, thread: TrackerThread, how: _How) -> None:
     """Tables and tracker first; then what may fail or be interrupted, each on its own. Halts where the disk is full."""
     from gramtune.report.text.summary import summary_text
 
     state, folder, say, interruption = driver.state, driver.folder, how.say, driver.interruption
     with _halting(driver):
         write_tables(state, folder)
-    if mirror:
-        store_tables(mirror, driver)
+    store_tables(driver)
     settled = False
     with suppress(KeyboardInterrupt):  # closing it says so
         settled = thread.settle(at_most=_HURRY if interruption.hurried else math.inf)
@@ -328,8 +328,7 @@ def _end(driver: Driver, thread: TrackerThread, how: _How, mirror: Mirror | None
             say(rewrite(state, folder))
     except KeyboardInterrupt:
         say(f"figures and page are left out: {command('report', folder)}")
-    if mirror:
-        store_tables(mirror, driver)
+    store_tables(driver)
     if thread.close(folder):
         say(f"MLflow: {how.tracker.link}{how.tracker.hint}")
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from gramtune.io import DiskFull, watching_space
 from gramtune.record import budget
 from gramtune.record.journal import Journal
+from gramtune.record.object_store import LocalStore, RunStore
 from gramtune.record.pruning import Rungs
 from gramtune.record.redaction import redact
 from gramtune.record.report import Report, Status
@@ -72,7 +73,7 @@ class Driver:
 
     `changed`: the differences of code and packages from those that the sweep started with. `interruption` tells the
     runner to stop. `needed` is asked whenever every trial has ended, if the sweep gives replicates until
-    it is decided.
+    it is decided. `store`: where the sweep is kept; None: in `folder` itself.
     """
 
     def __init__(
@@ -83,8 +84,9 @@ class Driver:
         changed: Sequence[str] = (),
         interruption: Interruption | None = None,
         needed: Needed = nobody,
+        store: RunStore | None = None,
     ) -> None:
-        self.state, self.folder = state, folder
+        self.state, self.folder, self.store = state, folder, store or LocalStore(folder)
         self.interruption = interruption or Interruption()
         self.halted = ""
         """Why the sweep must stop now, to be resumed later; empty while it may continue."""
@@ -92,7 +94,7 @@ class Driver:
         """Of a trial under `--debug`: ends the sweep, and is raised for a debugger once everything is stored."""
         self.exhausted = False
         """Whether all trials were handed out; if none of them is unfinished, the sweep is complete."""
-        self._journal, self._proposer, self._rungs = Journal(folder, state), proposer, Rungs.of(state)
+        self._journal, self._proposer, self._rungs = Journal(folder, state, self.store), proposer, Rungs.of(state)
         self._to_stop: set[str] = set()
         """Running trials that a user asked to stop."""
         self._running: set[str] = set()

@@ -12,7 +12,7 @@ from gramtune.components import Unavailable
 from gramtune.io import DiskFull, watching_space
 from gramtune.plugins import place_in_plugin
 from gramtune.record.layout import run_folder, trial_folder
-from gramtune.record.object_store import Mirror, mirror_of
+from gramtune.record.object_store import RunStore
 from gramtune.run.messages import Failed, Halted, Message, Reported
 from gramtune.run.trial_runner import TrialRun
 from gramtune.space.plan import PlannedTrial
@@ -32,16 +32,15 @@ class Attempt:
     def __init__(
         self,
         trial: PlannedTrial,
-        sweep_folder: Path,
+        store: RunStore,
         root: Path,
         device: torch.device,
         judge: Judge = "last",
         debug: bool = False,
     ) -> None:
         self._keeps_best, self._debug = judge == "best", debug
-        self._trial, self._sweep_folder, self._root, self._device = trial, sweep_folder, root, device
+        self._trial, self._store, self._root, self._device = trial, store, root, device
         self._run: TrialRun | None = None
-        self._mirror: Mirror | None = None
 
     def step(self) -> Message:
         """The trial's next report; or why the trial is given up, or why no trial can continue."""
@@ -58,30 +57,26 @@ class Attempt:
         damaged: list[str] = []
         below = f"trials/{self._trial.name}"
         if self._run is None:
-            self._mirror = mirror_of(self._sweep_folder)
-            if self._mirror:
-                self._mirror.pull(below)
-            folder = run_folder(self._sweep_folder, self._trial)
+            self._store.pull(below)
+            folder = run_folder(self._store.folder, self._trial)
             self._run = TrialRun(
                 self._trial.config, folder, self._root, self._device, self._trial.first, self._keeps_best
             )
             damaged = self._run.damaged
         report = self._run.step()
-        if self._mirror:
-            self._mirror.push(below)
+        self._store.push(below)
         return Reported(self._trial.name, report, tuple(damaged))
 
     def _given_up(self, error: Exception) -> Failed | Halted:
         """Keeps the traceback in the trial's folder, and frees the memory of the trial."""
         text, below = traceback.format_exc(), f"trials/{self._trial.name}"
         self._run = None
-        folder = trial_folder(self._sweep_folder, self._trial.name)
+        folder = trial_folder(self._store.folder, self._trial.name)
         try:
-            with watching_space(self._sweep_folder):
+            with watching_space(self._store.folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / ERROR).write_text(text, encoding="utf-8")
-                if self._mirror:
-                    self._mirror.push(below)
+                self._store.push(below)
         except DiskFull as full:
             return Halted(self._trial.name, str(full))
         place = place_in_plugin(error)

@@ -32,7 +32,7 @@ class InProcessRunner:
                 while not driver.interruption.asked and (trial := driver.next()):
                     driver.started(trial)
                     judge = driver.state.plan.sweep.judge
-                    attempt = Attempt(trial, driver.folder, data_root(), device, judge, self._debug)
+                    attempt = Attempt(trial, driver.store, data_root(), device, judge, self._debug)
                     while (message := _step(driver, attempt)) and driver.heard(message, self._say):
                         pass
                     if driver.raised:

@@ -16,6 +16,7 @@ from ray import tune
 from gramtune.backends.ray.data import Refs, borrow
 from gramtune.io import local_runs
 from gramtune.record.layout import trial_folder
+from gramtune.record.object_store import LocalStore, Mirror, RunStore
 from gramtune.run.gpu_shares import memory_cap
 from gramtune.run.guarded_trial import Attempt
 from gramtune.run.messages import Failed, Reported, encoded
@@ -42,12 +43,13 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
         `remote`: the URI of all sweeps, of which `folder` is the driver's copy.
         """
         self._sweep = Sweep.model_validate(sweep)
-        self._folder, self._root, self._data = Path(folder), Path(root), data
+        self._root, self._data = Path(root), data
+        here = (local_runs(remote) if remote else Path(folder).parent) / Path(folder).name
         if remote:
-            self._folder = local_runs(remote) / self._folder.name
-            self._folder.mkdir(exist_ok=True)
-        if not self._folder.is_dir():  # a node that came after the sweep had checked all others
-            raise FileNotFoundError(f"{self._folder} is not there on {socket.gethostname()}: all nodes must share it")
+            here.mkdir(exist_ok=True)
+        if not here.is_dir():  # a node that came after the sweep had checked all others
+            raise FileNotFoundError(f"{here} is not there on {socket.gethostname()}: all nodes must share it")
+        self._store: RunStore = Mirror(remote, here) if remote else LocalStore(here)
         torch.set_num_threads(self._sweep.resources.cpu)
         self.reset_config(config)
 
@@ -57,12 +59,12 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
         name, assignment, first, replicates, self._share = (new_config["trial"][key] for key in keys)
         self._trial = PlannedTrial(name, assignment, self._sweep.config(assignment)).of(replicates).since(first)
         self._device = _device()
-        self._attempt = Attempt(self._trial, self._folder, self._root, self._device, self._sweep.judge)
+        self._attempt = Attempt(self._trial, self._store, self._root, self._device, self._sweep.judge)
         return True
 
     def step(self) -> dict[str, Any]:
         """What the driver is to hear, encoded under `message`: see `Attempt`."""
-        with _watchdog(self._sweep.resources.timeout, trial_folder(self._folder, self._trial.name)):
+        with _watchdog(self._sweep.resources.timeout, trial_folder(self._store.folder, self._trial.name)):
             borrow(self._trial.config.data, self._data)
             if self._device.type == "cuda":  # Ray counts shares, but holds nobody to them
                 total = torch.cuda.get_device_properties(self._device).total_memory
