@@ -271,15 +271,14 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     _log.info("MLflow store %s", how.tracker.link)
     for warning in plan.warnings:
         say(f"warning: {warning}")
-    where = redact(how.store.uri)
+    where = redact(how.store.uri) if how.store.runs else folder
     say(f"{plan.sweep.name}: {count(plan.size, 'trial')} × {plan.sweep.replicates_text} → {where}")
     store_first(how.store)
     thread = TrackerThread(MirroredTracker(how.tracker, how.store), state, say)
     with listening(say) as interruption:
         with how.watch(state):
-            driver = Driver(
-                state, folder, _proposer(state, folder), changed, interruption, replicates_needed, how.store
-            )
+            proposer = _proposer(state, folder)
+            driver = Driver(state, folder, proposer, changed, interruption, replicates_needed, how.store)
             with suppress(KeyboardInterrupt):  # Ctrl-C again, while the runner was ending
                 how.runner.run(driver)
         fetch_trials(driver)
