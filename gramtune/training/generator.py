@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +17,7 @@ from gramtune.training.trainer import CheckpointError, reading_checkpoint
 _CHUNK = 512
 
 
-@dataclass(frozen=True)
-class Generators:
+class Generators(NamedTuple):
     """The generators in a checkpoint, by replicate: on the CPU, in eval mode, [B, noise_dim] → [B, *shape]."""
 
     networks: dict[int, nn.Module]
