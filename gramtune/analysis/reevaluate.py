@@ -21,6 +21,7 @@ from gramtune.registry import classes, create
 from gramtune.training.config import TrialConfig
 from gramtune.training.evaluator import Evaluator
 from gramtune.training.generator import draw_samples
+from gramtune.training.real_data import RealData
 
 EVALUATIONS_FILE = "evaluations.csv"
 """File beside the sweep's own results, which never change."""
@@ -51,13 +52,15 @@ def with_metrics(config: TrialConfig, names: Iterable[str]) -> TrialConfig:
     return config.model_copy(update={"metrics": chosen, "metric": next(iter(chosen[0].directions))})
 
 
-def evaluate(trial: Trained, root: Path, device: torch.device, samples: int, noises: int) -> Iterator[Row]:
-    """Every metric of every replicate that has not diverged, for `noises` draws of noise.
+def evaluate(
+    trial: Trained, root: Path, device: torch.device, samples: int, noises: int, real: RealData | None = None
+) -> Iterator[Row]:
+    """Every metric of every replicate that has not diverged, for `noises` draws of noise. `real`: see `Evaluator`.
 
     Raises SpecError if there is no checkpoint, or for fewer samples than a metric can be computed from.
     """
     generators = load(trial)
-    evaluator = Evaluator(trial.config, root, device)
+    evaluator = Evaluator(trial.config, root, device, real)
     for replicate, generator in generators.networks.items():
         seed = trial.config.training.seed + replicate
         for noise in range(noises):

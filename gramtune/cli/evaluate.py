@@ -32,12 +32,13 @@ def evaluate(
     from gramtune.io import data_root
     from gramtune.run.capacity import claim, grant, here
     from gramtune.space.sweep import Resources
+    from gramtune.training.real_data import RealData
 
     chosen = _checked(trained_in(folder, trial), metrics, samples)
     device = claim(grant(Resources(cpu=threads, gpu=int(gpu)), here()))
-    rows = []
+    rows, real = [], RealData()
     for each in chosen:
-        rows += (own := list(evaluated(each, data_root(), device, samples, noise_seeds)))
+        rows += (own := list(evaluated(each, data_root(), device, samples, noise_seeds, real)))
         path = store(own, folder)
         for line in lines(own):
             typer.echo(_text(line, samples, noise_seeds))

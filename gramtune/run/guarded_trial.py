@@ -17,6 +17,7 @@ from gramtune.run.messages import Failed, Halted, Message, Reported
 from gramtune.run.trial_runner import TrialRun
 from gramtune.space.plan import PlannedTrial
 from gramtune.space.sweep import Judge
+from gramtune.training.real_data import RealData
 
 ERROR = "error.txt"
 """File in the folder of a failed trial: the traceback."""
@@ -27,6 +28,7 @@ class Attempt:
     """Trains a trial, from its checkpoint if it has one. The networks are built in the first `step`.
 
     `debug`: an exception of the trial is raised, for a debugger, instead of ending the trial as FAILED.
+    `real`: see `Trainer`.
     """
 
     def __init__(
@@ -37,7 +39,9 @@ class Attempt:
         device: torch.device,
         judge: Judge = "last",
         debug: bool = False,
+        real: RealData | None = None,
     ) -> None:
+        self._real = real
         self._keeps_best, self._debug = judge == "best", debug
         self._trial, self._store, self._root, self._device = trial, store, root, device
         self._run: TrialRun | None = None
@@ -60,7 +64,7 @@ class Attempt:
             self._store.pull(below)
             folder = run_folder(self._store.folder, self._trial)
             self._run = TrialRun(
-                self._trial.config, folder, self._root, self._device, self._trial.first, self._keeps_best
+                self._trial.config, folder, self._root, self._device, self._trial.first, self._keeps_best, self._real
             )
             damaged = self._run.damaged
         report = self._run.step()

@@ -10,6 +10,7 @@ from gramtune.run.capacity import claimed, grant, here
 from gramtune.run.driver import Driver
 from gramtune.run.guarded_trial import Attempt
 from gramtune.run.messages import Message
+from gramtune.training.real_data import RealData
 
 
 class Runner(Protocol):
@@ -28,11 +29,12 @@ class InProcessRunner:
     def run(self, driver: Driver) -> None:
         """See `Runner`."""
         with claimed(grant(driver.state.plan.sweep.resources, here())) as device:
+            real = RealData()
             try:
                 while not driver.interruption.asked and (trial := driver.next()):
                     driver.started(trial)
                     judge = driver.state.plan.sweep.judge
-                    attempt = Attempt(trial, driver.store, data_root(), device, judge, self._debug)
+                    attempt = Attempt(trial, driver.store, data_root(), device, judge, self._debug, real)
                     while (message := _step(driver, attempt)) and driver.heard(message, self._say):
                         pass
                     if driver.raised:

@@ -19,6 +19,7 @@ from gramtune.record.report import Report, Status, added, divergence
 from gramtune.record.sample_files import to_image
 from gramtune.training.config import TrialConfig
 from gramtune.training.energy import EnergyMeter
+from gramtune.training.real_data import RealData
 from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
 
 _CHECKPOINTS_KEPT = 2
@@ -35,7 +36,7 @@ class TrialRun:
     The first `step` evaluates the untrained networks, or repeats the report of the checkpoint (whose first delivery
     may have been lost with its process); each later one trains and evaluates. `first` is the number that the first
     replicate has in the whole trial. `keep_best`: the checkpoint with the best mean of the primary metric is kept, and
-    evaluated once more at the end, on fresh samples.
+    evaluated once more at the end, on fresh samples. `real`: see `Trainer`.
     """
 
     def __init__(
@@ -46,9 +47,10 @@ class TrialRun:
         device: torch.device,
         first: int = 0,
         keep_best: bool = False,
+        real: RealData | None = None,
     ) -> None:
         self._config, self._folder, self._first = config, folder, first
-        self._trainer, self._meter = Trainer(config, root, device), EnergyMeter(device)
+        self._trainer, self._meter = Trainer(config, root, device, real), EnergyMeter(device)
         self.damaged: list[str] = []
         """What is wrong with newer checkpoints than the one that is used."""
         stored = self._restore()

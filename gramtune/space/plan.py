@@ -22,8 +22,8 @@ from gramtune.space.sweep import Sweep
 from gramtune.space.validate_space import CORNERS
 from gramtune.training.batches import check_epochs
 from gramtune.training.config import TrialConfig
-from gramtune.training.evaluator import statistics_digest
 from gramtune.training.networks import build_networks
+from gramtune.training.real_data import statistics_digest
 
 Check = tuple[Path, Callable[[], object]]
 """A part of a configuration and a check of it that raises ValueError; the message is the issue."""

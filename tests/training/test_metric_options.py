@@ -26,7 +26,8 @@ from gramtune.run.trial_runner import TrialRun
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
 from gramtune.training.config import TrialConfig
-from gramtune.training.evaluator import Evaluator, extract
+from gramtune.training.evaluator import Evaluator
+from gramtune.training.real_data import extract
 
 CPU = torch.device("cpu")
 Settings = dict[str, Any]

@@ -22,6 +22,7 @@ from gramtune.run.guarded_trial import Attempt
 from gramtune.run.messages import Failed, Reported, encoded
 from gramtune.space.plan import PlannedTrial
 from gramtune.space.sweep import Sweep
+from gramtune.training.real_data import RealData
 
 HANG = "hang.txt"
 """In the folder of a trial that was killed by its timeout: the Python stack at that time."""
@@ -43,7 +44,7 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
         `remote`: the URI of all sweeps, of which `folder` is the driver's copy.
         """
         self._sweep = Sweep.model_validate(sweep)
-        self._root, self._data = Path(root), data
+        self._root, self._data, self._real = Path(root), data, RealData()
         here = (local_runs(remote) if remote else Path(folder).parent) / Path(folder).name
         if remote:
             here.mkdir(exist_ok=True)
@@ -59,13 +60,13 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
         name, assignment, first, replicates, self._share = (new_config["trial"][key] for key in keys)
         self._trial = PlannedTrial(name, assignment, self._sweep.config(assignment)).of(replicates).since(first)
         self._device = _device()
-        self._attempt = Attempt(self._trial, self._store, self._root, self._device, self._sweep.judge)
+        self._attempt = Attempt(self._trial, self._store, self._root, self._device, self._sweep.judge, real=self._real)
         return True
 
     def step(self) -> dict[str, Any]:
         """What the driver is to hear, encoded under `message`: see `Attempt`."""
         with _watchdog(self._sweep.resources.timeout, trial_folder(self._store.folder, self._trial.name)):
-            borrow(self._trial.config.data, self._data)
+            borrow(self._trial.config.data, self._data, self._real.library)
             if self._device.type == "cuda":  # Ray counts shares, but holds nobody to them
                 total = torch.cuda.get_device_properties(self._device).total_memory
                 torch.cuda.set_per_process_memory_fraction(memory_cap(self._share, total))
