@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from gramtune.record.report import added
 from gramtune.record.state import SweepState, TrialRecord
-from gramtune.space.sweep import AUTO
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,7 @@ def cost_of(state: SweepState) -> RealisedCost:
 
 def _share(state: SweepState) -> float:
     """The trial's share of one GPU: it computes on one GPU, even if more are reserved."""
-    gpu = state.plan.sweep.resources.gpu
-    assert gpu != AUTO, "a sweep that began has a number"
-    return min(1.0, gpu)
+    return min(1.0, state.plan.sweep.resources.share)
 
 
 def start(record: TrialRecord) -> float:

@@ -10,7 +10,7 @@ import torch
 
 from gramtune.errors import Issue, SpecError, count
 from gramtune.run.machine import cores
-from gramtune.space.sweep import AUTO, Resources
+from gramtune.space.sweep import Resources
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ def grant(resources: Resources, capacity: Capacity) -> Grant:
 
     Raises SpecError if no node can hold one trial: it would wait for ever.
     """
-    assert resources.gpu != AUTO, "settled before"
-    share = Grant(resources.cpu, resources.gpu)
+    share = Grant(resources.cpu, resources.share)
     none = bool(capacity.nodes) and not any(node.gpu for node in capacity.nodes)
     if share.gpu and none and not resources.gpu_required:
         place = "here" if capacity.local else f"at {capacity.where}"

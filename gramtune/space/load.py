@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
@@ -160,19 +160,19 @@ def _with_varied(document: Document, sweep: Sweep, trial: Origins) -> Origins:
     return replace(trial, overrides={**trial.overrides, **varied})
 
 
-def config_places(file: FilePath, settings: tuple[str, ...]) -> Callable[[Path], str]:
-    """Tells where a part of a base file's trial configuration was given: file and line, or option."""
-    return Origins(_read_base(file), {key: _option(key) for key in _settings(settings)[0]}).where
-
-
 def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialConfig:
     """The trial configuration of a base file with `--set` applied. Raises SpecError with all issues at once."""
+    return located_config(file, settings)[0]
+
+
+def located_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> tuple[TrialConfig, Origins]:
+    """`load_config`, and where each of its values was given: file and line, or option."""
     document = _read_base(file)
     values, issues = _settings(settings)
-    issues += config_errors(assigned(document.data, values), Origins(document, {k: _option(k) for k in values}))
-    if issues:
+    origins = Origins(document, {key: _option(key) for key in values})
+    if issues := issues + config_errors(assigned(document.data, values), origins):
         raise SpecError(issues)
-    return TrialConfig.model_validate(assigned(document.data, values))
+    return TrialConfig.model_validate(assigned(document.data, values)), origins
 
 
 def _read_space(file: FilePath | str) -> Document:
