@@ -1,7 +1,7 @@
 """Where a sweep is kept: in a folder on a disk, or in an object store (S3, GCS, whatever pyarrow opens by a URI).
 
-A trial renames files and a journal is appended to; an object store can do neither. Every process therefore works in a
-local folder, which `io.local_runs` creates and marks with the URI, and copies from there: a trial's files after each
+Trials rename files, and the journal is appended to; an object store supports neither. Every process therefore works in
+a local folder, which `io.local_runs` creates and marks with the URI, and uploads from it: a trial's files after each
 report, before the driver sees the report; each event of the journal, as its own object, before the sweep continues.
 So everything that was reported is in the store, and the sweep can resume on any machine.
 """
@@ -25,7 +25,7 @@ from gramtune.record.redaction import redact
 
 JOURNAL = "journal.jsonl"
 _EVENTS = "journal.d"
-"""Folder of the events since the whole journal was last stored: one object each, ordered by name."""
+"""Folder of the events since the last upload of the whole journal: one object each, ordered by name."""
 
 
 class StoreLost(DiskFull):
@@ -146,7 +146,7 @@ class Mirror:
         with self._answering():
             events = [path for path, _ in self._stored(_EVENTS)]
             self._write(JOURNAL, (self.folder / JOURNAL).read_bytes())
-            for path in events:  # an event that stays repeats what the journal has, in the same order
+            for path in events:  # an event that is not deleted only repeats the journal, in the same order
                 self._store.delete_file(f"{self._base}/{path}")
 
     def write(self, name: str, text: str) -> None:
@@ -168,7 +168,7 @@ class Mirror:
                 self._store.delete_dir(self._base)
 
     def _pull_journal(self) -> None:
-        """The longer one: the local journal can have one event more, if its upload failed."""
+        """Keeps the longer journal: the local one can have one more event, if its upload failed."""
         events = sorted(path for path, _ in self._stored(_EVENTS))
         whole = [JOURNAL] if any(path == JOURNAL for path, _ in self._stored("")) else []
         text = b"".join(self._read(path) for path in [*whole, *events])

@@ -1,4 +1,4 @@
-"""A trial under a runner. Any failure is returned to the driver as one line, never raised, except for a debugger."""
+"""Trains a trial under a runner. Failures are returned to the driver as one line; `--debug` raises them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gramtune.space.sweep import Judge
 from gramtune.training.real_data import RealData
 
 ERROR = "error.txt"
-"""File in the folder of a failed trial: the traceback."""
+"""File in the folder of a failed trial with its traceback."""
 _ASKED = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)
 
 
@@ -47,7 +47,7 @@ class Attempt:
         self._run: TrialRun | None = None
 
     def step(self) -> Message:
-        """The trial's next report; or why the trial is given up, or why no trial can continue."""
+        """The trial's next report; or why the trial failed; or why no trial can continue until the user acts."""
         try:
             return self._reported()
         except (DiskFull, Unavailable) as error:
@@ -89,7 +89,7 @@ class Attempt:
 
 
 def in_words(error: BaseException) -> str:
-    """One line for the user: what ran out, else the kind of error and its first line."""
+    """One line for the user: the resource that ran out, else the type of the error and its first line."""
     first = next(iter(str(error).splitlines()), "")
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in first:
         asked = _ASKED.search(first)

@@ -1,4 +1,4 @@
-"""One trial as a runner drives it: train, evaluate, checkpoint, report; the same under Ray and in a plain loop."""
+"""Runs one trial step by step: train, evaluate, checkpoint, report; used both by Ray and by the in-process runner."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from gramtune.training.real_data import RealData
 from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
 
 _CHECKPOINTS_KEPT = 2
-"""Checkpoints kept per trial: the newest, and one more in case the newest is damaged."""
+"""Number of checkpoints kept per trial: the newest, and one more in case the newest is damaged."""
 _JUDGING = "judge"
-"""The purpose of the noise that the best checkpoint is evaluated with: other samples than those it was chosen by."""
+"""The noise purpose for evaluating the best checkpoint on other samples than those that selected it."""
 _POINTS = 400
-"""Points stored at each evaluation of a trial on point sets: enough to see the distribution."""
+"""Number of points stored at each evaluation on a point set; enough to show the distribution."""
 
 
 class TrialRun:
     """A trial in its folder, continued from the newest readable checkpoint there.
 
-    The first `step` evaluates the untrained networks, or repeats the report of the checkpoint (whose first delivery
-    may have been lost with its process); each later one trains and evaluates. `first` is the number that the first
-    replicate has in the whole trial. `keep_best`: the checkpoint with the best mean of the primary metric is kept, and
-    evaluated once more at the end, on fresh samples. `real`: see `Trainer`.
+    The first `step` evaluates the untrained networks, or repeats the report of the checkpoint, because that report may
+    have been lost with its process. Each later step trains and evaluates. `first` is the number of the first replicate
+    within the whole trial. `keep_best`: keep the checkpoint with the best mean of the primary metric, and evaluate it
+    at the end on new samples. `real`: see `Trainer`.
     """
 
     def __init__(
@@ -52,24 +52,24 @@ class TrialRun:
         self._config, self._folder, self._first = config, folder, first
         self._trainer, self._meter = Trainer(config, root, device, real), EnergyMeter(device)
         self.damaged: list[str] = []
-        """What is wrong with newer checkpoints than the one that is used."""
+        """One message per newer checkpoint that could not be read."""
         stored = self._restore()
         self._restored = Report.from_json(stored) if stored is not None else None
         self._fresh = self._restored is None
         self._earlier = self._restored.joules if self._restored else None
         self._keeps_best = keep_best
         self._best: dict[str, Any] | None = (stored or {}).get("best")
-        """Step and mean of the best evaluation so far, turned so that less is better; it travels with checkpoints."""
-        self._keep_best()  # if the process died between the two files
+        """Step and mean of the best evaluation so far, signed so that lower is better; stored in checkpoints."""
+        self._keep_best()  # the process may have died between writing the two files
 
     def step(self) -> Report:
-        """The next report; its status is final when the trial is over.
+        """The next report; its status is final when the trial has ended.
 
-        Raises DiskFull, with earlier checkpoints intact, where there is no space.
+        Raises DiskFull if the disk is full; earlier checkpoints stay intact.
         """
         if self._restored is not None:
             report, self._restored = self._restored, None
-            status, reason = self._outcome()  # no longer the end, if the trial has been made longer since
+            status, reason = self._outcome()  # not final if the trial has been made longer since
             if status == Status.RUNNING:
                 report = replace(report, chosen={}, chosen_step=None)
             return replace(report, status=status, reason=reason)
@@ -111,7 +111,7 @@ class TrialRun:
         return (Status.DIVERGED, divergence(whys, len(replicates))) if whys else (Status.COMPLETED, "")
 
     def _with_best(self, report: Report) -> Report:
-        """Compares with the best evaluation so far; at the end evaluates the best checkpoint on fresh samples."""
+        """Updates the best evaluation so far; at the end evaluates the best checkpoint on new samples."""
         metric, step = self._config.metric, self._trainer.step
         values = [value for value in report.metrics.get(metric, []) if value is not None]
         if step and values and len(values) == len(report.metrics[metric]):
@@ -128,7 +128,7 @@ class TrialRun:
         return replace(report, chosen=chosen, chosen_step=at)
 
     def _keep_best(self) -> None:
-        """Copies the newest checkpoint if it is the best one, and drops the one before."""
+        """Copies the newest checkpoint if it is the best one, and deletes the previous best."""
         if self._best is None or self._best["step"] != self._trainer.step:
             return
         kept, newest = best_checkpoint(self._folder, self._trainer.step), checkpoints(self._folder)[0]
@@ -146,7 +146,7 @@ class TrialRun:
             self._folder / f"checkpoint-{self._trainer.step:08d}.pt", {**report.to_json(), "best": self._best}
         )
         for path in checkpoints(self._folder)[_CHECKPOINTS_KEPT:]:
-            path.unlink(missing_ok=True)  # workers outlive a killed driver for a moment
+            path.unlink(missing_ok=True)  # workers of a killed driver may still run for a moment
 
     def _restore(self) -> dict[str, Any] | None:
         for path in checkpoints(self._folder):

@@ -1,4 +1,4 @@
-"""Metrics of generated samples against the held-out set: features once, then every metric on them."""
+"""Computes metrics of generated samples against the held-out set: features once, then every metric on them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gramtune.training.real_data import RealData, Source, extract
 
 
 class Evaluator:
-    """Scores generated samples by the metrics of one configuration.
+    """Computes the metrics of one configuration.
 
     `real` has what earlier trials have computed of the data; None: nothing yet.
     """
@@ -49,7 +49,7 @@ class Evaluator:
         return scores
 
     def _features(self, name: str, samples: Tensor, found: dict[str, Tensor]) -> Tensor:
-        """Features of one extractor, computed once; from those of its trunk, where a metric needs these too."""
+        """Features of one extractor, computed once; from its trunk's features if a metric needs those too."""
         if name not in found:
             source = self._sources[name]
             trunk = source.extractor.trunk

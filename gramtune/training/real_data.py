@@ -84,7 +84,7 @@ def extract(network: nn.Module, samples: Tensor) -> Tensor:
 
 
 def statistics_digest(metric: Metric, root: Path) -> str:
-    """Digest of the file that the metric compares with; empty where that is a data set. Raises Unavailable."""
+    """Digest of the file that the metric compares with; empty if it compares with a data set. Raises Unavailable."""
     if not metric.against.endswith(".npz"):
         return ""
     path = root / metric.against
@@ -123,7 +123,7 @@ def _once(
 
 
 def _name(source: Source, metric: Metric | None, part: str) -> str:
-    """A name that changes when the tensors change: with data, weights, fields, kind of device and gramtune's code."""
+    """A cache name that depends on everything that changes the tensors: data, weights, fields, device type, code."""
     parts: list[Component] = [source.extractor, *([metric] if metric else [])]
     key = [source.data.name, source.data_fingerprint, source.extractor_fingerprint, source.device.type]
     key += [each.model_dump_json(exclude={"every"}) for each in parts] + [_code(type(each)) for each in parts]

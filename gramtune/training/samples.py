@@ -1,4 +1,4 @@
-"""Data sets in memory: lent by another process, else read from disk."""
+"""Data sets in memory: lent by another process, or read from disk."""
 
 from __future__ import annotations
 
