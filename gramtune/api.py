@@ -290,7 +290,7 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
         fetch_trials(driver)
         _end(driver, thread, how)
     if driver.raised:
-        say(f"{type(driver.raised).__name__} ends the sweep; go on with: {command('resume', where)}")
+        say(f"{type(driver.raised).__name__} ends the sweep; resume with: {command('resume', where)}")
         raise driver.raised
     complete = driver.exhausted and not state.unfinished
     missing, whole = _shortfall(state) if complete else ("", True)

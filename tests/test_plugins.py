@@ -163,7 +163,7 @@ def test_a_failed_trial_names_the_line_of_the_plug_in(tmp_path: Path) -> None:
     assert f'File "moments.py", line {number}' in done.stderr
     assert "AssertionError: too heavy" in done.stderr
     assert "in trial weight=" in done.stderr
-    assert "AssertionError ends the sweep; go on with: gramtune resume runs/moments" in done.stdout
+    assert "AssertionError ends the sweep; resume with: gramtune resume runs/moments" in done.stdout
     assert "FAILED" not in set(pd.read_csv(tmp_path / "runs/moments/trials.csv")["status"])
     done = gramtune("resume", "runs/moments", cwd=tmp_path)
     assert done.returncode == 1
