@@ -1,4 +1,4 @@
-"""What goes wrong while a sweep runs, done for real: each trial ends with a status and a reason in words."""
+"""Real failures while a sweep runs: each trial ends with a status and a reason in words."""
 
 import os
 import re
@@ -55,7 +55,7 @@ def numbers(state):
     }
 
 
-def test_a_truncated_checkpoint_is_said_and_the_one_before_is_used(tmp_path):
+def test_a_truncated_checkpoint_is_reported_and_the_one_before_is_used(tmp_path):
     plan, folder, said = planned(tmp_path), tmp_path / "run", []
     run(InProcessRunner(said.append), plan, folder, reports=2)
     newest, before = checkpoints(trial_folder(folder, "critic_dim=1"))

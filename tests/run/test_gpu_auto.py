@@ -1,4 +1,4 @@
-"""`gpu: auto`: how many trials share a GPU, decided by what they took and got done together."""
+"""`gpu: auto`: the number of trials per GPU, decided by measured memory and throughput."""
 
 from dataclasses import replace
 
