@@ -380,7 +380,7 @@ class Dataset(Component, ABC):
 
     @property
     def held_out_name(self) -> str:
-        """The name of the held-out part: `test`, or `validation` if the test part is kept for the report."""
+        """The name of the held-out part: `held-out`, or `validation` if a test part is kept for the final report."""
         return "held-out"
 
     def for_report(self) -> Dataset:

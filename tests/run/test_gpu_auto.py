@@ -40,7 +40,7 @@ def gpu(memory, room, seconds):
 @pytest.mark.parametrize(
     ("memory", "room", "seconds", "share", "why"),
     [
-        (1 * GIB, 80 * GIB, lambda n: 1.0, 1 / 16, "more than 16 are not tried"),  # idle most of the time
+        (1 * GIB, 80 * GIB, lambda n: 1.0, 1 / 16, "16 is the maximum"),  # idle most of the time
         (
             1 * GIB,
             80 * GIB,

@@ -134,7 +134,7 @@ def test_a_metric_that_does_not_fit_the_data_is_one_line_before_the_start(digits
 
 @pytest.mark.parametrize(
     ("metric", "samples", "reason"),
-    [("modes", 79, "missed by chance"), ("sliced_wasserstein", 1, "no distribution")],
+    [("modes", 79, "missed by chance"), ("sliced_wasserstein", 1, "does not define a distribution")],
 )
 def test_too_few_samples_are_reported(metric: str, samples: int, reason: str, ring_config: Settings) -> None:
     def warnings(count: int) -> list[str]:
