@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -58,7 +59,7 @@ def races(record: Recording, number: int, workers: int, seed: int) -> list[Outco
     outcomes = []
     for label, pruner in panel().items():
         results = [
-            replay(record._replace(trials={n: record.trials[n] for n in half}), pruner, 1, workers, seed + i)
+            replay(replace(record, trials={n: record.trials[n] for n in half}), pruner, 1, workers, seed + i)
             for i, half in enumerate(halves)
         ]
         saved, regret = fmean(r.steps_saved for r in results), fmean(r.regret for r in results)

@@ -169,4 +169,11 @@ OnEnd = Annotated[
     str | None,
     typer.Option("--on-end", help="Shell command to run when the sweep ends or dies; it can read $GRAMTUNE_STATUS."),
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Run in this process, without Ray; gives the same numbers.")]
+Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug",
+        help="Run in this process, without Ray; gives the same numbers. "
+        "An exception of a trial ends the sweep with its traceback.",
+    ),
+]
