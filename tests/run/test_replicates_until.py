@@ -1,7 +1,8 @@
-"""Replicates where they are needed: who is given more, that the way there does not matter, and what is refused."""
+"""Replicates until decided: which values get more, that the order of events does not matter, and what is refused."""
 
 import json
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -15,8 +16,14 @@ from gramtune.errors import SpecError
 from gramtune.record.report import Status
 from gramtune.space.load import Overrides
 
-RATES = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "optimizer.learning_rate: {grid: [1e-3, 1e-2, 2e-2]}")
+RATES = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "optimizer.learning_rate: {grid: [1e-4, 1e-3, 2e-2]}")
 UNTIL = RATES.replace("replicates: 2", "replicates: {min: 3, max: 5, until: decided}\ntolerance: 0.02")
+ALLOTTED = [{"learning_rate=0.0001": n, "learning_rate=0.02": n} for n in (4, 5)]
+"""1e-3 is within the tolerance of the best, 1e-4, after three replicates; the spread of 2e-2 leaves it open.
+
+Both by a wide margin: the upper bounds are 0.4 % and 4 %, where 2 % are asked for, on any CPU. The earlier rates 1e-3,
+1e-2 and 2e-2 had a bound of 2.1 %, which every change of the numbers moved to the other side.
+"""
 
 
 def swept(folder, space=UNTIL, **how):
@@ -46,10 +53,10 @@ def same(result, other):
 
 
 def test_only_open_values_are_given_more_and_their_numbers_are_those_of_a_plain_sweep(undisturbed, tmp_path):
-    given = allotted(undisturbed.folder)
-    assert [set(look.values()) for look in given] == [{4}, {5}]
-    last = {name: n for look in given for name, n in look.items()}
-    assert list(undisturbed.trials["n"]) == [last.get(name, 3) for name in undisturbed.trials["trial"]]
+    assert allotted(undisturbed.folder) == ALLOTTED
+    assert list(undisturbed.trials["n"]) == [5, 3, 5]
+    bounds = undisturbed.verdicts[0].finding.high
+    assert bounds[1] < 0.01 < 0.03 < bounds[2]  # otherwise the allotment hangs on the rounding of a CPU
     assert set(undisturbed.trials["status"]) == {"COMPLETED"}
     plain = swept(tmp_path, RATES.replace("replicates: 2", "replicates: 5\ntolerance: 0.02"))
     both = values(plain).loc[values(undisturbed).index]
@@ -80,7 +87,7 @@ def test_a_finished_sweep_goes_on_until_decided(undisturbed, tmp_path):
     assert load_sweep(grown.folder / "sweep.yaml") == load_sweep(undisturbed.folder / "sweep.yaml")
 
 
-def test_a_budget_ends_it_with_what_has_come_to_its_end_and_raised_it_goes_on(undisturbed, tmp_path):
+def test_a_spent_budget_keeps_finished_replicates_and_a_raised_one_continues(undisturbed, tmp_path):
     spent = swept(tmp_path, UNTIL + "budget: {steps: 58}\n")  # 54 are those of three replicates
     assert spent.complete
     assert list(spent.trials["status"]) == ["COMPLETED"] * 3
@@ -152,7 +159,7 @@ def test_a_value_that_sometimes_diverges_stays_open(tmp_path):
         ),
     ],
 )
-def test_what_is_refused_in_a_line(tmp_path, replicates, more, message):
+def test_refusals_are_one_line(tmp_path, replicates, more, message):
     path = write_space(tmp_path, SPACE.replace("replicates: 2", f"replicates: {replicates}") + more)
     with pytest.raises(SpecError) as caught:
         load_sweep(path)
@@ -162,7 +169,7 @@ def test_what_is_refused_in_a_line(tmp_path, replicates, more, message):
 
 def test_several_sampled_keys_and_populations_have_no_verdict_to_wait_for(tmp_path):
     sampled = "objective.critic_dim: {logint: [1, 64]}\n  optimizer.learning_rate: {loguniform: [1e-4, 1e-1]}"
-    space = UNTIL.replace("optimizer.learning_rate: {grid: [1e-3, 1e-2, 2e-2]}", sampled)
+    space = UNTIL.replace("optimizer.learning_rate: {grid: [1e-4, 1e-3, 2e-2]}", sampled)
     with pytest.raises(SpecError, match="random varies several keys at once"):
         load_sweep(write_space(tmp_path, space + "search: {name: random, samples: 4}\n"))
     with pytest.raises(SpecError, match="the values of a population change during training"):
@@ -192,6 +199,6 @@ def test_a_live_verdict_counts_the_replicates_that_have_ended(tmp_path):
     before = verdicts(state)[0].finding
     state.extended(replicates_needed(state))
     name = state.unfinished[0].trial.name
-    state.reported(name, report(3, [50.0])._replace(first=3))
+    state.reported(name, replace(report(3, [50.0]), first=3))
     assert verdicts(state)[0].finding.verdict == before.verdict == Verdict.UNDECIDED
     assert verdicts(state)[0].replicates == (3, 3, 3)
