@@ -42,7 +42,7 @@ class _Unpickled:
         return {}
 
 
-class Silence(ProgressReporter):  # type: ignore[misc] - Ray has no types
+class Silence(ProgressReporter):  # type: ignore[misc]  # ray is not annotated
     """No output of Tune's. In a notebook its reporter clears the cell's output, ours included, even at verbose=0."""
 
     def should_report(self, trials: list[Any], done: bool = False) -> bool:
