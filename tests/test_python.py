@@ -99,6 +99,8 @@ def here(offset: int) -> str:
         ({"base": "digts"}, "does not exist; did you mean 'digits'? shipped with gramtune: celeba"),
         ({"samples": -1}, "search.samples = -1 should be greater than 0"),
         ({"plugins": ["gone.py"]}, "plug-in gone.py cannot be read"),
+        ({"plugins": "gone.py"}, "plugins = 'gone.py' should be a list of files or modules"),
+        ({"set": 3}, "set = 3 should be a mapping"),
     ],
 )
 def test_a_wrong_keyword_is_told_with_its_line(keywords: dict, message: str) -> None:
@@ -257,7 +259,7 @@ class Here(Objective):
     def critic(self): return
     def losses(self, real, fake):
         gap = (fake.samples.mean(dim=-2) - real.samples.mean(dim=-2)).square().sum(dim=-1)
-        return Losses(critic=None, generator=gap)
+        return Losses(critic=None, generator=gap, traces={})
 
 base = dict(data={"name": "ring"}, objective={"name": "here"}, network={"name": "mlp"}, metric="energy_distance",
             optimizer={"name": "adam", "learning_rate": 1e-3}, metrics=["energy_distance"],
