@@ -11,7 +11,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from gramtune import registry
 from gramtune.errors import SpecError
 from gramtune.space.load import Overrides, load_sweep
 
@@ -20,12 +19,7 @@ COMMAND = [sys.executable, "-m", "gramtune"]
 QUICK = ("--set", "training.steps=6", "--set", "training.eval_every=3", "--set", "training.eval_samples=50")
 
 
-@pytest.fixture(autouse=True)
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plug-ins of one test are not those of the next, or of the contract tests."""
-    for kind in registry.KINDS:
-        registry.classes(kind)
-        monkeypatch.setitem(registry._registered, kind, dict(registry._registered[kind]))
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 
 def gramtune(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,6 @@ from gramtune.training.config import TrialConfig
 from gramtune.training.reference_cache import FOLDER, cached
 from gramtune.training.samples import fingerprint, held_out_samples, training_samples
 
-_CHUNK = 512
 _CACHED_SETS = 16
 """Data sets, and metrics on them, whose results a process caches; a sweep may vary them without limit."""
 
@@ -67,9 +66,15 @@ class Evaluator:
 
 
 @torch.inference_mode()
-def extract(network: nn.Module, samples: Tensor) -> Tensor:
-    """Features [N, d] of samples [N, *shape], float or uint8, in chunks that fit in memory."""
-    return torch.cat([network(to_float(chunk)) for chunk in samples.split(_CHUNK)])
+def extract(network: nn.Module, samples: Tensor, chunk: int = 512) -> Tensor:
+    """Features [N, d] of samples [N, *shape], float or uint8; `chunk` of them at once, so that they fit in memory."""
+    return torch.cat([network(to_float(part)) for part in samples.split(chunk)])
+
+
+def forget() -> None:
+    """Drops what this process caches of real data; files of an earlier process are used as before."""
+    for cached_results in (_load, _load_head, _real_features, _stored_statistics, _reference, _code):
+        cached_results.cache_clear()
 
 
 class _Source(NamedTuple):

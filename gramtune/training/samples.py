@@ -36,6 +36,12 @@ def lend(dataset: Dataset, samples: Samples) -> None:
     _lent[dataset] = samples
 
 
+def forget() -> None:
+    """Drops the data sets that this process was lent or has read."""
+    _lent.clear()
+    _training_samples.cache_clear()
+
+
 def is_lent(dataset: Dataset) -> bool:
     """Whether the data set was lent to this process."""
     return dataset in _lent

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from image_files import cifar_files
@@ -35,11 +35,11 @@ Settings = dict[str, Any]
 
 
 @pytest.fixture(autouse=True)
-def _nothing_lent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing lent, and nothing kept in memory by other tests."""
-    monkeypatch.setattr(samples, "_lent", {})
-    for remembered in (samples._training_samples, evaluator._real_features, evaluator._reference):
-        remembered.cache_clear()
+def _nothing_lent() -> Iterator[None]:
+    """Nothing lent, and nothing kept in memory by other tests or for them."""
+    _forget()
+    yield
+    _forget()
 
 
 def refuse(*_: object) -> Tensor:
@@ -78,8 +78,8 @@ def test_lent_data_are_used_unread_uncopied_and_unchanged(
 
 
 def _forget() -> None:
-    for remembered in (samples._training_samples, evaluator._real_features, evaluator._reference):
-        remembered.cache_clear()
+    samples.forget()
+    evaluator.forget()
 
 
 # Which data sets a sweep needs
@@ -198,11 +198,16 @@ def test_data_that_vanish_after_the_check_are_one_line(
         run(ray_runner, state, tmp_path)
 
 
-def test_ray_s_arrays_become_tensors_without_a_copy(local_ray: None, recwarn: pytest.WarningsRecorder) -> None:
-    from gramtune.backends.ray.data import _tensor
+def test_ray_s_arrays_become_tensors_without_a_copy(
+    local_ray: None, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    from gramtune.backends.ray.data import borrow, put
     from gramtune.backends.ray.quiet import ray
 
-    array = ray.get(ray.put(np.arange(1 << 20, dtype=np.float32)))
+    ring = Ring(n_train=1 << 17)  # Ray copies what is small
+    refs = put([ring], tmp_path)
+    borrow(ring, refs)
+    _, array, _ = ray.get(refs[ring.model_dump_json()])
     assert not array.flags.writeable
-    assert _tensor(array).data_ptr() == array.ctypes.data
+    assert training_samples(ring, tmp_path, CPU).data_ptr() == array.ctypes.data
     assert not recwarn.list, "torch warns that the memory is read-only, which is the point"
