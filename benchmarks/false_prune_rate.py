@@ -20,9 +20,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gramtune.analysis.replay import wilson
+from gramtune.components import Pruner
+from gramtune.pruners.asha import Asha
 from gramtune.record.pruning import Rungs
 from gramtune.record.report import Report, Status
-from gramtune.space.sweep import Pruner
 
 STEPS, EVERY, PERSISTENCE = 1600, 100, 0.9
 METRIC = "m"
@@ -103,7 +104,7 @@ def main() -> None:
         for replicates in options.replicates:
             for rate in options.rates:
                 rng = random.Random(0)
-                pruner = Pruner(name="asha", false_prune_rate=rate or None)
+                pruner = Asha(false_prune_rate=rate or None)
                 lost, saved = 0, 0
                 for _ in range(options.races):
                     ends = dict(stopped(pruner, curves(race, options.trials, replicates, rng), rng))

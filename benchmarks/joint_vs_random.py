@@ -29,6 +29,7 @@ from matplotlib.figure import Figure
 
 from gramtune.backends.optuna.search import OptunaProposer
 from gramtune.io import data_root
+from gramtune.pruners.asha import Asha
 from gramtune.record.journal import load_state
 from gramtune.record.report import Status
 from gramtune.record.student_t import t_quantile
@@ -37,17 +38,17 @@ from gramtune.run.driver import Driver
 from gramtune.run.in_process import InProcessRunner
 from gramtune.space.load import Overrides, load_sweep
 from gramtune.space.plan import make_plan
-from gramtune.space.sweep import NO_PRUNER, Budget, Pruner, Search, Sweep
+from gramtune.space.sweep import NO_PRUNER, Budget, Search, Sweep
 from gramtune.training.config import TrialConfig
 from gramtune.training.trainer import Trainer
 
 SPACE = Path(__file__).parents[1] / "search_spaces" / "joint.yaml"
 ARMS = {
     "random": ("random", NO_PRUNER),
-    "random + ASHA": ("random", Pruner(name="asha", reduction_factor=3)),
+    "random + ASHA": ("random", Asha(reduction_factor=3)),
     "TPE": ("tpe", NO_PRUNER),
-    "TPE + ASHA": ("tpe", Pruner(name="asha", reduction_factor=3)),
-    "TPE + noise-aware ASHA": ("tpe", Pruner(name="asha", reduction_factor=3, false_prune_rate=0.2)),
+    "TPE + ASHA": ("tpe", Asha(reduction_factor=3)),
+    "TPE + noise-aware ASHA": ("tpe", Asha(reduction_factor=3, false_prune_rate=0.2)),
 }
 FRESH_SEED = 1000
 

@@ -17,10 +17,13 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from gramtune.analysis.replay import Recording, recording, replay, wilson
+from gramtune.components import Pruner
+from gramtune.pruners.asha import Asha
+from gramtune.pruners.hyperband import Hyperband
+from gramtune.pruners.median import Median
 from gramtune.record.journal import load_state
 from gramtune.report.figures.style import MARKERS, OKABE_ITO
 from gramtune.run.run_directory import existing_plan
-from gramtune.space.sweep import Pruner
 
 
 class Outcome(NamedTuple):
@@ -41,10 +44,10 @@ class Outcome(NamedTuple):
 
 def panel() -> dict[str, Pruner]:
     """The pruners to compare, by label."""
-    pruners = {f"ASHA η={factor}": Pruner(name="asha", reduction_factor=factor) for factor in (2, 3, 4)}
+    pruners = {f"ASHA η={factor}": Asha(reduction_factor=factor) for factor in (2, 3, 4)}
     for rate in (0.05, 0.1, 0.2, 0.4):
-        pruners[f"noise-aware {rate:g}"] = Pruner(name="asha", false_prune_rate=rate)
-    return pruners | {"hyperband": Pruner(name="hyperband"), "median": Pruner(name="median")}
+        pruners[f"noise-aware {rate:g}"] = Asha(false_prune_rate=rate)
+    return pruners | {"hyperband": Hyperband(), "median": Median()}
 
 
 def races(record: Recording, number: int, workers: int, seed: int) -> list[Outcome]:

@@ -57,7 +57,7 @@ def reference() -> Iterator[str]:
     """docs/reference.md: every key of a space file and every component, from the models."""
     from gramtune.registry import KINDS, classes
     from gramtune.space.domain import Domain
-    from gramtune.space.sweep import ALGORITHMS, Budget, Pruner, Resources, Scheduler, Search, SweepFile
+    from gramtune.space.sweep import ALGORITHMS, Budget, Resources, Scheduler, Search, SweepFile
     from gramtune.training.config import Training, TrialConfig
 
     yield "# Reference"
@@ -65,7 +65,7 @@ def reference() -> Iterator[str]:
     yield "Generated from the models by `python docs/generate.py`. `gramtune describe objective gram` prints the same."
     yield from section("Space file", SweepFile)
     yield from section("Domains: `space.<key>`", Domain)
-    for heading, model in (("search", Search), ("pruner", Pruner), ("scheduler", Scheduler), ("budget", Budget)):
+    for heading, model in (("search", Search), ("scheduler", Scheduler), ("budget", Budget)):
         yield from section(f"`{heading}`", model)
         for name, text in ALGORITHMS.get(model.__name__, {}).items():
             yield f"- `{name}`: {text}"

@@ -1,4 +1,4 @@
-"""The six kinds of component. Read this file first: everything that a sweep can vary is one of them.
+"""The seven kinds of component. Read this file first: everything that a sweep can vary is one of them.
 
 A component *is* its configuration: a frozen model whose fields are its hyperparameters and whose methods are its
 behaviour. `objective.ridge` is at once the YAML path, the key of the sweep and the parameter name in MLflow.
@@ -10,9 +10,10 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -30,9 +31,22 @@ from pydantic import (
 )
 from torch import Tensor, nn
 
+from gramtune.errors import count
+
 Shape = tuple[int, ...]
 """Shape of one sample: (C, H, W) for images, (d,) for points."""
+Kind = Literal["image", "points"]
 Direction = Literal["min", "max"]
+
+
+def kind_of(shape: Shape) -> Kind:
+    """What samples of that shape are. Raises ValueError for a shape that is neither an image's nor a point's."""
+    match len(shape):
+        case 1:
+            return "points"
+        case 3:
+            return "image"
+    raise ValueError(f"samples of shape {tuple(shape)} should be images (C, H, W) or points (d,)")
 
 
 class Unavailable(ValueError):
@@ -346,6 +360,11 @@ class Dataset(Component, ABC):
     def shape(self) -> Shape:
         """Shape of one sample."""
 
+    @property
+    def kind(self) -> Kind:
+        """Whether a sample is an image or a point. Raises ValueError as `kind_of` does."""
+        return kind_of(self.shape)
+
     @abstractmethod
     def fingerprint(self, root: Path) -> str:
         """Changes when the tensors change; part of every cache key. Raises Unavailable if files are missing."""
@@ -473,3 +492,103 @@ class Metric(Component, ABC):
     @abstractmethod
     def compute(self, reference: Mapping[str, Tensor], fake: Tensor) -> dict[str, float]:
         """The values for generated features [N, d], computed in float64."""
+
+
+class Course(NamedTuple):
+    """When a trial is evaluated."""
+
+    steps: int
+    """Training steps of the whole trial."""
+    every: int
+    """Training steps between two values of the primary metric."""
+
+    def evaluations(self, first: int | None = None) -> range:
+        """The steps of its evaluations before the last, from step `first` on; by default from the first one."""
+        return range(math.ceil((first or self.every) / self.every) * self.every, self.steps, self.every)
+
+
+Scores = Sequence[float | None]
+"""Values of the primary metric with a sign such that less is better; one per replicate, None where it has diverged.
+Equal positions have equal seeds."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A trial at an evaluation where it is judged, and what is recorded of those that it is compared with.
+
+    Those with a diverged replicate are not among these: they cannot win, and the replicates that are left say nothing
+    about the others.
+    """
+
+    trial: str
+    step: int
+    metric: str
+    """The primary metric."""
+    direction: Direction
+    reached: Mapping[str, Scores]
+    """The scores at this step of all that have come as far; those of the trial itself are last."""
+    curves: Mapping[str, Mapping[int, Scores]]
+    """By trial and step: everything that is recorded of the trial itself and of those that it is compared with. In a
+    synchronous search nothing that lies beyond this step."""
+    completed: Collection[str] = ()
+    """Trials in `curves` that have taken all their steps. Unknown in a synchronous search."""
+
+    @property
+    def sign(self) -> float:
+        """The factor that turns a score into a value of the metric, and back."""
+        return 1.0 if self.direction == "min" else -1.0
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The mean score over replicates of all that have come as far, the trial itself included."""
+        return {name: mean_score(scores) for name, scores in self.reached.items()}
+
+    def worse_than(self, threshold: float) -> str:
+        """Why the trial is stopped if its mean score is above the `threshold`; empty if it is not."""
+        mean = mean_score(self.reached[self.trial])
+        if mean <= threshold:
+            return ""
+        bound = f"{self.sign * threshold:.4g}, the threshold of {count(len(self.reached), 'trial')}"
+        return f"{self.metric} {self.sign * mean:.4g} is worse than {bound}"
+
+
+def mean_score(scores: Scores) -> float:
+    """The mean over the replicates that have a score."""
+    return fmean(score for score in scores if score is not None)
+
+
+class Pruner(Component, ABC):
+    """Early stopping: given what is recorded, may this trial go on?
+
+    A pruner stores nothing: after a resume it is asked about the same rungs, and says the same.
+    """
+
+    name: str
+    false_prune_rate: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    """Noise-aware: the probability, at most, that the trial which is best in truth is ever stopped. A trial is then
+    stopped only if its replicates show, paired by seed, that another one is better; without a rate the pruner alone
+    decides. The bound holds if paired differences (of logarithms, where the metric is positive) are normal, or if the
+    trials seen so far show how far a seed can go astray; and if proposals do not chase the luck of these seeds."""
+
+    needs_completed: ClassVar[bool] = False
+    """Whether it reads `Rung.completed`. A synchronous search then refuses it."""
+    depends_on_length: ClassVar[bool] = False
+    """Whether decisions depend on the training steps of a whole trial, so that these cannot grow."""
+
+    @abstractmethod
+    def steps(self, trial: str, course: Course) -> Sequence[int]:
+        """The steps at which the trial is judged, ascending, of `course.evaluations()`."""
+
+    @abstractmethod
+    def stops(self, rung: Rung) -> str:
+        """Why the trial should be stopped now; an empty text to go on."""
+
+    @property
+    def least_trials(self) -> int:
+        """Trials, the judged one included, that must have come as far before one is judged."""
+        return 1
+
+    @property
+    def rule(self) -> str:
+        """Who goes on, for the plan: `the best 1/4 goes on`."""
+        return "judged"

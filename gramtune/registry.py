@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, SerializationInfo, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
 
-from gramtune.components import Component, Dataset, FeatureExtractor, Metric, Network, Objective, Optimizer
+from gramtune.components import Component, Dataset, FeatureExtractor, Metric, Network, Objective, Optimizer, Pruner
 from gramtune.errors import Issue, SpecError
 
 KINDS: dict[type[Component], str] = {
@@ -23,6 +23,7 @@ KINDS: dict[type[Component], str] = {
     Dataset: "data",
     FeatureExtractor: "features",
     Metric: "metrics",
+    Pruner: "pruners",
 }
 """Each kind and the folder of this package that holds its components."""
 
@@ -106,15 +107,22 @@ def create(kind: type[C], name: str) -> C:
     return classes(kind)[name].model_validate({"name": name})
 
 
+def component(kind: type[C], value: Any) -> C:
+    """The component of a mapping as in YAML. Raises pydantic's ValidationError, as a union discriminated by `name`."""
+    found: C = _adapter(kind, tuple(classes(kind).values())).validate_python(value)
+    return found
+
+
 class Named:
     """Annotation of a field that holds a component. Its name is resolved when a configuration is validated.
 
     A component that a plug-in or a notebook registers later is therefore legal at once. Pydantic's errors are those of
-    a union discriminated by `name`. `short`: a name alone stands for the component with its defaults.
+    a union discriminated by `name`. `short`: a name alone stands for the component with its defaults. `default`: the
+    name of a mapping that has none.
     """
 
-    def __init__(self, kind: type[Component], *, short: bool = False) -> None:
-        self.kind, self.short = kind, short
+    def __init__(self, kind: type[Component], *, short: bool = False, default: str | None = None) -> None:
+        self.kind, self.short, self.default = kind, short, default
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
@@ -127,13 +135,14 @@ class Named:
         members = classes(self.kind)
         choices = [
             {
-                "if": {"properties": {"name": {"const": name}}, "required": ["name"]},
+                "if": {"properties": {"name": {"const": name}}, "required": ["name"][: name != self.default]},
                 "then": handler(cls.__pydantic_core_schema__),
             }
             for name, cls in members.items()
         ]
         name = {"enum": list(members), "description": f"Which of the {KINDS[self.kind]}."}
-        whole = {"type": "object", "properties": {"name": name}, "required": ["name"], "allOf": choices}
+        required = {} if self.default else {"required": ["name"]}
+        whole = {"type": "object", "properties": {"name": name}, **required, "allOf": choices}
         return {"anyOf": [{"enum": list(members)}, whole]} if self.short else whole
 
     def _resolve(self, value: Any) -> Component:
@@ -141,8 +150,9 @@ class Named:
             return value
         if self.short and isinstance(value, str):
             value = {"name": value}
-        found: Component = _adapter(self.kind, tuple(classes(self.kind).values())).validate_python(value)
-        return found
+        if self.default and isinstance(value, dict):
+            value = {"name": self.default, **value}
+        return component(self.kind, value)
 
 
 @lru_cache(64)

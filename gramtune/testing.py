@@ -15,7 +15,18 @@ from typing import Any
 import pytest
 import torch
 
-from gramtune.components import Component, Dataset, FeatureExtractor, Metric, Network, Objective, Optimizer
+from gramtune.components import (
+    Component,
+    Course,
+    Dataset,
+    FeatureExtractor,
+    Metric,
+    Network,
+    Objective,
+    Optimizer,
+    Pruner,
+    Rung,
+)
 from gramtune.plugins import read_plugin
 from gramtune.registry import classes, registered_in
 from gramtune.training.config import SECTIONS, TrialConfig
@@ -132,8 +143,30 @@ def gives_the_same_samples(cls: type[Component], beside: list[type[Component]], 
     for draw in (data.train, data.held_out):
         samples = draw(folder)
         assert tuple(samples.shape[1:]) == data.shape
-        assert samples.dtype == (torch.uint8 if len(data.shape) == 3 else torch.float32)
+        assert samples.dtype == (torch.uint8 if data.kind == "image" else torch.float32)
         assert torch.equal(samples, draw(folder))
+
+
+def judges_at_its_steps(cls: type[Component], beside: list[type[Component]], folder: Path) -> None:
+    """It judges at evaluations before the last, the same each time, and stops no trial that is alone or the best."""
+    pruner = cls.model_validate(example(cls))
+    assert isinstance(pruner, Pruner)
+    for course in (Course(1000, 10), Course(30, 7)):
+        steps = list(pruner.steps("a", course))
+        assert steps == sorted(set(steps)), f"{steps} is not ascending"
+        assert set(steps) <= set(course.evaluations()), f"{steps} are not all evaluations before step {course.steps}"
+        for step in steps:
+            for others in (0, 1, 20):
+                race = {f"{i}": [float(i), i + 1.0] for i in range(1, others + 1)}
+                best, worst = _rung(race, step, -1.0), _rung(race, step, others + 1.0)
+                assert pruner.stops(best) == "", f"the best of {others + 1} is stopped at step {step}"
+                assert pruner.stops(worst) == pruner.stops(worst), "two answers to one question"
+
+
+def _rung(others: Mapping[str, list[float]], step: int, score: float) -> Rung:
+    """Trial `a` with this score in one replicate and one more in the other, and others."""
+    race = {**others, "a": [score, score + 1]}
+    return Rung("a", step, "m", "min", race, {name: {step: scores} for name, scores in race.items()})
 
 
 def contracts(cls: type[Component]) -> Iterator[Contract]:
@@ -141,7 +174,9 @@ def contracts(cls: type[Component]) -> Iterator[Contract]:
     yield is_its_configuration
     if issubclass(cls, Dataset):
         yield gives_the_same_samples
-    if not issubclass(cls, FeatureExtractor):
+    if issubclass(cls, Pruner):
+        yield judges_at_its_steps
+    elif not issubclass(cls, FeatureExtractor):
         yield trains
     if issubclass(cls, Objective | Network | Optimizer):
         yield resumes_bit_for_bit

@@ -22,6 +22,15 @@ def test_the_example_fulfils_its_contracts(tmp_path: Path) -> None:
     assert "11 passed" in output  # 4 of the objective, 4 of the network, 3 of the data set
 
 
+def test_the_example_of_a_pruner_fulfils_its_contracts(tmp_path: Path) -> None:
+    file = tmp_path / "close_to_best.py"
+    file.write_text((EXAMPLE.parent / "close_to_best.py").read_text())
+    assert "2 passed" in run(file)[1]
+    file.write_text(file.read_text().replace("min(rung", "-1 + min(rung").replace("+ self.margin", "- self.margin"))
+    code, output = run(file)
+    assert (code, "the best of 1 is stopped at step 10" in output) == (1, True), output
+
+
 LOSSES = "return Losses(critic=None, generator=mean"
 
 

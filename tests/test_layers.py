@@ -16,7 +16,7 @@ import pytest
 import gramtune
 
 ROOT = Path(gramtune.__file__).parent
-LEAVES = ("objectives", "networks", "optimizers", "data", "features", "metrics")
+LEAVES = ("objectives", "networks", "optimizers", "data", "features", "metrics", "pruners")
 FOUNDATION = {"errors", "io", "components", "registry", "plugins", "pixels"}
 PYDANTIC = {"pydantic", "pydantic_core"}
 NUMERIC = {"torch", "torchvision", "numpy", "pytorch_fid", "sklearn", "safetensors", *PYDANTIC}
@@ -118,6 +118,8 @@ def test_imports_follow_the_table(file: Path) -> None:
         ("objectives", "from gramtune.networks.mlp import Mlp", "gramtune.networks.mlp.Mlp"),
         ("objectives", "from gramtune import data", "gramtune.data"),
         ("objectives", "from ..metrics import frechet", "gramtune.metrics.frechet"),
+        ("pruners", "from gramtune.record import state", "gramtune.record.state"),
+        ("pruners", "def f():\n    import optuna", "optuna"),
         ("training", "def f():\n    import ray", "ray"),
         ("training", "def f():\n    from gramtune.space import plan", "gramtune.space.plan"),
         ("space", "if True:\n    import optuna.samplers", "optuna.samplers"),

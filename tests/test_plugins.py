@@ -59,6 +59,26 @@ def test_the_example_trains_through_ray_and_goes_on_where_the_file_is_not(tmp_pa
     assert set(values(there / "moments").replicate) == {0, 1, 2, 3}
 
 
+def test_a_pruner_outside_the_package_stops_trials(tmp_path: Path) -> None:
+    """Its code goes with the sweep: the run resumes, and knows whom it stopped, where the file is not."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir(), there.mkdir()
+    for name in ("close_to_best.py", "close_to_best.yaml"):
+        shutil.copy(EXAMPLES / name, here)
+    short = [f"training.{text}" for text in ("steps=200", "eval_every=100", "eval_samples=200")]
+    words = [word for setting in short for word in ("--set", setting)]
+    done = gramtune("sweep", "close_to_best.yaml", *words, "--max-concurrent", 1, cwd=here)
+    assert done.returncode == 0, done.stdout + done.stderr
+    shutil.move(here / "runs/close-to-best", there / "moved")
+    shutil.rmtree(here)
+    done = gramtune("resume", "moved", "--replicates", 4, "--debug", cwd=there)
+    assert done.returncode == 0, done.stdout + done.stderr
+    trials = pd.read_csv(there / "moved/trials.csv")
+    assert list(trials["status"]) == ["COMPLETED", "PRUNED", "PRUNED"]
+    assert trials["reason"][1].startswith("close_to_best at step 100: energy_distance 0.")
+    assert list(trials["n"]) == [4, 3, 3]
+
+
 def test_train_and_sample_take_a_plug_in(tmp_path: Path) -> None:
     example(tmp_path)
     base = (tmp_path / "moments.yaml").read_text().split("base:\n")[1].split("space:")[0]

@@ -12,15 +12,16 @@ from sweeps import SPACE, write_space
 from gramtune.backends.mlflow.describe import parameter_text
 from gramtune.backends.mlflow.runs import legal_key, legal_value
 from gramtune.backends.optuna.search import STUDY_FILE, OptunaProposer
+from gramtune.components import Pruner
 from gramtune.errors import SpecError
 from gramtune.metrics.frechet import frechet_distance, moments
 from gramtune.record.journal import load_state
 from gramtune.record.pruning import Rungs
 from gramtune.record.report import Report, Status
+from gramtune.registry import component
 from gramtune.run.driver import Driver
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
-from gramtune.space.sweep import Pruner
 
 RANGES = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "\n  ".join([
     "optimizer.beta1: {uniform: [0, 0.9], step: 0.1}",
@@ -105,7 +106,7 @@ def test_wandb_7173_one_number_written_twice_is_no_second_trial(values, tmp_path
 
 
 def judged(rule, arrivals):
-    rungs = Rungs(Pruner(**rule), 1000, 100, "min")
+    rungs = Rungs(component(Pruner, rule), 1000, 100, "min")
     reports = ((n, Report(100, {"m": values}, {}, 1, 1.0, 0, Status.RUNNING, "")) for n, values in arrivals)
     return [name for name, report in reports if rungs.decide(name, report, "m")]
 
@@ -115,8 +116,9 @@ def test_ray_6659_11670_and_24809_a_lost_trial_neither_stops_all_nor_none(name):
     """A NaN at a rung made Ray's ASHA stop nobody, and its median rule everybody, from then on."""
     lost = [("lost", [None, None]), ("half", [None, 0.0])]
     healthy = [(f"{i}", [float(i), i + 0.5]) for i in range(1, 7)]
-    rule = {"name": name, "min_trials": 3, "reduction_factor": 3, "min_steps": 100}
-    rungs = [(n, v) for n, v in healthy if 100 in Rungs(Pruner(**rule), 1000, 100, "min").steps(n)]
+    rule = {"name": name, "min_trials": 3, "min_steps": 100}
+    rule |= {} if name == "median" else {"reduction_factor": 3}
+    rungs = [(n, v) for n, v in healthy if 100 in Rungs(component(Pruner, rule), 1000, 100, "min").steps(n)]
     without = judged(rule, rungs)
     assert judged(rule, [*lost, *rungs]) == without
     assert bool(without) == (len(rungs) > 2)

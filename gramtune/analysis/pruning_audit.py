@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from gramtune.analysis.cost import start, taken
 from gramtune.analysis.labels import assignment_text, count, number, percent
-from gramtune.analysis.replay import Replay, checked_pruner, panel, recording, replay
+from gramtune.analysis.replay import Replay, panel, recording, replay
 from gramtune.errors import SpecError
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState
@@ -75,7 +75,7 @@ def _cost(state: SweepState, *, pruned: bool) -> tuple[str, tuple[tuple[str, ...
         return f"Nothing was stopped, and no pruner can be replayed: {error.issues[0].message}.", ()
     if len(recorded.trials) > _MOST:
         return f"Nothing was stopped. Of more than {_MOST} trials, gramtune replay tells what a pruner would do.", ()
-    results = [replay(recorded, pruner, _ORDERS, _WORKERS, 0) for pruner in panel(checked_pruner("asha"))]
+    results = [replay(recorded, pruner, _ORDERS, _WORKERS, 0) for pruner in panel()]
     words = (
         f"Nothing was stopped, so every pruner can be replayed on the {count(len(recorded.trials), 'trial')} trained "
         f"to their end: {_ORDERS} random orders of arrival, {_WORKERS} trials at once."

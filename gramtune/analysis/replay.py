@@ -9,20 +9,22 @@ import heapq
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from statistics import fmean, stdev
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import ValidationError
 
-from gramtune.components import Direction
+from gramtune.components import Component, Direction, Pruner
 from gramtune.errors import Issue, Path, SpecError
 from gramtune.record.pruning import Rungs
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState, TrialRecord
+from gramtune.registry import Named
 from gramtune.space.issues import model_issues
-from gramtune.space.sweep import NO_PRUNER, Pruner
+from gramtune.space.sweep import NO_PRUNER, expand_name
 
 _Z = 1.959964
 """97.5 % quantile of the normal distribution."""
@@ -84,27 +86,41 @@ class Replay(NamedTuple):
         return wilson(self.best_lost, self.orders)
 
 
-def checked_pruner(name: str, **settings: float | None) -> Pruner:
-    """The pruner of these command-line options, by its fields' names.
+class _Options(Component):
+    """What a command line says of a pruner, in the words of a space file."""
+
+    pruner: Annotated[Pruner, Named(Pruner, short=True, default="asha")]
+
+
+def checked_pruner(written: Any, options: Mapping[str, float | None] = MappingProxyType({})) -> Pruner:
+    """The pruner of a section of a space file, with the options that are given, by its fields' names.
 
     Raises SpecError, naming the option, where one is not legal.
     """
+    given = {key: value for key, value in options.items() if value is not None}
+    section = {**expand_name(written), **given} if isinstance(written, str | dict) else written
     try:
-        return Pruner.model_validate({"name": name, **settings})
+        return _Options.model_validate({"pruner": section}).pruner
     except ValidationError as error:
-        raise SpecError(model_issues(Pruner, error, _option)) from None
+        raise SpecError(model_issues(_Options, error, lambda path: _option(path, given))) from None
 
 
-def _option(path: Path) -> str:
-    return "--pruner" if path[0] == "name" else f"--{path[0]}".replace("_", "-")
+def _option(path: Path, given: Collection[str]) -> str:
+    return f"--{path[-1]}".replace("_", "-") if path[-1] in given else "--pruner"
 
 
-def panel(asha: Pruner) -> tuple[Pruner, ...]:
-    """The pruners to compare where none is asked for, with the settings of `asha`; noise-aware at its rate, or 0.05."""
-    plain = asha.model_copy(update={"false_prune_rate": None})
-    aware = asha.model_copy(update={"false_prune_rate": asha.false_prune_rate or 0.05})
-    others = (plain.model_copy(update={"name": name}) for name in ("hyperband", "median"))
-    return NO_PRUNER, plain, aware, *others
+def panel(options: Mapping[str, float | None] = MappingProxyType({})) -> tuple[Pruner, ...]:
+    """The pruners to compare where none is asked for, with the options that each has; noise-aware asha at 0.05."""
+    rate = {"false_prune_rate": options.get("false_prune_rate") or 0.05}
+    plain = {key: value for key, value in options.items() if key != "false_prune_rate"}
+    of_all = {key: value for key, value in plain.items() if key != "reduction_factor"}
+    return (
+        NO_PRUNER,
+        checked_pruner("asha", plain),
+        checked_pruner("asha", {**plain, **rate}),
+        checked_pruner("hyperband", plain),
+        checked_pruner("median", of_all),
+    )
 
 
 def recording(state: SweepState, where: str, min_steps: int | None = None) -> Recording:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
-from gramtune.analysis.verdict import Finding, Verdict, looks
-from gramtune.analysis.verdicts import verdicts
+import numpy as np
+
+from gramtune.analysis.pair_bounds import Array, Counts, Mask
+from gramtune.analysis.verdict import Findings, Verdict, judged, looks
+from gramtune.analysis.verdicts import KeyVerdict, verdicts
 from gramtune.record.state import SweepState
 
 
@@ -18,15 +21,46 @@ def replicates_needed(state: SweepState) -> dict[str, int]:
     most = state.plan.sweep.max_replicates
     wanted: dict[str, int] = {}
     for row in verdicts(state) if most is not None else ():
-        for i, n in more_replicates(row.finding, row.replicates, most or 0).items():
-            wanted[row.trials[i]] = max(n, wanted.get(row.trials[i], 0))
+        for trial, n in _more_of(row, most or 0).items():
+            wanted[trial] = max(n, wanted.get(trial, 0))
     return wanted
 
 
-def more_replicates(finding: Finding | None, counts: Sequence[int], most: int) -> dict[int, int]:
-    """The open values of one verdict, by position, that have fewer replicates than the next declared look asks for."""
-    if finding is None or finding.verdict != Verdict.UNDECIDED or not finding.open:
+def _more_of(row: KeyVerdict, most: int) -> dict[str, int]:
+    """The trials of open values that have fewer replicates than the next declared look asks for."""
+    if row.finding is None or row.finding.verdict != Verdict.UNDECIDED:
         return {}
-    least = min(counts[i] for i in finding.open)
-    following = next((look for look in looks(most) if look > least), 0)
-    return {i: following for i in finding.open if counts[i] < following}
+    counts, still = np.array([row.replicates]), np.zeros((1, len(row.replicates)), bool)
+    still[0, list(row.finding.open)] = True
+    more = grown(still, counts, most)[0].tolist()
+    return {trial: n for trial, n, has in zip(row.trials, more, row.replicates, strict=True) if n > has}
+
+
+def grown(still: Mask, counts: Counts, most: int) -> Counts:
+    """[B, V] replicates after the next declared look of each of B sweeps: open values are brought up to it.
+
+    `still`: [B, V] whether a value is open; `counts`: [B, V] replicates so far; `most`: no look is beyond it.
+    """
+    declared = np.array([0, *looks(most), 0])  # 0: there is no further look
+    least = np.where(still, counts, np.iinfo(int).max).min(axis=1)
+    following = declared[np.searchsorted(declared[:-1], least, side="right")]
+    return np.where(still, np.maximum(counts, following[:, None]), counts)
+
+
+def until_decided(
+    losses: Array, counts: Counts, recorded: Counts, most: int, tolerance: float
+) -> Iterator[tuple[Findings, Counts]]:
+    """What B sweeps know after each allotment, with replicates for open values only, and the replicates they have.
+
+    `losses` [B, V, N] are those that a sweep would have, of which the first `recorded` [V] can be given; `counts`
+    [B, V]: how many each value begins with. It ends once no sweep is given more: decided, or at `most`.
+    """
+    *_, now = judged(losses, counts, tolerance)
+    while True:
+        yield now, counts
+        more = np.minimum(grown(now.open, counts, most), recorded)
+        (changed,) = np.nonzero((more > counts).any(axis=1))
+        if not len(changed):
+            return
+        *_, newer = judged(losses[changed], more[changed], tolerance)
+        now, counts = now.updated(changed, newer), more

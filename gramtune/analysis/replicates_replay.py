@@ -7,12 +7,13 @@ that every trial has, and open values are given the next ones, as `replicates_ne
 from __future__ import annotations
 
 import random
-from statistics import fmean
 from typing import NamedTuple
 
+import numpy as np
+
 from gramtune.analysis.replay import Interval, wilson
-from gramtune.analysis.replicates_needed import more_replicates
-from gramtune.analysis.verdict import LEAST_REPLICATES, Verdict, decide
+from gramtune.analysis.replicates_needed import until_decided
+from gramtune.analysis.verdict import LEAST_REPLICATES, Verdict
 from gramtune.analysis.verdicts import KeyVerdict, verdicts
 from gramtune.errors import Issue, SpecError
 from gramtune.record.state import SweepState
@@ -54,24 +55,18 @@ def replay_replicates(
 
 def _replayed(row: KeyVerdict, tolerance: float, most: int | None, orders: int, rng: random.Random) -> ReplicatesReplay:
     assert row.finding is not None
-    recorded, shares = max(row.replicates), []
-    said = dict.fromkeys(Verdict, 0)
-    for _ in range(orders):
-        order = rng.sample(range(recorded), recorded)
-        losses = [[loss[i] for i in order if i < len(loss)] for loss in row.losses]
-        verdict, counts = _until_decided(losses, tolerance, min(recorded, most or recorded))
-        said[verdict] += 1
-        shares.append(sum(counts) / sum(row.replicates))
-    return ReplicatesReplay(row, orders, fmean(shares), said[row.finding.verdict], said)
-
-
-def _until_decided(losses: list[list[float]], tolerance: float, most: int) -> tuple[Verdict, list[int]]:
-    """What one order says, and the replicates of each value that it took."""
-    counts = [min(LEAST_REPLICATES, len(loss)) for loss in losses]
-    while True:
-        finding = decide([loss[:n] for loss, n in zip(losses, counts, strict=True)], tolerance)
-        following = more_replicates(finding, counts, most)
-        grown = [min(following.get(i, n), len(losses[i])) for i, n in enumerate(counts)]
-        if finding is None or grown == counts:
-            return finding.verdict if finding else Verdict.UNDECIDED, counts
-        counts = grown
+    recorded = max(row.replicates)
+    most = min(recorded, most or recorded)
+    drawn = [rng.sample(range(recorded), recorded) for _ in range(orders)]
+    losses = np.zeros((orders, len(row.losses), recorded))
+    for position, loss in enumerate(row.losses):
+        losses[:, position, : len(loss)] = [[loss[i] for i in order if i < len(loss)] for order in drawn]
+    first = np.minimum(LEAST_REPLICATES, row.replicates) * np.ones((orders, 1), int)
+    *_, (found, counts) = until_decided(losses, first, np.array(row.replicates), most, tolerance)
+    said = {
+        Verdict.INSENSITIVE: int(found.insensitive.sum()),
+        Verdict.SENSITIVE: int(found.sensitive.sum()),
+        Verdict.UNDECIDED: int((~found.decided).sum()),
+    }
+    share = float(counts.sum(axis=1).mean()) / sum(row.replicates)
+    return ReplicatesReplay(row, orders, share, said[row.finding.verdict], said)

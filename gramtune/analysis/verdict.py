@@ -1,7 +1,8 @@
 """Verdicts: is a method insensitive to a key, which of its values may be the best, and how sure is that.
 
 The method, its assumptions and its sources: docs/verdict.md. The losses are logarithms of the metric, so that a
-tolerance of 10 % is a difference of log 1.1, and spreads of settings with different means are alike.
+tolerance of 10 % is a difference of log 1.1, and spreads of settings with different means are alike. The same code
+judges one sweep (`decide`) and many simulated ones at once (`judged`).
 """
 
 from __future__ import annotations
@@ -14,27 +15,16 @@ from enum import StrEnum
 from itertools import chain, count, takewhile
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.special import digamma, polygamma, stdtrit
-from scipy.stats import hypergeom
 
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from gramtune.analysis.pair_bounds import Array, Counts, Mask, Sample, bounds, diverges_more, sample_at
 
 ALPHA = 0.05
 """Probability with which a verdict may be wrong, over all looks together; the same for the set of best values."""
 _FIRST_LOOKS = (3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 65, 80, 100)
-_LEAST_EXCESS = 1e-3
-"""Of the scatter of log variances: below, they count as one pooled variance."""
 LEAST_REPLICATES = 3
 """Below, there is no verdict."""
-_CAUTION = 3.0
-"""Standard errors added to the estimate of how much the spreads differ: docs/verdict.md, `Spreads`."""
 LOOK_AHEAD = 400
 """Replicates up to which an estimate of what is missing looks ahead."""
-_LEAST_SPREAD = 1e-5
-"""No variance is taken to be smaller than this part of the median one: two equal values happen by rounding."""
 
 
 class Verdict(StrEnum):
@@ -93,171 +83,163 @@ def decide(values: Sequence[Sequence[float]], tolerance: float, share: float = 1
     `ALPHA` to spend, if several findings share it.
     """
     newest = deque(findings(values, tolerance, share), maxlen=1)
-    return newest[0] if newest else None
+    if not newest or newest[0].verdict != Verdict.UNDECIDED:
+        return newest[0] if newest else None
+    return replace(newest[0], more=_more(*_arrays(values), math.log1p(tolerance)))
 
 
 def findings(values: Sequence[Sequence[float]], tolerance: float, share: float = 1.0) -> Iterator[Finding]:
-    """What is known after each declared look, the newest last; see `decide`.
-
-    A pair of values is compared at the declared numbers of replicates that both have. Its bounds hold at all looks
-    together, so the tightest ones so far stand, and it does not matter how replicates were allotted to values. The
-    first look that decides stands, unless a replicate of a value that it calls INSENSITIVE diverges later.
-    """
-    losses = [np.array(value, float) for value in values]
-    counts = np.array([len(loss) for loss in losses])
-    if (counts >= LEAST_REPLICATES).sum() < 2:
-        return
-    limit, size = math.log1p(tolerance), len(losses)
-    lost = np.array([bool(np.isinf(loss).any()) for loss in losses])
-    below, above = np.full((size, size), -np.inf), np.full((size, size), np.inf)
-    more_diverged = np.zeros(size, bool)
-    decided: Finding | None = None
-    declared = looks(int(np.sort(counts)[-2]))
-    for look in declared:
-        known = np.flatnonzero(counts >= LEAST_REPLICATES)
-        sample = _sample([losses[i][:look] for i in known])
-        here = known[counts[known] >= look]
-        at, block = np.flatnonzero(counts[known] >= look), np.ix_(here, here)
-        low, high = _bounds(sample, share * level(look), size)
-        below[block] = np.maximum(below[block], low[np.ix_(at, at)])
-        above[block] = np.minimum(above[block], high[np.ix_(at, at)])
-        more_diverged[here] |= _diverges_more(sample.only(at), share * level(look) / size**2)
-        newest = _finding(below, above, lost, more_diverged, limit, look)
-        if newest.verdict == Verdict.UNDECIDED:
-            best = _best(known, sample, lost[known])
-            newest = replace(newest, open=_open(above, lost, best, known, limit))
-            if look == declared[-1]:  # an estimate takes longer than all bounds
-                newest = replace(newest, more=_more(sample, lost[known], limit, look, size))
-        if decided is None and newest.verdict != Verdict.UNDECIDED:
-            decided = newest
-        yield newest if decided is None else replace(newest, verdict=decided.verdict, look=decided.look, open=())
-
-
-def _finding(below: Array, above: Array, lost: Mask, more_diverged: Mask, limit: float, look: int) -> Finding:
-    """The finding of bounds [V, V] on pairs; a value that diverged is worse than any finite loss, and no best."""
-    pairs, least = np.where(lost, -np.inf, below), np.where(lost, 0.0, above)  # of columns
-    np.fill_diagonal(pairs, 0.0)
-    np.fill_diagonal(least, 0.0)
-    low = np.where(more_diverged, np.inf, pairs.max(axis=1))
-    high = np.where(lost, np.inf, least.max(axis=1))
-    may_be_best = tuple(np.flatnonzero(low <= max(0.0, low.min())).tolist())
-    verdict = Verdict.INSENSITIVE if high.max() <= limit else Verdict.UNDECIDED
-    if low.max() > limit:
-        verdict = Verdict.SENSITIVE
-    return Finding(verdict, look, may_be_best, low, high, pairs, (), None)
-
-
-def _best(known: NDArray[np.int_], sample: _Sample, lost: Mask) -> int:
-    """The value with the lowest mean, of those that never diverged if there are any."""
-    return int(known[np.argmin(np.where(lost & ~lost.all(), np.inf, sample.means))])
-
-
-def _open(above: Array, lost: Mask, best: int, known: NDArray[np.int_], limit: float) -> tuple[int, ...]:
-    """The best value and those that are not shown to be within the limit of it; if all are, those of open pairs."""
-    doubtful = above > limit
-    doubtful[lost] = True
-    np.fill_diagonal(doubtful, lost)
-    against_best = {int(i) for i in known if i != best and doubtful[i, best]}
-    if against_best:
-        return tuple(sorted(against_best | {best}))
-    block = doubtful[np.ix_(known, known)]
-    np.fill_diagonal(block, False)
-    return tuple(known[block.any(axis=0) | block.any(axis=1)].tolist())
+    """What is known after each declared look, the newest last; see `decide`, which adds how much is missing."""
+    losses, counts = _arrays(values)
+    for each in judged(losses, counts, tolerance, share):
+        yield each.finding(0)
 
 
 @dataclass(frozen=True)
-class _Sample:
-    """What a look knows of its V values: means, variances of one replicate, their degrees of freedom, and counts."""
+class Findings:
+    """The findings on B sweeps of V values after one look; meanings as in `Finding`."""
 
-    means: Array
-    variances: Array
-    degrees: Array
-    counts: Array
-    diverged: NDArray[np.int_]
+    insensitive: Mask
+    """[B]"""
+    sensitive: Mask
+    """[B]"""
+    look: Counts
+    """[B]"""
+    low: Array
+    """[B, V]"""
+    high: Array
+    """[B, V]"""
+    pairs: Array
+    """[B, V, V]"""
+    open: Mask
+    """[B, V]"""
 
-    def only(self, at: NDArray[np.int_]) -> _Sample:
-        """Of some of the values."""
-        return _Sample(self.means[at], self.variances[at], self.degrees[at], self.counts[at], self.diverged[at])
+    @property
+    def decided(self) -> Mask:
+        """[B]"""
+        return self.insensitive | self.sensitive
 
+    @property
+    def may_be_best(self) -> Mask:
+        """[B, V]"""
+        best: Mask = self.low <= np.maximum(0.0, self.low.min(axis=1, keepdims=True))
+        return best
 
-def _sample(values: Sequence[Array]) -> _Sample:
-    """Diverged replicates enter with the largest finite loss of all: at least as bad as that."""
-    diverged = np.array([np.isinf(value).sum() for value in values])
-    finite = np.concatenate([value[np.isfinite(value)] for value in values])
-    worst = finite.max() if len(finite) else 0.0
-    clipped = [np.minimum(value, worst) for value in values]
-    counts = np.array([float(len(value)) for value in values])
-    spreads = np.array([value.var(ddof=1) for value in clipped])
-    variances, degrees = moderated(spreads, counts - 1, diverged == 0)
-    return _Sample(np.array([value.mean() for value in clipped]), variances, degrees, counts, diverged)
+    def updated(self, at: Counts, newer: Findings) -> Findings:
+        """These, with newer findings on the sweeps `at` [C]."""
+        fields = {name: getattr(self, name).copy() for name in vars(self)}
+        for name, field in fields.items():
+            field[at] = getattr(newer, name)
+        return Findings(**fields)
 
-
-def _bounds(sample: _Sample, alpha: float, size: int) -> tuple[Array, Array]:
-    """[V, V] bounds of μᵢ − μⱼ at one look: from below for all pairs of `size` values together, from above for each."""
-    difference = sample.means[:, None] - sample.means[None, :]
-    error, degrees = _welch(sample)
-    return (
-        difference - stdtrit(degrees, 1 - alpha / size**2) * error,
-        difference + stdtrit(degrees, 1 - alpha) * error,
-    )
-
-
-def _welch(sample: _Sample) -> tuple[Array, Array]:
-    """[V, V] standard errors of the differences of means, and their degrees of freedom (Welch–Satterthwaite)."""
-    each = sample.variances / sample.counts
-    total = each[:, None] + each[None, :]
-    parts = each**2 / sample.degrees
-    total = np.maximum(total, np.finfo(float).tiny)
-    return np.sqrt(total), total**2 / np.maximum(parts[:, None] + parts[None, :], np.finfo(float).tiny)
-
-
-def _diverges_more(sample: _Sample, alpha: float) -> Mask:
-    """[V] whether a value diverges more often than all others together: Fisher's exact test, one-sided."""
-    total, lost = int(sample.counts.sum()), int(sample.diverged.sum())
-    chance = hypergeom.sf(sample.diverged - 1, total, lost, sample.counts.astype(int))
-    return np.asarray((sample.diverged > 0) & (chance <= alpha))
+    def finding(self, sweep: int) -> Finding:
+        """Of one of the sweeps."""
+        verdict = Verdict.INSENSITIVE if self.insensitive[sweep] else Verdict.UNDECIDED
+        if self.sensitive[sweep]:
+            verdict = Verdict.SENSITIVE
+        best, still = (tuple(np.flatnonzero(mask[sweep]).tolist()) for mask in (self.may_be_best, self.open))
+        bounds_of_it = self.low[sweep], self.high[sweep], self.pairs[sweep]
+        return Finding(verdict, int(self.look[sweep]), best, *bounds_of_it, still, None)
 
 
-def _more(sample: _Sample, lost: Mask, limit: float, look: int, size: int) -> int | None:
-    """Replicates until a verdict if means and spreads stay as they are; None if 400 do not suffice."""
-    if lost.any() or len(lost) < size:
-        return None
-    for later in looks(LOOK_AHEAD):
-        if later > look:
-            counts = np.full_like(sample.counts, later)
-            degrees = sample.degrees * (later - 1) / (sample.counts - 1)
-            below, above = _bounds(replace(sample, counts=counts, degrees=degrees), level(later), size)
-            if _finding(below, above, lost, lost, limit, later).verdict != Verdict.UNDECIDED:
-                return later - look
-    return None
+def judged(losses: Array, counts: Counts, tolerance: float, share: float = 1.0) -> Iterator[Findings]:
+    """The findings on B sweeps after each declared look, from the first `counts` [B, V] of losses [B, V, N].
 
-
-def moderated(spreads: Array, degrees: Array, usable: Mask) -> tuple[Array, Array]:
-    """[V] variances that borrow strength from each other, and their degrees of freedom.
-
-    Smyth (2004), sections 6 and 3: sample variances s² with ν degrees of freedom scatter around values of their own
-    that follow a scaled inverse χ² with (ν₀, s₀²), estimated from the moments of log s². The moderated variance is
-    (ν₀s₀² + νs²)/(ν₀ + ν) with ν₀ + ν degrees, at most those of all values together. Two cautions make it hold with few
-    values and unequal spreads: the scatter is taken `_CAUTION` of its standard errors larger than estimated, and no
-    variance is smaller than the value's own.
+    A pair of values is compared at the declared numbers of replicates that both have. Its bounds hold at all looks
+    together, so the tightest ones so far stand, and it does not matter how replicates were allotted to values. The
+    first look that decides stands, unless a replicate of a value that it calls INSENSITIVE diverges later. A sweep that
+    has no two values with as many replicates as a look asks for keeps its finding.
     """
-    known = np.maximum(spreads, _LEAST_SPREAD * np.median(spreads[usable]) if usable.any() else 0.0)
-    sound = usable & (known > 0)
-    if sound.sum() < 2:
-        return known, degrees
-    half = degrees[sound] / 2
-    logs = np.log(known[sound]) - digamma(half) + np.log(half)
-    chance = float(polygamma(1, half).mean())
-    excess = logs.var(ddof=1) - chance + _CAUTION * chance * math.sqrt(2 / (len(logs) - 1))
-    total = degrees[sound].sum()
-    prior = 2 * _inverse_trigamma(max(float(excess), _LEAST_EXCESS))
-    middle = math.exp(logs.mean() + digamma(prior / 2) - math.log(prior / 2))
-    mixed = (prior * middle + degrees * known) / (prior + degrees)
-    return np.where(usable, np.maximum(mixed, known), known), np.where(
-        usable, np.minimum(prior + degrees, total), degrees
-    )
+    batch, size = counts.shape
+    last, limit = np.sort(counts, axis=1)[:, -2] if size > 1 else np.zeros(batch, int), math.log1p(tolerance)
+    known, lost = counts >= LEAST_REPLICATES, _lost(losses, counts)
+    below, above = np.full((batch, size, size), -np.inf), np.full((batch, size, size), np.inf)
+    more_diverged, none = np.zeros((batch, size), bool), np.zeros(batch, bool)
+    nothing = _worst_losses(below, above, lost, more_diverged)
+    newest = Findings(none, none, np.zeros(batch, int), *nothing, np.zeros((batch, size), bool))
+    for look in looks(int(last.max(initial=0))):
+        active = look <= last
+        here = (counts >= look) & active[:, None]
+        sample = sample_at(losses, np.minimum(counts, look), known)
+        low, high = bounds(sample, share * level(look))
+        pair = here[:, :, None] & here[:, None, :]
+        below, above = np.where(pair, np.maximum(below, low), below), np.where(pair, np.minimum(above, high), above)
+        more_diverged = more_diverged | diverges_more(sample, here, share * level(look) / size**2)
+        low, high, pairs = _worst_losses(below, above, lost, more_diverged)
+        insensitive, sensitive = _decided(low, high, limit)
+        before = newest.decided
+        insensitive = np.where(before, newest.insensitive, insensitive)
+        sensitive = np.where(before, newest.sensitive, sensitive)
+        still = _open(above, lost, _best(known, sample, lost), known, limit) & ~(insensitive | sensitive)[:, None]
+        newest = Findings(
+            insensitive,
+            sensitive,
+            np.where(active & ~before, look, newest.look),
+            *(low, high, pairs),
+            np.where(active[:, None], still, newest.open),
+        )
+        yield newest
 
 
-def _inverse_trigamma(value: float) -> float:
-    """x > 0 with ψ′(x) = value."""
-    return float(brentq(lambda x: float(polygamma(1, x)) - value, 1e-8, 1e12))
+def _arrays(values: Sequence[Sequence[float]]) -> tuple[Array, Counts]:
+    """Losses [1, V, N], with zeros after the last one, and counts [1, V]."""
+    counts = np.array([[len(value) for value in values]], int).reshape(1, len(values))
+    losses = np.zeros((1, len(values), counts.max(initial=0)))
+    for row, value in zip(losses[0], values, strict=True):
+        row[: len(value)] = value
+    return losses, counts
+
+
+def _lost(losses: Array, counts: Counts) -> Mask:
+    """[B, V] whether a replicate of the value diverged."""
+    return np.asarray((np.isinf(losses) & (np.arange(losses.shape[2]) < counts[..., None])).any(axis=2))
+
+
+def _worst_losses(below: Array, above: Array, lost: Mask, more_diverged: Mask) -> tuple[Array, Array, Array]:
+    """`low`, `high` and `pairs` of bounds [B, V, V]; a value that diverged is worse than a finite loss, and no best."""
+    itself = np.eye(below.shape[1], dtype=bool)
+    pairs = np.where(itself, 0.0, np.where(lost[:, None, :], -np.inf, below))
+    least = np.where(itself | lost[:, None, :], 0.0, above)
+    return np.where(more_diverged, np.inf, pairs.max(axis=2)), np.where(lost, np.inf, least.max(axis=2)), pairs
+
+
+def _decided(low: Array, high: Array, limit: float) -> tuple[Mask, Mask]:
+    """[B] INSENSITIVE, and [B] SENSITIVE, which goes before it."""
+    sensitive = low.max(axis=1) > limit
+    return np.asarray((high.max(axis=1) <= limit) & ~sensitive), np.asarray(sensitive)
+
+
+def _best(known: Mask, sample: Sample, lost: Mask) -> Counts:
+    """[B] the value with the lowest mean, of those that never diverged if there are any."""
+    sound = known & ~lost
+    eligible = np.where(sound.any(axis=1, keepdims=True), sound, known)
+    return np.asarray(np.where(eligible, sample.means, np.inf).argmin(axis=1))
+
+
+def _open(above: Array, lost: Mask, best: Counts, known: Mask, limit: float) -> Mask:
+    """[B, V] the best value and those not shown to be within the limit of it; if all are, those of open pairs."""
+    size = lost.shape[1]
+    is_best = np.arange(size) == best[:, None]
+    doubtful = ((above > limit) | lost[:, :, None]) & ~np.eye(size, dtype=bool)
+    doubtful &= known[:, :, None] & known[:, None, :]
+    against_best = (doubtful & is_best[:, None, :]).any(axis=2)
+    some = against_best.any(axis=1, keepdims=True)
+    return np.where(some, against_best | is_best, doubtful.any(axis=1) | doubtful.any(axis=2))
+
+
+def _more(losses: Array, counts: Counts, limit: float) -> int | None:
+    """Replicates until a verdict if means and spreads stay as they are; None if `LOOK_AHEAD` do not suffice."""
+    lost, known = _lost(losses, counts), counts >= LEAST_REPLICATES
+    look = looks(int(np.sort(counts[0])[-2]))[-1]
+    later = np.array([n for n in looks(LOOK_AHEAD) if n > look])
+    if lost.any() or not known.all() or not len(later):
+        return None
+    now = sample_at(losses, np.minimum(counts, look), known)
+    degrees = now.degrees * (later[:, None] - 1) / (now.counts - 1)
+    one, none = np.ones((len(later), 1)), np.zeros(degrees.shape, int)
+    then = Sample(one * now.means, one * now.variances, degrees, later[:, None] * np.ones_like(now.counts), none)
+    below, above = bounds(then, np.array([[level(n)] for n in later.tolist()]))
+    nothing = np.zeros(degrees.shape, bool)
+    low, high, _ = _worst_losses(below, above, nothing, nothing)
+    decided = np.logical_or(*_decided(low, high, limit))
+    return int(later[decided.argmax()]) - look if decided.any() else None

@@ -119,7 +119,7 @@ def _models(kind: Kind) -> Mapping[str, type[Component]]:
 def _lines(kind: Kind) -> dict[str, str]:
     """A line for each name of the kind."""
     from gramtune.space import shipped
-    from gramtune.space.sweep import Pruner, Search
+    from gramtune.space.sweep import Search
     from gramtune.space.yaml_reader import read_yaml
 
     if kind is Kind.SWEEPS:
@@ -128,8 +128,6 @@ def _lines(kind: Kind) -> dict[str, str]:
         return {name: _first_comment(file) for name, file in shipped.bases().items()}
     if kind is Kind.SAMPLERS:
         return dict(_names(Search))
-    if kind is Kind.PRUNERS:
-        return dict(_names(Pruner))
     return {name: _first_line(cls) for name, cls in _models(kind).items()}
 
 
@@ -159,7 +157,7 @@ def _description(kind: Kind, name: str) -> Iterator[str]:
     from gramtune.errors import Issue, SpecError, did_you_mean
     from gramtune.space import shipped
     from gramtune.space.schema import field_rows
-    from gramtune.space.sweep import Pruner, Search
+    from gramtune.space.sweep import Search
 
     lines = _lines(kind)
     if name not in lines:
@@ -169,8 +167,8 @@ def _description(kind: Kind, name: str) -> Iterator[str]:
         file = (shipped.spaces() if kind is Kind.SWEEPS else shipped.bases())[name]
         yield from (str(file), "", file.read_text(encoding="utf-8").rstrip())
         return
-    if kind in (Kind.SAMPLERS, Kind.PRUNERS):
-        cls: type[Component] = Search if kind is Kind.SAMPLERS else Pruner
+    if kind is Kind.SAMPLERS:
+        cls: type[Component] = Search
         yield f"{name}: {lines[name]}"
     else:
         cls = _models(kind)[name]

@@ -86,9 +86,8 @@ def _rungs(plan: Plan) -> Facts:
     rungs = Rungs(pruner, config.training.steps, config.judged_every, config.directions[plan.metric])
     names = [trial.name for trial in plan.trials or sampled(plan.sweep, CORNERS)]
     ladders = sorted({tuple(rungs.steps(name)) for name in names}, reverse=True)
-    goes_on = "the better half" if pruner.name == "median" else f"the best 1/{pruner.reduction_factor}"
-    waits = f", once {pruner.least_trials} trials have come as far"
-    lines = [f"{goes_on} goes on after {', '.join(map(str, ladder))} steps{waits}" for ladder in ladders if ladder]
+    waits = f", once {least} trials have come as far" if (least := pruner.least_trials) > 1 else ""
+    lines = [f"{pruner.rule} after {', '.join(map(str, ladder))} steps{waits}" for ladder in ladders if ladder]
     if lines and pruner.false_prune_rate is not None:
         lines += [f"noise-aware: the best in truth is stopped with probability {pruner.false_prune_rate:g} at most,"]
         lines += ["if the trials before it have shown how far a seed can go astray (docs/pruning.md)"]

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gramtune.cli.options import Folder, MaxReplicates
+from gramtune.cli.options import Folder, MaxReplicates, Plugins
 
 if TYPE_CHECKING:
     from gramtune.analysis.replay import Recording, Replay
     from gramtune.analysis.replicates_replay import ReplicatesReplay
+    from gramtune.components import Pruner
     from gramtune.record.state import SweepState
-    from gramtune.space.sweep import Pruner
 
 
 def replay(
     folder: Folder,
     pruner: Annotated[
-        str | None, typer.Option(help="none, asha, hyperband or median [default: a comparison of all].")
+        str | None,
+        typer.Option(help="As in a space file: median, '{name: asha, min_steps: 300}' [default: a comparison]."),
     ] = None,
-    reduction_factor: Annotated[int, typer.Option(help="η: the best 1/η go on; rungs are η apart.")] = 4,
+    reduction_factor: Annotated[
+        int | None, typer.Option(help="η: the best 1/η go on; rungs are η apart [default: 4].")
+    ] = None,
     min_steps: Annotated[int | None, typer.Option(help="Steps before a decision [default: one evaluation].")] = None,
     min_trials: Annotated[
         int | None, typer.Option(help="Trials that must have come as far before one is judged [default: η; median: 3].")
@@ -37,26 +41,46 @@ def replay(
     orders: Annotated[int, typer.Option(min=1, help="Random orders of arrival, or of seeds.")] = 200,
     workers: Annotated[int, typer.Option(min=1, help="Trials at once.")] = 4,
     seed: Annotated[int, typer.Option(help="Of the orders.")] = 0,
+    plugins: Plugins = None,
 ) -> None:
     """Replay pruners, or replicates until decided, over a finished sweep: what it saves and loses; trains nothing."""
-    from gramtune.analysis.replay import checked_pruner, panel, recording
+    from gramtune.analysis.replay import panel, recording
     from gramtune.analysis.replay import replay as replayed
     from gramtune.record.journal import load_state
     from gramtune.run.run_directory import existing_plan
+    from gramtune.space.load import load_plugins
 
     if until_decided:
         for line in _replicates(load_state(folder, existing_plan(folder)), str(folder), max_replicates, orders, seed):
             typer.echo(line)
         return
-    settings = {"min_steps": min_steps, "reduction_factor": reduction_factor, "min_trials": min_trials}
-    one = checked_pruner(pruner or "asha", **settings, false_prune_rate=false_prune_rate)
-    pruners = (one,) if pruner else panel(one)
+    load_plugins(plugins or ())
+    settings = {
+        "min_steps": min_steps,
+        "reduction_factor": reduction_factor,
+        "min_trials": min_trials,
+        "false_prune_rate": false_prune_rate,
+    }
+    pruners = (_pruner(pruner, settings),) if pruner else panel(settings)
     recorded = recording(load_state(folder, existing_plan(folder)), str(folder), min_steps)
     for line in _header(recorded, orders, workers):
         typer.echo(line)
     typer.echo(_row("pruner", "steps saved", "time saved", "best lost", "95 % interval", "regret"))
     for each in pruners:
         typer.echo(_cells(replayed(recorded, each, orders, workers, seed)))
+
+
+def _pruner(text: str, settings: Mapping[str, float | None]) -> Pruner:
+    """The pruner of `--pruner`, YAML as in a space file, and of the other options. Raises SpecError."""
+    from gramtune.analysis.replay import checked_pruner
+    from gramtune.errors import Issue, SpecError
+    from gramtune.space.yaml_reader import parse_value
+
+    try:
+        written = parse_value(text)
+    except ValueError as error:
+        raise SpecError([Issue("--pruner", str(error))]) from None
+    return checked_pruner(written, settings)
 
 
 def _replicates(state: SweepState, where: str, most: int | None, orders: int, seed: int) -> list[str]:
@@ -103,10 +127,8 @@ def _cells(result: Replay) -> str:
 
 def _label(pruner: Pruner) -> str:
     """`asha η=4, noise-aware 0.05`."""
-    factor = f" η={pruner.reduction_factor}" if pruner.name in ("asha", "hyperband") else ""
-    aware = (
-        "" if pruner.false_prune_rate is None or pruner.name == "none" else f", noise-aware {pruner.false_prune_rate:g}"
-    )
+    factor = f" η={eta}" if (eta := getattr(pruner, "reduction_factor", None)) else ""
+    aware = "" if pruner.false_prune_rate is None else f", noise-aware {pruner.false_prune_rate:g}"
     return f"{pruner.name}{factor}{aware}"
 
 

@@ -102,7 +102,7 @@ def _has_all(wider: Domain, domain: Domain) -> bool:
 def _obstacles_to_steps(state: SweepState, wanted: Sweep) -> list[str]:
     """Why longer trials would not equal those of a sweep that had these steps from the start."""
     lines = [line for record in state.records.values() for line in _obstacles_of(record, wanted)]
-    if wanted.scheduler.name != "none" or wanted.pruner.name == "hyperband":
+    if wanted.scheduler.name != "none" or wanted.pruner.depends_on_length:
         name = wanted.scheduler.name if wanted.scheduler.name != "none" else wanted.pruner.name
         lines.append(f"training.steps cannot grow with {name}, whose decisions depend on them")
     if wanted.min_replicates > state.plan.sweep.min_replicates:

@@ -8,6 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from gramtune.components import Component, Pruner
 from gramtune.errors import Issue, Path, did_you_mean, dotted
 from gramtune.registry import classes
 from gramtune.training.config import SECTIONS
@@ -26,8 +27,9 @@ def model_issues(model: type[BaseModel], error: ValidationError, where: Callable
 
 
 def _variants(field: str) -> dict[str, type[Any]] | None:
-    """The classes that `name` selects from in this field of a trial configuration."""
-    return dict(classes(SECTIONS[field])) if field in SECTIONS else None
+    """The classes that `name` selects from in this field of a trial configuration or a sweep."""
+    kinds: Mapping[str, type[Component]] = {**SECTIONS, "pruner": Pruner}
+    return dict(classes(kinds[field])) if field in kinds else None
 
 
 def _locate(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[Path, type[BaseModel] | None]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gramtune.components import Dataset, Metric, Unavailable
+from gramtune.components import Course, Dataset, Metric, Pruner, Unavailable, kind_of
 from gramtune.errors import Issue, Path, SpecError
 from gramtune.space.domain import Assignment, corner_assignment, grid_assignments, size_of
 from gramtune.space.sweep import Sweep
@@ -162,6 +162,7 @@ def _shape_checks(config: TrialConfig) -> list[Check]:
     shape = config.data.shape
     metrics = [(("metrics", i), metric) for i, metric in enumerate(config.metrics)]
     return [
+        (("data",), partial(kind_of, shape)),
         (("network",), partial(_try_networks, config)),
         *((part, partial(config.extractors[metric.extractor].dim, shape)) for part, metric in metrics),
         *((part, partial(metric.check, config.data)) for part, metric in metrics),
@@ -235,19 +236,23 @@ def search_warnings(plan: Plan) -> list[str]:
     size = None if search.name == "grid" else size_of(sweep.space, sweep.base, search.samples)
     if size is not None and size < search.samples:
         warnings.append(f"the space holds {size} configurations; samples = {search.samples} cannot be reached")
-    pruner, steps = sweep.pruner, max(trial.config.training.steps for trial in sampled(sweep, CORNERS))
-    if pruner.name != "none" and pruner.false_prune_rate is not None and sweep.min_replicates == 1:
+    pruner, trials = sweep.pruner, plan.size if size is None else min(size, plan.size)
+    if pruner.false_prune_rate is not None and sweep.min_replicates == 1:
         warnings.append(
             "pruner.false_prune_rate: one replicate has no spread, so no trial is ever stopped; use 2 or more"
         )
-    trials = plan.size if size is None else min(size, plan.size)
     if pruner.name != "none" and pruner.least_trials > trials:
         rule = f"the sweep has {trials} trials, so the pruner never decides"
         warnings.append(f"pruner.min_trials = {pruner.least_trials}: {rule}")
-    if pruner.name != "none" and (pruner.min_steps or 0) >= steps:
-        rule = f"the trials have {steps} steps, so the pruner never decides"
-        warnings.append(f"pruner.min_steps = {pruner.min_steps}: {rule}")
+    if pruner.name != "none" and not any(_rungs(pruner, trial) for trial in sampled(sweep, CORNERS)):
+        steps = max(trial.config.training.steps for trial in sampled(sweep, CORNERS))
+        first = f"min_steps = {least}" if (least := getattr(pruner, "min_steps", None)) else f"name = {pruner.name}"
+        warnings.append(f"pruner.{first}: the trials have {steps} steps, so the pruner never decides")
     return warnings
+
+
+def _rungs(pruner: Pruner, trial: PlannedTrial) -> Sequence[int]:
+    return pruner.steps(trial.name, Course(trial.config.training.steps, trial.config.judged_every))
 
 
 def sample_warnings(config: TrialConfig, samples: int | None = None) -> list[str]:

@@ -20,9 +20,11 @@ from pydantic import (
     model_validator,
 )
 
-from gramtune.components import Component
+from gramtune.components import Component, Pruner
 from gramtune.errors import Path, count
 from gramtune.plugins import Plugin
+from gramtune.pruners.none import NoPruner
+from gramtune.registry import Named, classes
 from gramtune.space.domain import Assignment, Domain, assigned, expanded
 from gramtune.space.origins import Provenance
 from gramtune.training.config import TrialConfig
@@ -59,14 +61,8 @@ ALGORITHMS: Mapping[str, Mapping[str, str]] = {
         "qmc": "quasi-Monte Carlo: points of a scrambled Sobol sequence",
         "nsga2": "genetic algorithm for two metrics (Deb et al. 2002)",
     },
-    "Pruner": {
-        "none": "no trial is stopped early",
-        "asha": "asynchronous successive halving (Li et al. 2020)",
-        "hyperband": "Hyperband's brackets of successive halving (Li et al. 2018)",
-        "median": "stops what is worse than the median of the others at its step",
-    },
 }
-"""What each name of a search and of a pruner stands for, in a line."""
+"""What each name of a search stands for, in a line."""
 
 Judge = Literal["last", "best"] | dict[Literal["mean_of_last"], int]
 
@@ -136,33 +132,19 @@ class Search(Component):
         return self
 
 
-class Pruner(Component):
-    """How hopeless trials are stopped early: asynchronous successive halving, Hyperband's brackets of it, or median.
-
-    A space file without this section prunes nothing; one that has it prunes by ASHA unless it says otherwise.
-    """
-
-    name: Literal["none", "asha", "hyperband", "median"] = "asha"
-    min_steps: PositiveInt | None = None
-    """Training steps before the first decision; default: the first evaluation."""
-    reduction_factor: Annotated[int, Field(ge=2)] = 4
-    """η: a trial goes on if it is among the best 1/η of those that have come as far; rungs are η apart."""
-    min_trials: Annotated[int, Field(ge=2)] | None = None
-    """Trials, this one included, that must have come as far before one is judged. Default: η, of which the best 1/η is
-    one trial; 3 for median. With 2, the second trial is judged by the first alone."""
-    false_prune_rate: Annotated[float, Field(gt=0, lt=0.5)] | None = None
-    """Noise-aware: the probability, at most, that the trial which is best in truth is ever stopped. A trial is then
-    stopped only if its replicates show, paired by seed, that another one is better; without a rate the means alone
-    decide. The bound holds if paired differences (of logarithms, where the metric is positive) are normal, or if the
-    trials seen so far show how far a seed can go astray; and if proposals do not chase the luck of these seeds."""
-
-    @property
-    def least_trials(self) -> int:
-        """`min_trials`, or its default."""
-        return self.min_trials or (3 if self.name == "median" else self.reduction_factor)
+_STORED = {"name", "min_steps", "reduction_factor", "min_trials", "false_prune_rate"}
+"""The fields of a stored sweep's pruner, whichever it was, before each pruner had its own."""
 
 
-NO_PRUNER = Pruner(name="none")
+def _own_fields(pruner: Any) -> Any:
+    """The section of an old run directory without the fields that its pruner never read."""
+    if not (isinstance(pruner, dict) and pruner.keys() == _STORED and pruner["name"] in classes(Pruner)):
+        return pruner
+    unread = {"none": _STORED - {"name"}, "median": {"reduction_factor"}}.get(pruner["name"], set())
+    return {key: value for key, value in pruner.items() if key not in unread}
+
+
+NO_PRUNER = NoPruner()
 
 
 class Scheduler(Component):
@@ -296,7 +278,9 @@ class SweepFile(Component):
     last k evaluations (`{mean_of_last: k}`), or those of the best checkpoint, which is then evaluated on fresh samples.
     """
     search: Annotated[Search, short(Search), Field(validate_default=True)] = Search()
-    pruner: Annotated[Pruner, short(Pruner)] = NO_PRUNER
+    pruner: Annotated[Pruner, Named(Pruner, short=True, default="asha"), BeforeValidator(_own_fields)] = NO_PRUNER
+    """How hopeless trials are stopped early. A file without this section prunes nothing; one that has it prunes by asha
+    unless it says otherwise."""
     scheduler: Annotated[Scheduler, short(Scheduler)] = NO_SCHEDULER
     replicates: Annotated[
         Annotated[PositiveInt, Tag("[number]")] | Annotated[Replicates, Tag("[mapping]")],

@@ -10,16 +10,17 @@ from typer.testing import CliRunner
 from gramtune.analysis.replay import Recording, panel, recording, replay, wilson
 from gramtune.cli.main import app
 from gramtune.errors import SpecError
+from gramtune.pruners.asha import Asha
 from gramtune.record.journal import Journal, load_state
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState
 from gramtune.record.tables import write_sweep
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
-from gramtune.space.sweep import NO_PRUNER, Pruner
+from gramtune.space.sweep import NO_PRUNER
 
 STEPS = 4
-ASHA = Pruner(name="asha", reduction_factor=2)  # judges the second trial; rungs after 1 and 2 of 4 steps
+ASHA = Asha(reduction_factor=2)  # judges the second trial; rungs after 1 and 2 of 4 steps
 LATE, EARLY, HOPELESS = "critic_dim=1", "critic_dim=4", "critic_dim=16"
 CURVES = {
     LATE: [[20, 20], [3, 15], [3, 4], [1, 2], [1, 1]],  # the best in the end, not yet at the first rung
@@ -115,11 +116,12 @@ def test_the_seed_decides_the_orders_and_they_are_the_same_for_all_pruners(tmp_p
 
 
 def test_the_panel_takes_the_settings():
-    pruners = panel(Pruner(name="asha", reduction_factor=3, min_steps=7, false_prune_rate=0.2))
+    pruners = panel({"reduction_factor": 3, "min_steps": 7, "false_prune_rate": 0.2})
     assert [(p.name, p.false_prune_rate) for p in pruners] == [
         ("none", None), ("asha", None), ("asha", 0.2), ("hyperband", None), ("median", None),
     ]  # fmt: skip
-    assert {(p.reduction_factor, p.min_steps) for p in pruners[1:]} == {(3, 7)}
+    assert {p.min_steps for p in pruners[1:]} == {7}
+    assert {p.reduction_factor for p in pruners[1:4]} == {3}
 
 
 def test_only_completed_trials_of_one_schedule_are_replayed(tmp_path):
@@ -160,15 +162,20 @@ def test_the_command_prints_one_line_per_pruner(tmp_path):
     options = ["--pruner", "asha", "--reduction-factor", 2, "--min-steps", 1, "--false-prune-rate", 0.05]
     one = gramtune("replay", tmp_path, *options, "--workers", 1, cwd=tmp_path)
     assert one.stdout.splitlines()[3:] == [lines[5]]
+    section = "{reduction_factor: 2, min_steps: 1, false_prune_rate: 0.05}"
+    same = gramtune("replay", tmp_path, "--pruner", section, "--workers", 1, cwd=tmp_path)
+    assert same.stdout == one.stdout
 
 
 @pytest.mark.parametrize(
     ("options", "issue"),
     [
-        (["--pruner", "ashaa"], "--pruner: name = 'ashaa' is not legal; legal: 'none', 'asha'"),
-        (["--reduction-factor", 1], "--reduction-factor: reduction_factor = 1 should be greater than or equal to 2"),
-        (["--min-trials", 1], "--min-trials: min_trials = 1 should be greater than or equal to 2"),
-        (["--false-prune-rate", 0.7], "--false-prune-rate: false_prune_rate = 0.7 should be less than 0.5"),
+        (["--pruner", "ashaa"], "--pruner: pruner.name = 'ashaa' does not exist; did you mean 'asha'? legal: asha"),
+        (["--reduction-factor", 1], "--reduction-factor: pruner.reduction_factor = 1 should be greater than or"),
+        (["--min-trials", 1], "--min-trials: pruner.min_trials = 1 should be greater than or equal to 2"),
+        (["--false-prune-rate", 0.7], "--false-prune-rate: pruner.false_prune_rate = 0.7 should be less than 0.5"),
+        (["--pruner", "median", "--reduction-factor", 2], "--reduction-factor: unknown key 'pruner.reduction_factor'"),
+        (["--pruner", "{name: asha"], "--pruner: "),
         (["--min-steps", 4], "--min-steps: 4 should be below 4, the steps of these trials"),
     ],
 )

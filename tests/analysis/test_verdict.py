@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from states import complete, report, sweep_state
 
-from gramtune.analysis.verdict import ALPHA, Verdict, decide, findings, level, looks, moderated
+from gramtune.analysis.pair_bounds import moderated
+from gramtune.analysis.replicates_needed import until_decided
+from gramtune.analysis.verdict import ALPHA, Verdict, decide, findings, judged, level, looks
 from gramtune.analysis.verdicts import verdict_bounds, verdict_tags, verdicts
 from gramtune.record.report import Status
 from gramtune.report.figures.bounds import bounds_figure
@@ -98,6 +100,44 @@ def test_a_false_verdict_is_rare_at_the_edge(beyond, wrong):
     means = [0.0, 0.0, 0.0, math.log(1.1) + beyond]
     said = [decide(drawn(means, 0.05, 8, seed=seed), 0.1).verdict for seed in range(200)]
     assert said.count(wrong) <= 20
+
+
+def test_many_sweeps_are_judged_as_each_alone():
+    """The benchmark, the replay and the plan judge thousands at once; what they say is what a sweep would say."""
+    rng = np.random.default_rng(0)
+    losses = rng.choice([0.0, 0.05, 0.4], (60, 4, 1)) + rng.choice([0.01, 0.05], (60, 1, 1)) * rng.standard_normal(
+        (60, 4, 10)
+    )
+    losses[rng.random(losses.shape) < 0.01] = np.inf
+    losses[:20] = 0.01 * rng.standard_normal((20, 4, 10))
+    counts = rng.integers(0, 11, (60, 4))
+    counts[:20] = 10
+    *_, together = judged(losses, counts, 0.1)
+    verdicts_seen = set()
+    for i in range(60):
+        alone = decide([loss[:n] for loss, n in zip(losses[i], counts[i], strict=True)], 0.1)
+        if alone is None:
+            assert together.look[i] == 0
+            continue
+        one = together.finding(i)
+        verdicts_seen.add(one.verdict)
+        assert (one.verdict, one.look, one.may_be_best, one.open) == (
+            *(alone.verdict, alone.look),
+            *(alone.may_be_best, alone.open),
+        )
+        np.testing.assert_allclose(one.pairs, alone.pairs, rtol=1e-9)
+    assert verdicts_seen == set(Verdict)
+
+
+def test_replicates_until_decided_of_many_sweeps_are_those_of_each_alone():
+    rng = np.random.default_rng(1)
+    losses = rng.choice([0.0, 0.05, 0.4], (30, 4, 1)) + 0.05 * rng.standard_normal((30, 4, 10))
+    *_, (together, counts) = until_decided(losses, np.full((30, 4), 3), np.full(4, 10), 10, 0.1)
+    assert any(len(set(row)) > 1 for row in counts.tolist())  # some values were given more than others
+    for i in range(30):
+        (*_, (alone, own)) = until_decided(losses[i : i + 1], np.full((1, 4), 3), np.full(4, 10), 10, 0.1)
+        assert own[0].tolist() == counts[i].tolist()
+        assert alone.finding(0).verdict == together.finding(i).verdict
 
 
 def finished(tmp_path, values, replicates=3):

@@ -8,12 +8,15 @@ from states import report as state_report
 from states import sweep_state
 from sweeps import SPACE, write_space
 
+from gramtune.components import Pruner
 from gramtune.errors import SpecError
+from gramtune.pruners.asha import Asha
 from gramtune.record.pruning import Rungs
 from gramtune.record.report import Report, Status
 from gramtune.record.student_t import t_quantile
+from gramtune.registry import classes, component
 from gramtune.space.load import load_sweep
-from gramtune.space.sweep import Pruner
+from gramtune.testing import contracts
 
 
 def report(step, values, status=Status.RUNNING):
@@ -21,7 +24,7 @@ def report(step, values, status=Status.RUNNING):
 
 
 def rungs(direction="min", max_steps=1000, eval_every=100, **pruner):
-    return Rungs(Pruner(**pruner), max_steps, eval_every, direction)
+    return Rungs(component(Pruner, pruner), max_steps, eval_every, direction)
 
 
 def stopped(judge, arrivals, step=100):
@@ -48,8 +51,8 @@ def test_nobody_is_judged_at_an_extra_evaluation(name):
 def test_rungs_are_geometric_on_the_grid_of_evaluations():
     assert rungs(name="asha").steps("x") == [100, 400]
     assert rungs(name="asha", min_steps=150, reduction_factor=2).steps("x") == [200, 400, 800]
-    assert rungs(name="median", min_steps=300).steps("x") == list(range(300, 1000, 100))
-    assert rungs(name="none").steps("x") == []
+    assert list(rungs(name="median", min_steps=300).steps("x")) == list(range(300, 1000, 100))
+    assert list(rungs(name="none").steps("x")) == []
     brackets = {tuple(rungs(name="hyperband", reduction_factor=3).steps(f"trial {i}")) for i in range(50)}
     assert brackets == {(100, 300, 900), (300, 900), (900,)}
 
@@ -114,10 +117,9 @@ class AgainstTheThreshold(Rungs):
     That trial is picked for its luck, and every rung is another chance to err.
     """
 
-    def _surely_worse(self, trial, step, rate):
-        reached = self._rivals(trial, step)
-        threshold = sorted(reached.values(), key=fmean)[max(1, len(reached) // 4) - 1]
-        return worse(reached[trial], threshold, rate)
+    def beyond_chance(self, rung, rate):
+        threshold = sorted(rung.reached.values(), key=fmean)[max(1, len(rung.reached) // 4) - 1]
+        return worse(rung.reached[rung.trial], threshold, rate)
 
 
 class EachByItsOwnSpread(Rungs):
@@ -126,10 +128,10 @@ class EachByItsOwnSpread(Rungs):
     Of many rivals some have replicates that lie close together by luck.
     """
 
-    def _surely_worse(self, trial, step, rate):
-        reached = self._rivals(trial, step)
-        mine, needed = reached.pop(trial), max(1, (len(reached) + 1) // 4)
-        level = rate * needed / (len(reached) * len(self.steps(trial)))
+    def beyond_chance(self, rung, rate):
+        reached = dict(rung.reached)
+        mine, needed = reached.pop(rung.trial), max(1, len(reached) // 4)
+        level = rate * needed / (len(reached) * len(self.steps(rung.trial)))
         return sum(worse(mine, other, level) for other in reached.values()) >= needed
 
 
@@ -137,7 +139,7 @@ def share_stopped(kind, rate, races=60, trials=20):
     """Share of equally good trials that are stopped at any rung; each of them may call itself the best."""
     rng, lost = random.Random(0), 0
     for _ in range(races):
-        judge = kind(Pruner(name="asha", false_prune_rate=rate), 1600, 100, "min")
+        judge = kind(Asha(false_prune_rate=rate), 1600, 100, "min")
         for name in range(trials):
             arrivals = [(step, [rng.gauss(0, 1) for _ in range(3)]) for step in judge.steps("")]
             lost += any(judge.decide(f"{name}", report(step, values), "m") for step, values in arrivals)
@@ -159,7 +161,7 @@ def share_of_best_lost(kind, direction="min", races=60, trials=30):
     """Share of races in which the best is stopped at the first rung, at the rate 0.2."""
     rng, lost = random.Random(1), 0
     for _ in range(races):
-        judge = kind(Pruner(name="asha", false_prune_rate=0.2), 400, 100, direction)
+        judge = kind(Asha(false_prune_rate=0.2), 400, 100, direction)
         for name in rng.sample(range(trials), trials):
             values = collapsing(rng, best=name == 0)
             turned = values if direction == "min" else [1e4 / value for value in values]
@@ -235,13 +237,10 @@ def test_a_resumed_sweep_knows_its_rungs_and_whom_it_stopped(tmp_path):
         state.started(state.records[name].trial)
         state.reported(name, state_report(3, values))
     state.ended(second, Status.PRUNED, "asha at step 3")
-    judge = Rungs.of(state)
-    assert judge._reached == {}  # the plan of this sweep has no pruner
-    pruned = state.plan._replace(sweep=state.plan.sweep.model_copy(update={"pruner": Pruner(min_steps=3)}))
-    state.plan = pruned
-    judge = Rungs.of(state)
-    assert judge._reached == {3: {first: [1.0, 2.0], second: [9.0, 8.0]}}
-    assert judge._stopped == {second: 3}
+    assert Rungs.of(state).reached(3) == {}  # the plan of this sweep has no pruner
+    pruner = Asha(min_steps=3, min_trials=2, false_prune_rate=0.4)
+    state.plan = state.plan._replace(sweep=state.plan.sweep.model_copy(update={"pruner": pruner}))
+    assert Rungs.of(state).reached(3) == {first: [1.0, 2.0], second: [9.0, 8.0]}
 
 
 @pytest.mark.parametrize(
@@ -253,6 +252,22 @@ def test_where_pruning_is_on_it_is_asha(text, name, tmp_path):
     assert load_sweep(write_space(tmp_path, SPACE + text + "\n")).pruner.name == name
 
 
+@pytest.mark.parametrize("cls", classes(Pruner).values(), ids=lambda cls: cls.__name__)
+def test_every_pruner_fulfils_the_contracts(cls, tmp_path):
+    for contract in contracts(cls):
+        contract(cls, [cls], tmp_path)
+
+
+@pytest.mark.parametrize("name", ["none", "asha", "hyperband", "median"])
+def test_a_run_directory_of_before_still_loads(name, tmp_path):
+    """Once every stored pruner had the fields of all."""
+    stored = "min_steps: null, reduction_factor: 4, min_trials: null, false_prune_rate: null"
+    sweep = load_sweep(write_space(tmp_path, SPACE + f"pruner: {{name: {name}, {stored}}}\n"))
+    assert sweep.pruner == component(Pruner, {"name": name})
+    with pytest.raises(SpecError, match=r"8: unknown key 'pruner\.reduction_factor'"):
+        load_sweep(write_space(tmp_path, SPACE + "pruner: {name: median, reduction_factor: 4}\n"))
+
+
 def test_an_unknown_pruner_has_its_line(tmp_path):
-    with pytest.raises(SpecError, match=r"axis.yaml:8: pruner.name = 'ahsa' is not legal; legal: 'none', 'asha'"):
+    with pytest.raises(SpecError, match=r"axis.yaml:8: pruner.name = 'ahsa' does not exist; did you mean 'asha'?"):
         load_sweep(write_space(tmp_path, SPACE + "pruner: ahsa\n"))

@@ -1,0 +1,1 @@
+"""Pruners: one algorithm per file."""

@@ -1,0 +1,33 @@
+"""No early stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import field_validator
+
+from gramtune.components import Course, Pruner, Rung
+from gramtune.registry import register
+
+
+@register
+class NoPruner(Pruner):
+    """No trial is stopped early."""
+
+    name: Literal["none"] = "none"
+
+    @field_validator("false_prune_rate")
+    @classmethod
+    def _has_no_effect(cls, rate: float | None) -> float | None:
+        if rate is not None:
+            raise ValueError("none stops no trial; false_prune_rate belongs to asha, hyperband, median, …")
+        return rate
+
+    def steps(self, trial: str, course: Course) -> Sequence[int]:
+        """No steps: no trial is judged."""
+        return ()
+
+    def stops(self, rung: Rung) -> str:
+        """Never."""
+        return ""
