@@ -10,8 +10,8 @@ from fast_tier import fast_functions
 import gramtune
 
 PACKAGE, TESTS = Path(gramtune.__file__).parent, Path(__file__).parent
-ROOMS = [file.parent.relative_to(PACKAGE) for file in PACKAGE.rglob("__init__.py")]
-ROOMS = sorted(room for room in ROOMS if len(room.parts) == 1 or (room.parts[0] == "backends" and len(room.parts) == 2))
+FOLDERS = [file.parent.relative_to(PACKAGE) for file in PACKAGE.rglob("__init__.py")]
+ROOMS = sorted(folder for folder in FOLDERS if folder.parent.name in ("", "backends") and folder.name)
 
 
 def test_the_rooms_are_found() -> None:

@@ -213,7 +213,7 @@ def started(arguments, cwd, reports=4):
     return process, master
 
 
-@pytest.mark.parametrize("how", ["ctrl-c", "kill-9"])
+@pytest.mark.parametrize("how", ["ctrl-c", pytest.param("kill-9", marks=pytest.mark.slow)])
 def test_an_interrupted_sweep_resumes_to_the_same_table(how, undisturbed, tmp_path):
     write_space(tmp_path)
     process, master = started(["sweep", "axis.yaml", *(word for s in SLOW for word in ("--set", s))], tmp_path)
