@@ -156,4 +156,4 @@ def test_why_there_is_no_score(tmp_path):
     }
     joint = sweep_state(tmp_path, METHODS.replace("grid: [1, 4, 16]", "logint: [1, 16]"), sampled=True)
     complete(joint, begin(joint, method="gram", objective__critic_dim=2), [1.0, 2.0])
-    assert why(joint) == {"other keys are sampled along with it, so no two trials differ in this key alone"}
+    assert why(joint) == {"other keys are sampled too, so no two trials differ only in this key"}

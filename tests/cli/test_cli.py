@@ -225,7 +225,7 @@ def test_an_interrupted_sweep_resumes_to_the_same_table(how, undisturbed, tmp_pa
     os.close(master)
     if how == "ctrl-c":
         assert process.returncode == 130, output
-        assert "go on with: gramtune resume runs/axis" in output
+        assert "resume with: gramtune resume runs/axis" in output
         assert "Traceback" not in output
         assert (tmp_path / "runs" / "axis" / "results.parquet").exists()
     resumed = in_a_process("resume", "runs/axis", cwd=tmp_path)
@@ -253,7 +253,7 @@ def test_a_full_disk_is_said_and_loses_nothing(runner, tiny_disk, undisturbed, t
     arguments = [*runner, "--tracking-uri", store]
     done = in_a_process("sweep", "axis.yaml", "--runs", tiny_disk, *arguments, cwd=tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert f"go on with: gramtune resume {tiny_disk / 'axis'}" in done.stdout
+    assert f"resume with: gramtune resume {tiny_disk / 'axis'}" in done.stdout
     assert "no space left on the disk that holds" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     subprocess.run(["mount", "-o", "remount,size=200m", str(tiny_disk)], check=True)

@@ -497,7 +497,9 @@ def test_copies_on_both_sides_of_the_split_are_found_by_their_pixels(pictures: P
 def test_a_warning_of_pillow_names_its_file(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (60, 60)).save(pictures / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)  # half of what is refused
-    with pytest.warns(UserWarning, match=r"1 of 61 images under .* are doubtful: large.png \(Image size \(3600 pixels"):
+    with pytest.warns(
+        UserWarning, match=r"1 of 61 images under .* may be damaged: large.png \(Image size \(3600 pixels"
+    ):
         folder_of(pictures).check(tmp_path)
 
 

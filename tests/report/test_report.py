@@ -418,7 +418,7 @@ def test_verdicts_in_words(tmp_path):
     state = three(tmp_path, (A, B, (10.5, 19.0, 31.0)))
     text = "\n".join(summary_lines(state))
     assert "Lowest mean: critic_dim = 4\n  fid_digits 20 ± 10, n = 3 replicates\n" in text
-    assert "Verdict on critic_dim: UNDECIDED within 10 %: open is critic_dim ∈ {1, 4, 16}" in text
+    assert "Verdict on critic_dim: UNDECIDED within 10 %: critic_dim ∈ {1, 4, 16} is open" in text
     assert "  critic_dim ∈ {1, 4, 16} may be the best; no value is shown to be worse" in text
     assert "3 replicates of each value, geometric means of fid_digits, lower is better" in text
 

@@ -303,7 +303,7 @@ def test_the_nearest_images_are_drawn_below_their_sample(images):
     title = figure.get_suptitle().replace("\n", " ")
     share = 4 * found.train.of / (found.train.of + found.held_out.of)
     assert f"{closer} of 4 samples are nearer to one of the" in title
-    assert f"{share:.1f} are expected of a generator that repeats nothing" in title
+    assert f"{share:.1f} expected without memorisation" in title
 
 
 def test_without_checkpoint_or_data_there_is_no_nearest_image(images, tmp_path):

@@ -40,7 +40,7 @@ def test_a_full_standard_output_costs_nothing_but_what_was_printed(tmp_path):
         process = sweep(tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
         _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
-    assert errors == "standard output: No space left on device; what it lacks is in the files\n"
+    assert errors == "standard output: No space left on device; output is lost, the files are complete\n"
     assert not whole(tmp_path / "runs" / "axis")
     assert statuses(tmp_path) == ["FINISHED"] * 4
 

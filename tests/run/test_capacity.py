@@ -52,7 +52,7 @@ def test_a_gpu_that_no_node_has_is_dropped_with_a_line_unless_it_is_required(cap
     place = "here" if capacity.local else "at the Ray at h:1"
     assert (share.gpu, share.note) == (
         0,
-        f"no GPU {place}: gpu: 0.5 is dropped, each trial runs on 1 CPU core",
+        f"no GPU {place}: gpu: 0.5 is ignored, each trial runs on 1 CPU core",
     )
     required = Resources.model_validate({"gpu": {"share": 0.5, "required": True}})
     assert Resources.model_validate(required.model_dump(mode="json")) == required

@@ -122,7 +122,7 @@ def test_suggested_commands_can_be_copied(runs, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     again = in_a_process("sweep", "axis.yaml", "--debug", "--runs", strange, cwd=tmp_path)
     assert again.returncode == 2
-    suggested = again.stderr.partition("it goes on with: ")[2].partition("; or choose")[0]
+    suggested = again.stderr.partition("to continue it unchanged: ")[2].partition("; or choose")[0]
     assert shlex.split(suggested) == ["gramtune", "resume", str(strange / "axis")]
     assert f"gramtune ui --runs {shlex.quote(str(strange))}" in done.stdout
     assert command("resume", "runs/axis") == "gramtune resume runs/axis"

@@ -218,7 +218,9 @@ def test_a_population_does_not_grow(undisturbed):
     sweep = undisturbed.plan.sweep
     larger = sweep.model_copy(update={"search": sweep.search.model_copy(update={"samples": 7})})
     assert refusals(undisturbed, sweep) == []
-    assert [line.split(":")[0] for line in refusals(undisturbed, larger)] == ["trials cannot be added to a population"]
+    assert [line.split(":")[0] for line in refusals(undisturbed, larger)] == [
+        "trials cannot be added to population-based training"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -229,7 +231,7 @@ def test_a_population_does_not_grow(undisturbed):
         ("interval: 3", "interval: 9", "8: scheduler.interval = 9 should be a multiple of training.eval_every (1)"),
         ("quantile: 0.4", "quantile: 0.1", "8: scheduler.quantile = 0.1 of 5 trials is less than one trial"),
         ("name: random", "name: tpe", "8: scheduler: tpe learns from finished trials"),
-        ("scheduler:", "pruner: asha\nscheduler:", "9: scheduler: pbt replaces the worst trials, so pruner asha has"),
+        ("scheduler:", "pruner: asha\nscheduler:", "9: scheduler: pbt replaces the worst trials, so it does not work"),
         ("name: pbt", "name: pbd", "8: scheduler.name = 'pbd' is not legal; legal: 'none' or 'pbt'"),
     ],
 )  # fmt: skip

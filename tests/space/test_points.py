@@ -46,7 +46,7 @@ def test_a_space_that_is_used_up_is_told(tmp_path):
     path, lines = write_space(tmp_path, space + "search: {name: random, samples: 6}\n"), []
     result = run_sweep(path, tmp_path / "runs", debug=True, say=lines.append)
     assert result.complete
-    assert any("holds 2 configurations, and all are tried" in line for line in lines)
+    assert any("has only 2 configurations, and all were tried" in line for line in lines)
 
 
 def test_a_search_that_finds_nothing_new_is_no_finished_sweep(tmp_path, monkeypatch):

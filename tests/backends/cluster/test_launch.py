@@ -130,7 +130,7 @@ def test_a_launched_sweep_outlives_its_client_and_is_stopped_and_gone_on_with(lo
     assert "--resume" in output
     code, output = gramtune("attach", "local.yaml", job[1])
     assert code == 130, output
-    assert "go on with: gramtune resume" in output  # the sweep itself was interrupted, not killed
+    assert "resume with: gramtune resume" in output  # the sweep itself was interrupted, not killed
     assert (work / "runs" / "axis" / "results.parquet").exists()
 
     (work / "there.yaml").write_text("target: existing\ndashboard: http://127.0.0.1:PORT\n")

@@ -86,7 +86,7 @@ def test_a_store_that_never_answers_holds_nothing_up(runs: Path, monkeypatch: py
     assert result.complete
     tracking = [line for line in said if line.startswith("tracking: ")]
     assert tracking == [
-        f"tracking: MLflow at {address}: no answer in time; training goes on, results are kept and sent later",
+        f"tracking: MLflow at {address}: no answer in time; training continues; results are kept and sent later",
         f"tracking: MLflow at {address}: no answer in time; nothing is lost, "
         f"finish with: gramtune sync {result.folder} --tracking-uri {address}",
     ]
@@ -152,8 +152,8 @@ def test_an_outage_is_said_once_and_so_is_its_end(runs: Path) -> None:
     assert thread.close(runs)
     assert tracker.finished.is_set()
     assert said == [
-        "tracking: down; training goes on, results are kept and sent later",
-        "tracking: back; everything so far is stored",
+        "tracking: down; training continues; results are kept and sent later",
+        "tracking: working again; everything so far is stored",
     ]
 
 
@@ -248,7 +248,7 @@ def test_a_server_killed_three_times_in_one_sweep_loses_nothing(kind: str, runs:
     folder = runs / "axis"
     with postgres.cluster() if kind == "postgresql" else embedded(runs) as uri:
         output, base_port = sweep_with_kills(uri, runs, folder)
-        assert "training goes on, results are kept and sent later" in output
+        assert "training continues; results are kept and sent later" in output
         with running_server(uri, base_port, runs) as (base, _):
             subprocess.run([*COMMAND, "sync", str(folder), "--tracking-uri", base], check=True)
             state = recorded_state(folder)

@@ -228,7 +228,7 @@ def test_a_conditional_key_varies_under_qmc(tmp_path):
     [
         ("search: {name: cmaes, samples: 3}", "cmaes draws objective.critic_dim at random"),
         ("search: {name: tpe, samples: 9}", "the space holds 3 configurations; samples = 9 cannot be reached"),
-        ("replicates: 1\npruner: {false_prune_rate: 0.2}", "one replicate has no spread, so no trial is ever stopped"),
+        ("replicates: 1\npruner: {false_prune_rate: 0.2}", "one replicate has no spread, so no trial is ever pruned"),
         ("pruner: asha", "pruner.min_trials = 4: the sweep has 3 trials, so the pruner never decides"),
         ("pruner: {min_steps: 100}", "pruner.min_steps = 100: the trials have 6 steps"),
     ],

@@ -48,7 +48,7 @@ def test_the_front_is_what_no_other_beats_and_nobody_is_the_best(tmp_path):
     assert list(frame["second_mean"]) == [kid for _, kid in POINTS]
     assert set(frame["second_metric"]) == {"kid_digits"}
     text = "\n".join(summary_lines(state))
-    assert "Front: 4 trials of 6 completed" in text
+    assert "4 trials of 6 completed" in text
     assert "Best" not in text
     assert text.count("  front") == 4
 

@@ -128,7 +128,7 @@ def test_a_gpu_share_is_dropped_with_one_line_where_there_is_none(ray_runner, tm
     plan = planned(tmp_path, SPACE.replace("[1, 4, 16]", "[4]").replace("gpu: 0}", "gpu: 0.25}"))
     state = run(ray_runner, plan, tmp_path / "ray")
     assert state.records["critic_dim=4"].status == Status.COMPLETED
-    assert ray_runner.said == ["no GPU here: gpu: 0.25 is dropped, each trial runs on 1 CPU core"]
+    assert ray_runner.said == ["no GPU here: gpu: 0.25 is ignored, each trial runs on 1 CPU core"]
 
 
 def test_a_trial_that_hangs_is_killed_and_fails_with_the_reason(ray_runner, tmp_path):
