@@ -365,10 +365,10 @@ def _shortfall(state: SweepState) -> tuple[str, bool]:
 
 
 def rewrite(state: SweepState, folder: Path, refresh: int | None = None) -> str:
-    """Writes tables, figures, summary and page anew; returns a line that says what is where, and one per failure.
+    """Rewrites tables, figures, summary and page; returns a line that lists the files, and one line per failure.
 
-    `refresh`: seconds after which a browser loads the page again, for a sweep that is running. Raises OSError where the
-    folder cannot be written.
+    `refresh`: seconds after which a browser reloads the page, for a running sweep. Raises OSError if the folder cannot
+    be written.
     """
     from gramtune.report.write import write_report
 

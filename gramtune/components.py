@@ -377,7 +377,7 @@ class Dataset(Component, ABC):
 
     @property
     def held_out_name(self) -> str:
-        """The name of the held-out part: `test`, or `validation` if the test part is kept for the report."""
+        """The name of the held-out part: `held-out`, or `validation` if a test part is kept for the final report."""
         return "held-out"
 
     def for_report(self) -> Dataset:
@@ -497,7 +497,7 @@ class Metric(Component, ABC):
 
 
 class Course(NamedTuple):
-    """When a trial is evaluated."""
+    """The evaluation steps of a trial."""
 
     steps: int
     """Training steps of the whole trial."""
@@ -505,18 +505,18 @@ class Course(NamedTuple):
     """Training steps between two values of the primary metric."""
 
     def evaluations(self, first: int | None = None) -> range:
-        """The steps of its evaluations before the last, from step `first` on; by default from the first one."""
+        """The steps of all evaluations before the last one, from step `first` on (default: from the first one)."""
         return range(math.ceil((first or self.every) / self.every) * self.every, self.steps, self.every)
 
 
 Scores = Sequence[float | None]
-"""Values of the primary metric with a sign such that less is better; one per replicate, None where it has diverged.
-Equal positions have equal seeds."""
+"""Values of the primary metric, signed so that lower is better: one per replicate, None for a diverged one. Equal
+positions have equal seeds."""
 
 
 @dataclass(frozen=True)
 class Rung:
-    """A trial at an evaluation where it is judged, and what is recorded of those that it is compared with.
+    """A trial at a step where the pruner decides on it, with the records of the trials that it is compared with.
 
     Those with a diverged replicate are not among these: they cannot win, and the replicates that are left say nothing
     about the others.
@@ -528,25 +528,25 @@ class Rung:
     """The primary metric."""
     direction: Direction
     reached: Mapping[str, Scores]
-    """The scores at this step of all that have come as far; those of the trial itself are last."""
+    """The scores at this step of all trials that have reached it; those of the trial itself are last."""
     curves: Mapping[str, Mapping[int, Scores]]
-    """By trial and step: everything that is recorded of the trial itself and of those that it is compared with. In a
-    synchronous search nothing that lies beyond this step."""
+    """All recorded scores, by trial and step, of the trial and of those that it is compared with. In a synchronous
+    search only up to this step."""
     completed: Collection[str] = ()
-    """Trials in `curves` that have taken all their steps. Unknown in a synchronous search."""
+    """Trials in `curves` that have finished all their steps. Unknown in a synchronous search."""
 
     @property
     def sign(self) -> float:
-        """The factor that turns a score into a value of the metric, and back."""
+        """The factor, 1 or −1, between a score and the value of the metric."""
         return 1.0 if self.direction == "min" else -1.0
 
     @property
     def means(self) -> dict[str, float]:
-        """The mean score over replicates of all that have come as far, the trial itself included."""
+        """The mean score over replicates of each trial that has reached this step, including the trial itself."""
         return {name: mean_score(scores) for name, scores in self.reached.items()}
 
     def worse_than(self, threshold: float) -> str:
-        """Why the trial is stopped if its mean score is above the `threshold`; empty if it is not."""
+        """The reason to stop the trial if its mean score is above the `threshold`; otherwise empty."""
         mean = mean_score(self.reached[self.trial])
         if mean <= threshold:
             return ""
@@ -560,37 +560,37 @@ def mean_score(scores: Scores) -> float:
 
 
 class Pruner(Component, ABC):
-    """Early stopping: given what is recorded, may this trial go on?
+    """Early stopping: decides from recorded scores whether a trial continues.
 
-    A pruner stores nothing: after a resume it is asked about the same rungs, and says the same.
+    A pruner stores nothing, so after a resume it makes the same decisions.
     """
 
     name: str
     false_prune_rate: Annotated[float, Field(gt=0, lt=0.5)] | None = None
-    """Noise-aware: the probability, at most, that the trial which is best in truth is ever stopped. A trial is then
-    stopped only if its replicates show, paired by seed, that another one is better; without a rate the pruner alone
-    decides. The bound holds if paired differences (of logarithms, where the metric is positive) are normal, or if the
-    trials seen so far show how far a seed can go astray; and if proposals do not chase the luck of these seeds."""
+    """Noise-aware pruning: an upper bound of the probability that the truly best trial is ever stopped. A trial is then
+    stopped only if a paired test over its replicates also shows that another one is better. Without a rate only the
+    pruner decides. The bound assumes that paired differences (of logarithms, for a positive metric) are normal, or that
+    earlier trials have shown how much seeds vary; and that proposals do not adapt to the luck of these seeds."""
 
     needs_completed: ClassVar[bool] = False
-    """Whether it reads `Rung.completed`. A synchronous search then refuses it."""
+    """Whether the pruner reads `Rung.completed`. A synchronous search then refuses it."""
     depends_on_length: ClassVar[bool] = False
-    """Whether decisions depend on the training steps of a whole trial, so that these cannot grow."""
+    """Whether decisions depend on the total number of training steps, which then cannot grow."""
 
     @abstractmethod
     def steps(self, trial: str, course: Course) -> Sequence[int]:
-        """The steps at which the trial is judged, ascending, of `course.evaluations()`."""
+        """The steps at which the pruner decides on the trial, ascending, chosen from `course.evaluations()`."""
 
     @abstractmethod
     def stops(self, rung: Rung) -> str:
-        """Why the trial should be stopped now; an empty text to go on."""
+        """The reason to stop the trial now; empty if it continues."""
 
     @property
     def least_trials(self) -> int:
-        """Trials, the judged one included, that must have come as far before one is judged."""
+        """Number of trials, including this one, that must have reached a rung before a decision."""
         return 1
 
     @property
     def rule(self) -> str:
-        """Who goes on, for the plan: `the best 1/4 goes on`."""
+        """The rule in words, for the plan: `the best 1/4 continues`."""
         return "judged"

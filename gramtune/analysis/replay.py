@@ -87,7 +87,7 @@ class Replay(NamedTuple):
 
 
 class _Options(Component):
-    """What a command line says of a pruner, in the words of a space file."""
+    """The command-line options of a pruner, as the section of a space file."""
 
     pruner: Annotated[Pruner, Named(Pruner, short=True, default="asha")]
 

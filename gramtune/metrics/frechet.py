@@ -139,7 +139,7 @@ class Frechet(Metric):
         return 2, 2
 
     def min_samples(self, data: Dataset, dim: int) -> tuple[int, str]:
-        """d + 1."""
+        """d + 1 samples: with fewer the covariance is singular."""
         return dim + 1, "the covariance is singular and the value is biased upwards"
 
     def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:

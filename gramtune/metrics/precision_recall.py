@@ -46,7 +46,7 @@ class PrecisionRecall(Metric):
         return self.neighbours + 1, self.neighbours + 1
 
     def min_samples(self, data: Dataset, dim: int) -> tuple[int, str]:
-        """k + 1."""
+        """k + 1 samples: each needs a k-th neighbour."""
         return self.neighbours + 1, f"there is no {self.neighbours}-th neighbour"
 
     def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:

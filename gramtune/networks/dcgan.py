@@ -27,7 +27,7 @@ def stages(shape: Shape) -> tuple[int, int]:
     while side % 2 == 0 and side >= 8:
         side, count = side // 2, count + 1
     if count == 0 or side > 8:
-        raise ValueError(f"network dcgan cannot halve images of side {shape[1]} down to a map of 4 to 8")
+        raise ValueError(f"network dcgan cannot halve images of side {shape[1]} to a side of 4 to 8")
     return count, side
 
 

@@ -90,7 +90,7 @@ class Resnet(Network):
         return nn.Sequential(*layers, nn.ReLU(), SumOfEntries(), linear(self.spectral, widths[-1], output_dim))
 
     def decoder(self, shape: Shape, input_dim: int) -> nn.Module:
-        """As the generator; see `Network.decoder`."""
+        """The generator's layers, from K; see `Network.decoder`."""
         widths, side = self._widths(shape)
         layers: list[nn.Module] = [nn.Linear(input_dim, widths[-1] * side * side)]
         layers.append(nn.Unflatten(1, (widths[-1], side, side)))
@@ -115,5 +115,5 @@ class Resnet(Network):
         while side % 2 == 0 and side >= 8:
             side, count = side // 2, count + 1
         if count == 0 or side > 8:
-            raise ValueError(f"network resnet cannot halve images of side {shape[1]} down to a map of 4 to 8")
+            raise ValueError(f"network resnet cannot halve images of side {shape[1]} to a side of 4 to 8")
         return [self.width * min(2**i, 8) for i in range(count)], side

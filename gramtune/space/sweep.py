@@ -62,7 +62,7 @@ ALGORITHMS: Mapping[str, Mapping[str, str]] = {
         "nsga2": "genetic algorithm for two metrics (Deb et al. 2002)",
     },
 }
-"""What each name of a search stands for, in a line."""
+"""One line on each search, by name."""
 
 Judge = Literal["last", "best"] | dict[Literal["mean_of_last"], int]
 
@@ -279,8 +279,8 @@ class SweepFile(Component):
     on new samples."""
     search: Annotated[Search, short(Search), Field(validate_default=True)] = Search()
     pruner: Annotated[Pruner, Named(Pruner, short=True, default="asha"), BeforeValidator(_own_fields)] = NO_PRUNER
-    """How hopeless trials are stopped early. A file without this section prunes nothing; one that has it prunes by asha
-    unless it says otherwise."""
+    """How hopeless trials are stopped early. Without this section nothing is pruned. With it, the default pruner is
+    asha."""
     scheduler: Annotated[Scheduler, short(Scheduler)] = NO_SCHEDULER
     replicates: Annotated[
         Annotated[PositiveInt, Tag("[number]")] | Annotated[Replicates, Tag("[mapping]")],

@@ -64,7 +64,7 @@ class RationalQuadratic(Kernel):
 
     @property
     def curvature(self) -> float:
-        """1, for every α."""
+        """See `Kernel.curvature`: 1 for every α."""
         return 1.0
 
 

@@ -46,7 +46,8 @@ def load_generator(config: TrialConfig, path: Path, replicate: int) -> nn.Module
     with reading_checkpoint(path):
         replicates = torch.load(path, map_location="cpu", weights_only=True)["trainer"]["replicates"]
         if replicate >= len(replicates):
-            raise CheckpointError(f"checkpoint {path}: has {len(replicates)} replicates, no number {replicate}")
+            rule = f"has {len(replicates)} replicates, numbered from 0"
+            raise CheckpointError(f"checkpoint {path}: {rule}; there is no replicate {replicate}")
         return _generator(config, replicates[replicate])
 
 

@@ -1,4 +1,4 @@
-"""Replays over journals that are written by hand, so that what a pruner saves and loses is known exactly."""
+"""Replays of hand-written journals, so that the savings and losses of each pruner are known exactly."""
 
 import subprocess
 import sys

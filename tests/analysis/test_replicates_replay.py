@@ -1,4 +1,4 @@
-"""Replay of replicates until decided: what open values alone would have cost on a recorded sweep."""
+"""Replays of replicates until decided: the cost of giving replicates only to open values of a recorded sweep."""
 
 from pathlib import Path
 

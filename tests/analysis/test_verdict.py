@@ -1,4 +1,4 @@
-"""Verdicts: claims on data whose truth is known, the rules of looks and divergence, and the words."""
+"""Verdicts: claims on data with known truth, the rules of looks and divergence, and the texts."""
 
 import math
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""The commands as a user types them."""
+"""The commands as the user runs them."""
 
 import json
 import os
@@ -84,7 +84,7 @@ main.script()
 """
 
 
-def test_a_command_ends_without_taking_python_apart_but_leaves_nothing_undone():
+def test_a_command_ends_quickly_but_runs_its_exit_handlers():
     def ended(daemon):
         code = ENDING.replace("DAEMON", str(daemon))
         return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -246,7 +246,7 @@ def tiny_disk(tmp_path):
 
 
 @pytest.mark.parametrize("runner", [[], ["--debug"]])
-def test_a_full_disk_is_said_and_loses_nothing(runner, tiny_disk, undisturbed, tmp_path):
+def test_a_full_disk_is_reported_and_loses_nothing(runner, tiny_disk, undisturbed, tmp_path):
     large = SPACE.replace("[1, 4, 16]", "[1, 4, 16, 32, 64]"), BASE.replace("width: 4", "width: 64")
     write_space(tmp_path, *large)
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"

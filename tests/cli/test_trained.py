@@ -1,4 +1,4 @@
-"""`gramtune sample` and `gramtune evaluate`: any checkpoint of a sweep or of train, and every way to ask wrongly."""
+"""`gramtune sample` and `gramtune evaluate`: any checkpoint of a sweep or of train, and every wrong request."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_sweep_that_has_only_begun(finished: Path, tmp_path: Path) -> None:
     assert only.name == "critic_dim=4"
 
 
-def test_a_diverged_replicate_is_said(finished: Path, tmp_path: Path) -> None:
+def test_a_diverged_replicate_is_reported(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "axis"
     (folder / "trials" / "critic_dim=4").mkdir(parents=True)
     for name in ("sweep.yaml", "journal.jsonl"):

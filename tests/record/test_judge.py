@@ -1,4 +1,4 @@
-"""Which checkpoint counts: the last one, the mean of the last few evaluations, or the best one on fresh samples."""
+"""Which checkpoint counts: the last one, the mean of the last evaluations, or the best one on new samples."""
 
 from __future__ import annotations
 

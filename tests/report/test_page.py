@@ -1,4 +1,4 @@
-"""The HTML page: self-contained, small, true to the state, and safe from hostile names."""
+"""The HTML page is self-contained, small, shows the state, and is safe from hostile names."""
 
 import base64
 import re

@@ -1,4 +1,4 @@
-"""Figures and summary of results that are known: what is drawn is what was reported."""
+"""Figures and summary of known results show the reported values."""
 
 import math
 import warnings
@@ -435,7 +435,7 @@ def test_below_three_replicates_pairs_are_compared(tmp_path):
     assert told in " ".join(text.split())
 
 
-def test_where_more_is_better_the_ranking_turns_round(tmp_path):
+def test_a_maximised_metric_reverses_the_ranking(tmp_path):
     key = next(key for key, direction in create(Metric, "modes").directions.items() if direction == "max")
     base = BASE.replace("metrics: [fid_digits]\nmetric: fid_digits", f"metrics: [modes]\nmetric: {key}")
     base = base.replace("data: {name: digits}", "data: {name: ring}")

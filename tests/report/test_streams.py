@@ -1,4 +1,4 @@
-"""A console that breaks, and matplotlib's user settings: no reason to lose tables, figures or MLflow's last state."""
+"""A broken console or the user's matplotlib settings do not lose tables, figures or MLflow's last state."""
 
 import errno
 import os
@@ -86,7 +86,7 @@ def test_closed_standard_streams_are_not_taken_by_files(closed, tmp_path):
     assert (tmp_path / "first").read_text().startswith("[0, 1, 2, ")
 
 
-def test_a_reader_that_leaves_is_no_fault(tmp_path):
+def test_a_closed_pipe_is_not_an_error(tmp_path):
     write_space(tmp_path)
     read, write = os.pipe()
     os.close(read)

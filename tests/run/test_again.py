@@ -1,4 +1,4 @@
-"""A sweep that is there already: what is added to it, what is refused, what is said."""
+"""A sweep that already exists: what can be added to it, what is refused, and the messages."""
 
 import json
 import os
@@ -120,7 +120,7 @@ def test_pruned_and_failed_trials_stay_as_they_are_and_it_is_said(tmp_path):
     assert all(n[trial] == {"COMPLETED": 4, "PRUNED": 2, "FAILED": 0}[status] for trial, status in before.items())
 
 
-def test_a_budget_that_ran_out_and_is_raised_goes_on_to_the_table_of_none(finished_once, tmp_path):
+def test_a_raised_budget_gives_the_table_of_a_sweep_without_one(finished_once, tmp_path):
     stopped, _ = once(tmp_path, space=SPACE + "budget: {steps: 8}\n")
     assert stopped.complete
     assert set(stopped.trials["status"]) == {"COMPLETED", "STOPPED"}

@@ -1,4 +1,4 @@
-"""A finished sweep that is asked for more: further steps, further values of a grid, failed trials once more."""
+"""Extending a finished sweep: more steps, more values of a grid, and failed trials again."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`gpu: auto`: how many trials share a GPU, decided by what they took and got done together."""
+"""`gpu: auto`: the number of trials per GPU, decided by measured memory and throughput."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def gpu(memory, room, seconds):
 @pytest.mark.parametrize(
     ("memory", "room", "seconds", "share", "why"),
     [
-        (1 * GIB, 80 * GIB, lambda n: 1.0, 1 / 16, "more than 16 are not tried"),  # idle most of the time
+        (1 * GIB, 80 * GIB, lambda n: 1.0, 1 / 16, "16 is the maximum"),  # idle most of the time
         (
             1 * GIB,
             80 * GIB,

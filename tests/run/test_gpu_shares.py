@@ -1,4 +1,4 @@
-"""Trials that share a GPU: what each may allocate, and what becomes of one that wants more."""
+"""Trials that share a GPU: the memory limit of each, and what happens if one needs more."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Paths as users write them; folders that are moved, copied or entered; names that a shell would split."""
+"""Paths as users write them, moved or copied folders, and names that need quoting in a shell."""
 
 import getpass
 import os

@@ -1,4 +1,4 @@
-"""Population-based training: a result that depends on nothing but the seed, whatever runs at once and is killed."""
+"""Population-based training: the result depends only on the seed, for any concurrency and after kills."""
 
 import random
 
@@ -157,7 +157,7 @@ def before_the_first_report_of_a_generation(driver):
         pytest.param(before_the_first_report_of_a_generation, id="turned"),
     ],
 )
-def test_a_killed_population_goes_on_as_if_nothing_had_been(dies, undisturbed, tmp_path):
+def test_a_killed_population_resumes_with_the_same_result(dies, undisturbed, tmp_path):
     with pytest.raises(Killed):
         run(tmp_path, dies=dies)
     assert outcome(run(tmp_path)) == outcome(undisturbed)
@@ -208,7 +208,7 @@ def test_summary_and_figures_show_a_schedule(undisturbed, tmp_path):
     assert lines["best"].get_ydata()[-1] == undisturbed.best.assignment["optimizer.learning_rate"]
 
 
-def test_a_budget_ends_those_that_wait(tmp_path):
+def test_a_budget_ends_waiting_trials(tmp_path):
     state = run(tmp_path, SPACE + "budget: {steps: 20}\n")
     assert {r.status for r in state.records.values()} == {Status.STOPPED}
     assert not state.unfinished

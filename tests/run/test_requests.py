@@ -1,4 +1,4 @@
-"""A running sweep and another terminal: one trial is stopped, one is added; both survive a restart."""
+"""Requests from another terminal to a running sweep: one trial is stopped, one is added; both survive a restart."""
 
 from __future__ import annotations
 

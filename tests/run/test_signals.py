@@ -1,4 +1,4 @@
-"""SIGTERM, SIGHUP and Ctrl-C end a sweep in order; the suite starts its children with the default handlers."""
+"""SIGTERM, SIGHUP and Ctrl-C end a sweep cleanly; the suite starts its children with the default handlers."""
 
 import os
 import signal

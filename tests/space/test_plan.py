@@ -120,7 +120,7 @@ def test_missing_data_and_weights_are_one_line_each(tmp_path, offline):
     assert all(str(tmp_path / "data") in line and "\n" not in line for line in lines)
 
 
-def test_too_few_samples_for_the_features_are_said(tmp_path):
+def test_too_few_samples_for_the_features_are_reported(tmp_path):
     assert plan(tmp_path).warnings == ()
     (warning,) = plan(tmp_path, set=("training.eval_samples=64",)).warnings
     assert "64 generated samples for 64 features" in warning

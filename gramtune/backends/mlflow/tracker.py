@@ -126,9 +126,10 @@ class MlflowTracker:
         self._reliably(lambda: self._finish(state, folder))
 
     def _reliably(self, action: Callable[[], None]) -> None:
-        """Runs `action`, once more where a run has been deleted meanwhile. After a failure nothing is taken as known:
+        """Runs `action`; repeats it once if a run was deleted meanwhile.
 
-        a request whose answer was lost may have been carried out, so the next attempt asks the store what it holds.
+        After a failure all knowledge of the store is dropped: a request whose answer was lost may have been executed,
+        so the next attempt asks the store for its contents.
         """
         try:
             try:

@@ -164,7 +164,7 @@ class OptunaProposer:
 
     @property
     def waiting(self) -> bool:
-        """Whether proposals must wait until all earlier trials have ended."""
+        """Whether further proposals exist but must wait until all earlier trials have ended."""
         together, known = self._sweep.search.together, len(self._trials)
         at_border = together and not self._batch and known % together == 0 and known < self._sweep.search.samples
         return bool(at_border and self._state.unfinished)

@@ -1,4 +1,4 @@
-"""A sweep on a cluster through Ray's Jobs API, from a client that comes and goes."""
+"""A sweep on a cluster through Ray's Jobs API, from a client that disconnects and reconnects."""
 
 import asyncio
 import os
@@ -109,7 +109,7 @@ def relay(target):
 
 
 @pytest.mark.slow
-def test_a_launched_sweep_outlives_its_client_and_is_stopped_and_gone_on_with(local):
+def test_a_launched_sweep_outlives_its_client_and_is_stopped_and_resumed(local):
     work, dashboard, environment, gramtune = local
     journal = work / "runs" / "axis" / "journal.jsonl"
 
@@ -168,7 +168,7 @@ def test_a_launched_sweep_outlives_its_client_and_is_stopped_and_gone_on_with(lo
     assert output.startswith("local.yaml: no Jobs API at http://127.0.0.1:")
 
 
-def test_a_line_that_is_dead_without_a_word_is_left(capsys):
+def test_a_silent_connection_is_abandoned(capsys):
     """As when a laptop changes networks: nobody closes the connection. The state is asked for over a new one."""
 
     class Silent:

@@ -1,4 +1,4 @@
-"""The batch script of cluster/slurm.yaml, run."""
+"""Runs the batch script of cluster/slurm.yaml."""
 
 import os
 import re

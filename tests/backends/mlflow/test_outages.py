@@ -1,4 +1,4 @@
-"""Stores that fail while a real sweep runs: it goes on, one line says so, and everything is there once in the end."""
+"""Stores that fail during a real sweep: it continues, prints one line, and everything is stored exactly once."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_store_that_never_answers_holds_nothing_up(runs: Path, monkeypatch: py
         (401, b"no", "it refuses these credentials (MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN)"),
         (403, b'{"error_code": "PERMISSION_DENIED", "message": "no"}', "these credentials may not write there"),
         (200, b"<html>please log in</html>", "API request to endpoint was successful but the response body was not"),
-        (200, b"{}", "what it answers is not MLflow's"),
+        (200, b"{}", "the server there is not MLflow"),
         (500, b"", "API request to"),
     ],
 )
@@ -184,7 +184,7 @@ def test_a_store_that_fails_at_the_end_is_not_waited_for(runs: Path) -> None:
     assert said == ["tracking: down; nothing is lost, finish with: gramtune sync runs/axis"]
 
 
-def test_a_store_that_is_slow_but_goes_on_is_waited_for(runs: Path) -> None:
+def test_a_slow_store_that_makes_progress_is_waited_for(runs: Path) -> None:
     """Thousands of trials may be left to store when the last of them has trained."""
 
     class Slow(Stubborn):

@@ -1,4 +1,4 @@
-"""Optuna behind a sweep: what is proposed, what the study is told, and that a resumed search goes on unharmed."""
+"""Optuna in a sweep: the proposals, the contents of the study, and the resume of an interrupted search."""
 
 import math
 
@@ -233,7 +233,7 @@ def test_a_conditional_key_varies_under_qmc(tmp_path):
         ("pruner: {min_steps: 100}", "pruner.min_steps = 100: the trials have 6 steps"),
     ],
 )
-def test_what_a_search_cannot_do_is_said_before_it_starts(lines, said, tmp_path):
+def test_limits_of_a_search_are_reported_before_it_starts(lines, said, tmp_path):
     space = SPACE.replace("replicates: 2\n", "") + lines + "\n"
     if "search" in lines:
         space = space.replace("grid:", "choice:")
