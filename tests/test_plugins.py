@@ -147,13 +147,23 @@ def test_plugin_option_is_relative_to_the_working_directory(tmp_path: Path, monk
         load_sweep(space, Overrides(plugins=("gone.py",)))
 
 
-def test_a_failed_trial_names_the_line_of_the_plug_in(tmp_path: Path, gramtune: Command) -> None:
+def test_a_failed_trial_names_the_line_of_the_plug_in(tmp_path: Path) -> None:
     space = example(tmp_path)
     file = tmp_path / "moments.py"
     line = "        covariance = ("
     number = 1 + file.read_text().split(line)[0].count("\n")
     file.write_text(file.read_text().replace(line, "        assert self.weight < 5, 'too heavy'; covariance = ("))
-    assert gramtune("sweep", space, *QUICK, "--debug")[0] == 1
+    done = in_a_process("sweep", space, *QUICK, "--debug", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback (most recent call last)" in done.stderr
+    assert f'File "moments.py", line {number}' in done.stderr
+    assert "AssertionError: too heavy" in done.stderr
+    assert "in trial weight=" in done.stderr
+    assert "AssertionError ends the sweep; resume with: gramtune resume runs/moments" in done.stdout
+    assert "FAILED" not in set(pd.read_csv(tmp_path / "runs/moments/trials.csv")["status"])
+    done = in_a_process("resume", "runs/moments", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
     trials = pd.read_csv(tmp_path / "runs/moments/trials.csv")
     (failed,) = trials[trials["status"] == "FAILED"].itertuples()
     assert failed.reason == (

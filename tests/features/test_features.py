@@ -31,7 +31,8 @@ from gramtune.metrics.frechet import frechet_distance, moments
 from gramtune.pixels import to_float
 from gramtune.registry import classes, create
 from gramtune.training.config import TrialConfig
-from gramtune.training.evaluator import Evaluator, extract
+from gramtune.training.evaluator import Evaluator
+from gramtune.training.real_data import extract
 
 CPU = torch.device("cpu")
 SHAPES: list[Shape] = [(2,), (1, 8, 8), (1, 28, 28), (3, 32, 32)]

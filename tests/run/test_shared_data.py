@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,29 +24,21 @@ from gramtune.run.datasets import MOST, datasets
 from gramtune.run.driver import Driver, NothingNew
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
-from gramtune.training import evaluator, samples
 from gramtune.training.config import TrialConfig
-from gramtune.training.samples import Samples, lend, training_samples
+from gramtune.training.real_data import RealData
+from gramtune.training.samples import Library, Samples
 from gramtune.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 Settings = dict[str, Any]
 
 
-@pytest.fixture(autouse=True)
-def _nothing_lent() -> Iterator[None]:
-    """Nothing lent, and nothing kept in memory by other tests or for them."""
-    _forget()
-    yield
-    _forget()
-
-
 def refuse(*_: object) -> Tensor:
     raise AssertionError("read from disk")
 
 
-def trained(settings: Settings, root: Path) -> tuple[Any, ...]:
-    trainer = Trainer(TrialConfig.model_validate(settings), root, CPU)
+def trained(settings: Settings, root: Path, real: RealData | None = None) -> tuple[Any, ...]:
+    trainer = Trainer(TrialConfig.model_validate(settings), root, CPU, real)
     return trainer.evaluate(), trainer.advance(3), trainer.evaluate()
 
 
@@ -66,20 +57,15 @@ def test_lent_data_are_used_unread_uncopied_and_unchanged(
     own = Samples(
         dataset.fingerprint(tmp_path), *(part(tmp_path).clone() for part in (dataset.train, dataset.held_out))
     )
-    _forget()
     for name in ("train", "held_out", "fingerprint"):
         monkeypatch.setattr(type(dataset), name, refuse)
-    lend(dataset, own)
+    real = RealData()
+    real.library.lend(dataset, own)
     before = own.train.clone(), own.held_out.clone()
-    assert trained(settings, tmp_path / "two") == expected
-    assert training_samples(dataset, tmp_path, CPU).data_ptr() == own.train.data_ptr(), "a copy"
+    assert trained(settings, tmp_path / "two", real) == expected
+    assert real.library.train(dataset, tmp_path, CPU).data_ptr() == own.train.data_ptr(), "a copy"
     assert torch.equal(before[0], own.train)
     assert torch.equal(before[1], own.held_out)
-
-
-def _forget() -> None:
-    samples.forget()
-    evaluator.forget()
 
 
 # Which data sets a sweep needs
@@ -206,8 +192,9 @@ def test_ray_s_arrays_become_tensors_without_a_copy(
 
     ring = Ring(n_train=1 << 17)  # Ray copies what is small
     refs = put([ring], tmp_path)
-    borrow(ring, refs)
+    library = Library()
+    borrow(ring, refs, library)
     _, array, _ = ray.get(refs[ring.model_dump_json()])
     assert not array.flags.writeable
-    assert training_samples(ring, tmp_path, CPU).data_ptr() == array.ctypes.data
+    assert library.train(ring, tmp_path, CPU).data_ptr() == array.ctypes.data
     assert not recwarn.list, "torch warns that the memory is read-only, which is the point"

@@ -16,9 +16,10 @@ from gramtune.components import CriticSpec, Losses, Objective, View
 from gramtune.objectives.gram import Gram
 from gramtune.registry import classes
 from gramtune.training.config import TrialConfig
-from gramtune.training.evaluator import Evaluator, extract
+from gramtune.training.evaluator import Evaluator
 from gramtune.training.generator import draw_samples, load_generator
 from gramtune.training.graphs import Graphs, Traces
+from gramtune.training.real_data import extract
 from gramtune.training.seeds import stream
 from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
 

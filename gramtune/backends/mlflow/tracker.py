@@ -7,8 +7,9 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
@@ -51,7 +52,8 @@ _MLFLOW_STATUS = {
 }
 
 
-class _Snapshot(NamedTuple):
+@dataclass(frozen=True)
+class _Snapshot:
     """A copy of a trial record at one moment; the runner's thread keeps changing the record itself."""
 
     status: Status

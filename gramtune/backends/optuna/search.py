@@ -141,12 +141,15 @@ class OptunaProposer:
 
     def _observe(self, earlier: Sequence[Observation]) -> None:
         """Adds trials of earlier sweeps as observations; they are not trials of this sweep."""
-        for source, assignment, value in earlier:
-            params = {key: encoded(chosen) for key, chosen in assignment.items()}
+        for observed in earlier:
+            params = {key: encoded(chosen) for key, chosen in observed.assignment.items()}
             domains = {key: distribution(self._sweep.space[key]) for key in params}
             self._study.add_trial(
                 optuna.trial.create_trial(
-                    params=params, distributions=domains, value=value, user_attrs={"warm_start": source}
+                    params=params,
+                    distributions=domains,
+                    value=observed.value,
+                    user_attrs={"warm_start": observed.source},
                 )
             )
 

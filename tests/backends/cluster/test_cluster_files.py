@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -198,7 +199,7 @@ def test_the_command_of_a_job_survives_odd_names(tmp_path):
         *("--tracking-uri", "sqlite:////a b/m.db"),
     ]
     assert not (tmp_path / "x").exists()
-    unset = subprocess.run(["sh", "-c", request._replace(runs=None).command()], capture_output=True, text=True, env={})
+    unset = subprocess.run(["sh", "-c", replace(request, runs=None).command()], capture_output=True, text=True, env={})
     assert unset.returncode != 0
     assert "GRAMTUNE_RUNS: is not set where this Ray was started" in unset.stderr
 
