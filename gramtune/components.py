@@ -554,8 +554,6 @@ class Pruner(Component, ABC):
     decides. The bound holds if paired differences (of logarithms, where the metric is positive) are normal, or if the
     trials seen so far show how far a seed can go astray; and if proposals do not chase the luck of these seeds."""
 
-    needs_completed: ClassVar[bool] = False
-    """Whether it reads `Rung.completed`. A synchronous search then refuses it."""
     depends_on_length: ClassVar[bool] = False
     """Whether decisions depend on the training steps of a whole trial, so that these cannot grow."""
 
@@ -568,11 +566,27 @@ class Pruner(Component, ABC):
         """Why the trial should be stopped now; an empty text to go on."""
 
     @property
+    def needs_completed(self) -> bool:
+        """Whether it reads `Rung.completed`. A synchronous search then refuses it."""
+        return False
+
+    @property
     def least_trials(self) -> int:
         """Trials, the judged one included, that must have come as far before one is judged."""
         return 1
 
     @property
     def rule(self) -> str:
-        """Who goes on, for the plan: `the best 1/4 goes on`."""
+        """What happens at the rungs, for the plan: `the best 1/4 goes on`."""
         return "judged"
+
+    @property
+    def waits(self) -> str:
+        """What a decision waits for, for the plan."""
+        return f", once {self.least_trials} trials have come as far" if self.least_trials > 1 else ""
+
+    def never_stops(self, replicates: int) -> str:
+        """Why no trial of so many replicates is ever stopped; empty if one may be."""
+        if self.false_prune_rate is None or replicates > 1:
+            return ""
+        return "pruner.false_prune_rate: one replicate has no spread, so no trial is ever stopped; use 2 or more"
