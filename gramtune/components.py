@@ -35,7 +35,18 @@ from gramtune.errors import count
 
 Shape = tuple[int, ...]
 """Shape of one sample: (C, H, W) for images, (d,) for points."""
+Kind = Literal["image", "points"]
 Direction = Literal["min", "max"]
+
+
+def kind_of(shape: Shape) -> Kind:
+    """What samples of that shape are. Raises ValueError for a shape that is neither an image's nor a point's."""
+    match len(shape):
+        case 1:
+            return "points"
+        case 3:
+            return "image"
+    raise ValueError(f"samples of shape {tuple(shape)} should be images (C, H, W) or points (d,)")
 
 
 class Unavailable(ValueError):
@@ -348,6 +359,11 @@ class Dataset(Component, ABC):
     @abstractmethod
     def shape(self) -> Shape:
         """Shape of one sample."""
+
+    @property
+    def kind(self) -> Kind:
+        """Whether a sample is an image or a point. Raises ValueError as `kind_of` does."""
+        return kind_of(self.shape)
 
     @abstractmethod
     def fingerprint(self, root: Path) -> str:

@@ -143,7 +143,7 @@ def gives_the_same_samples(cls: type[Component], beside: list[type[Component]], 
     for draw in (data.train, data.held_out):
         samples = draw(folder)
         assert tuple(samples.shape[1:]) == data.shape
-        assert samples.dtype == (torch.uint8 if len(data.shape) == 3 else torch.float32)
+        assert samples.dtype == (torch.uint8 if data.kind == "image" else torch.float32)
         assert torch.equal(samples, draw(folder))
 
 

@@ -42,7 +42,7 @@ class NearestImages(NamedTuple):
 def nearest_images(record: TrialRecord, folder: Path, root: Path, n: int = 10, k: int = 3) -> NearestImages | None:
     """Those of the best replicate; None where there are no images, no readable checkpoint, or the data are gone."""
     config = record.trial.config
-    if len(config.data.shape) != 3:
+    if config.data.kind != "image":
         return None
     replicate = best_replicate(record) or 0
     first, place = part_of(folder, record, replicate)

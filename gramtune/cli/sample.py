@@ -33,7 +33,7 @@ def sample(
     from gramtune.training.generator import draw_samples
 
     chosen = trained_in(folder, trial)[0]
-    check_target(out, chosen.config.data.shape)
+    check_target(out, chosen.config.data.kind)
     generators = load(chosen)
     if replicate not in generators.networks:
         reason = generators.diverged.get(replicate, "no such replicate")

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from gramtune.components import FeatureExtractor, Shape, Unavailable
+from gramtune.components import FeatureExtractor, Shape, Unavailable, kind_of
 from gramtune.io import write_atomically
 from gramtune.registry import register
 
@@ -41,7 +41,7 @@ class InceptionFeatures(FeatureExtractor):
 
     def dim(self, shape: Shape) -> int:
         """`layer_dim`. Raises ValueError for point sets and for images below 28 pixels."""
-        if len(shape) != 3 or shape[0] not in (1, 3) or min(shape[1:]) < 28:
+        if kind_of(shape) != "image" or shape[0] not in (1, 3) or min(shape[1:]) < 28:
             raise ValueError(
                 f"feature extractor {self.name} reads images of 1 or 3 channels and at least 28 pixels, "
                 f"not samples of shape {'×'.join(map(str, shape))}"

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from gramtune.components import Shape
+from gramtune.components import Shape, kind_of
 from gramtune.networks._spectral import Spectral, linear, spectral_layers
 
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
@@ -48,7 +48,7 @@ def perceptron_to_sample(
     input_dim: int, hidden: tuple[int, ...], shape: Shape, *, batch_norm: bool = False
 ) -> nn.Module:
     """[B, input_dim] → [B, *shape]: linear last layer for points, tanh for images."""
-    tail = [nn.Tanh(), nn.Unflatten(1, shape)] if len(shape) == 3 else []
+    tail = [nn.Tanh(), nn.Unflatten(1, shape)] if kind_of(shape) == "image" else []
     norm: Norm = "batch" if batch_norm else "none"
     return nn.Sequential(*perceptron(input_dim, *hidden, math.prod(shape), norm=norm), *tail)
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from gramtune.components import Network, Shape
+from gramtune.components import Network, Shape, kind_of
 from gramtune.networks._layers import Norm, Prior, draw_noise, initialise_normal, map_norm
 from gramtune.networks._spectral import Spectral, convolution, linear
 from gramtune.registry import register
@@ -21,7 +21,7 @@ def stages(shape: Shape) -> tuple[int, int]:
     The side is halved while it is even and at least 8, so that the innermost map never falls below 4. Raises
     ValueError for anything but square images of side ≥ 8 whose innermost map is at most 8.
     """
-    if len(shape) != 3 or shape[1] != shape[2]:
+    if kind_of(shape) != "image" or shape[1] != shape[2]:
         raise ValueError(f"network dcgan needs square images (C, S, S), not samples of shape {tuple(shape)}")
     side, count = shape[1], 0
     while side % 2 == 0 and side >= 8:

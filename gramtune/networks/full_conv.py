@@ -9,7 +9,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from gramtune.components import Network, Shape
+from gramtune.components import Network, Shape, kind_of
 from gramtune.networks._layers import Norm, Prior, draw_noise, initialise_normal, map_norm
 from gramtune.networks._spectral import Spectral, convolution
 from gramtune.registry import register
@@ -72,7 +72,7 @@ class FullConv(Network):
     def _channels(self, shape: Shape) -> tuple[int, ...]:
         """Channels after each stride-2 convolution, one per halving down to 4×4: 32×32 → (64, 128, 256)."""
         side = shape[-1]
-        if len(shape) != 3 or shape[1] != side or side < 8 or side & (side - 1):
+        if kind_of(shape) != "image" or shape[1] != side or side < 8 or side & (side - 1):
             raise ValueError(
                 "network full_conv needs square images (C, S, S), S a power of two from 8 on, "
                 f"not samples of shape {tuple(shape)}"

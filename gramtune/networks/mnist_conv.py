@@ -9,7 +9,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from gramtune.components import Network, Shape
+from gramtune.components import Network, Shape, kind_of
 from gramtune.networks._layers import Norm, Prior, Widths, draw_noise, initialise_glorot, map_norm, perceptron_to_sample
 from gramtune.networks._spectral import Spectral, convolution, linear
 from gramtune.registry import register
@@ -73,7 +73,7 @@ class MnistConv(Network):
     def _innermost(self, shape: Shape) -> tuple[int, int]:
         """Height and width after the last pooling, which drops an odd last row: (1, 28, 28) → (3, 3)."""
         least = 2 ** len(self.critic_channels)
-        if len(shape) != 3 or min(shape[1:]) < least:
+        if kind_of(shape) != "image" or min(shape[1:]) < least:
             raise ValueError(
                 f"network mnist_conv needs images (C, H, W) of at least {least}×{least}, to be halved "
                 f"{len(self.critic_channels)} times, not samples of shape {tuple(shape)}"

@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gramtune.components import Network, Shape
+from gramtune.components import Network, Shape, kind_of
 from gramtune.networks._layers import Norm, Prior, draw_noise, initialise_glorot, map_norm
 from gramtune.networks._spectral import Spectral, convolution, linear
 from gramtune.registry import register
@@ -108,7 +108,7 @@ class Resnet(Network):
     def _widths(self, shape: Shape) -> tuple[list[int], int]:
         """Channels after each halving, and the innermost side: 32×32 → ([w, 2w, 4w], 4)."""
         side, count = shape[-1], 0
-        if len(shape) != 3 or shape[1] != side:
+        if kind_of(shape) != "image" or shape[1] != side:
             raise ValueError(f"network resnet needs square images (C, S, S), not samples of shape {tuple(shape)}")
         while side % 2 == 0 and side >= 8:
             side, count = side // 2, count + 1

@@ -10,18 +10,18 @@ from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
-from gramtune.components import Shape
+from gramtune.components import Kind, kind_of
 from gramtune.errors import Issue, SpecError
 from gramtune.io import write_atomically
 from gramtune.pixels import grid, to_uint8
 
 
-def check_target(out: Path, shape: Shape) -> None:
-    """Raises SpecError if samples of that shape cannot be written as `out` asks."""
+def check_target(out: Path, kind: Kind) -> None:
+    """Raises SpecError if samples of that kind cannot be written as `out` asks."""
     forms = "grid.png, a folder for one PNG each, or samples.safetensors"
     if out.suffix not in ("", ".png", ".safetensors"):
         raise SpecError([Issue("--out", f"{out} should be {forms}")])
-    if len(shape) != 3 and out.suffix != ".safetensors":
+    if kind == "points" and out.suffix != ".safetensors":
         raise SpecError([Issue("--out", f"{out}: points are no images; write samples.safetensors")])
     if out.is_dir() and (out.suffix or any(out.iterdir())):
         raise SpecError([Issue("--out", f"{out} is a folder with files in it; choose a new one")])
@@ -32,7 +32,7 @@ def write_samples(samples: Tensor, out: Path, about: Mapping[str, str]) -> None:
 
     Raises OSError if it cannot be written.
     """
-    content = (to_uint8(samples) if samples.dim() == 4 else samples).cpu()
+    content = (to_uint8(samples) if kind_of(samples.shape[1:]) == "image" else samples).cpu()
     (out if not out.suffix else out.parent).mkdir(parents=True, exist_ok=True)
     if out.suffix == ".safetensors":
         packed = save({"samples": content.contiguous()}, dict(about))

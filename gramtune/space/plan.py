@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gramtune.components import Course, Dataset, Metric, Pruner, Unavailable
+from gramtune.components import Course, Dataset, Metric, Pruner, Unavailable, kind_of
 from gramtune.errors import Issue, Path, SpecError
 from gramtune.space.domain import Assignment, corner_assignment, grid_assignments, size_of
 from gramtune.space.sweep import Sweep
@@ -162,6 +162,7 @@ def _shape_checks(config: TrialConfig) -> list[Check]:
     shape = config.data.shape
     metrics = [(("metrics", i), metric) for i, metric in enumerate(config.metrics)]
     return [
+        (("data",), partial(kind_of, shape)),
         (("network",), partial(_try_networks, config)),
         *((part, partial(config.extractors[metric.extractor].dim, shape)) for part, metric in metrics),
         *((part, partial(metric.check, config.data)) for part, metric in metrics),

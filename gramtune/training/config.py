@@ -135,7 +135,7 @@ class TrialConfig(Component):
     @classmethod
     def _flips_images(cls, training: Training, info: ValidationInfo) -> Training:
         data = info.data.get("data")
-        if training.horizontal_flips and data is not None and len(data.shape) != 3:
+        if training.horizontal_flips and data is not None and data.kind != "image":
             raise ValueError(f"horizontal_flips = true needs images; data set {data.name} has points")
         return training
 

@@ -28,7 +28,7 @@ class Evaluator:
     """Scores generated samples by the metrics of one configuration. Real-side work is done once per machine."""
 
     def __init__(self, config: TrialConfig, root: Path, device: torch.device) -> None:
-        self._metrics = config.metrics
+        self._metrics, self._kind = config.metrics, config.data.kind
         print_of_data = fingerprint(config.data, root)
         self._sources = {
             name: _Source(config.data, print_of_data, extractor, extractor.fingerprint, root, device)
@@ -43,7 +43,7 @@ class Evaluator:
         """
         if not samples.isfinite().all():  # non-finite samples would become valid bytes, or be counted by mode
             raise ArithmeticError("generated samples are not finite")
-        samples = to_float(to_uint8(samples)) if samples.dim() == 4 else samples
+        samples = to_float(to_uint8(samples)) if self._kind == "image" else samples
         scores: dict[str, float] = {}
         features: dict[str, Tensor] = {}
         for metric in self._metrics if metrics is None else metrics:
@@ -152,7 +152,7 @@ def _once(
     Points are not cached: their features are the points themselves. Nothing is cached without a data root: only image
     features are expensive.
     """
-    if len(source.data.shape) != 3 or not source.root.is_dir():
+    if source.data.kind != "image" or not source.root.is_dir():
         return dict(compute())
     tensors = cached(source.root / FOLDER / f"{_name(source, metric, part)}.safetensors", compute)
     return {name: tensor.to(source.device) for name, tensor in tensors.items()}

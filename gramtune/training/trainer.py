@@ -87,7 +87,7 @@ class Trainer:
 
         Training is not disturbed: the batch has a stream of its own, and is the same at every call.
         """
-        if len(self.config.data.shape) != 1:
+        if self.config.data.kind != "points":
             return {}
         with self._timed():
             values = self.config.objective.monitor(*self.replicates.views(self.config.training.batch_size, "monitor"))
@@ -99,7 +99,7 @@ class Trainer:
 
     def preview(self, n: int = 16) -> Tensor | None:
         """n samples of each replicate from noise that never changes: uint8 [R·n, C, H, W]; None for point sets."""
-        if len(self.config.data.shape) != 3:
+        if self.config.data.kind != "image":
             return None
         samples = self.replicates.sample(n, "preview", average=self.config.training.averaged)
         return to_uint8(samples.flatten(0, 1)).cpu()

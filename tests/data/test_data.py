@@ -22,7 +22,7 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10, MNIST
 from torchvision.datasets import CelebA as CelebAFiles
 
-from gramtune.components import Component, Dataset, Unavailable
+from gramtune.components import Component, Dataset, Shape, Unavailable
 from gramtune.data import celeba, mnist
 from gramtune.data.celeba import CelebA
 from gramtune.data.cifar10 import FOLDER, URL, Cifar10
@@ -32,11 +32,14 @@ from gramtune.data.image_folder import ImageFolder
 from gramtune.data.mnist import Mnist
 from gramtune.data.ring import Ring
 from gramtune.registry import classes
+from gramtune.space.plan import issues_of
+from gramtune.training.config import TrialConfig
 
 NAMES = list(classes(Dataset))
 ON_DISK = {"celeba", "cifar10", "image_folder", "mnist"}
 """Those that need files; every other one makes its samples itself."""
 Small = Callable[[type[Component], str], dict[str, Any]]
+Settings = dict[str, Any]
 
 
 @pytest.mark.usefixtures("offline")
@@ -55,6 +58,7 @@ def test_contract(name: str, small: Small, tmp_path: Path) -> None:
     for part in (train, held_out):
         assert part.shape[1:] == dataset.shape
         assert part.dtype == (torch.uint8 if len(dataset.shape) == 3 else torch.float32)
+        assert dataset.kind == ("image" if part.dtype == torch.uint8 else "points")
         assert len(part) >= 100
     assert torch.equal(train, dataset.train(tmp_path)), "the training set changes between calls"
     assert torch.equal(held_out, dataset.held_out(tmp_path)), "the held-out set changes between calls"
@@ -605,3 +609,20 @@ def test_damaged_celeba_is_one_line(damage: str, celeba_root: Path) -> None:
     with pytest.raises(Unavailable) as caught:
         CelebA().check(celeba_root)
     one_line(caught.value, str(celeba_root / celeba.FOLDER), "000008.jpg" if "image" in damage else celeba.URL)
+
+
+class Table(Ring):
+    """A user's data set whose samples have two dimensions."""
+
+    @property
+    def shape(self) -> Shape:
+        return (2, 4)
+
+
+def test_samples_that_are_neither_images_nor_points_are_refused_before_anything_starts(
+    ring_config: Settings, tmp_path: Path
+) -> None:
+    """They would have been trained as points, and the trial would have failed at its first evaluation."""
+    config = TrialConfig.model_validate(ring_config).model_copy(update={"data": Table(n_train=200, n_held_out=200)})
+    found = dict(issues_of([config], tmp_path))
+    assert found["data",] == "samples of shape (2, 4) should be images (C, H, W) or points (d,)"

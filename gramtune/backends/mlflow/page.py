@@ -99,7 +99,7 @@ def _entity(data: Dataset) -> dict[str, str]:
         fingerprint = data.fingerprint(data_root())
     except Unavailable:  # stored from a machine without the data
         fingerprint = data.model_dump_json()
-    kind = "uint8" if len(data.shape) == 3 else "float32"
+    kind = "uint8" if data.kind == "image" else "float32"
     tensor = {"type": "tensor", "tensor-spec": {"dtype": kind, "shape": [-1, *data.shape]}}
     return {
         "name": data.name,
