@@ -38,7 +38,10 @@ class OptunaPruner(Pruner):
 
     @model_validator(mode="after")
     def _is_legal(self) -> OptunaPruner:
-        self.build()  # raises ValueError for what Optuna refuses
+        try:
+            self.build()
+        except TypeError as error:  # Optuna's for options that are missing
+            raise ValueError(str(error)) from None
         return self
 
     @property
@@ -198,7 +201,7 @@ def _register(name: str) -> None:
     base = {"PatientPruner": Patient, "WilcoxonPruner": Wilcoxon}.get(name, OptunaPruner)
     first = (inspect.getdoc(algorithm) or "").partition("\n")[0]
     about = f"Optuna's {name}: {_plain(first)}\n\n{base.__doc__}"
-    full: Any = (Literal[f"{PREFIX}{name}"], f"{PREFIX}{name}")  # type: ignore[valid-type]
+    full: Any = (Literal[f"{PREFIX}{name}"], f"{PREFIX}{name}")
     made = create_model(f"Optuna{name}", __base__=base, __module__=__name__, __doc__=about, name=full, **fields)
     globals()[made.__name__] = register(made)  # where pickle looks for it
 
