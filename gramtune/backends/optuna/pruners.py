@@ -199,7 +199,7 @@ def _register(name: str) -> None:
         default = None if wraps else ... if parameter.default is parameter.empty else parameter.default
         fields[key] = (_Inner | None if wraps else hints[key], Field(default, description=explained.get(key, "")))
     base = {"PatientPruner": Patient, "WilcoxonPruner": Wilcoxon}.get(name, OptunaPruner)
-    first = (inspect.getdoc(algorithm) or "").partition("\n")[0]
+    first = " ".join((inspect.getdoc(algorithm) or "").partition("\n\n")[0].split())
     about = f"Optuna's {name}: {_plain(first)}\n\n{base.__doc__}"
     full: Any = (Literal[f"{PREFIX}{name}"], f"{PREFIX}{name}")
     made = create_model(f"Optuna{name}", __base__=base, __module__=__name__, __doc__=about, name=full, **fields)
@@ -222,7 +222,8 @@ def _explained(algorithm: type[BasePruner]) -> dict[str, str]:
 
 
 def _plain(text: str) -> str:
-    """Without reStructuredText's roles."""
+    """Without reStructuredText's roles and links."""
+    text = re.sub(r"`([^`<]+?)\s*<[^>]+>`_+", r"\1", text)
     return re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"\1", text).replace("``", "`")
 
 
