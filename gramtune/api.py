@@ -353,14 +353,15 @@ def _shortfall(state: SweepState) -> tuple[str, bool]:
     return f"error: the search found no further configuration after {have} of {sweep.search.samples} trials", False
 
 
-def rewrite(state: SweepState, folder: Path) -> str:
+def rewrite(state: SweepState, folder: Path, refresh: int | None = None) -> str:
     """Writes tables, figures, summary and page anew; returns a line that says what is where, and one per failure.
 
-    Raises OSError where the folder cannot be written.
+    `refresh`: seconds after which a browser loads the page again, for a sweep that is running. Raises OSError where the
+    folder cannot be written.
     """
     from gramtune.report.write import write_report
 
-    return write_report(state, folder, _importances)
+    return write_report(state, folder, _importances, refresh)
 
 
 def _importances(state: SweepState) -> Importances:

@@ -12,6 +12,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from gramtune.errors import Issue, SpecError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NEARLY_NOTHING = 1 << 20
@@ -92,15 +95,30 @@ MARK = ".remote"
 
 
 def local_runs(runs: Path | str) -> Path:
-    """The local folder of a folder of sweeps: the folder itself, or a local copy for a URI such as s3://bucket/runs."""
+    """The local folder of a folder of sweeps: the folder itself, or a local copy for a URI such as s3://bucket/runs.
+
+    Raises SpecError for a URI that names no place.
+    """
     if "://" not in str(runs):
         return user_path(runs)
+    check_uri(str(runs), "--runs")
     uri = str(runs).rstrip("/")
     folder = cached("GRAMTUNE_SCRATCH", "gramtune-runs").absolute() / hashlib.sha256(uri.encode()).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / MARK).exists():
         write_atomically(folder / MARK, lambda temporary: temporary.write_text(uri, encoding="utf-8"))
     return folder
+
+
+def check_uri(uri: str, where: str) -> None:
+    """Raises SpecError at `where` unless the URI names a bucket or host, or a local path."""
+    legal = "legal: s3://bucket/folder, gs://bucket/folder"
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise SpecError([Issue(where, f"{uri!r} is not a URI: {error}; {legal}")]) from None
+    if not parts.netloc and not (parts.scheme == "file" and parts.path.strip("/")):
+        raise SpecError([Issue(where, f"{uri!r} names no bucket; {legal}")])
 
 
 def remote_runs(runs: Path) -> str | None:

@@ -18,8 +18,10 @@ Mask = NDArray[np.bool_]
 
 _LEAST_EXCESS = 1e-3
 """Of the scatter of log variances: below, they count as one pooled variance."""
-_CAUTION = 3.0
+_CAUTION = 2.0
 """Standard errors added to the estimate of how much the spreads differ: docs/verdict.md, `Spreads`."""
+_BORROWED = 0.5
+"""Share of the degrees of freedom that other values lend which counts: docs/verdict.md, `Spreads`."""
 _LEAST_SPREAD = 1e-5
 """No variance is taken to be smaller than this part of the median one: two equal values happen by rounding."""
 _TINY = np.finfo(float).tiny
@@ -96,9 +98,9 @@ def moderated(spreads: Array, degrees: Array, usable: Mask) -> tuple[Array, Arra
 
     Smyth (2004), sections 6 and 3: sample variances s² with ν degrees of freedom scatter around values of their own
     that follow a scaled inverse χ² with (ν₀, s₀²), estimated from the moments of log s². The moderated variance is
-    (ν₀s₀² + νs²)/(ν₀ + ν) with ν₀ + ν degrees, at most those of all values together. Two cautions make it hold with few
-    values and unequal spreads: the scatter is taken `_CAUTION` of its standard errors larger than estimated, and no
-    variance is smaller than the value's own.
+    (ν₀s₀² + νs²)/(ν₀ + ν) with ν₀ + ν degrees, at most those of all values together. Three cautions make it hold with
+    few values and unequal spreads: the scatter is taken `_CAUTION` of its standard errors larger than estimated, no
+    variance is smaller than the value's own, and of the borrowed degrees ν₀ only the share `_BORROWED` counts.
     """
     known = np.maximum(spreads, _LEAST_SPREAD * _median(spreads, usable))
     sound = usable & (known > 0)
@@ -115,7 +117,8 @@ def moderated(spreads: Array, degrees: Array, usable: Mask) -> tuple[Array, Arra
     mixed = np.maximum((prior * centre + degrees * known) / (prior + degrees), known)
     total = np.where(sound, degrees, 0.0).sum(axis=-1, keepdims=True)
     borrow = usable & enough
-    return np.where(borrow, mixed, known), np.where(borrow, np.minimum(prior + degrees, total), degrees)
+    lent = np.minimum(prior, total - degrees)
+    return np.where(borrow, mixed, known), np.where(borrow, degrees + _BORROWED * lent, degrees)
 
 
 def _median(values: Array, usable: Mask) -> Array:

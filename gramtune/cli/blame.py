@@ -11,6 +11,16 @@ from typer.core import TyperCommand
 if TYPE_CHECKING:
     from typer import Context
 
+    from gramtune.errors import SpecError
+
+
+class Refused(Exception):
+    """What the parser of an option found wrong: a SpecError inside an error that is no ValueError."""
+
+    def __init__(self, issues: SpecError) -> None:
+        super().__init__(str(issues))
+        self.issues = issues
+
 
 class BlamingCommand(TyperCommand):
     """A command whose issues blame no option that nobody gave."""
@@ -30,7 +40,10 @@ class BlamingCommand(TyperCommand):
 def _blaming(context: Context) -> Iterator[None]:
     """Puts the source of each value into the issues that leave the block."""
     try:
-        yield
+        try:
+            yield
+        except Refused as refused:
+            raise refused.issues from None
     except ValueError as error:
         from gramtune.errors import SpecError
 

@@ -48,6 +48,7 @@ EXAMPLES: Mapping[str, Sequence[tuple[str, str]]] = {
     "report": (
         ("gramtune report runs/critic-dim", "page, tables, figures"),
         ("gramtune report runs/a runs/b", "compared"),
+        ("gramtune report runs/critic-dim --follow", "of a running sweep, until it ends"),
     ),
     "export": (("gramtune export runs/critic-dim --format latex", "a table for a paper"),),
     "sample": (("gramtune sample runs/critic-dim -n 100 --out digits.png", "of the best trial"),),

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from gramtune.cli.blame import Refused
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Issues as an error that typer lets pass. It takes every ValueError for its own and adds two lines of usage."""
+    try:
+        yield
+    except ValueError as error:
+        from gramtune.errors import SpecError
+
+        if not isinstance(error, SpecError):
+            raise
+        raise Refused(error) from None
 
 
 def local_runs(text: str) -> Path:
     """The folder of all sweeps, or of a local copy of those in an object store."""
     from gramtune.io import local_runs as found
 
-    return found(text)
+    with _refusing():
+        return found(text)
 
 
 def user_path(text: str) -> Path:
@@ -26,7 +44,8 @@ def local_sweep(text: str) -> Path:
     """A sweep's folder, or a local copy of what an object store holds. Raises SpecError if that cannot be read."""
     from gramtune.run import object_store_run as mirrored
 
-    return mirrored.local_sweep(text)
+    with _refusing():
+        return mirrored.local_sweep(text)
 
 
 def space_or_run(text: str) -> Path:

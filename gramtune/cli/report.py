@@ -25,16 +25,32 @@ def report(
             "--output", "-o", parser=user_path, metavar="PATH", help="Page of a comparison of several sweeps."
         ),
     ] = Path("comparison.html"),
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Until the sweep ends, write anew what has changed; the page reloads itself."),
+    ] = False,
 ) -> None:
     """Rebuild page, tables, figures and summary of a sweep, finished, interrupted or running; or compare several."""
     try:
-        if len(folders) == 1:
+        if follow:
+            from gramtune.cli.follow import follow_sweep
+
+            follow_sweep(_single(folders))
+        elif len(folders) == 1:
             _rebuild(folders[0])
         else:
             _compare(folders, output)
     except OSError as error:
         typer.echo(f"cannot be written: {error.strerror or error}: {error.filename or folders[0]}", err=True)
         raise typer.Exit(1) from None
+
+
+def _single(folders: list[Path]) -> Path:
+    from gramtune.errors import Issue, SpecError
+
+    if len(folders) > 1:
+        raise SpecError([Issue("--follow", f"follows one sweep, not {len(folders)}")])
+    return folders[0]
 
 
 def _rebuild(folder: Path) -> None:

@@ -13,11 +13,14 @@ from gramtune.report import FIGURES, PAGE, SUMMARY
 from gramtune.report.text.summary import summary_text
 
 
-def write_report(state: SweepState, folder: Path, importances: Callable[[SweepState], Importances]) -> str:
+def write_report(
+    state: SweepState, folder: Path, importances: Callable[[SweepState], Importances], refresh: int | None = None
+) -> str:
     """Writes tables, summary, figures and page, each atomically; returns a line that says what is where.
 
-    A figure, the summary, the importances or the page that fails is a further line, and the others are written. Raises
-    OSError where the tables cannot be written, DiskFull where there is no space.
+    `refresh`: seconds after which a browser loads the page again. A figure, the summary, the importances or the page
+    that fails is a further line, and the others are written. Raises OSError where the tables cannot be written,
+    DiskFull where there is no space.
     """
     write_tables(state, folder)
     failed: list[str] = []
@@ -37,7 +40,7 @@ def write_report(state: SweepState, folder: Path, importances: Callable[[SweepSt
     with each(PAGE, failed.append):
         from gramtune.report.page.page import page
 
-        _write_text(folder / PAGE, page(state, folder, figures, shares))
+        _write_text(folder / PAGE, page(state, folder, figures, shares, refresh))
         written.insert(0, PAGE)
     return "\n".join([f"{folder}/: {', '.join(written)}", *failed])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from gramtune.errors import Issue, SpecError
-from gramtune.io import local_runs, user_path
+from gramtune.io import check_uri, local_runs, user_path
 from gramtune.record.object_store import Mirror, StoreLost, mirror_of
 from gramtune.record.state import SweepState
 from gramtune.record.tracker import Tracker, TrackerUnavailable, never
@@ -25,6 +25,7 @@ def local_sweep(folder: Path | str) -> Path:
     """
     if "://" not in str(folder):
         return fetched(user_path(folder))
+    check_uri(str(folder), "FOLDER")
     parts = urlsplit(str(folder))
     path, _, name = parts.path.rstrip("/").rpartition("/")
     return fetched(local_runs(urlunsplit(parts._replace(path=path))) / name)

@@ -39,8 +39,12 @@ def test_the_folder_of_sweeps_is_blamed_on_whoever_gave_it(tmp_path):
 
 
 def test_a_value_that_a_parser_refuses_is_blamed_on_its_variable():
-    (line,) = refused("sweep", "axis.yaml", "--debug", GRAMTUNE_RUNS="s3://")
-    assert line.startswith("GRAMTUNE_RUNS: ")
+    for uri, why in (("s3://", "names no bucket"), ("s3://[", "is not a URI: Invalid IPv6 URL")):
+        told = f"'{uri}' {why}; legal: s3://bucket/folder, gs://bucket/folder"
+        assert refused("sweep", "axis.yaml", "--debug", GRAMTUNE_RUNS=uri) == [f"GRAMTUNE_RUNS: {told}"]
+        assert refused("ui", GRAMTUNE_RUNS=uri) == [f"GRAMTUNE_RUNS: {told}"]
+        assert refused("status", "--runs", uri) == [f"--runs: {told}"]
+        assert refused("resume", f"{uri}/axis")[0].startswith("FOLDER: ")
 
 
 def test_a_name_made_of_space_and_base_is_blamed_on_the_base(tmp_path):

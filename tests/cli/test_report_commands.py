@@ -5,11 +5,13 @@ import sys
 
 import pandas as pd
 import pytest
-from states import complete, interrupted, sweep_state
+from states import complete, interrupted, report, sweep_state
 
-from gramtune.record.journal import JOURNAL
+from gramtune.record.journal import JOURNAL, Journal
+from gramtune.record.report import Status
 from gramtune.record.tables import results_frame
 from gramtune.report.text.latex import latex_table
+from gramtune.run.lock import driving
 from gramtune.run.run_directory import recorded_state
 
 K = "objective.critic_dim"
@@ -92,6 +94,29 @@ def test_what_latex_would_obey_is_escaped(tmp_path):
     name = r"50 \% \{a\_b\} \& \$x\textasciicircum{}2\$ \textbackslash{}input\{x\} \textasciitilde{} \#1"
     assert rf"{name} & -- & {{\boldmath $-1.55\cdot 10^{{-12}} \pm 7.1\cdot 10^{{-14}}$}} \\" in table
     assert r"mmd\_net & 1 & pending \\" in table
+
+
+def test_report_follows_a_running_sweep_until_it_ends(tmp_path):
+    target = interrupted(tmp_path)
+    page = target / "report.html"
+    command = [sys.executable, "-m", "gramtune.cli.main", "report", str(target), "--follow"]
+    with driving(target):
+        following = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert following.stdout is not None
+        assert "1 RUNNING, 1 COMPLETED, 1 PRUNED" in following.stdout.readline()
+        assert 'http-equiv="refresh" content="30"' in page.read_text(encoding="utf-8")
+        Journal(target, recorded_state(target)).reported(
+            "critic_dim=16", report(6, [8.0, 9.0], Status.COMPLETED)._asdict()
+        )
+    assert "2 COMPLETED, 1 PRUNED" in following.stdout.readline()
+    assert following.wait(60) == 0
+    assert "http-equiv" not in page.read_text(encoding="utf-8")
+
+
+def test_only_one_sweep_can_be_followed(tmp_path, gramtune):
+    target = interrupted(tmp_path)
+    code, _, errors = gramtune("report", target, target, "--follow")
+    assert (code, "--follow: follows one sweep, not 2" in errors) == (2, True)
 
 
 @pytest.mark.parametrize("command", ["report", "export"])

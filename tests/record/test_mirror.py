@@ -144,14 +144,14 @@ def test_what_cannot_be_done_there_is_one_line(tmp_path, machine, store):
     with pytest.raises(SpecError, match="needs a folder that all nodes share, not an object store"):
         run_sweep(space, uri, debug=True)
     assert not (files / "axis").exists()
-    for wrong in ("nosuch://bucket/runs", "s3://"):
+    for wrong, why in (("nosuch://bucket/runs", "cannot be read or written"), ("s3://", "names no bucket")):
         words = ["sweep", str(write_space(tmp_path)), "--runs", wrong, "--debug"]
         done = subprocess.run(
             [sys.executable, "-m", "gramtune.cli.main", *words], capture_output=True, text=True, check=False
         )
         assert done.returncode == 2, done.stdout + done.stderr
         assert len(done.stderr.splitlines()) == 1
-        assert "cannot be read or written" in done.stderr
+        assert why in done.stderr
 
 
 def test_only_what_is_new_is_copied(tmp_path, machine, store):

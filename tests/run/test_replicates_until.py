@@ -15,8 +15,14 @@ from gramtune.errors import SpecError
 from gramtune.record.report import Status
 from gramtune.space.load import Overrides
 
-RATES = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "optimizer.learning_rate: {grid: [1e-3, 1e-2, 2e-2]}")
+RATES = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "optimizer.learning_rate: {grid: [1e-4, 1e-3, 2e-2]}")
 UNTIL = RATES.replace("replicates: 2", "replicates: {min: 3, max: 5, until: decided}\ntolerance: 0.02")
+ALLOTTED = [{"learning_rate=0.0001": n, "learning_rate=0.02": n} for n in (4, 5)]
+"""1e-3 is within the tolerance of the best, 1e-4, after three replicates; the spread of 2e-2 leaves it open.
+
+Both by a wide margin: the upper bounds are 0.4 % and 4 %, where 2 % are asked for, on any CPU. The earlier rates 1e-3,
+1e-2 and 2e-2 had a bound of 2.1 %, which every change of the numbers moved to the other side.
+"""
 
 
 def swept(folder, space=UNTIL, **how):
@@ -46,10 +52,10 @@ def same(result, other):
 
 
 def test_only_open_values_are_given_more_and_their_numbers_are_those_of_a_plain_sweep(undisturbed, tmp_path):
-    given = allotted(undisturbed.folder)
-    assert [set(look.values()) for look in given] == [{4}, {5}]
-    last = {name: n for look in given for name, n in look.items()}
-    assert list(undisturbed.trials["n"]) == [last.get(name, 3) for name in undisturbed.trials["trial"]]
+    assert allotted(undisturbed.folder) == ALLOTTED
+    assert list(undisturbed.trials["n"]) == [5, 3, 5]
+    bounds = undisturbed.verdicts[0].finding.high
+    assert bounds[1] < 0.01 < 0.03 < bounds[2]  # otherwise the allotment hangs on the rounding of a CPU
     assert set(undisturbed.trials["status"]) == {"COMPLETED"}
     plain = swept(tmp_path, RATES.replace("replicates: 2", "replicates: 5\ntolerance: 0.02"))
     both = values(plain).loc[values(undisturbed).index]
@@ -162,7 +168,7 @@ def test_what_is_refused_in_a_line(tmp_path, replicates, more, message):
 
 def test_several_sampled_keys_and_populations_have_no_verdict_to_wait_for(tmp_path):
     sampled = "objective.critic_dim: {logint: [1, 64]}\n  optimizer.learning_rate: {loguniform: [1e-4, 1e-1]}"
-    space = UNTIL.replace("optimizer.learning_rate: {grid: [1e-3, 1e-2, 2e-2]}", sampled)
+    space = UNTIL.replace("optimizer.learning_rate: {grid: [1e-4, 1e-3, 2e-2]}", sampled)
     with pytest.raises(SpecError, match="random varies several keys at once"):
         load_sweep(write_space(tmp_path, space + "search: {name: random, samples: 4}\n"))
     with pytest.raises(SpecError, match="the values of a population change during training"):

@@ -12,6 +12,7 @@ from gramtune.record.layout import sample_grids, trial_folder
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.report.figures.style import OKABE_ITO
 from gramtune.report.page.embed import data_uri
+from gramtune.report.text.summary import trial_tables
 
 LIBRARY = "plotly-cartesian.min.js"
 """Plotly's bundle of cartesian charts, 1.5 MB, MIT licence: see vendor/README.md."""
@@ -21,7 +22,7 @@ _DECADE = 10.0
 
 
 def explore_data(state: SweepState, folder: Path) -> dict[str, Any]:
-    """The trials with their values and curves, the varied keys, and the sample grids of the best trial by step."""
+    """The trials with values and curves, the varied keys, the tables, and sample grids of the best trial by step."""
     metric = state.plan.metric
     return {
         "metric": metric,
@@ -29,6 +30,7 @@ def explore_data(state: SweepState, folder: Path) -> dict[str, Any]:
         "colours": OKABE_ITO,
         "keys": _keys(state),
         "trials": [_trial(state, record) for record in state.records.values()],
+        "tables": [{"name": name, "header": rows[0], "rows": rows[1:]} for name, rows in trial_tables(state)],
         "grids": _grids(state, folder),
         "best": state.best.number if state.best else None,
     }

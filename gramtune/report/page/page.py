@@ -25,11 +25,16 @@ from gramtune.report.figures.samples import PREFIX
 from gramtune.report.page.embed import Picture, by_stem, data_uri
 from gramtune.report.page.explore import as_script, explore_data, library
 from gramtune.report.text.score import score_cells
-from gramtune.report.text.summary import best_lines, heading, trial_tables
+from gramtune.report.text.summary import best_lines, heading
 
 
-def page(state: SweepState, folder: Path, figures: Sequence[Path], importances: Importances) -> str:
-    """The page of the sweep in `folder`; `figures` are the files of its figures, PNG and SVG."""
+def page(
+    state: SweepState, folder: Path, figures: Sequence[Path], importances: Importances, refresh: int | None = None
+) -> str:
+    """The page of the sweep in `folder`; `figures` are the files of its figures, PNG and SVG.
+
+    `refresh`: seconds after which a browser loads the page again, for a sweep that is running.
+    """
     title, *facts = heading(state)
     explored = explore_data(state, folder)
     scores = [score_cells(row) for row in robustness(state)]
@@ -48,7 +53,7 @@ def page(state: SweepState, folder: Path, figures: Sequence[Path], importances: 
         draws=DRAWS,
         worse="above" if state.plan.config.directions[state.plan.metric] == "min" else "below",
         importances=importances,
-        tables=trial_tables(state),
+        tables=explored["tables"],
         audit=audit(state),
         issues=_issues(state),
         cost=cost_of(state),
@@ -57,6 +62,7 @@ def page(state: SweepState, folder: Path, figures: Sequence[Path], importances: 
         grids=explored["grids"],
         best=explored["best"],
         library=library(),
+        refresh=refresh,
         **_provenance(folder),
     )
 
