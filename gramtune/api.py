@@ -1,4 +1,4 @@
-"""The sweep as a function: what `gramtune sweep` and `gramtune resume` do, for scripts and notebooks.
+"""Sweeps as Python functions, for scripts and notebooks; `gramtune sweep` and `gramtune resume` call them too.
 
 from gramtune import load_sweep, run_sweep
 
@@ -62,7 +62,7 @@ Watch = Callable[[SweepState], AbstractContextManager[None]]
 
 
 def open_run(folder: Path | str) -> Result:
-    """The result of a sweep that has been run before, from its folder or object store; running or not.
+    """The result of a finished, interrupted or running sweep, from its folder or object store.
 
     Raises SpecError if `folder` holds no sweep.
     """
@@ -72,7 +72,7 @@ def open_run(folder: Path | str) -> Result:
 
 
 def careful(say: Say) -> Say:
-    """`say` for lines that nobody may be able to read any more: what it cannot print is no reason to end a sweep."""
+    """`say` without its errors: a line that cannot be printed must not end a sweep."""
 
     def said(line: str) -> None:
         try:
@@ -86,7 +86,7 @@ def careful(say: Say) -> Say:
 
 
 class _How(NamedTuple):
-    """With what, and before whom, a sweep runs."""
+    """The runner, tracker, message function and live view of a run."""
 
     runner: Runner
     tracker: MlflowTracker
@@ -109,11 +109,14 @@ def run_sweep(
 ) -> Result:
     """Runs a sweep in the folder `runs`/<name>. Raises SpecError for bad input.
 
-    One that is there already goes on if `ask` says so, or if this one is it with more replicates or samples or another
-    budget, and it is finished; otherwise SpecError tells how. `debug`: in this process, without Ray. `address`: on the
-    running Ray there, else on one of this machine. `register`: name of the best generator in the model registry. `say`
-    gets lines for the user; `watch` wraps the run, with its live state. By default lines are printed; in a notebook one
-    output is updated instead.
+    If the folder already holds this sweep, `ask` decides whether it is resumed. A finished sweep is also extended
+    without asking if this one differs only by more replicates, more samples or another budget. Any other difference
+    raises SpecError with the way to proceed.
+
+    `debug`: run in this process, without Ray. `address`: a running Ray cluster; by default Ray starts on this machine.
+    `register`: the name of the best generator in the model registry. `say` receives lines for the user. `watch` is a
+    context manager around the run; it receives the live state. By default lines are printed; a notebook updates one
+    output instead.
     """
     ensure_home()
     say, watch = _shown(say, watch)
@@ -152,13 +155,13 @@ def resume_sweep(
     say: Say | None = None,
     watch: Watch | None = None,
 ) -> Result:
-    """Goes on with a sweep: finished trials are kept, others continue from their newest checkpoint.
+    """Resumes a sweep: keeps finished trials and continues the others from their newest checkpoints.
 
-    `replicates` (of a finished sweep; those that it lacks are added), `samples` and `time_budget` (seconds, of all
-    runs together) take the place of its own. `until="decided"`: open values are given more replicates, up to
-    `max_replicates`. `settings`: `training.steps=N` trains longer. `add`: `key=[values]`,
-    further values of a grid. `retry_failed`: failed trials continue from their last checkpoints. Raises SpecError if
-    `folder` holds no sweep, or if one of these changes is not allowed. The other keywords are those of `run_sweep`.
+    `replicates` (finished sweeps only: missing replicates are added), `samples` and `time_budget` (seconds of all runs
+    together) replace the sweep's own. `until="decided"`: open values get more replicates, up to `max_replicates`.
+    `settings`: `training.steps=N` trains longer. `add`: `key=[values]` adds values to a grid. `retry_failed`: failed
+    trials continue from their last checkpoints. Raises SpecError if `folder` holds no sweep, or if one of these changes
+    is not allowed. The other keywords are those of `run_sweep`.
     """
     ensure_home()
     say, watch = _shown(say, watch)
@@ -185,15 +188,15 @@ def resume_sweep(
 
 @contextmanager
 def open_capacity(address: str | None, runs: Path, say: Say, debug: bool = False) -> Iterator[Capacity]:
-    """What a sweep can use: this machine, or the running Ray at `address`, joined until the block ends.
+    """The resources for a sweep: this machine's, or those of the Ray cluster at `address`; connected within the block.
 
-    Raises SpecError if that cannot be joined, or if `runs` is not one folder for all its nodes.
+    Raises SpecError if the connection fails, or if `runs` is not a folder shared by all nodes.
     """
     if address is None:
         yield here()
         return
     if debug:
-        raise SpecError([Issue("--debug", "runs in this process alone: leave out --address")])
+        raise SpecError([Issue("--debug", "runs in this process; leave out --address")])
     from gramtune.backends.ray.session import connect_ray
 
     with connect_ray(address, runs, say) as capacity:
@@ -201,9 +204,9 @@ def open_capacity(address: str | None, runs: Path, say: Say, debug: bool = False
 
 
 def resolve_gpu(plan: Plan, folder: Path, capacity: Capacity, address: str | None, say: Say) -> Plan:
-    """The plan with a number for `gpu: auto`: that of the sweep in `folder` if there is one, else measured.
+    """The plan with a number in place of `gpu: auto`: the one recorded in `folder` if it exists, else a measured one.
 
-    Raises SpecError where there is nothing to measure on, or a trial fails.
+    Raises SpecError if there is no GPU to measure on, or if a trial fails.
     """
     if plan.sweep.resources.gpu != AUTO:
         return plan
@@ -221,9 +224,9 @@ def resolve_gpu(plan: Plan, folder: Path, capacity: Capacity, address: str | Non
 
 
 def make_tracker(folder: Path, uri: str | None, register: str | None) -> MlflowTracker:
-    """A tracker for the sweep in `folder`, on the store asked for, else on the embedded one beside the folder.
+    """A tracker for the sweep in `folder`, for the store `uri` or, by default, the embedded store beside the folder.
 
-    Nothing is touched yet. Raises SpecError for a URI that cannot hold a sweep, or an illegal model name.
+    Does not connect yet. Raises SpecError for an unsupported URI or an illegal model name.
     """
     from gramtune.backends.mlflow.store import default_uri
     from gramtune.backends.mlflow.tracker import MlflowTracker
@@ -232,7 +235,7 @@ def make_tracker(folder: Path, uri: str | None, register: str | None) -> MlflowT
 
 
 def _shown(say: Say | None, watch: Watch | None) -> tuple[Say, Watch]:
-    """What is asked for, else what fits the place: one updated output in a notebook, printed lines elsewhere."""
+    """Fills in the defaults of `say` and `watch`: one updated output in a notebook, printed lines elsewhere."""
     if say and watch:
         return say, watch
     if in_notebook():
@@ -246,11 +249,13 @@ def _planned(sweep: Sweep | Path | str) -> Plan:
 
 
 def _go_on(state: SweepState, plan: Plan, folder: Path, how: _How, retry_failed: bool = False) -> Result:
-    """Runs what is left of the sweep in `state`, or what `plan` adds to it."""
+    """Runs the unfinished trials of the sweep in `state`, and those that `plan` adds."""
     then = read_versions(folder)
     changed = changed_since(then, versions(plan)) if then else []
     if changed:
-        how.say(f"warning: not as when this sweep began, new numbers may differ from old ones: {'; '.join(changed)}")
+        how.say(
+            f"warning: changed since this sweep began, so new numbers may differ from old ones: {'; '.join(changed)}"
+        )
     if note := left_as_they_are(state, plan.sweep, retry_failed):
         how.say(note)
     if changes(state.plan.sweep, plan.sweep):
@@ -276,7 +281,7 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     with listening(say) as interruption:
         with how.watch(state):
             driver = Driver(state, folder, _proposer(state, folder), changed, interruption, replicates_needed)
-            with suppress(KeyboardInterrupt):  # Ctrl-C again, while the runner was ending
+            with suppress(KeyboardInterrupt):  # a second Ctrl-C while the runner ends
                 how.runner.run(driver)
         if mirror:
             fetch_trials(mirror, driver)
@@ -288,19 +293,22 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     if not whole:
         return Result(folder, state, False, missing)
     if driver.halted:
-        say(f"{driver.halted}; mend that, then go on with: {command('resume', where)}")
+        say(f"{driver.halted}; fix that, then resume with: {command('resume', where)}")
     elif not complete:
         left = count(len(state.unfinished), "trial")
-        say(f"interrupted with {left} unfinished; go on with: {command('resume', where)}")
+        say(f"interrupted with {left} unfinished; resume with: {command('resume', where)}")
     return Result(folder, state, complete, driver.halted)
 
 
 _HURRY = 4.0
-"""Seconds that the tracker has after SIGTERM or SIGHUP."""
+"""Seconds that the tracker may take after SIGTERM or SIGHUP."""
 
 
 def _end(driver: Driver, thread: TrackerThread, how: _How, mirror: Mirror | None) -> None:
-    """Tables and tracker first; then what may fail or be interrupted, each on its own. Halts where the disk is full."""
+    """Writes tables and finishes the tracker first; then summary and report, which may fail or be interrupted.
+
+    A failure of one part does not stop the others; a full disk halts the driver.
+    """
     from gramtune.report.text.summary import summary_text
 
     state, folder, say, interruption = driver.state, driver.folder, how.say, driver.interruption
@@ -309,7 +317,7 @@ def _end(driver: Driver, thread: TrackerThread, how: _How, mirror: Mirror | None
     if mirror:
         store_tables(mirror, driver)
     settled = False
-    with suppress(KeyboardInterrupt):  # closing it says so
+    with suppress(KeyboardInterrupt):  # closing the tracker reports it
         settled = thread.settle(at_most=_HURRY if interruption.hurried else math.inf)
     with each("the summary", say):
         say("\n" + summary_text(state))
@@ -322,7 +330,7 @@ def _end(driver: Driver, thread: TrackerThread, how: _How, mirror: Mirror | None
         with _halting(driver), each("the report", say):
             say(rewrite(state, folder))
     except KeyboardInterrupt:
-        say(f"figures and page are left out: {command('report', folder)}")
+        say(f"figures and page are not written; write them with: {command('report', folder)}")
     if mirror:
         store_tables(mirror, driver)
     if thread.close(folder):
@@ -331,7 +339,7 @@ def _end(driver: Driver, thread: TrackerThread, how: _How, mirror: Mirror | None
 
 @contextmanager
 def _halting(driver: Driver) -> Iterator[None]:
-    """Halts the driver where the sweep's folder cannot be written."""
+    """Halts the driver if the sweep's folder cannot be written."""
     try:
         yield
     except DiskFull as error:
@@ -341,7 +349,7 @@ def _halting(driver: Driver) -> Iterator[None]:
 
 
 def _shortfall(state: SweepState) -> tuple[str, bool]:
-    """Why a complete sweep has fewer trials than it asked for, in a line, and whether that is all that it can have."""
+    """Why a complete sweep has fewer trials than requested (one line or empty), and whether this is all it can have."""
     sweep, have = state.plan.sweep, len(state.records)
     stopped = any(record.status == Status.STOPPED for record in state.records.values())
     spent = budget.reached(sweep.budget, state.elapsed, state.taken)
@@ -349,7 +357,10 @@ def _shortfall(state: SweepState) -> tuple[str, bool]:
         return "", True
     size = size_of(sweep.space, sweep.base, sweep.search.samples)
     if size is not None and have >= size:
-        return f"note: the space holds {size} configurations, and all are tried; samples = {sweep.search.samples}", True
+        return (
+            f"note: the space has only {size} configurations, and all were tried; samples = {sweep.search.samples}",
+            True,
+        )
     return f"error: the search found no further configuration after {have} of {sweep.search.samples} trials", False
 
 
@@ -369,7 +380,7 @@ def _importances(state: SweepState) -> Importances:
 
     if why := unknown(state):
         return Importances(why=why)
-    from gramtune.backends.optuna.importance import importances  # whose import takes longer than the figures
+    from gramtune.backends.optuna.importance import importances  # imported here: it takes longer than the figures
 
     return importances(state)
 

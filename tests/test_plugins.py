@@ -1,4 +1,4 @@
-"""A component costs one file outside the package: it trains through Ray, resumes elsewhere, is one line when wrong."""
+"""A component in one file outside the package trains through Ray, resumes elsewhere, and gives one line per error."""
 
 from __future__ import annotations
 

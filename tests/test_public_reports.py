@@ -1,4 +1,4 @@
-"""Bugs that users reported of Optuna, Ray Tune, MLflow, W&B sweeps and FID tools, each as a small scenario here."""
+"""Bugs that users reported for Optuna, Ray Tune, MLflow, W&B sweeps and FID tools, each as a small scenario."""
 
 import random
 import zlib

@@ -26,7 +26,7 @@ def named_sweeps(states: Sequence[tuple[Path, SweepState]]) -> list[NamedSweep]:
     """The sweeps with unique names. Raises SpecError if a folder is given twice."""
     folders = [folder.resolve() for folder, _ in states]
     if repeated := [folder for i, folder in enumerate(folders) if folder in folders[:i]]:
-        raise SpecError([Issue(str(repeated[0]), "is given twice; a sweep differs from others only")])
+        raise SpecError([Issue(str(repeated[0]), "is given twice")])
     names = [state.plan.sweep.name for _, state in states]
     unique = len(set(names)) == len(names)
     return [

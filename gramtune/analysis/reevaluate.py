@@ -22,7 +22,7 @@ from gramtune.training.evaluator import Evaluator
 from gramtune.training.generator import draw_samples
 
 EVALUATIONS_FILE = "evaluations.csv"
-"""File beside the sweep's own results, which never change."""
+"""Name of the file in the sweep's folder; the sweep's own results never change."""
 _KEY = ["trial", "replicate", "seed", "step", "noise", "metric", "samples"]
 
 
@@ -53,7 +53,7 @@ def with_metrics(config: TrialConfig, names: Iterable[str]) -> TrialConfig:
 def evaluate(trial: Trained, root: Path, device: torch.device, samples: int, noises: int) -> Iterator[Row]:
     """Every metric of every replicate that has not diverged, for `noises` draws of noise.
 
-    Raises SpecError if there is no checkpoint, or for fewer samples than a metric can be computed from.
+    Raises SpecError if there is no checkpoint, or if there are too few samples to compute a metric.
     """
     generators = load(trial)
     evaluator = Evaluator(trial.config, root, device)
@@ -88,14 +88,14 @@ def store(rows: Iterable[Row], folder: Path) -> Path:
 
 
 class Line(NamedTuple):
-    """One metric of one trial over its replicates; each replicate by its mean over noise draws."""
+    """One metric of one trial over its replicates; a replicate's value is its mean over noise draws."""
 
     trial: str
     metric: str
     step: int
     summary: Summary
     noise_std: float | None
-    """Standard deviation over noise draws within a replicate, root mean square over replicates; None for one draw."""
+    """Standard deviation over noise draws within a replicate (root mean square over replicates); None for one draw."""
 
 
 def lines(rows: Iterable[Row]) -> list[Line]:

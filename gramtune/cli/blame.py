@@ -1,4 +1,4 @@
-"""Which source gave a bad value: an option, an environment variable, or a default. A message names that source."""
+"""Finds which source gave a bad value: an option, an environment variable, or a default. Messages name that source."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ class Refused(Exception):
 
 
 class BlamingCommand(TyperCommand):
-    """A command whose issues blame no option that nobody gave."""
+    """A command whose issues name an option only if the user gave it."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As click's; a parser of an option may find an issue."""
+        """Parses as click does; the parser of an option may raise a SpecError."""
         with _blaming(ctx):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """As click's."""
+        """Runs the command as click does."""
         with _blaming(ctx):
             return super().invoke(ctx)
 
 
 @contextmanager
 def _blaming(context: Context) -> Iterator[None]:
-    """Puts the source of each value into the issues that leave the block."""
+    """Rewrites `where` of every issue raised in the block to the source of the bad value."""
     try:
         try:
             yield
@@ -53,7 +53,7 @@ def _blaming(context: Context) -> Iterator[None]:
 
 
 def source(context: Context, where: str) -> str:
-    """`where` if it is a file or an option that was given; else the variable or the default that has the value."""
+    """Returns `where` for a file or an option that was given, else the environment variable or `default of …`."""
     option, _, rest = where.partition(" ")
     for parameter in context.command.params:
         given = context.get_parameter_source(parameter.name or "")

@@ -1,4 +1,4 @@
-"""`gramtune evaluate`: trained generators judged with more samples or other metrics."""
+"""`gramtune evaluate`: evaluates trained generators with more samples or other metrics."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 def evaluate(
     folder: TrainedFolder,
-    trial: Annotated[str, typer.Option(help="Number or name of a trial, best, or all with a checkpoint.")] = "best",
+    trial: Annotated[
+        str, typer.Option(help="Number or name of a trial; best; or all (every trial with a checkpoint).")
+    ] = "best",
     samples: Annotated[int, typer.Option(min=2, help="Generated samples per value.")] = 10_000,
     metrics: Annotated[str | None, typer.Option(help="Names, separated by commas [default: the sweep's own].")] = None,
     noise_seeds: Annotated[int, typer.Option(min=1, help="Draws of noise per replicate.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     gpu: Annotated[bool, typer.Option("--gpu/--cpu", help="Use the GPU.")] = False,
 ) -> None:
-    """Judge trained generators again; adds to evaluations.csv, and leaves the sweep's own numbers alone."""
+    """Evaluate trained generators again. Appends to evaluations.csv; the sweep's own numbers do not change."""
     from gramtune.analysis.reevaluate import evaluate as evaluated
     from gramtune.analysis.reevaluate import lines, store
     from gramtune.cli.trained import trained_in
@@ -44,7 +46,7 @@ def evaluate(
 
 
 def _checked(trials: list[Trained], metrics: str | None, samples: int) -> list[Trained]:
-    """The trials with the metrics that were asked for. Raises SpecError if these do not fit the data; warns of bias."""
+    """The trials with the requested metrics. Raises SpecError if those do not fit the data; warns of bias."""
     from gramtune.analysis.reevaluate import with_metrics
     from gramtune.errors import Issue, SpecError
     from gramtune.io import data_root
@@ -66,7 +68,7 @@ def _checked(trials: list[Trained], metrics: str | None, samples: int) -> list[T
 
 
 def _judged(config: TrialConfig, samples: int) -> TrialConfig:
-    """The configuration with the number of samples that was asked for in place of the sweep's own."""
+    """The configuration with the requested number of samples instead of the sweep's own."""
     training = config.training.model_copy(update={"eval_samples": samples})
     return config.model_copy(update={"training": training})
 

@@ -14,7 +14,7 @@ from gramtune.training.config import TrialConfig
 
 
 def run_with_progress(run: TrialRun, config: TrialConfig, folder: Path, console: Console) -> int:
-    """Steps the trial to its end; returns the exit code: 0, or 130 after Ctrl-C."""
+    """Trains the trial to its end; returns the exit code: 0, or 130 after Ctrl-C."""
     columns = (TextColumn("steps"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     status = Status.RUNNING
 
@@ -31,7 +31,7 @@ def run_with_progress(run: TrialRun, config: TrialConfig, folder: Path, console:
                 values = ", ".join(f"{key} {spread(summarise(v))}" for key, v in report.metrics.items())
                 say(f"step {report.step}/{config.training.steps}  {values}  {report.seconds:.0f} s")
         except KeyboardInterrupt:
-            say(f"interrupted; the same command goes on from the newest checkpoint in {folder}")
+            say(f"interrupted; the same command resumes from the newest checkpoint in {folder}")
             return 130
     say(f"{status} {report.reason}".strip() + f"; checkpoint and samples in {folder}")
     return 0

@@ -1,4 +1,4 @@
-"""FID's own features: pool3 of the TensorFlow Inception network, through pytorch-fid."""
+"""The features of FID: pool3 of the TensorFlow Inception network, from pytorch-fid."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ SHA256_PREFIX = "6726825d"
 _BATCH = 32
 """Images per forward pass. One image of 299×299 has activations of 6 MB in a single layer."""
 ENV = "GRAMTUNE_INCEPTION"
-"""Environment variable: path of the weight file, used as it is."""
+"""Environment variable with the path of the weight file, whose checksum is then not checked."""
 
 
 class InceptionFeatures(FeatureExtractor):
-    """The behaviour shared by all layers of the network. Grey images are repeated to three channels."""
+    """Base of the extractors that use the Inception network. Grey images are repeated to three channels."""
 
     layer_dim: ClassVar[int]
     """Feature dimension."""
@@ -49,7 +49,7 @@ class InceptionFeatures(FeatureExtractor):
         return self.layer_dim
 
     def check(self, root: Path) -> None:
-        """Finds or downloads the weights; raises Unavailable with the place to put them, or if they are damaged."""
+        """Finds or downloads the weights. Raises Unavailable, with the right path, if they are missing or damaged."""
         read_weights(root)
 
 

@@ -1,4 +1,4 @@
-"""Kernel inception distance (Bińkowski et al. 2018): unlike FID, unbiased at any number of samples."""
+"""Kernel inception distance (Bińkowski et al. 2018): unlike FID, it is unbiased for any number of samples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHUNK = 1024
 
 
 class GramSums(NamedTuple):
-    """Sums over a kernel matrix [N, M], without the diagonal if both sets are the same."""
+    """Means over a kernel matrix [N, M], without the diagonal if both sets are the same."""
 
     rows: Tensor  # [N], means
     columns: Tensor  # [M], means
@@ -82,7 +82,7 @@ class KernelDistance(Metric):
 
     @property
     def least(self) -> tuple[int, int]:
-        """Two each: the estimator averages over pairs of different samples."""
+        """Two of each: the estimator averages over pairs of different samples."""
         return 2, 2
 
     def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:
@@ -100,7 +100,7 @@ class KernelDistance(Metric):
 
 @register
 class Kid(KernelDistance):
-    """KID proper, on Inception's pool3 features; not multiplied by 1,000, as some authors do."""
+    """The standard KID on Inception's pool3 features, without the factor 1,000 that some authors use."""
 
     extractor: ClassVar[str] = "inception"
     name: Literal["kid"] = "kid"
@@ -108,7 +108,7 @@ class Kid(KernelDistance):
 
 @register
 class KidDigits(KernelDistance):
-    """The same on the shipped digit features; comparable with no other KID."""
+    """KID on the shipped digit features; not comparable with any other KID."""
 
     extractor: ClassVar[str] = "digits_cnn"
     name: Literal["kid_digits"] = "kid_digits"

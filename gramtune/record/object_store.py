@@ -1,7 +1,7 @@
-"""Sweeps in an object store (S3, GCS, whatever pyarrow opens by a URI), worked on in a folder of each machine.
+"""Keeps sweeps in an object store (S3, GCS, any URI that pyarrow opens) through a local folder on each machine.
 
-A trial renames files and a journal is appended to; an object store can do neither. Every process therefore works in a
-local folder, which `io.local_runs` creates and marks with the URI, and copies from there: a trial's files after each
+Trials rename files, and the journal is appended to; an object store supports neither. Every process therefore works in
+a local folder, which `io.local_runs` creates and marks with the URI, and uploads from it: a trial's files after each
 report, before the driver sees the report; each event of the journal, as its own object, before the sweep continues.
 So everything that was reported is in the store, and the sweep can resume on any machine.
 """
@@ -22,7 +22,7 @@ from gramtune.record.redaction import redact
 
 JOURNAL = "journal.jsonl"
 _EVENTS = "journal.d"
-"""Folder of the events since the whole journal was last stored: one object each, ordered by name."""
+"""Folder of the events since the last upload of the whole journal: one object each, ordered by name."""
 
 
 class StoreLost(DiskFull):
@@ -30,7 +30,7 @@ class StoreLost(DiskFull):
 
 
 def mirror_of(folder: Path) -> Mirror | None:
-    """The mirror of a sweep's folder; None if it lies on a disk. Raises StoreLost if the store cannot be opened."""
+    """The mirror of a sweep's folder; None for an ordinary folder. Raises StoreLost if the store cannot be opened."""
     mark = folder.parent / MARK
     return Mirror(mark.read_text(encoding="utf-8"), folder) if mark.is_file() else None
 
@@ -80,7 +80,7 @@ class Mirror:
         with self._answering():
             events = [path for path, _ in self._stored(_EVENTS)]
             self._write(JOURNAL, (self._folder / JOURNAL).read_bytes())
-            for path in events:  # an event that stays repeats what the journal has, in the same order
+            for path in events:  # an event that is not deleted only repeats the journal, in the same order
                 self._store.delete_file(f"{self._base}/{path}")
 
     def write(self, name: str, text: str) -> None:
@@ -102,7 +102,7 @@ class Mirror:
                 self._store.delete_dir(self._base)
 
     def _pull_journal(self) -> None:
-        """The longer one: the local journal can have one event more, if its upload failed."""
+        """Keeps the longer journal: the local one can have one more event, if its upload failed."""
         events = sorted(path for path, _ in self._stored(_EVENTS))
         whole = [JOURNAL] if any(path == JOURNAL for path, _ in self._stored("")) else []
         text = b"".join(self._read(path) for path in [*whole, *events])

@@ -1,4 +1,4 @@
-"""What a trial reports after each evaluation, summaries over replicates, and the merging of replicates added later."""
+"""The reports of a trial after each evaluation, summaries over replicates, and merging of replicates added later."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Status(StrEnum):
     PRUNED = "PRUNED"
     DIVERGED = "DIVERGED"
     STOPPED = "STOPPED"
-    """A budget of the sweep ran out before its last step: it might have been the best."""
+    """Stopped before its last step by a budget of the sweep or by the user; it might have been the best."""
     FAILED = "FAILED"
 
     @property
     def final(self) -> bool:
-        """Whether the trial is over."""
+        """Whether the trial has ended."""
         return self not in (Status.PENDING, Status.RUNNING)
 
 
@@ -39,7 +39,7 @@ class Report(NamedTuple):
     traces: Mapping[str, list[float | None]]
     """Means of losses and traces over the steps since the previous report, and monitored values at this step."""
     samples: int
-    """Generated samples behind each metric value."""
+    """Number of generated samples per metric value."""
     seconds: float
     """Training and evaluation time of the trial so far."""
     timestamp: int
@@ -47,13 +47,13 @@ class Report(NamedTuple):
     status: Status
     reason: str
     diverged: Sequence[str | None] = ()
-    """Why replicates diverged."""
+    """Why replicates diverged, by replicate."""
     first: int = 0
-    """The replicate that these lists begin with: above 0 where replicates are added to a finished trial."""
+    """The first replicate in these lists; above 0 if replicates are added to a finished trial."""
     joules: float | None = None
-    """Energy of the trial's GPU so far, shared or not; None without an energy counter."""
+    """Energy of the trial's whole GPU so far, even if shared; None without an energy counter."""
     chosen: Mapping[str, list[float | None]] = {}
-    """At the end of a trial that is judged by its best checkpoint: the metrics of that checkpoint on fresh samples."""
+    """At the end of a trial that is judged by its best checkpoint: the metrics of that checkpoint on new samples."""
     chosen_step: int | None = None
     """The step of that checkpoint."""
 
@@ -95,7 +95,7 @@ def summarise(values: Sequence[float | None]) -> Summary | None:
 
 
 def divergence(whys: Mapping[int, str], replicates: int) -> str:
-    """`1 of 3 replicates diverged; replicate 2: critic loss is nan at step 5`."""
+    """The reason in words: `1 of 3 replicates diverged; replicate 2: critic loss is nan at step 5`."""
     each = "; ".join(f"replicate {i}: {why}" for i, why in sorted(whys.items()))
     return f"{len(whys)} of {replicates} replicates diverged; {each}"
 

@@ -1,4 +1,4 @@
-"""The versions behind a sweep: machine, packages, source commit, data and feature weights."""
+"""Collects the versions that a sweep runs with: machine, packages, source commit, data and feature weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PACKAGES = (
 
 
 def versions(plan: Plan) -> dict[str, Any]:
-    """Versions and fingerprints of everything that can change the numbers of these trials; None for what is absent.
+    """Versions and fingerprints of everything that can change the numbers of these trials; None for absent items.
 
     Package versions come from metadata; nothing is imported.
     """
@@ -58,7 +58,7 @@ def package_versions() -> dict[str, str | None]:
 
 
 def changed_since(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The changes since `versions` was written that may change numbers, one item each."""
+    """The changes from `then` to `now` that may change numbers, one text each."""
     pairs = {key: (then.get(key), now[key]) for key in ("gramtune", "python", "cpu", "gpus", "data", "extractors")}
     pairs["references"] = (then.get("references", {}), now["references"])
     pairs["plugins"] = (then.get("plugins", {}), now["plugins"])

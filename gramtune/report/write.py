@@ -1,4 +1,4 @@
-"""Everything that a sweep's folder says of its results, written anew from the state."""
+"""Writes all result files of a sweep's folder from the state: tables, summary, figures, page."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ class Cleaned(NamedTuple):
 def clean(state: SweepState, folder: Path, everything: bool = False, dry_run: bool = False) -> Cleaned:
     """Deletes the checkpoints of finished trials, except of the best trial, or of the Pareto front.
 
-    Unfinished trials keep theirs, because they continue from them. `everything`: spares no trial. `dry_run`: only
-    counts. Raises SpecError for a sweep in an object store, or where no trial is best.
+    Unfinished trials keep theirs, because they continue from them. `everything`: deletes those of every trial.
+    `dry_run`: only counts. Raises SpecError for a sweep in an object store, or if there is no best trial.
     """
     if mirror_of(folder):
         rule = "checkpoints in an object store are deleted with the store's own tools"

@@ -1,4 +1,4 @@
-"""A trial under a runner. Any failure is returned to the driver as one line, never raised."""
+"""Trains a trial under a runner. Failures are returned to the driver as one line, never raised."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gramtune.space.plan import PlannedTrial
 from gramtune.space.sweep import Judge
 
 ERROR = "error.txt"
-"""File in the folder of a failed trial: the traceback."""
+"""File in the folder of a failed trial with its traceback."""
 _ASKED = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)
 
 
@@ -35,10 +35,10 @@ class Attempt:
         self._mirror: Mirror | None = None
 
     def step(self) -> dict[str, Any]:
-        """The trial's name and its next report, with `damaged` checkpoints that had to be passed over the first time.
+        """The trial's name and its next report; the first time also `damaged`, the checkpoints that it had to skip.
 
-        Instead of a report, `failed`: why the trial is given up (with `out_of_memory` where a GPU was full); or `halt`:
-        why no trial can go on before someone has made room, or put a file back.
+        Instead of a report it returns `failed`, the reason why the trial failed (with `out_of_memory` if a GPU was
+        full), or `halt`, the reason why no trial can continue until the user has freed space or restored a file.
         """
         below = f"trials/{self._trial.name}"
         try:
@@ -84,7 +84,7 @@ class Attempt:
 
 
 def in_words(error: BaseException) -> str:
-    """One line for the user: what ran out, else the kind of error and its first line."""
+    """One line for the user: the resource that ran out, else the type of the error and its first line."""
     first = next(iter(str(error).splitlines()), "")
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in first:
         asked = _ASKED.search(first)

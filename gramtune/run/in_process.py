@@ -15,7 +15,7 @@ class Runner(Protocol):
     """Runs the trials that a driver hands out. An interruption leaves them unfinished."""
 
     def run(self, driver: Driver) -> None:
-        """Returns when all is done, or once `driver.interruption` is asked for."""
+        """Returns when all trials have ended, or after an interruption."""
 
 
 class InProcessRunner:

@@ -1,4 +1,4 @@
-"""Sweeps whose folder is in an object store."""
+"""Runs sweeps whose folder is in an object store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gramtune.run.driver import Driver
 from gramtune.space.sweep import Sweep
 
 _TRIALS = "trials/"
-"""The trials store their own files."""
+"""Folder whose files the trials upload themselves."""
 
 
 def local_sweep(folder: Path | str) -> Path:
@@ -32,7 +32,7 @@ def local_sweep(folder: Path | str) -> Path:
 
 
 def fetched(folder: Path) -> Path:
-    """The folder; a copy of one in an object store is downloaded first. Raises SpecError."""
+    """The folder; if it is the local copy of an object store, it is downloaded first. Raises SpecError."""
     try:
         if mirror := mirror_of(folder):
             mirror.pull()
@@ -44,12 +44,12 @@ def fetched(folder: Path) -> Path:
 def check_mirrored(sweep: Sweep, folder: Path) -> None:
     """Raises SpecError for features that an object store does not support."""
     if mirror_of(folder) and sweep.scheduler.name == "pbt":
-        rule = "the trials of a population take over each other's files: needs a folder that all nodes share"
+        rule = "population-based training copies files between trials, so it needs a folder that all nodes share"
         raise SpecError([Issue("--runs", f"{rule}, not an object store")])
 
 
 class MirroredTracker:
-    """A tracker of a sweep in an object store: fetches the trials' files before it stores them in turn."""
+    """A tracker for a sweep in an object store: downloads the trials' files before it stores them."""
 
     def __init__(self, tracker: Tracker, mirror: Mirror) -> None:
         self._tracker, self._mirror = tracker, mirror

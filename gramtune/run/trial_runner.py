@@ -1,4 +1,4 @@
-"""One trial as a runner drives it: train, evaluate, checkpoint, report; the same under Ray and in a plain loop."""
+"""Runs one trial step by step: train, evaluate, checkpoint, report; used both by Ray and by the in-process runner."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from gramtune.training.energy import EnergyMeter
 from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
 
 _CHECKPOINTS_KEPT = 2
-"""Checkpoints kept per trial: the newest, and one more in case the newest is damaged."""
+"""Number of checkpoints kept per trial: the newest, and one more in case the newest is damaged."""
 _JUDGING = "judge"
-"""The purpose of the noise that the best checkpoint is evaluated with: other samples than those it was chosen by."""
+"""The noise purpose for evaluating the best checkpoint on other samples than those that selected it."""
 _POINTS = 400
-"""Points stored at each evaluation of a trial on point sets: enough to see the distribution."""
+"""Number of points stored at each evaluation on a point set; enough to show the distribution."""
 
 
 class TrialRun:
     """A trial in its folder, continued from the newest readable checkpoint there.
 
-    The first `step` evaluates the untrained networks, or repeats the report of the checkpoint (whose first delivery
-    may have been lost with its process); each later one trains and evaluates. `first` is the number that the first
-    replicate has in the whole trial. `keep_best`: the checkpoint with the best mean of the primary metric is kept, and
-    evaluated once more at the end, on fresh samples.
+    The first `step` evaluates the untrained networks, or repeats the report of the checkpoint, because that report may
+    have been lost with its process. Each later step trains and evaluates. `first` is the number of the first replicate
+    within the whole trial. `keep_best`: keep the checkpoint with the best mean of the primary metric, and evaluate it
+    at the end on new samples.
     """
 
     def __init__(
@@ -49,23 +49,23 @@ class TrialRun:
         self._config, self._folder, self._first = config, folder, first
         self._trainer, self._meter = Trainer(config, root, device), EnergyMeter(device)
         self.damaged: list[str] = []
-        """What is wrong with newer checkpoints than the one that is used."""
+        """One message per newer checkpoint that could not be read."""
         self._restored = self._restore()
         self._fresh = self._restored is None
         self._earlier: float | None = (self._restored or {}).get("joules")
         self._keeps_best = keep_best
         self._best: dict[str, Any] | None = (self._restored or {}).get("best")
-        """Step and mean of the best evaluation so far, turned so that less is better; it travels with checkpoints."""
-        self._keep_best()  # if the process died between the two files
+        """Step and mean of the best evaluation so far, signed so that lower is better; stored in checkpoints."""
+        self._keep_best()  # the process may have died between writing the two files
 
     def step(self) -> dict[str, Any]:
-        """The fields of `Report`, ready for JSON; the status is final when the trial is over.
+        """The fields of `Report`, ready for JSON; the status is final when the trial has ended.
 
-        Raises DiskFull, with earlier checkpoints intact, where there is no space.
+        Raises DiskFull if the disk is full; earlier checkpoints stay intact.
         """
         if self._restored is not None:
             report, self._restored = self._restored, None
-            status, reason = self._outcome()  # no longer the end, if the trial has been made longer since
+            status, reason = self._outcome()  # not final if the trial has been made longer since
             if status == Status.RUNNING:
                 report = {key: value for key, value in report.items() if key not in ("chosen", "chosen_step")}
             return {**report, "status": status.value, "reason": reason}
@@ -107,7 +107,7 @@ class TrialRun:
         return (Status.DIVERGED, divergence(whys, len(replicates))) if whys else (Status.COMPLETED, "")
 
     def _note_best(self, report: dict[str, Any]) -> None:
-        """Compares with the best evaluation so far; at the end evaluates the best checkpoint on fresh samples."""
+        """Updates the best evaluation so far; at the end evaluates the best checkpoint on new samples."""
         metric, step = self._config.metric, self._trainer.step
         values = report["metrics"].get(metric, [])
         if step and values and None not in values:
@@ -127,7 +127,7 @@ class TrialRun:
             report |= {"chosen": chosen, "chosen_step": at}
 
     def _keep_best(self) -> None:
-        """Copies the newest checkpoint if it is the best one, and drops the one before."""
+        """Copies the newest checkpoint if it is the best one, and deletes the previous best."""
         if self._best is None or self._best["step"] != self._trainer.step:
             return
         kept, newest = best_checkpoint(self._folder, self._trainer.step), checkpoints(self._folder)[0]
@@ -143,7 +143,7 @@ class TrialRun:
             self._folder.mkdir(parents=True, exist_ok=True)
         self._trainer.save(self._folder / f"checkpoint-{self._trainer.step:08d}.pt", report)
         for path in checkpoints(self._folder)[_CHECKPOINTS_KEPT:]:
-            path.unlink(missing_ok=True)  # workers outlive a killed driver for a moment
+            path.unlink(missing_ok=True)  # workers of a killed driver may still run for a moment
 
     def _restore(self) -> dict[str, Any] | None:
         for path in checkpoints(self._folder):

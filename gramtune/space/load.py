@@ -30,33 +30,33 @@ _log = logging.getLogger(__name__)
 
 
 class Overrides(NamedTuple):
-    """What an option or a keyword changes in a space file."""
+    """Changes of a space file by options or keywords."""
 
     base: str | None = None
     name: str | None = None
     replicates: int | None = None
-    """Of every trial; with `until`, the least."""
+    """Replicates of every trial; with `until`, the minimum."""
     until: str | None = None
-    """`decided`: trials whose verdict is open are given more replicates."""
+    """`decided`: trials with an open verdict get more replicates."""
     max_replicates: int | None = None
     """With `until`."""
     samples: int | None = None
-    """Trials of a sweep that samples."""
+    """Number of sampled trials."""
     time_budget: float | None = None
     """Seconds."""
     set: tuple[str, ...] = ()
-    """`key=value`, the key a dotted path into the base, the value YAML."""
+    """Texts `key=value`: the key is a dotted path into the base, the value is YAML."""
     plugins: tuple[str, ...] = ()
-    """Files, relative to the working directory, or modules."""
+    """Plug-ins: files, relative to the working directory, or modules."""
     add: tuple[str, ...] = ()
-    """`key=[values]`: further values of a grid."""
+    """Texts `key=[values]`: additional values of a grid."""
     values: Mapping[str, Any] = MappingProxyType({})
-    """As `set`, from Python."""
+    """Like `set`, but Python values."""
     python: str = ""
-    """The line of Python that gives them; empty for options."""
+    """The line of Python that gave these values; empty for options."""
 
     def where(self, option: str) -> str:
-        """`--option`, or the line of Python."""
+        """The origin to name in an issue: `--option`, or the line of Python."""
         return self.python or f"--{option}"
 
 
@@ -77,8 +77,8 @@ def load_sweep(
 ) -> Sweep:
     """The checked sweep of a space file, or of a shipped one by its name: `load_sweep("critic_dim")`.
 
-    The keywords are the options of `gramtune sweep`: `replicates=10, set={"training.steps": 3000}`. `overrides` has
-    them as one value instead. Raises SpecError with all issues at once.
+    The keywords are the options of `gramtune sweep`: `replicates=10, set={"training.steps": 3000}`. `overrides` passes
+    them as one object instead. Raises SpecError with all issues at once.
     """
     if overrides is None:
         plugged = tuple(map(str, plugins))
@@ -98,7 +98,7 @@ def load_sweep(
 
 
 def checked_sweep(fields: Mapping[str, Any]) -> Sweep:
-    """The sweep of a space file's keys as Python values. Raises SpecError, with the line of the call, as for a file."""
+    """The checked sweep of a space file's keys given as Python values. Raises SpecError with the line of the call."""
     where = calling_line()
     try:
         data = to_jsonable_python(fields, by_alias=True, exclude_none=True, inf_nan_mode="constants")
@@ -108,7 +108,7 @@ def checked_sweep(fields: Mapping[str, Any]) -> Sweep:
 
 
 def _checked(document: Document, overrides: Overrides) -> Sweep:
-    """The sweep of a document: base inline, overrides applied, every value of every varied key tried on the models."""
+    """The checked sweep of a document: inlines the base, applies overrides, tries every value of every varied key."""
     document, issues = _for_base(document, overrides)
     raw = dict(document.data)
     issues += _load_plugins(document, raw, overrides) + _add_values(raw, overrides.add)
@@ -135,7 +135,7 @@ def _checked(document: Document, overrides: Overrides) -> Sweep:
             ("replicates", "max"): "max-replicates",
             ("replicates", "until"): "until",
         }
-        if overrides.name is None:  # the name is the space file's and the base's together
+        if overrides.name is None:  # the default name is the space file's and the base's combined
             options["name",] = "base"
 
         def place(path: Path) -> str:
@@ -151,7 +151,7 @@ def _checked(document: Document, overrides: Overrides) -> Sweep:
 
 
 def _with_varied(document: Document, sweep: Sweep, trial: Origins) -> Origins:
-    """The origins of a trial's configuration: of a varied value, its key in the space."""
+    """The origins of a trial's configuration; the origin of a varied value is its key in the space."""
     varied: dict[str, str] = {}
     for key, domain in sweep.space.items():
         for path in {path: None for case in (domain.cases or {}).values() for path in case} or {key: None}:
@@ -160,7 +160,7 @@ def _with_varied(document: Document, sweep: Sweep, trial: Origins) -> Origins:
 
 
 def config_places(file: FilePath, settings: tuple[str, ...]) -> Callable[[Path], str]:
-    """Tells where a part of a base file's trial configuration was given: file and line, or option."""
+    """A function that gives the origin of each part of a trial configuration: file and line, or option."""
     return Origins(_read_base(file), {key: _option(key) for key in _settings(settings)[0]}).where
 
 
@@ -179,7 +179,7 @@ def _read_space(file: FilePath | str) -> Document:
 
 
 def _for_base(document: Document, overrides: Overrides) -> tuple[Document, list[Issue]]:
-    """The document with its axes as long as they are on the base in use."""
+    """The document with the additional values `for` the base in use."""
     folder = document.folder
     base = _base_path(document.data.get("base"), folder, overrides)
     return extended(document, base, lambda name: _base_path(name, folder, NO_OVERRIDES) or folder / name)
@@ -194,7 +194,7 @@ def _load_plugins(document: Document, raw: dict[str, Any], overrides: Overrides)
     issues: list[Issue] = []
     folder, written = document.folder, raw.get("plugins", [])
     if not isinstance(written, list):
-        return []  # an issue of the shape
+        return []  # reported by the check of the file's structure
     entries = [(entry, folder, document.where(("plugins", index))) for index, entry in enumerate(written)]
     entries += [(entry, FilePath(), overrides.where(f"plugin {entry}")) for entry in overrides.plugins]
     found: list[Any] = []
@@ -220,7 +220,7 @@ def load_plugins(given: Sequence[str]) -> None:
 
 
 def _add_values(raw: dict[str, Any], additions: tuple[str, ...]) -> list[Issue]:
-    """Appends the values of `--add` to the grids in `raw`; returns what is wrong."""
+    """Appends the values of `--add` to the grids in `raw`; returns the issues."""
     issues: list[Issue] = []
     given = raw.get("space")
     space = dict(given) if isinstance(given, dict) else {}
@@ -293,7 +293,7 @@ def _asks_for_replicates(overrides: Overrides) -> bool:
 
 
 def _replicates(written: Any, overrides: Overrides) -> Any:
-    """What the file says of replicates, with what the command line changes."""
+    """The replicates of the file, changed by the command line."""
     if not _asks_for_replicates(overrides):
         return written
     if overrides.until is None and overrides.max_replicates is None:
@@ -310,7 +310,7 @@ def _replicates(written: Any, overrides: Overrides) -> Any:
 
 
 def _base_document(document: Document, raw: Mapping[str, Any], overrides: Overrides) -> Document | None:
-    """The base, inline or from its file; None if `base` is neither, which is already an issue. Raises SpecError."""
+    """The base, inline or from its file; None if `base` is neither, which is reported elsewhere. Raises SpecError."""
     base, folder = raw.get("base"), document.folder
     if (file := _base_path(base, folder, overrides)) is not None:
         name = str(overrides.base or base)
@@ -323,7 +323,7 @@ def _base_document(document: Document, raw: Mapping[str, Any], overrides: Overri
 
 
 def _base_path(base: Any, folder: FilePath, overrides: Overrides) -> FilePath | None:
-    """The file of the base in use; None where a space file in `folder` has it inline, or names none."""
+    """The file of the base in use; None if the space file in `folder` has an inline base or none."""
     if overrides.base:
         return shipped.base_file(overrides.base, folder)
     if not isinstance(base, str):

@@ -29,7 +29,7 @@ Check = tuple[Path, Callable[[], object]]
 
 
 class Misfit(NamedTuple):
-    """An issue with a part of a configuration that is legal by itself."""
+    """An issue of a configuration that the models accept, for example a network that does not fit the data."""
 
     part: Path
     message: str
@@ -45,13 +45,13 @@ class PlannedTrial(NamedTuple):
     """The first replicate of `config`: above 0 if replicates are added to a finished trial."""
 
     def of(self, replicates: int) -> PlannedTrial:
-        """The trial with so many replicates, if it has fewer."""
+        """The trial with this number of replicates, if it has fewer."""
         training = self.config.training
         update = {"replicates": max(training.replicates, replicates)}
         return self._replace(config=self.config.model_copy(update={"training": training.model_copy(update=update)}))
 
     def since(self, first: int) -> PlannedTrial:
-        """The trial of its replicates from `first` on alone: equal seeds, so equal numbers."""
+        """The trial with only its replicates from `first` on; they keep their seeds, so their numbers are the same."""
         training = self.config.training
         update = {"seed": training.seed + first, "replicates": training.replicates - first}
         config = self.config.model_copy(update={"training": training.model_copy(update=update)})
@@ -91,7 +91,7 @@ def make_plan(sweep: Sweep, root: FilePath) -> Plan:
     """
     sample, plan = sampled(sweep, CORNERS), recorded_plan(sweep)
     misfits = issues_of([trial.config for trial in sample], root)
-    # Unlike networks, numbers of samples are quick to check: in every trial of a grid.
+    # Numbers of samples, unlike networks, are quick to check, so every trial of a grid is checked.
     misfits += _refusals(check for trial in plan.trials for check in _count_checks(trial.config))
     if misfits := list(dict.fromkeys(misfits)):
         raise SpecError([Issue(sweep.where_trial(part), message) for part, message in misfits])
@@ -106,7 +106,7 @@ def recorded_plan(sweep: Sweep) -> Plan:
 
 
 def planned(sweep: Sweep, assignment: Assignment) -> PlannedTrial:
-    """The trial of these values."""
+    """The trial with these values."""
     return PlannedTrial(trial_name(assignment), assignment, sweep.config(assignment))
 
 
@@ -125,9 +125,9 @@ def sampled(sweep: Sweep, n: int) -> list[PlannedTrial]:
 
 
 def trial_name(assignment: Assignment) -> str:
-    """`critic_dim=16,learning_rate=0.001`: derived from the configuration alone, legal as a folder name.
+    """A trial's name such as `critic_dim=16,learning_rate=0.001`: depends only on the values; legal as a folder name.
 
-    Keys are cut to their last part where that is unambiguous. A name that is too long ends in a digest.
+    Keys are shortened to their last part if that is unambiguous. A name that is too long ends in a digest.
     """
     leaves = [key.rsplit(".", 1)[-1] for key in assignment]
     keys = leaves if len(set(leaves)) == len(leaves) else list(assignment)
@@ -141,9 +141,9 @@ def trial_name(assignment: Assignment) -> str:
 
 
 def issues_of(configs: Sequence[TrialConfig], root: FilePath) -> list[Misfit]:
-    """Checks that the models cannot make: networks and extractors against shapes, metrics against data, files on disk.
+    """Issues that the models cannot find: networks and extractors against shapes, metrics against data, missing files.
 
-    Files are read once, however many configurations need them: a checksum of CIFAR-10 takes a second.
+    Each file is read once for all configurations: a checksum of CIFAR-10 takes a second.
     """
     data = {config.data.model_dump_json(): config.data for config in configs}
     extractors = {metric.extractor: (i, config) for config in configs for i, metric in enumerate(config.metrics)}
@@ -174,7 +174,7 @@ def _count_checks(config: TrialConfig) -> list[Check]:
 
 
 def _try_generated(metric: Metric, config: TrialConfig) -> None:
-    """Raises ValueError if there are too few generated samples for the metric to have a value."""
+    """Raises ValueError if there are too few generated samples to compute the metric."""
     needed, samples = metric.least[0], config.training.eval_samples
     if samples < needed:
         rule = f"metric {metric.name} needs {needed} or more generated samples"
@@ -182,7 +182,7 @@ def _try_generated(metric: Metric, config: TrialConfig) -> None:
 
 
 def _try_data(dataset: Dataset, metrics: Sequence[Metric], root: FilePath) -> None:
-    """Raises ValueError if files are missing, or too few samples are held out for a metric to have a value."""
+    """Raises ValueError if files are missing, or too few samples are held out to compute a metric."""
     dataset.check(root)
     compared = [metric for metric in metrics if metric.against == "held_out"]
     needed = {m.name: m.least[1] for m in sorted(compared, key=lambda metric: metric.least[1])}
@@ -192,22 +192,22 @@ def _try_data(dataset: Dataset, metrics: Sequence[Metric], root: FilePath) -> No
 
 
 def _try_statistics(metric: Metric, config: TrialConfig, root: FilePath) -> None:
-    """Raises ValueError if the metric compares with a file that is missing or holds no such statistics."""
+    """Raises ValueError if the metric's file of statistics is missing or does not fit."""
     if statistics_digest(metric, root):
         metric.statistics(root / metric.against, config.extractors[metric.extractor].dim(config.data.shape))
 
 
 def _try_networks(config: TrialConfig) -> None:
-    """Raises ValueError if the networks do not fit the data, or have layers beyond what torch can address."""
+    """Raises ValueError if the networks do not fit the data, or have a layer that is too large for torch."""
     try:
         build_networks(config, config.data.shape)
     except (RuntimeError, TypeError, OverflowError) as error:
-        rule = "has a layer that is larger than torch can address"
+        rule = "has a layer that is too large for torch"
         raise ValueError(f"network {config.network.name} {rule}: {str(error).splitlines()[0]}") from error
 
 
 def _try_epochs(config: TrialConfig, root: FilePath) -> None:
-    """Raises ValueError if a minibatch is larger than the training set; missing files are an issue of their own."""
+    """Raises ValueError if a minibatch is larger than the training set; missing files are reported separately."""
     try:
         n = config.data.train_size(root)
     except Unavailable:
@@ -240,7 +240,7 @@ def search_warnings(plan: Plan) -> list[str]:
     if why := pruner.never_stops(sweep.min_replicates):
         warnings.append(why)
     if pruner.name != "none" and pruner.least_trials > trials:
-        needs = f"pruner {pruner.name} needs {pruner.least_trials} trials that have come as far"
+        needs = f"pruner {pruner.name} needs {pruner.least_trials} trials at a rung"
         warnings.append(f"{needs}; the sweep has {trials}, so the pruner never decides")
     if pruner.name != "none" and not any(_rungs(pruner, trial) for trial in sampled(sweep, CORNERS)):
         steps = max(trial.config.training.steps for trial in sampled(sweep, CORNERS))
@@ -253,7 +253,7 @@ def _rungs(pruner: Pruner, trial: PlannedTrial) -> Sequence[int]:
 
 
 def sample_warnings(config: TrialConfig, samples: int | None = None) -> list[str]:
-    """One line per metric that has too few samples for its features; by default as many as the configuration says."""
+    """One warning per metric with too few samples for its features. Default of `samples`: training.eval_samples."""
     warnings = []
     samples = config.training.eval_samples if samples is None else samples
     for metric in config.metrics:
@@ -268,7 +268,7 @@ def sample_warnings(config: TrialConfig, samples: int | None = None) -> list[str
 
 
 def separable_gap(replicates: int) -> float:
-    """Smallest difference of two trials' means that R ≥ 2 replicates separate, in standard deviations over seeds.
+    """Smallest difference of two trials' means that R ≥ 2 replicates can separate, in standard deviations over seeds.
 
     δ with P(|T| > t) = 80 % for T noncentral t with ν = R − 1 degrees of freedom and noncentrality δ·√(R/2), where t is
     Student's two-sided 5 % quantile: the power of the paired t test that the report uses, for uncorrelated trials. It

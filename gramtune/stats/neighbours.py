@@ -1,4 +1,4 @@
-"""Nearest neighbours by exhaustive search, in pieces that fit in memory."""
+"""Finds nearest neighbours by exhaustive search, in chunks that fit in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MMD² and density ratios of two feature sets with the gradients in closed form: the inner loop of training."""
+"""MMD² and density ratios of two feature sets, with gradients in closed form: the inner loop of training."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from gramtune.stats.triangular import inverse_of_lower
 def mixture_mmd2(f_q: Tensor, f_p: Tensor, bandwidths: Sequence[float]) -> Tensor:
     """MMD² (eq. 2, mean over the S bandwidths σ): [..., N, K] and [..., M, K] features → [...].
 
-    Equal to `mmd2` of the Gram matrices, but computed in float64: a clamped critic's features are so close that float32
-    leaves MMD² no digits. Several times as fast as autograd.
+    Equal to `mmd2` of the Gram matrices, but computed in float64: the features of a clamped critic are so close that
+    MMD² in float32 is pure rounding error. Several times as fast as autograd.
     """
     mmd: Tensor = _MixtureMmd2.apply(f_q, f_p, tuple(bandwidths))
     return mmd
@@ -28,8 +28,8 @@ def mmd2_and_ratios(f_q: Tensor, f_p: Tensor, bandwidths: Sequence[float], ridge
 
     [..., N, K] generated and [..., M, K] data features → [...] and [..., S, N]. Equal to autograd through Gram matrices
     and a solver, but the backward pass reuses the matrices and the factor of K_qq + εI instead of differentiating
-    through them. Ratios are NaN where the matrix cannot be factorised: for ε > 0
-    where rounding leaves it not positive definite (Cholesky), for ε = 0 only where it is exactly singular (LU).
+    through them. Ratios are NaN if the matrix cannot be factorised. For ε > 0 (Cholesky) this happens if rounding makes
+    it indefinite, for ε = 0 (LU) only if it is exactly singular.
     """
     mmd, ratios = _Mmd2AndRatios.apply(f_q, f_p, tuple(bandwidths), ridge)
     return mmd, ratios
@@ -50,7 +50,7 @@ class _Points(NamedTuple):
 
 
 def _points(f_q: Tensor, f_p: Tensor, bandwidths: tuple[float, ...]) -> _Points:
-    """Of generated [..., N, K] and data features [..., M, K]."""
+    """The points of generated features [..., N, K] and data features [..., M, K]."""
     n, c = f_q.shape[-2], 1 / max(bandwidths) ** 2
     z = torch.cat((f_q, f_p), dim=-2).mT.double()
     z = z - z[..., n:].mean(dim=-1, keepdim=True)  # distances are invariant to a shift; centred values cancel less
@@ -93,11 +93,11 @@ def _mixed(exponents: Tensor, bandwidths: tuple[float, ...]) -> tuple[Tensor, Te
 
 
 def _kernels(exponents: Tensor, bandwidths: tuple[float, ...]) -> Iterator[tuple[float, Tensor]]:
-    """σ and kernel, [..., N, M], from the widest to the narrowest. Each may overwrite the one before it.
+    """Yields σ and kernel, [..., N, M], from the widest to the narrowest. Each may overwrite the one before it.
 
-    One at a time, since all together do not fit in the cache. A kernel of half the bandwidth is the fourth power of the
-    wider one: two products take a fifth of the time of an exponential. The paper's mixture, σ = 1, 2, 4, 8, 16, needs
-    one exponential.
+    Kernels come one at a time, because all together do not fit in the cache. A kernel of half the bandwidth is the
+    fourth power of the wider one: two products take a fifth of the time of an exponential. The paper's mixture,
+    σ = 1, 2, 4, 8, 16, needs one exponential.
     """
     widest, previous, gram = max(bandwidths), None, exponents
     for sigma in sorted(bandwidths, reverse=True):
@@ -223,7 +223,7 @@ def _weighted_sum(weights: Tensor, grams: Tensor) -> Tensor:
 
 
 class _Factor(NamedTuple):
-    """Of symmetric matrices [..., S, N, N]: Cholesky's factor, on a GPU its inverse; or LU, with its pivots."""
+    """Factors of symmetric matrices [..., S, N, N]: Cholesky's factor (on a GPU its inverse), or LU with its pivots."""
 
     triangles: Tensor
     pivots: Tensor | None
@@ -241,8 +241,8 @@ class _Factor(NamedTuple):
 def _factorise(k_qq: Tensor, ridge: float) -> tuple[_Factor, Tensor]:
     """A factor of K_qq + εI and, per matrix, 0 or the index of the pivot that failed.
 
-    Without a ridge it uses LU, which is what GRAMFlow's plain inverse does. When features are close in few dimensions
-    (on the ring: at once), rounding makes an eigenvalue of K_qq negative; Cholesky then fails and LU does not.
+    Without a ridge it uses LU, like GRAMFlow's plain inverse. When features are close in few dimensions (on the ring
+    from the first step), rounding makes an eigenvalue of K_qq negative; then Cholesky fails and LU does not.
     """
     if ridge == 0:
         triangles, pivots, info = torch.linalg.lu_factor_ex(k_qq)

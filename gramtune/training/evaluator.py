@@ -1,4 +1,4 @@
-"""Metrics of generated samples against the held-out set: features once, then every metric on them."""
+"""Computes metrics of generated samples against the held-out set: features once, then every metric on them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CACHED_SETS = 16
 
 
 class Evaluator:
-    """Scores generated samples by the metrics of one configuration. Real-side work is done once per machine."""
+    """Computes the metrics of one configuration. Statistics of the real data are computed once per machine."""
 
     def __init__(self, config: TrialConfig, root: Path, device: torch.device) -> None:
         self._metrics, self._kind = config.metrics, config.data.kind
@@ -55,7 +55,7 @@ class Evaluator:
         return scores
 
     def _features(self, name: str, samples: Tensor, found: dict[str, Tensor]) -> Tensor:
-        """Features of one extractor, computed once; from those of its trunk, where a metric needs these too."""
+        """Features of one extractor, computed once; from its trunk's features if a metric needs those too."""
         if name not in found:
             source = self._sources[name]
             trunk = source.extractor.trunk
@@ -118,7 +118,7 @@ def _real_features(source: _Source, part: str) -> Tensor:
 
 
 def statistics_digest(metric: Metric, root: Path) -> str:
-    """Digest of the file that the metric compares with; empty where that is a data set. Raises Unavailable."""
+    """Digest of the file that the metric compares with; empty if it compares with a data set. Raises Unavailable."""
     if not metric.against.endswith(".npz"):
         return ""
     path = root / metric.against
@@ -159,7 +159,7 @@ def _once(
 
 
 def _name(source: _Source, metric: Metric | None, part: str) -> str:
-    """A name that changes when the tensors change: with data, weights, fields, kind of device and gramtune's code."""
+    """A cache name that depends on everything that changes the tensors: data, weights, fields, device type, code."""
     parts: list[Component] = [source.extractor, *([metric] if metric else [])]
     key = [source.data.name, source.data_fingerprint, source.extractor_fingerprint, source.device.type]
     key += [each.model_dump_json(exclude={"every"}) for each in parts] + [_code(type(each)) for each in parts]

@@ -1,4 +1,4 @@
-"""Checks whether a generator repeats its training set: its samples beside their nearest real images."""
+"""Finds the nearest real images of generated samples, to check whether a generator memorised its training set."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Resemblance(NamedTuple):
 def resemblance(config: TrialConfig, checkpoint: Path, root: Path, replicate: int, n: int, k: int) -> Resemblance:
     """The first n samples of a replicate's previews, and their k nearest images in either set.
 
-    By the Euclidean distance of pixels, exhaustively. Raises CheckpointError, and Unavailable if the data are missing.
+    Searches all images by the Euclidean distance of pixels. Raises CheckpointError; Unavailable if data are missing.
     """
     noise = config.network.noise(n, stream(config.training.seed + replicate, "preview"))
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Data sets in this process: lent by the process that started it, else read from disk."""
+"""Data sets of this process: lent by its parent process, or read from disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replays over journals that are written by hand, so that what a pruner saves and loses is known exactly."""
+"""Replays of hand-written journals, so that the savings and losses of each pruner are known exactly."""
 
 import subprocess
 import sys
@@ -134,7 +134,7 @@ def test_only_completed_trials_of_one_schedule_are_replayed(tmp_path):
     assert (set(found.trials), found.left_out) == ({LATE, EARLY}, ("1 PRUNED",))
     journal.reported(HOPELESS, report(STEPS, [90.0, 91.0], 2.0))
     found = recording(state, "here")
-    assert (set(found.trials), found.left_out) == ({LATE, EARLY}, ("1 COMPLETED after other steps",))
+    assert (set(found.trials), found.left_out) == ({LATE, EARLY}, ("1 COMPLETED evaluated at other steps",))
 
 
 def test_wilson_is_the_textbook_interval():
@@ -191,7 +191,7 @@ def test_settings_that_make_no_sense_are_one_line(tmp_path, options, issue):
 def test_too_few_trials_are_one_line(tmp_path):
     state = write_journal(tmp_path, {LATE: CURVES[LATE]})
     with pytest.raises(
-        SpecError, match=r"^here: a replay needs two COMPLETED trials of one schedule, found 1 \(2 PEND"
+        SpecError, match=r"^here: a replay needs two COMPLETED trials evaluated at the same steps, found 1 \(2 PEND"
     ):
         recording(state, "here")
     done = gramtune("replay", tmp_path, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""Each finding says what to do, and none where nothing is wrong."""
+"""Each finding states a remedy, and a healthy machine has no finding."""
 
 import os
 import subprocess

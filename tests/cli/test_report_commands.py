@@ -1,4 +1,4 @@
-"""`gramtune report` and `gramtune export` on folders of sweeps that real journals describe."""
+"""`gramtune report` and `gramtune export` on folders of sweeps with real journals."""
 
 import subprocess
 import sys
@@ -86,7 +86,7 @@ def test_the_latex_table_has_the_paper_s_form(tmp_path):
     ]
 
 
-def test_what_latex_would_obey_is_escaped(tmp_path):
+def test_special_characters_of_latex_are_escaped(tmp_path):
     cases = r"{cases: {'50 % {a_b} & $x^2$ \input{x} ~ #1': {}, mmd_net: {}}}"
     state = sweep_state(tmp_path, f"  method: {cases}\n  {K}: {{grid: [1], when: {{method: mmd_net}}}}\n")
     complete(state, next(iter(state.records)), [-1.5e-12, -1.6e-12])

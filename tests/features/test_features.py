@@ -1,4 +1,4 @@
-"""Feature extractors: the shipped digit features, and Inception as pytorch-fid runs it."""
+"""Feature extractors: the shipped digit features, and Inception as in pytorch-fid."""
 
 from __future__ import annotations
 

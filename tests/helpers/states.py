@@ -1,4 +1,4 @@
-"""States of sweeps that nothing has trained: reports by hand, so that every drawn or written number is known."""
+"""States of sweeps without training: reports are written by hand, so that every drawn or written number is known."""
 
 from __future__ import annotations
 

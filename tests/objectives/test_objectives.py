@@ -1,4 +1,4 @@
-"""Objectives against independent plain implementations, by hand on three points, and in training."""
+"""Objectives against independent plain implementations, by hand on three points, and during training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which checkpoint counts: the last one, the mean of the last few evaluations, or the best one on fresh samples."""
+"""Which checkpoint counts: the last one, the mean of the last evaluations, or the best one on new samples."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_a_sweep_ranks_and_reports_the_best_checkpoints(tmp_path: Path) -> None:
         assert list(by_seed(records[name], "fid_digits").values()) == chosen
     best = min(records.values(), key=lambda record: fmean(record.last.chosen["fid_digits"]))
     assert ranked(result.state)[0] is result.state.best is best
-    assert basis_text(result.state).endswith("best checkpoint, on fresh samples")
+    assert basis_text(result.state).endswith("best checkpoint, on new samples")
     (trained,) = of_sweep(result.state, result.folder, best.trial.name)
     assert set(load(trained).steps.values()) == {best.last.chosen_step}
 

@@ -1,4 +1,4 @@
-"""A sweep whose folder is in an object store, and the machines that work on it."""
+"""A sweep whose folder is in an object store, and several machines that work on it."""
 
 import json
 import socket
@@ -137,7 +137,7 @@ def test_a_store_that_is_lost_halts_the_sweep_and_nothing_is_lost(tmp_path, mach
     pd.testing.assert_frame_equal(results(files / "axis"), results(plain.folder), check_exact=True)
 
 
-def test_what_cannot_be_done_there_is_one_line(tmp_path, machine, store):
+def test_unsupported_features_are_one_line(tmp_path, machine, store):
     uri, files = store
     rates = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "optimizer.learning_rate: {grid: [1, 2, 3, 4]}")
     space = write_space(tmp_path, rates + "scheduler: {name: pbt, interval: 3}\n")

@@ -192,7 +192,7 @@ def test_two_replicates_are_enough_where_all_trials_tell_the_spread():
     assert len(stopped(rungs(name="asha", false_prune_rate=0.1), arrivals)) > 10
 
 
-def test_those_stopped_earlier_count_as_rivals(tmp_path):
+def test_pruned_trials_count_as_rivals(tmp_path):
     def judge_at_400(stopped_before):
         judge = rungs(name="asha", min_trials=2, false_prune_rate=0.4)
         for i in range(stopped_before):
@@ -212,7 +212,7 @@ def test_seeds_stay_paired_where_a_replicate_has_diverged():
 
 
 @pytest.mark.parametrize("rule", [{"name": "asha"}, {"name": "median"}, {"name": "asha", "false_prune_rate": 0.4}])
-def test_a_trial_with_a_diverged_replicate_judges_nobody(rule):
+def test_a_trial_with_a_diverged_replicate_stops_no_other(rule):
     """It cannot win: its one lucky replicate must not stop a healthy trial. It is judged itself."""
     rule = {**rule, "min_trials": 2}
     half = ("half", [None, 1.0, 1.0])

@@ -1,4 +1,4 @@
-"""The HTML page: self-contained, small, true to the state, and safe from hostile names."""
+"""The HTML page is self-contained, small, shows the state, and is safe from hostile names."""
 
 import base64
 import re
@@ -49,7 +49,7 @@ def test_the_page_of_an_interrupted_sweep_says_what_there_is(tmp_path):
         "Lowest mean: critic_dim = 1",
         "no score: 1 of 3 trials not finished",
         "Stopped early: 1 of 3 trials. Saved: 6 training steps (17 % of what the trials that began would have taken)",
-        "What it cost cannot be said",
+        "The cost of pruning is unknown",
         "18 of 36, all replicates together",
         "sweep.yaml --name again",
     ):
@@ -83,7 +83,7 @@ def test_two_hundred_trials_make_a_small_page(tmp_path):
     assert parsed.tags.count("img") == 5  # three keys, learning curves, parallel coordinates
     assert parsed.tags.count("meter") == 3
     assert "Stopped early: 20 of 200 trials" in parsed.text
-    assert "other keys are sampled along with it" in parsed.text
+    assert "other keys are sampled too" in parsed.text
 
 
 def test_importances_find_the_key_that_matters(tmp_path):

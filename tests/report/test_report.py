@@ -1,4 +1,4 @@
-"""Figures and summary of results that are known: what is drawn is what was reported."""
+"""Figures and summary of known results show the reported values."""
 
 import math
 import warnings
@@ -418,7 +418,7 @@ def test_verdicts_in_words(tmp_path):
     state = three(tmp_path, (A, B, (10.5, 19.0, 31.0)))
     text = "\n".join(summary_lines(state))
     assert "Lowest mean: critic_dim = 4\n  fid_digits 20 ± 10, n = 3 replicates\n" in text
-    assert "Verdict on critic_dim: UNDECIDED within 10 %: open is critic_dim ∈ {1, 4, 16}" in text
+    assert "Verdict on critic_dim: UNDECIDED within 10 %: critic_dim ∈ {1, 4, 16} is open" in text
     assert "  critic_dim ∈ {1, 4, 16} may be the best; no value is shown to be worse" in text
     assert "3 replicates of each value, geometric means of fid_digits, lower is better" in text
 
@@ -435,7 +435,7 @@ def test_below_three_replicates_pairs_are_compared(tmp_path):
     assert told in " ".join(text.split())
 
 
-def test_where_more_is_better_the_ranking_turns_round(tmp_path):
+def test_a_maximised_metric_reverses_the_ranking(tmp_path):
     key = next(key for key, direction in create(Metric, "modes").directions.items() if direction == "max")
     base = BASE.replace("metrics: [fid_digits]\nmetric: fid_digits", f"metrics: [modes]\nmetric: {key}")
     base = base.replace("data: {name: digits}", "data: {name: ring}")

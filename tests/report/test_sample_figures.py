@@ -1,4 +1,4 @@
-"""Figures of samples: what is drawn is what was stored, and nearest is nearest."""
+"""Figures of samples show the stored samples and the true nearest images."""
 
 import numpy as np
 import pytest
@@ -237,7 +237,7 @@ def test_no_grid_where_there_is_one_trial_or_values_are_sampled(tmp_path):
     assert list(sample_figures(sampled, tmp_path)) == ["samples_projection"]
 
 
-def test_a_damaged_file_costs_its_panel_alone(tmp_path):
+def test_a_damaged_file_costs_only_its_panel(tmp_path):
     state, _ = ring_sweep(tmp_path)
     name = next(iter(state.records))
     (trial_folder(tmp_path, name) / "samples" / "step-00001000.safetensors").write_bytes(b"half")
@@ -303,7 +303,7 @@ def test_the_nearest_images_are_drawn_below_their_sample(images):
     title = figure.get_suptitle().replace("\n", " ")
     share = 4 * found.train.of / (found.train.of + found.held_out.of)
     assert f"{closer} of 4 samples are nearer to one of the" in title
-    assert f"{share:.1f} are expected of a generator that repeats nothing" in title
+    assert f"{share:.1f} expected without memorisation" in title
 
 
 def test_without_checkpoint_or_data_there_is_no_nearest_image(images, tmp_path):

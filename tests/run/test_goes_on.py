@@ -1,4 +1,4 @@
-"""A finished sweep that is asked for more: further steps, further values of a grid, failed trials once more."""
+"""Extending a finished sweep: more steps, more values of a grid, and failed trials again."""
 
 import shutil
 from pathlib import Path
@@ -145,7 +145,7 @@ def test_a_trial_with_a_live_replicate_goes_on_and_one_without_does_not(tmp_path
 @pytest.mark.parametrize(
     ("change", "more", "rule"),
     [
-        ({}, {"settings": ["training.steps=3"]}, r"training.steps 6 → 3: steps cannot be taken away"),
+        ({}, {"settings": ["training.steps=3"]}, r"training.steps 6 → 3: steps cannot be removed"),
         ({}, {"settings": ["training.steps=12"], "replicates": 3}, "cannot grow at once"),
         ({"eval_every: 3": "eval_every: 4"}, {"settings": ["training.steps=12"]}, "evaluated after step 6"),
         (

@@ -1,4 +1,4 @@
-"""Data that a process is lent: not read from disk, not copied, not written to; one copy per node under Ray."""
+"""Lent data sets: not read from disk, not copied, not written to; one copy per node with Ray."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_a_finished_trial_only_repeats_its_last_report(config, tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0, 100, 0.5])
-def test_a_truncated_checkpoint_is_passed_over_for_the_one_before(config, tmp_path, keep):
+def test_a_truncated_checkpoint_is_skipped_for_the_one_before(config, tmp_path, keep):
     whole = run_for(config, tmp_path)
     newest = checkpoints(tmp_path)[0]
     content = newest.read_bytes()

@@ -1,4 +1,4 @@
-"""The shipped space files: what they plan, that they run, and that they say what the paper says."""
+"""The shipped space files: their plans, that they run, and that their settings are those of the paper."""
 
 from pathlib import Path
 

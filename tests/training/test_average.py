@@ -1,4 +1,4 @@
-"""The average of the weights, clipped gradients and mirrored images: alone and beside other replicates."""
+"""The average of the weights, clipped gradients and mirrored images, for single and for several replicates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The evaluator: what is cached and what makes a cache void, samples that are no numbers, misfits before the start."""
+"""The evaluator: what is cached and what invalidates a cache, non-finite samples, misfits found before the start."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_folder_whose_images_change_is_read_again(digits_config: Settings, tmp
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("shape", [(2,), (1, 8, 8)], ids=str)
-def test_samples_that_are_no_numbers_have_no_score(
+def test_non_finite_samples_have_no_score(
     value: float, shape: tuple[int, ...], ring_config: Settings, digits_config: Settings
 ) -> None:
     """As bytes NaN is 0, and no sample near a mode is a share of 0: either would be a number."""
@@ -119,7 +119,7 @@ def test_samples_that_are_no_numbers_have_no_score(
         Evaluator(config, Path("unused"), CPU).scores(samples)
 
 
-def test_a_metric_that_is_no_number_is_an_error(ring_config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_non_finite_metric_is_an_error(ring_config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Modes, "compute", lambda *_: {"modes": 1.0, "high_quality": math.nan})
     with pytest.raises(ArithmeticError, match="high_quality is nan"):
         Evaluator(configured(ring_config, "modes"), Path("unused"), CPU).scores(torch.zeros(100, 2))
@@ -135,7 +135,7 @@ def test_a_metric_that_does_not_fit_the_data_is_one_line_before_the_start(digits
     ("metric", "samples", "reason"),
     [("modes", 79, "missed by chance"), ("sliced_wasserstein", 1, "no distribution")],
 )
-def test_too_few_samples_are_said(metric: str, samples: int, reason: str, ring_config: Settings) -> None:
+def test_too_few_samples_are_reported(metric: str, samples: int, reason: str, ring_config: Settings) -> None:
     def warnings(count: int) -> list[str]:
         training = ring_config["training"] | {"eval_samples": count}
         return sample_warnings(configured(ring_config, metric, training=training))

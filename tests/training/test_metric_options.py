@@ -1,4 +1,4 @@
-"""When a metric is computed, against which real data, and how often Inception runs for two of them."""
+"""When a metric is computed, with which real data, and how often Inception runs for two metrics."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_metric_has_values_on_its_own_clock_and_at_both_ends(digits_config: Se
         assert found[step] == {key: every[key] for key in found[step]}
 
 
-def test_a_clock_is_on_the_grid_of_evaluations(digits_config: Settings) -> None:
+def test_the_interval_of_a_metric_is_a_multiple_of_eval_every(digits_config: Settings) -> None:
     with pytest.raises(ValidationError, match=r"every = 6 should be a multiple of training.eval_every \(4\)"):
         digits(digits_config, [{"name": "fid_digits", "every": 6}], eval_every=4, steps=8)
 

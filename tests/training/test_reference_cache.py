@@ -1,4 +1,4 @@
-"""What metrics need of the data is computed once per machine, and a file that tells lies about it is not believed."""
+"""Statistics of the data are computed once per machine; a damaged cache file is not used."""
 
 from __future__ import annotations
 

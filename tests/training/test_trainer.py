@@ -1,4 +1,4 @@
-"""One trial without Ray: reproducible, resumable bit for bit, undisturbed by evaluation, honest about divergence."""
+"""One trial without Ray: reproducible, resumable bit for bit, not changed by evaluation, and divergence is reported."""
 
 from __future__ import annotations
 
@@ -477,7 +477,7 @@ class Launched:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_steps_that_nobody_looks_at_end_where_looking_would_have_ended_them(name: str, fitting: Fitting) -> None:
+def test_unwatched_steps_diverge_where_watched_steps_do(name: str, fitting: Fitting) -> None:
     """As on a GPU: one look after many steps, which are taken again where it finds something."""
     config = fitting(name)
     assert config is not None
@@ -600,7 +600,7 @@ def test_a_non_finite_gradient_moves_neither_network(ring_config: Settings) -> N
     assert [parameters(trained, i) for i in range(2)] == frozen
 
 
-def test_samples_that_are_no_numbers_end_the_replicate(ring_config: Settings) -> None:
+def test_non_finite_samples_end_the_replicate(ring_config: Settings) -> None:
     trained = trainer(ring_config)
     blow_up(trained, 1)
     scores = trained.evaluate()

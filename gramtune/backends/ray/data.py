@@ -1,7 +1,7 @@
-"""Data sets through Ray's object store: one copy per node, however many trials read it.
+"""Shares data sets through Ray's object store: one copy per node for any number of trials.
 
-The driver reads each data set once. Ray hands NumPy arrays to the processes of a node as views of shared, read-only
-memory; torch tensors it would copy.
+The driver reads each data set once. Ray passes NumPy arrays to the processes of a node as views of shared, read-only
+memory; it would copy torch tensors.
 """
 
 from __future__ import annotations

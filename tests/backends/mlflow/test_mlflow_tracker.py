@@ -1,4 +1,4 @@
-"""What ends up in MLflow, read back with MLflow's own client: real stores, a real server that is killed."""
+"""What is stored in MLflow, read back with MLflow's client: real stores, and a real server that is killed."""
 
 from __future__ import annotations
 
@@ -287,7 +287,7 @@ def test_a_run_that_was_deleted_is_stored_again(plan: Plan, folder: Path, uri: s
     assert_exactly_once(uri, state)
 
 
-def test_a_refused_value_does_not_block_the_rest(folder: Path, uri: str) -> None:
+def test_a_rejected_value_does_not_block_the_rest(folder: Path, uri: str) -> None:
     runs = SweepRuns(uri, "0" * 32, folder.parent)
     run = runs.create("trial", "trial", 0, {})
     impossible = Point("before_1970", 1.0, -1, 0)

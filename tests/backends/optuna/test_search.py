@@ -1,4 +1,4 @@
-"""Optuna behind a sweep: what is proposed, what the study is told, and that a resumed search goes on unharmed."""
+"""Optuna in a sweep: the proposals, the contents of the study, and the resume of an interrupted search."""
 
 import math
 
@@ -228,15 +228,12 @@ def test_a_conditional_key_varies_under_qmc(tmp_path):
     [
         ("search: {name: cmaes, samples: 3}", "cmaes draws objective.critic_dim at random"),
         ("search: {name: tpe, samples: 9}", "the space holds 3 configurations; samples = 9 cannot be reached"),
-        ("replicates: 1\npruner: {false_prune_rate: 0.2}", "one replicate has no spread, so no trial is ever stopped"),
-        (
-            "pruner: asha",
-            "pruner asha needs 4 trials that have come as far; the sweep has 3, so",
-        ),
+        ("replicates: 1\npruner: {false_prune_rate: 0.2}", "one replicate has no spread, so no trial is ever pruned"),
+        ("pruner: asha", "pruner asha needs 4 trials at a rung; the sweep has 3, so the pruner never decides"),
         ("pruner: {min_steps: 100}", "pruner asha begins after the last of 6 steps, so the pruner never decides"),
     ],
 )
-def test_what_a_search_cannot_do_is_said_before_it_starts(lines, said, tmp_path):
+def test_limits_of_a_search_are_reported_before_it_starts(lines, said, tmp_path):
     space = SPACE.replace("replicates: 2\n", "") + lines + "\n"
     if "search" in lines:
         space = space.replace("grid:", "choice:")
