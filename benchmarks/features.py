@@ -25,7 +25,7 @@ from gramtune.features.inception import ENV, Inception
 from gramtune.pixels import to_float
 from gramtune.training.evaluator import extract
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
 from inception_weights import random_state
 
 CPU = torch.device("cpu")

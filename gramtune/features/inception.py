@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gramtune.components import FeatureExtractor, Shape, Unavailable, kind_of
 from gramtune.io import write_atomically
@@ -66,7 +67,11 @@ class Inception(InceptionFeatures):
 
 
 class Pool3(nn.Module):
-    """[B, 1 or 3, H, W] in [−1, 1] → [B, 2048]; pytorch-fid resizes and normalises."""
+    """[B, 1 or 3, H, W] in [−1, 1] → [B, 2048]; pytorch-fid resizes and normalises.
+
+    BatchNorm is folded into the convolutions, and tensors are channels-last: 1.5 times as fast on a CPU
+    (`benchmarks/features.py`), with features equal up to float32's rounding.
+    """
 
     def __init__(self, state: dict[str, Tensor]) -> None:
         super().__init__()
@@ -75,9 +80,10 @@ class Pool3(nn.Module):
         fetch = inception.load_state_dict_from_url
         inception.load_state_dict_from_url = lambda *_args, **_kwargs: state  # it takes no path, only a URL
         try:
-            self.network = inception.InceptionV3((inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048],))
+            network = inception.InceptionV3((inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048],))
         finally:
             inception.load_state_dict_from_url = fetch
+        self.network = _folded(network.eval()).to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
@@ -86,8 +92,19 @@ class Pool3(nn.Module):
     def _features(self, images: Tensor) -> Tensor:
         unit = (images + 1) / 2
         rgb = unit.expand(-1, 3, -1, -1) if unit.shape[1] == 1 else unit
-        features: Tensor = self.network(rgb)[0]
+        features: Tensor = self.network(rgb.contiguous(memory_format=torch.channels_last))[0]
         return features.flatten(1)
+
+
+def _folded(network: nn.Module) -> nn.Module:
+    """Moves each BatchNorm's scale and shift into the convolution before it: y = γ (Wx − μ)/σ + β."""
+    from torchvision.models.inception import BasicConv2d
+
+    for block in network.modules():
+        if isinstance(block, BasicConv2d):
+            block.conv = fuse_conv_bn_eval(block.conv, block.bn)
+            block.bn = nn.Identity()
+    return network
 
 
 def read_weights(root: Path) -> dict[str, Tensor]:
