@@ -62,7 +62,7 @@ ALGORITHMS: Mapping[str, Mapping[str, str]] = {
         "nsga2": "genetic algorithm for two metrics (Deb et al. 2002)",
     },
 }
-"""What each name of a search stands for, in a line."""
+"""One line on each search, by name."""
 
 Judge = Literal["last", "best"] | dict[Literal["mean_of_last"], int]
 
@@ -205,6 +205,13 @@ class Resources(Component):
     retries: NonNegativeInt = 1
     """Number of restarts from the checkpoint after a trial's process dies; after that the trial is FAILED."""
 
+    @property
+    def share(self) -> float:
+        """`gpu` as a number. Raises ValueError as long as it is `auto`: a sweep that has begun has a number."""
+        if self.gpu == AUTO:
+            raise ValueError("gpu = 'auto' is not measured yet")
+        return self.gpu
+
     @model_validator(mode="before")
     @classmethod
     def _split(cls, data: Any) -> Any:
@@ -279,8 +286,8 @@ class SweepFile(Component):
     on new samples."""
     search: Annotated[Search, short(Search), Field(validate_default=True)] = Search()
     pruner: Annotated[Pruner, Named(Pruner, short=True, default="asha"), BeforeValidator(_own_fields)] = NO_PRUNER
-    """How hopeless trials are stopped early. A file without this section prunes nothing; one that has it prunes by asha
-    unless it says otherwise."""
+    """How hopeless trials are stopped early. Without this section nothing is pruned. With it, the default pruner is
+    asha."""
     scheduler: Annotated[Scheduler, short(Scheduler)] = NO_SCHEDULER
     replicates: Annotated[
         Annotated[PositiveInt, Tag("[number]")] | Annotated[Replicates, Tag("[mapping]")],
