@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from gramtune.record.report import added
 from gramtune.record.state import SweepState, TrialRecord
-from gramtune.space.sweep import AUTO
+from gramtune.space.resources import AUTO
 
 
 class RealisedCost(NamedTuple):

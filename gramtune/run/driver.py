@@ -96,7 +96,7 @@ class Driver:
         """In a synchronous search: trials that wait at a rung until earlier trials have reached it."""
         self._needed = needed if state.plan.sweep.max_replicates is not None else None
         self._population: Population | None = None
-        if state.plan.sweep.scheduler.name == "pbt":
+        if state.plan.sweep.is_population:
             self._population = Population(state, folder, self._journal)
         self._waiting = self._population.unarrived() if self._population else [r.due for r in state.unfinished]
         with self._halting_when_full():

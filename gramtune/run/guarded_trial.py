@@ -15,8 +15,8 @@ from gramtune.plugins import place_in_plugin
 from gramtune.record.layout import run_folder, trial_folder
 from gramtune.record.object_store import Mirror, mirror_of
 from gramtune.run.trial_runner import TrialRun
+from gramtune.space.judge import Judge
 from gramtune.space.plan import PlannedTrial
-from gramtune.space.sweep import Judge
 
 ERROR = "error.txt"
 """File in the folder of a failed trial with its traceback."""

@@ -17,7 +17,7 @@ from gramtune.record.state import SweepState
 from gramtune.record.tables import write_sweep
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
-from gramtune.space.sweep import NO_PRUNER
+from gramtune.space.pruner import NO_PRUNER
 
 STEPS = 4
 ASHA = Asha(reduction_factor=2)  # judges the second trial; rungs after 1 and 2 of 4 steps
