@@ -13,8 +13,9 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gramtune.analysis.replicates_needed import replicates_needed
 from gramtune.errors import Issue, SpecError, count
@@ -22,7 +23,7 @@ from gramtune.io import DiskFull, command, data_root, each, ensure_home, local_r
 from gramtune.notebook import NotebookView, in_notebook
 from gramtune.record import budget
 from gramtune.record.journal import load_state
-from gramtune.record.object_store import Mirror, mirror_of
+from gramtune.record.object_store import RunStore, store_of
 from gramtune.record.redaction import redact
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState
@@ -86,11 +87,13 @@ def careful(say: Say) -> Say:
     return said
 
 
-class _How(NamedTuple):
+@dataclass(frozen=True)
+class _How:
     """The runner, tracker, message function and live view of a run."""
 
     runner: Runner
     tracker: MlflowTracker
+    store: RunStore
     say: Say
     watch: Watch
 
@@ -114,7 +117,8 @@ def run_sweep(
     without asking if this one differs only by more replicates, more samples or another budget. Any other difference
     raises SpecError with the way to proceed.
 
-    `debug`: run in this process, without Ray. `address`: a running Ray cluster; by default Ray starts on this machine.
+    `debug`: run in this process, without Ray; an exception of a trial ends the sweep and is raised once everything is
+    stored. `address`: a running Ray cluster; by default Ray starts on this machine.
     `register`: the name of the best generator in the model registry. `say` receives lines for the user. `watch` is a
     context manager around the run; it receives the live state. By default lines are printed; a notebook updates one
     output instead.
@@ -124,12 +128,13 @@ def run_sweep(
     say = careful(say)
     plan = sweep if isinstance(sweep, Plan) else _planned(sweep)
     folder = fetched(local_runs(runs) / plan.sweep.name)
-    check_mirrored(plan.sweep, folder)
+    store = store_of(folder)
+    check_mirrored(plan.sweep, store)
     tracker = make_tracker(folder, tracking_uri, register)
     with open_capacity(address, folder.parent, say, debug) as capacity:
         plan = resolve_gpu(plan, folder, capacity, address, say)
         grant(plan.sweep.resources, capacity)
-        how = _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch)
+        how = _How(_runner(debug, max_concurrent, capacity, say), tracker, store, say, watch)
         with driving(folder):
             if (folder / SWEEP_FILE).exists():
                 return _go_on(agreed(folder, plan.sweep, ask), plan, folder, how)
@@ -183,7 +188,7 @@ def resume_sweep(
         state = load_state(folder, existing_plan(folder))
         refuse(refusals(state, plan.sweep), folder)
         grant(plan.sweep.resources, capacity)
-        how = _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch)
+        how = _How(_runner(debug, max_concurrent, capacity, say), tracker, store_of(folder), say, watch)
         return _go_on(state, plan, folder, how, retry_failed)
 
 
@@ -213,7 +218,7 @@ def resolve_gpu(plan: Plan, folder: Path, capacity: Capacity, address: str | Non
         return plan
     if (folder / SWEEP_FILE).exists():
         resources = existing_plan(folder).sweep.resources
-        return plan._replace(sweep=plan.sweep.model_copy(update={"resources": resources}))
+        return replace(plan, sweep=plan.sweep.model_copy(update={"resources": resources}))
     from gramtune.run.cost_estimate import measure
     from gramtune.run.gpu_auto import settled
 
@@ -273,20 +278,21 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     _log.info("MLflow store %s", how.tracker.link)
     for warning in plan.warnings:
         say(f"warning: {warning}")
-    mirror = mirror_of(folder)
-    where = redact(mirror.uri) if mirror else folder
+    where = redact(how.store.uri) if how.store.runs else folder
     say(f"{plan.sweep.name}: {count(plan.size, 'trial')} × {plan.sweep.replicates_text} → {where}")
-    if mirror:
-        store_first(mirror)
-    thread = TrackerThread(MirroredTracker(how.tracker, mirror) if mirror else how.tracker, state, say)
+    store_first(how.store)
+    thread = TrackerThread(MirroredTracker(how.tracker, how.store), state, say)
     with listening(say) as interruption:
         with how.watch(state):
-            driver = Driver(state, folder, _proposer(state, folder), changed, interruption, replicates_needed)
+            proposer = _proposer(state, folder)
+            driver = Driver(state, folder, proposer, changed, interruption, replicates_needed, how.store)
             with suppress(KeyboardInterrupt):  # a second Ctrl-C while the runner ends
                 how.runner.run(driver)
-        if mirror:
-            fetch_trials(mirror, driver)
-        _end(driver, thread, how, mirror)
+        fetch_trials(driver)
+        _end(driver, thread, how)
+    if driver.raised:
+        say(f"{type(driver.raised).__name__} ends the sweep; resume with: {command('resume', where)}")
+        raise driver.raised
     complete = driver.exhausted and not state.unfinished
     missing, whole = _shortfall(state) if complete else ("", True)
     if missing:
@@ -305,7 +311,7 @@ _HURRY = 4.0
 """Seconds that the tracker may take after SIGTERM or SIGHUP."""
 
 
-def _end(driver: Driver, thread: TrackerThread, how: _How, mirror: Mirror | None) -> None:
+def _end(driver: Driver, thread: TrackerThread, how: _How) -> None:
     """Writes tables and finishes the tracker first; then summary and report, which may fail or be interrupted.
 
     A failure of one part does not stop the others; a full disk halts the driver.
@@ -315,8 +321,7 @@ def _end(driver: Driver, thread: TrackerThread, how: _How, mirror: Mirror | None
     state, folder, say, interruption = driver.state, driver.folder, how.say, driver.interruption
     with _halting(driver):
         write_tables(state, folder)
-    if mirror:
-        store_tables(mirror, driver)
+    store_tables(driver)
     settled = False
     with suppress(KeyboardInterrupt):  # closing the tracker reports it
         settled = thread.settle(at_most=_HURRY if interruption.hurried else math.inf)
@@ -332,8 +337,7 @@ def _end(driver: Driver, thread: TrackerThread, how: _How, mirror: Mirror | None
             say(rewrite(state, folder))
     except KeyboardInterrupt:
         say(f"figures and page are not written; write them with: {command('report', folder)}")
-    if mirror:
-        store_tables(mirror, driver)
+    store_tables(driver)
     if thread.close(folder):
         say(f"MLflow: {how.tracker.link}{how.tracker.hint}")
 
@@ -366,10 +370,10 @@ def _shortfall(state: SweepState) -> tuple[str, bool]:
 
 
 def rewrite(state: SweepState, folder: Path, refresh: int | None = None) -> str:
-    """Writes tables, figures, summary and page anew; returns a line that says what is where, and one per failure.
+    """Rewrites tables, figures, summary and page; returns a line that lists the files, and one line per failure.
 
-    `refresh`: seconds after which a browser loads the page again, for a sweep that is running. Raises OSError where the
-    folder cannot be written.
+    `refresh`: seconds after which a browser reloads the page, for a running sweep. Raises OSError if the folder cannot
+    be written.
     """
     from gramtune.report.write import write_report
 
@@ -396,7 +400,7 @@ def _proposer(state: SweepState, folder: Path) -> Proposer:
 
 def _runner(debug: bool, max_concurrent: int | None, capacity: Capacity, say: Say) -> Runner:
     if debug:
-        return InProcessRunner(say)
+        return InProcessRunner(say, debug=True)
     from gramtune.backends.ray.runner import RayRunner
 
     return RayRunner(say, max_concurrent, capacity)

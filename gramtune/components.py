@@ -11,11 +11,10 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import (
@@ -61,7 +60,8 @@ class Component(BaseModel):
     )
 
 
-class CriticSpec(NamedTuple):
+@dataclass(frozen=True)
+class CriticSpec:
     """The critic that an objective needs: its output dimension K, and whether it has a decoder from R^K to samples."""
 
     output_dim: int
@@ -71,7 +71,8 @@ class CriticSpec(NamedTuple):
     bias: its gradient would be pure rounding error, and Adam would turn that into steps of full size."""
 
 
-class View(NamedTuple):
+@dataclass(frozen=True)
+class View:
     """The data half or the generated half of the minibatches of R replicates: the samples and their critic features.
 
     B samples of D values each, critic dimension K. Objectives take any leading dimensions in place of R, or none.
@@ -82,14 +83,15 @@ class View(NamedTuple):
     reconstruction: Tensor | None = None  # [R, B, D]; None where the critic has no decoder
 
 
-class Losses(NamedTuple):
+@dataclass(frozen=True)
+class Losses:
     """The losses of one step, all to be *minimised*, and traces to plot; each is [R], one value per replicate."""
 
     critic: Tensor | None  # over θ; None without a critic, or in a step that does not train it
     generator: Tensor | None  # over γ; None in a step that does not train the generator
     traces: Mapping[str, Tensor]
-    state: Mapping[str, Tensor] = MappingProxyType({})  # new values of `Objective.state` after this step
-    others: Mapping[str, Tensor] = MappingProxyType({})  # losses of further players, by name; see `Objective.players`
+    state: Mapping[str, Tensor] = field(default_factory=dict)  # new values of `Objective.state` after this step
+    others: Mapping[str, Tensor] = field(default_factory=dict)  # of further players, by name; see `Objective.players`
 
 
 @dataclass(frozen=True)
@@ -345,7 +347,8 @@ class Optimizer(Component, ABC):
         return self.build(parameters, rate)
 
 
-class Mixture(NamedTuple):
+@dataclass(frozen=True)
+class Mixture:
     """An equal mixture of isotropic Gaussians in d dimensions: the distribution of a point set."""
 
     centres: Tensor  # [modes, d]
@@ -377,7 +380,7 @@ class Dataset(Component, ABC):
 
     @property
     def held_out_name(self) -> str:
-        """The name of the held-out part: `test`, or `validation` if the test part is kept for the report."""
+        """The name of the held-out part: `held-out`, or `validation` if a test part is kept for the final report."""
         return "held-out"
 
     def for_report(self) -> Dataset:
@@ -496,7 +499,8 @@ class Metric(Component, ABC):
         """The values for generated features [N, d], computed in float64."""
 
 
-class Course(NamedTuple):
+@dataclass(frozen=True)
+class Course:
     """The evaluation steps of a trial."""
 
     steps: int

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 Path = tuple[str | int, ...]
 """A place in a YAML document: keys and list indices from the top."""
 
 
-class Issue(NamedTuple):
+@dataclass(frozen=True)
+class Issue:
     """One issue: `where` is file:line or a command-line option."""
 
     where: str

@@ -148,7 +148,7 @@ def gives_the_same_samples(cls: type[Component], beside: list[type[Component]], 
 
 
 def judges_at_its_steps(cls: type[Component], beside: list[type[Component]], folder: Path) -> None:
-    """It judges at evaluations before the last, the same each time, and stops no trial that is alone or the best."""
+    """Checks that a pruner decides before the last evaluation, repeatably, and never stops the only or best trial."""
     pruner = cls.model_validate(example(cls))
     assert isinstance(pruner, Pruner)
     for course in (Course(1000, 10), Course(30, 7)):
@@ -164,7 +164,7 @@ def judges_at_its_steps(cls: type[Component], beside: list[type[Component]], fol
 
 
 def _rung(others: Mapping[str, list[float]], step: int, score: float) -> Rung:
-    """Trial `a` with this score in one replicate and one more in the other, and others."""
+    """A rung with trial `a`, whose two replicates have this score and one more, and with other trials."""
     race = {**others, "a": [score, score + 1]}
     return Rung("a", step, "m", "min", race, {name: {step: scores} for name, scores in race.items()})
 

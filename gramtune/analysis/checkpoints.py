@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections import ChainMap
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from gramtune.errors import Issue, SpecError, did_you_mean
 from gramtune.plugins import Plugin
@@ -23,7 +23,8 @@ PLUGINS_FILE = "plugins.json"
 BEST, ALL = "best", "all"
 
 
-class Trained(NamedTuple):
+@dataclass(frozen=True)
+class Trained:
     """A trial and the folders of its checkpoints, by the first replicate in them."""
 
     name: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from gramtune.analysis.labels import judge_text
 from gramtune.errors import Issue, SpecError
@@ -13,7 +14,8 @@ from gramtune.record.state import SweepState
 from gramtune.record.tables import VERSIONS_FILE
 
 
-class NamedSweep(NamedTuple):
+@dataclass(frozen=True)
+class NamedSweep:
     """A sweep, its folder and a unique name."""
 
     name: str

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from gramtune.record.report import added
 from gramtune.record.state import SweepState, TrialRecord
-from gramtune.space.resources import AUTO
 
 
-class RealisedCost(NamedTuple):
+@dataclass(frozen=True)
+class RealisedCost:
     """The cost up to the last report."""
 
     wall: int
@@ -47,9 +47,7 @@ def cost_of(state: SweepState) -> RealisedCost:
 
 def _share(state: SweepState) -> float:
     """The trial's share of one GPU, at most 1: a trial uses one GPU even if more are reserved."""
-    gpu = state.plan.sweep.resources.gpu
-    assert gpu != AUTO, "a sweep that began has a number"
-    return min(1.0, gpu)
+    return min(1.0, state.plan.sweep.resources.share)
 
 
 def start(record: TrialRecord) -> float:

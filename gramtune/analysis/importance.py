@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from gramtune.record.state import SweepState, TrialRecord
 
@@ -11,10 +11,11 @@ _LEAST = 10
 """Least number of completed trials; with fewer, the best ones are too few to have a distribution."""
 
 
-class Importances(NamedTuple):
+@dataclass(frozen=True)
+class Importances:
     """How much each varied key determines whether a trial is among the best, or why this is unknown."""
 
-    shares: Mapping[str, float] = {}
+    shares: Mapping[str, float] = field(default_factory=dict)
     """Importance by key, largest first; all varied keys are included, and the sum is 1."""
     evaluator: str = ""
     trials: int = 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,8 @@ Images = NDArray[np.uint8]
 """[…, H, W, C], or […, H, W] for grey images."""
 
 
-class Neighbours(NamedTuple):
+@dataclass(frozen=True)
+class Neighbours:
     """The k real images that are nearest to each of n samples, nearest first."""
 
     images: Images  # [n, k, …]
@@ -29,7 +30,8 @@ class Neighbours(NamedTuple):
     """Number of images searched."""
 
 
-class NearestImages(NamedTuple):
+@dataclass(frozen=True)
+class NearestImages:
     """n samples of one replicate at one step, and their neighbours in the training and held-out sets."""
 
     replicate: int

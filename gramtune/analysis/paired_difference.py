@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from gramtune.record.report import Status, summarise
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.record.student_t import t_quantile
 
 
-class Difference(NamedTuple):
+@dataclass(frozen=True)
+class Difference:
     """Mean of n paired differences a − b and its confidence interval, 95 % for all `pairs` together (Bonferroni)."""
 
     mean: float

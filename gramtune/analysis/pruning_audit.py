@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from gramtune.analysis.cost import start, taken
 from gramtune.analysis.labels import assignment_text, count, number, percent
@@ -15,7 +15,8 @@ _ORDERS, _WORKERS, _MOST = 50, 4, 200
 """Random orders of arrival, concurrent trials, and most trials for which the replay is run here."""
 
 
-class Stop(NamedTuple):
+@dataclass(frozen=True)
+class Stop:
     """One pruned trial."""
 
     trial: str
@@ -26,7 +27,8 @@ class Stop(NamedTuple):
     reason: str
 
 
-class Audit(NamedTuple):
+@dataclass(frozen=True)
+class Audit:
     """The pruning of a sweep."""
 
     stops: tuple[Stop, ...]

@@ -10,6 +10,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean, stdev
 from types import MappingProxyType
@@ -31,7 +32,8 @@ _Z = 1.959964
 """97.5 % quantile of the normal distribution."""
 
 
-class Recording(NamedTuple):
+@dataclass(frozen=True)
+class Recording:
     """The replayable trials: completed, and evaluated at the same steps."""
 
     trials: dict[str, tuple[Report, ...]]
@@ -65,7 +67,8 @@ class Interval(NamedTuple):
     high: float
 
 
-class Replay(NamedTuple):
+@dataclass(frozen=True)
+class Replay:
     """The outcome of one pruner on a recording, over random orders of arrival."""
 
     pruner: Pruner
@@ -88,7 +91,7 @@ class Replay(NamedTuple):
 
 
 class _Options(Component):
-    """What a command line says of a pruner, in the words of a space file."""
+    """The command-line options of a pruner, as the section of a space file."""
 
     pruner: Annotated[Pruner, Named(Pruner, short=True, default="asha")]
 
@@ -170,7 +173,8 @@ def wilson(successes: int, n: int) -> Interval:
     return Interval(0.0 if successes == 0 else centre - half, 1.0 if successes == n else centre + half)
 
 
-class _Outcome(NamedTuple):
+@dataclass(frozen=True)
+class _Outcome:
     """The result of one order of arrival."""
 
     survivors: tuple[str, ...]

@@ -7,7 +7,7 @@ ones, and open values get the next ones, as `replicates_needed` does in a runnin
 from __future__ import annotations
 
 import random
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from gramtune.errors import Issue, SpecError
 from gramtune.record.state import SweepState
 
 
-class ReplicatesReplay(NamedTuple):
+@dataclass(frozen=True)
+class ReplicatesReplay:
     """One verdict of a recording, over random orders of its seeds."""
 
     verdict: KeyVerdict

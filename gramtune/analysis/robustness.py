@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,7 +19,8 @@ DRAWS = 2000
 """Number of bootstrap draws per interval."""
 
 
-class Robustness(NamedTuple):
+@dataclass(frozen=True)
+class Robustness:
     """One method along one key."""
 
     key: str
@@ -59,7 +60,7 @@ def _rows(state: SweepState, key: str) -> list[Robustness]:
     for series, why in zip(axis.series, whys, strict=True):
         row = Robustness(key, series.label, _range(axis, series), len(series.records), 0, _lost(series), None, (), why)
         if not why:
-            row = _scored(row._replace(seeds=len(seeds)), next(scored, None), curves, state)
+            row = _scored(replace(row, seeds=len(seeds)), next(scored, None), curves, state)
         rows.append(row)
     return rows
 
@@ -89,13 +90,13 @@ def _why_not(series: Series) -> str:
 def _scored(row: Robustness, curve: Curve | None, curves: Sequence[Curve], state: SweepState) -> Robustness:
     metric = state.plan.metric
     if curve is None:
-        return row._replace(why="no seed is common to all completed trials")
+        return replace(row, why="no seed is common to all completed trials")
     direction = state.plan.config.directions[metric]
     score = sensitivity(curve, [curve], direction, TOLERANCES, DRAWS, np.random.default_rng(0))
     if score is None:
-        return row._replace(why=f"a percentage of {metric} needs a best value that is clearly above zero")
+        return replace(row, why=f"a percentage of {metric} needs a best value that is clearly above zero")
     whole = sensitivity(curve, curves, direction, TOLERANCES, DRAWS, np.random.default_rng(0))
-    return row._replace(score=score, of_all=whole.shares if whole and len(curves) > 1 else ())
+    return replace(row, score=score, of_all=whole.shares if whole and len(curves) > 1 else ())
 
 
 def _common_seeds(usable: Sequence[Series], metric: str) -> list[int]:

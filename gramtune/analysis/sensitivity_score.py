@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,8 @@ _CAUTION = 1.1
 """Widening factor of intervals, found by simulation (benchmarks/score_coverage.py); coverage: docs/report.md."""
 
 
-class Curve(NamedTuple):
+@dataclass(frozen=True)
+class Curve:
     """The metric along one axis for one method."""
 
     places: Array | None
@@ -29,14 +30,16 @@ class Curve(NamedTuple):
     """[P, R]: one column per seed, R ≥ 1. A row of NaN is a value of the axis without a result."""
 
 
-class Estimate(NamedTuple):
+@dataclass(frozen=True)
+class Estimate:
     """A number and its approximate 95 % interval, which is None for fewer than two seeds."""
 
     value: float
     interval: tuple[float, float] | None
 
 
-class Score(NamedTuple):
+@dataclass(frozen=True)
+class Score:
     """The result of `sensitivity`."""
 
     best: Estimate

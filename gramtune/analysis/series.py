@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from gramtune.analysis.labels import assignment_text, identity, leaves, value_text
 from gramtune.record.state import SweepState, TrialRecord
@@ -14,7 +14,8 @@ _FEW = 4
 """Most combinations of other keys that separate series in a joint search; with more, only the method separates them."""
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """A value of the key on the x axis."""
 
     x: float
@@ -22,7 +23,8 @@ class Place(NamedTuple):
     text: str
 
 
-class Series(NamedTuple):
+@dataclass(frozen=True)
+class Series:
     """The trials with equal values of all other listed keys, with their places, from left to right."""
 
     label: str
@@ -32,7 +34,8 @@ class Series(NamedTuple):
     """Whether only the key differs within the series, because no other key is sampled from a range."""
 
 
-class Axis(NamedTuple):
+@dataclass(frozen=True)
+class Axis:
     """One varied key as an axis."""
 
     by_value: Mapping[str, Place]

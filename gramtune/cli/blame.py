@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand
@@ -49,7 +50,7 @@ def _blaming(context: Context) -> Iterator[None]:
 
         if not isinstance(error, SpecError):
             raise
-        raise SpecError([issue._replace(where=source(context, issue.where)) for issue in error.issues]) from None
+        raise SpecError([replace(issue, where=source(context, issue.where)) for issue in error.issues]) from None
 
 
 def source(context: Context, where: str) -> str:

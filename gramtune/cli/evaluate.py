@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,12 +34,13 @@ def evaluate(
     from gramtune.io import data_root
     from gramtune.run.capacity import claim, grant, here
     from gramtune.space.resources import Resources
+    from gramtune.training.real_data import RealData
 
     chosen = _checked(trained_in(folder, trial), metrics, samples)
     device = claim(grant(Resources(cpu=threads, gpu=int(gpu)), here()))
-    rows = []
+    rows, real = [], RealData()
     for each in chosen:
-        rows += (own := list(evaluated(each, data_root(), device, samples, noise_seeds)))
+        rows += (own := list(evaluated(each, data_root(), device, samples, noise_seeds, real)))
         path = store(own, folder)
         for line in lines(own):
             typer.echo(_text(line, samples, noise_seeds))
@@ -53,12 +55,12 @@ def _checked(trials: list[Trained], metrics: str | None, samples: int) -> list[T
     from gramtune.space.plan import issues_of, sample_warnings
 
     names = metrics.split(",") if metrics is not None else None
-    chosen = [t._replace(config=with_metrics(t.config, names)) if names else t for t in trials]
+    chosen = [replace(t, config=with_metrics(t.config, names)) if names else t for t in trials]
     for part in dict.fromkeys(
         t.config.data.held_out_name for t in chosen if t.config.data.for_report() != t.config.data
     ):
         typer.echo(f"The sweep chose on the {part} part; these values are on the test part.", err=True)
-    chosen = [t._replace(config=t.config.model_copy(update={"data": t.config.data.for_report()})) for t in chosen]
+    chosen = [replace(t, config=t.config.model_copy(update={"data": t.config.data.for_report()})) for t in chosen]
     if misfits := issues_of([_judged(trial.config, samples) for trial in chosen], data_root()):
         options: dict[tuple[str | int, ...], str] = {("training", "eval_samples"): "--samples"}
         raise SpecError([Issue(options.get(part, "--metrics"), message) for part, message in misfits])

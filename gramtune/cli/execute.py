@@ -48,6 +48,9 @@ def execute(start: Start, folder: Path, command: str | None = None, quiet: bool 
         except SpecError:
             ending.status = "REFUSED"
             raise
+        except Exception:
+            ending.status = "FAILED"
+            raise
         ending.status = {0: "COMPLETED", 130: "INTERRUPTED"}.get(code, "FAILED")
     return code
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,7 +80,7 @@ def _request(space: Path, words: list[str], resume: bool) -> Request:
     if issues:
         raise SpecError(issues)
     overrides = Overrides(**{key: given[key] for key in _OVERRIDES if key in given})
-    overrides = overrides._replace(set=tuple(given.get("settings") or ()), plugins=tuple(given.get("plugins") or ()))
+    overrides = replace(overrides, set=tuple(given.get("settings") or ()), plugins=tuple(given.get("plugins") or ()))
     options = [word for key, option in _FORWARDED.items() if key in given for word in (option, str(given[key]))]
     return Request(load_sweep(space, overrides), runs, resume, tuple(options))
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
 from rich.console import Console, Group, JustifyMethod
@@ -99,7 +99,8 @@ def _view(state: SweepState, console: Console, elapsed: float, pace: Pace) -> Gr
     return Group(table(state, console.height - 3 - lines, console.width), below)
 
 
-class _Column(NamedTuple):
+@dataclass(frozen=True)
+class _Column:
     """A column of the live table: its cells, and whether a narrow terminal may cut it."""
 
     heading: str
@@ -161,7 +162,7 @@ def _fitted(columns: dict[str, _Column], width: int) -> list[tuple[_Column, int]
         if _total(columns.values()) <= width:
             break
         if name == "metric":
-            columns[name] = columns[name]._replace(heading=columns[name].heading.removesuffix(_WHAT))
+            columns[name] = replace(columns[name], heading=columns[name].heading.removesuffix(_WHAT))
         else:
             del columns[name]
     widths = {name: column.width for name, column in columns.items()}

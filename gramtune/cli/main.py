@@ -97,11 +97,16 @@ def script() -> None:
 
 
 def main() -> None:
-    """Runs a command. Exit code 0: success; 1: a trial failed, or all diverged; 2: bad input; 130: interrupted."""
+    """Runs a command. Exit code 0: success; 1: a trial failed, or all diverged; 2: bad input; 130: interrupted.
+
+    Raises only the exception of a trial that `--debug` lets through.
+    """
     gc.set_threshold(_OBJECTS)
     try:
         app(prog_name="gramtune")
-    except Exception as error:  # noqa: BLE001 - the terminal never shows a traceback
+    except Exception as error:
+        if _is_of_a_trial(error):
+            raise
         print(_in_words(error), file=sys.stderr)
         sys.exit(2 if _is_bad_input(error) else 1)
 
@@ -126,6 +131,12 @@ def _is_bad_input(error: Exception) -> bool:
     from gramtune.errors import SpecError
 
     return isinstance(error, SpecError)
+
+
+def _is_of_a_trial(error: Exception) -> bool:
+    """Whether the error was raised while a trial was trained in this process."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_globals.get("__name__") == "gramtune.run.guarded_trial" for frame in frames)
 
 
 def _in_words(error: Exception) -> str:

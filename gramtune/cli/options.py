@@ -135,7 +135,7 @@ Settings = Annotated[
 Plugins = Annotated[
     list[str] | None,
     typer.Option(
-        "--plugin", metavar="FILE", help="A file or module with components of your own: --plugin my_gan.py. Repeatable."
+        "--plugin", metavar="FILE", help="A file or module with your own components: --plugin my_gan.py. Repeatable."
     ),
 ]
 TrackingUri = Annotated[
@@ -154,7 +154,7 @@ Until = Annotated[
 MaxReplicates = Annotated[
     int | None, typer.Option("--max-replicates", help="With --until decided: most replicates per trial [default: 20].")
 ]
-Samples = Annotated[int | None, typer.Option("--samples", help="Number of sampled trials; not for a grid.")]
+Samples = Annotated[int | None, typer.Option("--samples", help="Number of sampled trials; ignored for a grid.")]
 TimeBudget = Annotated[
     float | None, typer.Option("--time-budget", help="Seconds of all runs together after which the sweep ends.")
 ]
@@ -169,4 +169,11 @@ OnEnd = Annotated[
     str | None,
     typer.Option("--on-end", help="Shell command to run when the sweep ends or dies; it can read $GRAMTUNE_STATUS."),
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Run in this process, without Ray; gives the same numbers.")]
+Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug",
+        help="Run in this process, without Ray; gives the same numbers. "
+        "An exception of a trial ends the sweep with its traceback.",
+    ),
+]

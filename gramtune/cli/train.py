@@ -38,14 +38,14 @@ def train(
     from gramtune.plugins import loaded
     from gramtune.run.capacity import claimed, grant, here
     from gramtune.run.trial_runner import TrialRun
-    from gramtune.space.load import config_places, load_config, load_plugins
+    from gramtune.space.load import load_plugins, located_config
     from gramtune.space.plan import issues_of
     from gramtune.space.resources import Resources
 
     load_plugins(plugins or ())
     given = (*(settings or ()), f"training.replicates={replicates}")
-    trial, where = load_config(config, given), config_places(config, given)
-    issues = [Issue(where(part), message) for part, message in issues_of([trial], data_root())]
+    trial, origins = located_config(config, given)
+    issues = [Issue(origins.where(part), message) for part, message in issues_of([trial], data_root())]
     share = grant(Resources(cpu=threads, gpu=int(gpu)), here())
     folder = runs / (name or f"train-{config.stem}")
     described = folder / CONFIG_FILE

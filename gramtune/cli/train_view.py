@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gramtune.cli.text import spread
-from gramtune.record.report import Report, Status, summarise
+from gramtune.record.report import Status, summarise
 from gramtune.run.trial_runner import TrialRun
 from gramtune.training.config import TrialConfig
 
@@ -25,7 +25,7 @@ def run_with_progress(run: TrialRun, config: TrialConfig, folder: Path, console:
         bar = progress.add_task("train", total=config.training.steps)
         try:
             while not status.final:
-                report = Report.from_json(run.step())
+                report = run.step()
                 status = report.status
                 progress.update(bar, completed=report.step)
                 values = ", ".join(f"{key} {spread(summarise(v))}" for key, v in report.metrics.items())

@@ -42,7 +42,7 @@ class CelebA(Dataset):
 
     @property
     def held_out_name(self) -> str:
-        """`held-out` for the test part."""
+        """`held-out` if the test part is used, else `validation`."""
         return "held-out" if self.select_on == "test" else "validation"
 
     def for_report(self) -> CelebA:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 from zipfile import BadZipFile
 
 import torch
@@ -17,7 +18,8 @@ from gramtune.registry import register
 _TILE, _ROWS = 256, 2048
 
 
-class Moments(NamedTuple):
+@dataclass(frozen=True)
+class Moments:
     """Mean [d] and a factor L [d, r] of the covariance Σ = L Lᵀ, in float64."""
 
     mean: Tensor
@@ -144,7 +146,7 @@ class Frechet(Metric):
 
     def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:
         """Moments of the held-out features [M, d]."""
-        return moments(real)._asdict()
+        return vars(moments(real))
 
     def statistics(self, path: Path, dim: int) -> dict[str, Tensor]:
         """Moments from a file with `mu` [d] and `sigma` [d, d], as pytorch-fid and TTUR write it."""
@@ -162,7 +164,7 @@ class Frechet(Metric):
             found = f"mu {list(mean.shape)} and sigma {list(covariance.shape)}"
             raise Unavailable(f"metric {self.name}: {path} holds {found}; needed: [{dim}] and [{dim}, {dim}]")
         factor, refused = torch.linalg.cholesky_ex(covariance)
-        return Moments(mean, _eigen_factor(covariance) if refused else factor)._asdict()
+        return vars(Moments(mean, _eigen_factor(covariance) if refused else factor))
 
     def compute(self, reference: Mapping[str, Tensor], fake: Tensor) -> dict[str, float]:
         """{name: distance} for generated features [N, d]."""

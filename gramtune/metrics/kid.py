@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ from gramtune.registry import register
 _CHUNK = 1024
 
 
-class GramSums(NamedTuple):
+@dataclass(frozen=True)
+class GramSums:
     """Means over a kernel matrix [N, M], without the diagonal if both sets are the same."""
 
     rows: Tensor  # [N], means
@@ -87,7 +89,7 @@ class KernelDistance(Metric):
 
     def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:
         """Held-out features [M, d] and their kernel's sums."""
-        return {"features": real, **gram_sums(real.double())._asdict()}
+        return {"features": real, **vars(gram_sums(real.double()))}
 
     def compute(self, reference: Mapping[str, Tensor], fake: Tensor) -> dict[str, float]:
         """{name, name_se} for generated features [N, d]."""

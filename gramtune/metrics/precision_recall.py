@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from pydantic import PositiveInt
 from torch import Tensor
@@ -13,7 +14,8 @@ from gramtune.registry import register
 from gramtune.stats.neighbours import covered, nearest
 
 
-class Manifold(NamedTuple):
+@dataclass(frozen=True)
+class Manifold:
     """The union of balls around features [N, d]; the radius of each, [N], is the distance to its k-th neighbour."""
 
     features: Tensor
@@ -51,7 +53,7 @@ class PrecisionRecall(Metric):
 
     def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:
         """The manifold of the held-out features [M, d]."""
-        return manifold(real, self.neighbours)._asdict()
+        return vars(manifold(real, self.neighbours))
 
     def compute(self, reference: Mapping[str, Tensor], fake: Tensor) -> dict[str, float]:
         """{precision, recall} for generated features [N, d]. Raises ValueError if there are k or fewer."""

@@ -90,7 +90,7 @@ class Resnet(Network):
         return nn.Sequential(*layers, nn.ReLU(), SumOfEntries(), linear(self.spectral, widths[-1], output_dim))
 
     def decoder(self, shape: Shape, input_dim: int) -> nn.Module:
-        """As the generator; see `Network.decoder`."""
+        """The generator's layers, from K; see `Network.decoder`."""
         widths, side = self._widths(shape)
         layers: list[nn.Module] = [nn.Linear(input_dim, widths[-1] * side * side)]
         layers.append(nn.Unflatten(1, (widths[-1], side, side)))

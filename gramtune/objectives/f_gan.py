@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import PositiveInt, model_validator
 from torch import Tensor
@@ -17,7 +18,8 @@ from gramtune.stats.rounding import softplus
 _Function = Callable[[Tensor], Tensor]
 
 
-class _Divergence(NamedTuple):
+@dataclass(frozen=True)
+class _Divergence:
     """T and f*(T) as functions of the critic's output v, T = g_f(v), and of a density ratio r, T = f'(r)."""
 
     of_output: tuple[_Function, _Function]

@@ -101,8 +101,8 @@ class Gram(Objective):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, given: Any) -> Any:
-        """Fills the fields from the preset. For an unknown preset it uses any values, so that only the unknown name is
-        reported."""
+        """Fills the fields from the preset. For an unknown preset it uses those of `submission`, so that only the
+        unknown name is reported."""
         if not isinstance(given, dict) or given.get("preset") is None:
             return given
         chosen = {field: value for field, value in given.items() if value is not None}

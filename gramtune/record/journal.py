@@ -15,17 +15,17 @@ from typing import Any
 
 from gramtune.errors import Issue, SpecError, clipped
 from gramtune.io import watching_space
-from gramtune.record.object_store import JOURNAL, mirror_of
+from gramtune.record.object_store import JOURNAL, LocalStore, RunStore
 from gramtune.record.report import Report, Status
 from gramtune.record.state import Inheritance, SweepState
 from gramtune.space.plan import Plan, PlannedTrial, planned
 
 
 class Journal:
-    """Appends events to the journal of a sweep's folder, and to the state, in this order."""
+    """Appends events to the journal in a sweep's folder, to its store, and to the state, in this order."""
 
-    def __init__(self, folder: Path, state: SweepState) -> None:
-        self._path, self._state, self._mirror = folder / JOURNAL, state, mirror_of(folder)
+    def __init__(self, folder: Path, state: SweepState, store: RunStore | None = None) -> None:
+        self._path, self._state, self._store = folder / JOURNAL, state, store or LocalStore(folder)
         self._before, self._began = state.elapsed, time.monotonic()
         mend(self._path)
 
@@ -37,8 +37,7 @@ class Journal:
     def opened(self, changed: Sequence[str]) -> None:
         """Records that the command started. `changed`: changes of code and packages since the sweep began."""
         self._append({"driver": os.getpid(), "changed": changed})
-        if self._mirror:
-            self._mirror.store_journal()
+        self._store.store_journal()
 
     def started(self, trial: PlannedTrial) -> None:
         """The trial started, or restarted after a failure or an interruption."""
@@ -46,11 +45,10 @@ class Journal:
         self._append({**event, "first": trial.first})
         self._state.started(trial)
 
-    def reported(self, trial: str, report: Mapping[str, Any]) -> None:
-        """The trial evaluated; `report` has the fields of `Report` and may have others."""
-        line = Report.from_json(report)
-        self._append({"trial": trial, **line._asdict()})
-        self._state.reported(trial, line)
+    def reported(self, trial: str, report: Report) -> None:
+        """The trial evaluated."""
+        self._append({"trial": trial, **report.to_json()})
+        self._state.reported(trial, report)
 
     def ended(self, trial: str, status: Status, reason: str) -> None:
         """The trial ended for a reason that it did not report itself."""
@@ -82,8 +80,7 @@ class Journal:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        if self._mirror:
-            self._mirror.append(text)
+        self._store.append(text)
 
 
 def load_state(folder: Path, plan: Plan) -> SweepState:

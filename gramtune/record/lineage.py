@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from gramtune.record.state import SweepState
 from gramtune.space.domain import Assignment
 
 
-class Segment(NamedTuple):
+@dataclass(frozen=True)
+class Segment:
     """A segment of the training that led to a trial's weights: its trial, its first step, and its values."""
 
     step: int

@@ -6,6 +6,7 @@ It runs on the driver. Nothing is stored: after a resume the rungs are rebuilt f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
 
 from gramtune.components import Course, Direction, Pruner, Rung, Scores
@@ -139,4 +140,4 @@ class Rungs:
 def _first(report: Report, replicates: int) -> Report:
     """The report reduced to the common number of replicates; replicates added only to open values are left out."""
     metrics = {key: values[:replicates] for key, values in report.metrics.items()}
-    return report._replace(metrics=metrics, diverged=report.diverged[:replicates])
+    return replace(report, metrics=metrics, diverged=report.diverged[:replicates])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from statistics import fmean, stdev
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from gramtune.record.student_t import t_quantile
 
@@ -31,7 +32,8 @@ class Status(StrEnum):
         return self not in (Status.PENDING, Status.RUNNING)
 
 
-class Report(NamedTuple):
+@dataclass(frozen=True)
+class Report:
     """The report of one evaluation. One entry per replicate; None for a diverged replicate."""
 
     step: int
@@ -52,7 +54,7 @@ class Report(NamedTuple):
     """The first replicate in these lists; above 0 if replicates are added to a finished trial."""
     joules: float | None = None
     """Energy of the trial's whole GPU so far, even if shared; None without an energy counter."""
-    chosen: Mapping[str, list[float | None]] = {}
+    chosen: Mapping[str, list[float | None]] = field(default_factory=dict)
     """At the end of a trial that is judged by its best checkpoint: the metrics of that checkpoint on new samples."""
     chosen_step: int | None = None
     """The step of that checkpoint."""
@@ -60,8 +62,12 @@ class Report(NamedTuple):
     @classmethod
     def from_json(cls, line: Mapping[str, Any]) -> Report:
         """The report in a line of a result file; other fields are ignored."""
-        fields = {name: line[name] for name in cls._fields if name in line}
+        fields = {name: line[name] for name in cls.__dataclass_fields__ if name in line}
         return cls(**{**fields, "status": Status(line["status"]), "diverged": tuple(line.get("diverged", ()))})
+
+    def to_json(self) -> dict[str, Any]:
+        """Inverse of `from_json`: plain values only."""
+        return {**vars(self), "status": self.status.value, "diverged": list(self.diverged)}
 
     @property
     def replicates(self) -> int:
@@ -75,7 +81,8 @@ def added(*amounts: float | None) -> float | None:
     return sum(known) if known else None
 
 
-class Summary(NamedTuple):
+@dataclass(frozen=True)
+class Summary:
     """Mean and sample standard deviation (None below two values) over the n replicates that have a value."""
 
     mean: float
@@ -109,7 +116,8 @@ def merge_parts(parts: Mapping[int, Mapping[int, Report]], replicates: int) -> d
 
 
 def _join(reports: Sequence[Report], replicates: int) -> Report:
-    return reports[-1]._replace(
+    return replace(
+        reports[-1],
         metrics=_rows([(report.first, report.metrics) for report in reports], replicates),
         traces=_rows([(report.first, report.traces) for report in reports], replicates),
         chosen=_rows([(report.first, report.chosen) for report in reports], replicates),

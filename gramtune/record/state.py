@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from gramtune.components import Dataset, Metric
 from gramtune.record import budget
@@ -18,7 +18,8 @@ from gramtune.space.plan import Plan, PlannedTrial
 _TRAINED = (Status.COMPLETED, Status.DIVERGED)
 
 
-class Inheritance(NamedTuple):
+@dataclass(frozen=True)
+class Inheritance:
     """An inheritance in population-based training: the parent whose weights a trial gets, and its new values."""
 
     step: int
@@ -26,7 +27,8 @@ class Inheritance(NamedTuple):
     assignment: Assignment
 
 
-class Basis(NamedTuple):
+@dataclass(frozen=True)
+class Basis:
     """Data, metrics, number of samples and length behind a value. Only values with equal bases are compared."""
 
     data: Dataset
@@ -124,7 +126,7 @@ class TrialRecord:
         """The trial's report with the metric replaced by the values that the pruner judges."""
         direction = self.trial.config.directions[metric]
         values = standing_values(self.reports, report.step, metric, self.judge, direction)
-        return report._replace(metrics={**report.metrics, metric: values})
+        return replace(report, metrics={**report.metrics, metric: values})
 
     def reopen(self) -> None:
         """Makes an ended trial unfinished again."""

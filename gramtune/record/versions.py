@@ -13,7 +13,7 @@ import gramtune
 from gramtune.io import data_root
 from gramtune.record.provenance import code_digest, source
 from gramtune.space.plan import Plan, sampled
-from gramtune.training.evaluator import statistics_digest
+from gramtune.training.real_data import statistics_digest
 
 _SAMPLE = 256
 """Number of sampled configurations that are checked for their data and feature weights."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -20,7 +21,8 @@ WARM_START_FILE = "warm_start.json"
 _TABLE, _SWEEP = "trials.csv", "sweep.yaml"
 
 
-class Observation(NamedTuple):
+@dataclass(frozen=True)
+class Observation:
     """One earlier trial: values of the varied keys, and the mean of the metric."""
 
     source: str
@@ -28,7 +30,8 @@ class Observation(NamedTuple):
     value: float
 
 
-class WarmStart(NamedTuple):
+@dataclass(frozen=True)
+class WarmStart:
     """The observations of all sources, and notes for the user, one line each."""
 
     observations: tuple[Observation, ...]
@@ -64,7 +67,7 @@ def read_warm_start(sweep: Sweep, metric: str) -> WarmStart:
 
 def store_warm_start(found: WarmStart, folder: Path) -> None:
     """Stores the observations in the sweep's folder, because the sources may change or be deleted."""
-    text = json.dumps([observation._asdict() for observation in found.observations], indent=1)
+    text = json.dumps([vars(observation) for observation in found.observations], indent=1)
     write_atomically(folder / WARM_START_FILE, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
 
 

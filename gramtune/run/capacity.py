@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 
 from gramtune.errors import Issue, SpecError, count
 from gramtune.run.machine import cores
-from gramtune.space.resources import AUTO, Resources
+from gramtune.space.resources import Resources
 
 
-class Node(NamedTuple):
+@dataclass(frozen=True)
+class Node:
     """`number` equal machines."""
 
     cpu: int
@@ -21,7 +22,8 @@ class Node(NamedTuple):
     number: int = 1
 
 
-class Capacity(NamedTuple):
+@dataclass(frozen=True)
+class Capacity:
     """The machines that a sweep can use."""
 
     nodes: tuple[Node, ...]
@@ -32,7 +34,8 @@ class Capacity(NamedTuple):
     """Whether the sweep uses only this machine."""
 
 
-class Grant(NamedTuple):
+@dataclass(frozen=True)
+class Grant:
     """The resources of each trial, and a line for the user if that is less than requested."""
 
     cpu: int
@@ -50,8 +53,7 @@ def grant(resources: Resources, capacity: Capacity) -> Grant:
 
     Raises SpecError if no node can hold one trial, because the sweep would wait forever.
     """
-    assert resources.gpu != AUTO, "settled before"
-    share = Grant(resources.cpu, resources.gpu)
+    share = Grant(resources.cpu, resources.share)
     none = bool(capacity.nodes) and not any(node.gpu for node in capacity.nodes)
     if share.gpu and none and not resources.gpu_required:
         place = "here" if capacity.local else f"at {capacity.where}"

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import fmean
 from threading import BrokenBarrierError
-from typing import NamedTuple
 
 import torch
 
@@ -39,7 +39,8 @@ _PATIENCE = 600.0
 _OTHER = "another copy that ran at the same time failed"
 
 
-class TrialCost(NamedTuple):
+@dataclass(frozen=True)
+class TrialCost:
     """The cost of one trial with all its replicates on one worker."""
 
     seconds: float
@@ -52,7 +53,8 @@ class TrialCost(NamedTuple):
     """Total bytes of the GPU; 0 on a CPU."""
 
 
-class _Order(NamedTuple):
+@dataclass(frozen=True)
+class _Order:
     """The request to a measuring process."""
 
     config: TrialConfig
@@ -62,7 +64,8 @@ class _Order(NamedTuple):
     passes: int
 
 
-class SweepEstimate(NamedTuple):
+@dataclass(frozen=True)
+class SweepEstimate:
     """The estimated cost of the trials of a sweep, from measurements."""
 
     seconds_per_trial: float
@@ -125,7 +128,7 @@ def measured(order: str) -> list[TrialCost]:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"its process ended with {done.returncode}"])[-1]
         raise SpecError([Issue("warm-up", f"a trial cannot be measured: {reason}")])
-    return [TrialCost(*cost) for cost in json.loads(done.stdout.splitlines()[-1])]
+    return [TrialCost(**cost) for cost in json.loads(done.stdout.splitlines()[-1])]
 
 
 def sample_configs(configs: Sequence[TrialConfig], n: int = 4) -> list[TrialConfig]:
@@ -211,7 +214,7 @@ def _main() -> None:
         answer = _copies(_Order(TrialConfig.model_validate(raw), *same), order["copies"])
         if isinstance(answer, str):
             sys.exit(answer)
-        costs.append(answer)
+        costs.append(vars(answer))
     print(json.dumps(costs))
 
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from gramtune.io import DiskFull, watching_space
 from gramtune.record import budget
 from gramtune.record.journal import Journal
+from gramtune.record.object_store import LocalStore, RunStore
 from gramtune.record.pruning import Rungs
 from gramtune.record.redaction import redact
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.run import requests
 from gramtune.run.interruption import Interruption
+from gramtune.run.messages import Failed, Halted, Message
 from gramtune.run.population import Population
 from gramtune.space.plan import PlannedTrial, planned
 
@@ -69,7 +72,8 @@ class Driver:
     """One running sweep: first the unfinished trials, then the proposer's trials.
 
     `changed`: changes of code and packages since the sweep began. `interruption` tells the runner to stop. If the sweep
-    adds replicates until it is decided, `needed` is called whenever all trials have ended.
+    adds replicates until it is decided, `needed` is called whenever all trials have ended. `store`: where the sweep is
+    kept; None: in `folder` itself.
     """
 
     def __init__(
@@ -80,14 +84,17 @@ class Driver:
         changed: Sequence[str] = (),
         interruption: Interruption | None = None,
         needed: Needed = nobody,
+        store: RunStore | None = None,
     ) -> None:
-        self.state, self.folder = state, folder
+        self.state, self.folder, self.store = state, folder, store or LocalStore(folder)
         self.interruption = interruption or Interruption()
         self.halted = ""
         """Why the sweep must stop now, to be resumed later; empty while it may continue."""
+        self.raised: Exception | None = None
+        """Of a trial under `--debug`: ends the sweep, and is raised for a debugger once everything is stored."""
         self.exhausted = False
         """Whether all trials were handed out; if none of them is unfinished, the sweep is complete."""
-        self._journal, self._proposer, self._rungs = Journal(folder, state), proposer, Rungs.of(state)
+        self._journal, self._proposer, self._rungs = Journal(folder, state, self.store), proposer, Rungs.of(state)
         self._to_stop: set[str] = set()
         """Running trials that a user asked to stop."""
         self._running: set[str] = set()
@@ -137,36 +144,36 @@ class Driver:
         """The trial started or restarted."""
         record = self.state.records.get(trial.name)
         with self._halting_when_full():
-            self._journal.started((record.trial if record else trial)._replace(first=trial.first))
+            self._journal.started(replace(record.trial if record else trial, first=trial.first))
 
-    def heard(self, message: Mapping[str, Any], say: Callable[[str], None]) -> bool:
-        """Handles the result of an `Attempt`; returns whether its trial continues."""
-        name: str = message["trial"]
-        _log.debug("trial %s: step %s, %s", name, message.get("step", "–"), message.get("status", "no report"))
-        if "halt" in message:
-            self.halt(message["halt"])
-            return False
-        if "failed" in message:
-            self.failed(name, message["failed"])
-            return False
-        for line in message["damaged"]:
-            say(f"{name}: {line}; the trial continues from step {message['step']}")
-        return self.reported(name, message)
+    def heard(self, message: Message, say: Callable[[str], None]) -> bool:
+        """Handles the message of an `Attempt`; returns whether its trial continues."""
+        match message:
+            case Halted():
+                self.halt(message.reason)
+                return False
+            case Failed():
+                self.failed(message.trial, message.reason)
+                return False
+        report = message.report
+        _log.debug("trial %s: step %d, %s", message.trial, report.step, report.status)
+        for line in message.damaged:
+            say(f"{message.trial}: {line}; the trial continues from step {report.step}")
+        return self.reported(message.trial, report)
 
-    def reported(self, name: str, report: Mapping[str, Any]) -> bool:
-        """Handles the fields of a `Report`; returns whether the trial continues."""
-        if self._population and self._population.known(report["step"]):
+    def reported(self, name: str, report: Report) -> bool:
+        """Handles a report; returns whether the trial continues."""
+        if self._population and self._population.known(report.step):
             return not self.halted
         record = self.state.records[name]
         with self._halting_when_full():
             self._journal.reported(name, self._with_values(record, report))
-            newest = Report.from_json(report)
-            added = newest.first > 0  # these replicates are added to a trial that was already judged and learned
-            held = not added and self._early(name, newest.step)
+            added = report.first > 0  # these replicates are added to a trial that was already judged and learned
+            held = not added and self._early(name, report.step)
             if held:
-                self._held[name] = newest
+                self._held[name] = report
             elif not added:
-                self._judge(record, newest)
+                self._judge(record, report)
             self._take_requests()
             reason = budget.ON_REQUEST if name in self._to_stop else self._spent()
             if reason and not record.status.final:
@@ -174,7 +181,7 @@ class Driver:
             if not added:
                 self._proposer.learn(record)
             self._release()
-        paused = held or (self._population is not None and self._population.pauses(report["step"]))
+        paused = held or (self._population is not None and self._population.pauses(report.step))
         ended = paused or record.status.final
         self._running -= {name} if ended else set()
         return not (self.halted or ended)
@@ -262,14 +269,15 @@ class Driver:
                 self._waiting = [record.due for record in self.state.unfinished]
         return self._waiting.pop(0) if self._waiting and not self.halted else None
 
-    def _with_values(self, record: TrialRecord, report: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _with_values(self, record: TrialRecord, report: Report) -> Report:
         """Adds the current values of varied keys as traces `value/…`, for stores whose parameters cannot change."""
         if not self._population:
             return report
         numbers = {k: v for k, v in record.assignment.items() if isinstance(v, int | float) and not isinstance(v, bool)}
         replicates = record.trial.config.training.replicates
+        values: dict[str, list[float | None]]
         values = {f"value/{key}": [float(value)] * replicates for key, value in numbers.items()}
-        return {**report, "traces": {**report["traces"], **values}}
+        return replace(report, traces={**report.traces, **values})
 
     def _spent(self) -> str:
         """The message for a budget that was reached; empty if none was."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -90,4 +91,4 @@ def _fitting(config: TrialConfig, root: Path, threads: int, measure: Measure, sa
 
 def _with_gpu(plan: Plan, resources: Resources, gpu: float) -> Plan:
     update = {"resources": resources.model_copy(update={"gpu": gpu})}
-    return plan._replace(sweep=plan.sweep.model_copy(update=update))
+    return replace(plan, sweep=plan.sweep.model_copy(update=update))

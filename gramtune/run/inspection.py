@@ -6,8 +6,8 @@ import os
 import platform
 import socket
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -22,7 +22,8 @@ _SKEW = 2.0
 """Tolerated clock error in seconds: less than any trial takes, more than NTP leaves."""
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True)
+class Finding:
     """One check on one machine."""
 
     node: str
@@ -32,7 +33,8 @@ class Finding(NamedTuple):
     """What to do; empty if the check passed."""
 
 
-class Machine(NamedTuple):
+@dataclass(frozen=True)
+class Machine:
     """The state of one machine."""
 
     host: str

@@ -10,7 +10,7 @@ from typing import Any
 
 from gramtune.errors import Issue, SpecError, did_you_mean
 from gramtune.io import write_atomically
-from gramtune.record.object_store import mirror_of
+from gramtune.record.object_store import store_of
 from gramtune.record.state import SweepState
 from gramtune.space.domain import fitting
 from gramtune.space.plan import planned
@@ -73,7 +73,7 @@ def taken(folder: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _ask(state: SweepState, folder: Path, request: Mapping[str, Any]) -> None:
-    if mirror_of(folder):
+    if store_of(folder).runs:
         raise SpecError([Issue(str(folder), "a sweep in an object store does not support requests")])
     if state.plan.sweep.is_population:
         raise SpecError(

@@ -7,7 +7,8 @@ Other changes would mix the results of two sweeps in one table.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from gramtune.errors import count
 from gramtune.record.report import Status
@@ -25,7 +26,8 @@ _EVEN = "steps should have been a multiple of training.eval_every"
 _WITHOUT_EFFECT = ("name", "about", "base.training.replicates")  # the last repeats `replicates`
 
 
-class Change(NamedTuple):
+@dataclass(frozen=True)
+class Change:
     """A key whose requested value differs from that of the stored sweep; None stands for no value."""
 
     key: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -14,10 +15,11 @@ from gramtune.io import watching_space, write_atomically
 from gramtune.pixels import grid
 from gramtune.record.layout import best_checkpoint, checkpoints
 from gramtune.record.point_samples import write_points
-from gramtune.record.report import Status, added, divergence
+from gramtune.record.report import Report, Status, added, divergence
 from gramtune.record.sample_files import to_image
 from gramtune.training.config import TrialConfig
 from gramtune.training.energy import EnergyMeter
+from gramtune.training.real_data import RealData
 from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
 
 _CHECKPOINTS_KEPT = 2
@@ -34,7 +36,7 @@ class TrialRun:
     The first `step` evaluates the untrained networks, or repeats the report of the checkpoint, because that report may
     have been lost with its process. Each later step trains and evaluates. `first` is the number of the first replicate
     within the whole trial. `keep_best`: keep the checkpoint with the best mean of the primary metric, and evaluate it
-    at the end on new samples.
+    at the end on new samples. `real`: see `Trainer`.
     """
 
     def __init__(
@@ -45,21 +47,23 @@ class TrialRun:
         device: torch.device,
         first: int = 0,
         keep_best: bool = False,
+        real: RealData | None = None,
     ) -> None:
         self._config, self._folder, self._first = config, folder, first
-        self._trainer, self._meter = Trainer(config, root, device), EnergyMeter(device)
+        self._trainer, self._meter = Trainer(config, root, device, real), EnergyMeter(device)
         self.damaged: list[str] = []
         """One message per newer checkpoint that could not be read."""
-        self._restored = self._restore()
+        stored = self._restore()
+        self._restored = Report.from_json(stored) if stored is not None else None
         self._fresh = self._restored is None
-        self._earlier: float | None = (self._restored or {}).get("joules")
+        self._earlier = self._restored.joules if self._restored else None
         self._keeps_best = keep_best
-        self._best: dict[str, Any] | None = (self._restored or {}).get("best")
+        self._best: dict[str, Any] | None = (stored or {}).get("best")
         """Step and mean of the best evaluation so far, signed so that lower is better; stored in checkpoints."""
         self._keep_best()  # the process may have died between writing the two files
 
-    def step(self) -> dict[str, Any]:
-        """The fields of `Report`, ready for JSON; the status is final when the trial has ended.
+    def step(self) -> Report:
+        """The next report; its status is final when the trial has ended.
 
         Raises DiskFull if the disk is full; earlier checkpoints stay intact.
         """
@@ -67,8 +71,8 @@ class TrialRun:
             report, self._restored = self._restored, None
             status, reason = self._outcome()  # not final if the trial has been made longer since
             if status == Status.RUNNING:
-                report = {key: value for key, value in report.items() if key not in ("chosen", "chosen_step")}
-            return {**report, "status": status.value, "reason": reason}
+                report = replace(report, chosen={}, chosen_step=None)
+            return replace(report, status=status, reason=reason)
         traces: PerReplicate = {}
         if not self._fresh:
             following = next(at for at in self._config.training.evaluations if at > self._trainer.step)
@@ -77,27 +81,27 @@ class TrialRun:
         report = self._report(traces)
         self._write_samples()
         if self._keeps_best:
-            self._note_best(report)
+            report = self._with_best(report)
         self._save(report)
         self._keep_best()
         return report
 
-    def _report(self, traces: PerReplicate) -> dict[str, Any]:
+    def _report(self, traces: PerReplicate) -> Report:
         metrics = self._trainer.evaluate()
         status, reason = self._outcome()
-        return {
-            "step": self._trainer.step,
-            "metrics": metrics,
-            "traces": {**traces, **self._trainer.monitor()},
-            "samples": self._config.training.eval_samples,
-            "seconds": self._trainer.seconds,
-            "joules": added(self._earlier, self._meter.joules),
-            "timestamp": int(time.time()),
-            "status": status.value,
-            "reason": reason,
-            "diverged": list(self._trainer.replicates.diverged),
-            "first": self._first,
-        }
+        return Report(
+            step=self._trainer.step,
+            metrics=metrics,
+            traces={**traces, **self._trainer.monitor()},
+            samples=self._config.training.eval_samples,
+            seconds=self._trainer.seconds,
+            joules=added(self._earlier, self._meter.joules),
+            timestamp=int(time.time()),
+            status=status,
+            reason=reason,
+            diverged=tuple(self._trainer.replicates.diverged),
+            first=self._first,
+        )
 
     def _outcome(self) -> tuple[Status, str]:
         replicates = self._trainer.replicates
@@ -106,25 +110,22 @@ class TrialRun:
             return Status.RUNNING, ""
         return (Status.DIVERGED, divergence(whys, len(replicates))) if whys else (Status.COMPLETED, "")
 
-    def _note_best(self, report: dict[str, Any]) -> None:
+    def _with_best(self, report: Report) -> Report:
         """Updates the best evaluation so far; at the end evaluates the best checkpoint on new samples."""
         metric, step = self._config.metric, self._trainer.step
-        values = report["metrics"].get(metric, [])
-        if step and values and None not in values:
+        values = [value for value in report.metrics.get(metric, []) if value is not None]
+        if step and values and len(values) == len(report.metrics[metric]):
             loss = fmean(values) * (1 if self._config.directions[metric] == "min" else -1)
             if self._best is None or loss < self._best["loss"]:
                 self._best = {"step": step, "loss": loss}
-        report["best"] = self._best
-        if report["status"] == Status.COMPLETED and self._best:
-            at = self._best["step"]
-            kept = best_checkpoint(self._folder, at)
-            saved = at < step
-            chosen = (
-                self._trainer.evaluate_saved(kept, _JUDGING)
-                if saved
-                else self._trainer.evaluate(_JUDGING, self._config.metrics)
-            )
-            report |= {"chosen": chosen, "chosen_step": at}
+        if report.status != Status.COMPLETED or not self._best:
+            return report
+        at = self._best["step"]
+        if at < step:
+            chosen = self._trainer.evaluate_saved(best_checkpoint(self._folder, at), _JUDGING)
+        else:
+            chosen = self._trainer.evaluate(_JUDGING, self._config.metrics)
+        return replace(report, chosen=chosen, chosen_step=at)
 
     def _keep_best(self) -> None:
         """Copies the newest checkpoint if it is the best one, and deletes the previous best."""
@@ -138,10 +139,12 @@ class TrialRun:
             if path != kept:
                 path.unlink(missing_ok=True)
 
-    def _save(self, report: dict[str, Any]) -> None:
+    def _save(self, report: Report) -> None:
         with watching_space(self._folder.parent):
             self._folder.mkdir(parents=True, exist_ok=True)
-        self._trainer.save(self._folder / f"checkpoint-{self._trainer.step:08d}.pt", report)
+        self._trainer.save(
+            self._folder / f"checkpoint-{self._trainer.step:08d}.pt", {**report.to_json(), "best": self._best}
+        )
         for path in checkpoints(self._folder)[_CHECKPOINTS_KEPT:]:
             path.unlink(missing_ok=True)  # workers of a killed driver may still run for a moment
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -39,7 +40,7 @@ def extended(
                 for i in range(len(values)):
                     lines["space", key, kind, first + i] = lines.get(("space", key, _KEY, name, i), 1)
         data["space"][key] = rest
-    return document._replace(data=data, lines=lines), issues
+    return replace(document, data=data, lines=lines), issues
 
 
 def _issues(document: Document, key: str, given: Any, kind: str, find: Callable[[str], FilePath]) -> list[Issue]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -31,7 +31,8 @@ from gramtune.training.config import TrialConfig
 _log = logging.getLogger(__name__)
 
 
-class Overrides(NamedTuple):
+@dataclass(frozen=True)
+class Overrides:
     """Changes of a space file by options or keywords."""
 
     base: str | None = None
@@ -52,7 +53,7 @@ class Overrides(NamedTuple):
     """Plug-ins: files, relative to the working directory, or modules."""
     add: tuple[str, ...] = ()
     """Texts `key=[values]`: additional values of a grid."""
-    values: Mapping[str, Any] = MappingProxyType({})
+    values: Mapping[str, Any] = field(default_factory=dict)
     """Like `set`, but Python values."""
     python: str = ""
     """The line of Python that gave these values; empty for options."""
@@ -114,7 +115,7 @@ def _checked(document: Document, overrides: Overrides) -> Sweep:
     document, issues = _for_base(document, overrides)
     raw = dict(document.data)
     issues += _load_plugins(document, raw, overrides) + _add_values(raw, overrides.add)
-    issues += _shape_issues(document._replace(data=dict(raw)))
+    issues += _shape_issues(replace(document, data=dict(raw)))
     found, trial = _load_base(document, raw, overrides)
     if issues := issues + found:
         raise SpecError(issues)
@@ -145,7 +146,7 @@ def _checked(document: Document, overrides: Overrides) -> Sweep:
 
         issues = model_issues(Sweep, error, place)
         hint = "; choose another name with --name"
-        raise SpecError([i._replace(message=i.message + hint) if i.where == "--base" else i for i in issues]) from None
+        raise SpecError([replace(i, message=i.message + hint) if i.where == "--base" else i for i in issues]) from None
     sweep = sweep.located(Provenance(document, _with_varied(document, sweep, trial)))
     if issues := [*population_issues(sweep, document.where), *point_issues(sweep, document.where)]:
         raise SpecError(issues)
@@ -158,22 +159,22 @@ def _with_varied(document: Document, sweep: Sweep, trial: Origins) -> Origins:
     for key, domain in sweep.space.items():
         for path in {path: None for case in (domain.cases or {}).values() for path in case} or {key: None}:
             varied[path] = document.where(("space", key))
-    return trial._replace(overrides={**trial.overrides, **varied})
-
-
-def config_places(file: FilePath, settings: tuple[str, ...]) -> Callable[[Path], str]:
-    """A function that gives the origin of each part of a trial configuration: file and line, or option."""
-    return Origins(_read_base(file), {key: _option(key) for key in _settings(settings)[0]}).where
+    return replace(trial, overrides={**trial.overrides, **varied})
 
 
 def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialConfig:
     """The trial configuration of a base file with `--set` applied. Raises SpecError with all issues at once."""
+    return located_config(file, settings)[0]
+
+
+def located_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> tuple[TrialConfig, Origins]:
+    """`load_config`, and where each of its values was given: file and line, or option."""
     document = _read_base(file)
     values, issues = _settings(settings)
-    issues += config_errors(assigned(document.data, values), Origins(document, {k: _option(k) for k in values}))
-    if issues:
+    origins = Origins(document, {key: _option(key) for key in values})
+    if issues := issues + config_errors(assigned(document.data, values), origins):
         raise SpecError(issues)
-    return TrialConfig.model_validate(assigned(document.data, values))
+    return TrialConfig.model_validate(assigned(document.data, values)), origins
 
 
 def _read_space(file: FilePath | str) -> Document:

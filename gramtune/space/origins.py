@@ -6,13 +6,13 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import NamedTuple
 
 from gramtune.errors import Path, dotted
 from gramtune.space.yaml_reader import Document
 
 
-class Origins(NamedTuple):
+@dataclass(frozen=True)
+class Origins:
     """The origins of a configuration's values: overrides and varied keys by dotted path, else lines of the base."""
 
     document: Document

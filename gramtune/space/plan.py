@@ -8,6 +8,7 @@ import math
 import random
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
@@ -21,8 +22,8 @@ from gramtune.space.sweep import Sweep
 from gramtune.space.validate_space import CORNERS
 from gramtune.training.batches import check_epochs
 from gramtune.training.config import TrialConfig
-from gramtune.training.evaluator import statistics_digest
 from gramtune.training.networks import build_networks
+from gramtune.training.real_data import statistics_digest
 
 Check = tuple[Path, Callable[[], object]]
 """A part of a configuration and a check of it that raises ValueError; the message is the issue."""
@@ -35,7 +36,8 @@ class Misfit(NamedTuple):
     message: str
 
 
-class PlannedTrial(NamedTuple):
+@dataclass(frozen=True)
+class PlannedTrial:
     """One configuration of a sweep and its name, which is the same everywhere."""
 
     name: str
@@ -48,17 +50,18 @@ class PlannedTrial(NamedTuple):
         """The trial with this number of replicates, if it has fewer."""
         training = self.config.training
         update = {"replicates": max(training.replicates, replicates)}
-        return self._replace(config=self.config.model_copy(update={"training": training.model_copy(update=update)}))
+        return replace(self, config=self.config.model_copy(update={"training": training.model_copy(update=update)}))
 
     def since(self, first: int) -> PlannedTrial:
         """The trial with only its replicates from `first` on; they keep their seeds, so their numbers are the same."""
         training = self.config.training
         update = {"seed": training.seed + first, "replicates": training.replicates - first}
         config = self.config.model_copy(update={"training": training.model_copy(update=update)})
-        return self._replace(config=config, first=first)
+        return replace(self, config=config, first=first)
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True)
+class Plan:
     """A sweep, the trials known before it starts, and their common properties."""
 
     sweep: Sweep
@@ -96,7 +99,7 @@ def make_plan(sweep: Sweep, root: FilePath) -> Plan:
     if misfits := list(dict.fromkeys(misfits)):
         raise SpecError([Issue(sweep.where_trial(part), message) for part, message in misfits])
     warnings = tuple(dict.fromkeys(warning for trial in sample for warning in sample_warnings(trial.config)))
-    return plan._replace(warnings=(*search_warnings(plan), *warnings))
+    return replace(plan, warnings=(*search_warnings(plan), *warnings))
 
 
 def recorded_plan(sweep: Sweep) -> Plan:

@@ -59,7 +59,7 @@ _RULE = "pbt can vary training.batch_size, and fields of optimizer and objective
 
 def population_issues(sweep: Sweep, where: Callable[[Path], str]) -> Iterator[Issue]:
     """Issues of a sweep with population-based training; empty for any other sweep."""
-    if sweep.scheduler.name == "none":
+    if not sweep.is_population:
         return
     for key, domain in sweep.space.items():
         if reason := _fixed(key, domain, sweep.base):

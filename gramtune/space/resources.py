@@ -49,6 +49,13 @@ class Resources(Component):
     retries: NonNegativeInt = 1
     """Number of restarts from the checkpoint after a trial's process dies; after that the trial is FAILED."""
 
+    @property
+    def share(self) -> float:
+        """`gpu` as a number. Raises ValueError as long as it is `auto`: a sweep that has begun has a number."""
+        if self.gpu == AUTO:
+            raise ValueError("gpu = 'auto' is not measured yet")
+        return self.gpu
+
     @model_validator(mode="before")
     @classmethod
     def _split(cls, data: Any) -> Any:

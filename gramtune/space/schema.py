@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
@@ -51,7 +52,8 @@ def fields(definitions: Mapping[str, Schema], of: Schema) -> Iterator[tuple[str,
         yield key, [value for i, value in enumerate(values) if value not in values[:i]]
 
 
-class FieldRow(NamedTuple):
+@dataclass(frozen=True)
+class FieldRow:
     """A field of a model as texts."""
 
     name: str

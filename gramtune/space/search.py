@@ -18,7 +18,7 @@ SAMPLERS: Mapping[str, str] = {
     "qmc": "quasi-Monte Carlo: points of a scrambled Sobol sequence",
     "nsga2": "genetic algorithm for two metrics (Deb et al. 2002)",
 }
-"""What each name of a search stands for, in a line."""
+"""One line on each search, by name."""
 
 
 class Search(Component):

@@ -66,8 +66,8 @@ class SweepFile(Component):
     on new samples."""
     search: Annotated[Search, short(Search), Field(validate_default=True)] = Search()
     pruner: PrunerField = NO_PRUNER
-    """How hopeless trials are stopped early. A file without this section prunes nothing; one that has it prunes by asha
-    unless it says otherwise."""
+    """How hopeless trials are stopped early. Without this section nothing is pruned. With it, the default pruner is
+    asha."""
     scheduler: Annotated[Scheduler, short(Scheduler)] = NO_SCHEDULER
     replicates: ReplicatesField = 3
     """The number of replicates of every trial, or `{min: 3, max: 20, until: decided}`."""

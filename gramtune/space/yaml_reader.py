@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
@@ -54,7 +55,8 @@ for _tag, _pattern, _first in (
         _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
-class Document(NamedTuple):
+@dataclass(frozen=True)
+class Document:
     """A parsed file: its data and the line of each key and list entry. Values given in Python have no lines."""
 
     file: str
@@ -118,18 +120,20 @@ def _document(content: bytes, file: str) -> Document:
         kind = type(parsed.data).__name__
         raise SpecError([Issue(f"{file}:1", f"should be a mapping of keys to values, not {kind}")])
     if parsed.issues:
-        raise SpecError(Issue(f"{file}:{line}", message) for line, message in parsed.issues)
+        raise SpecError(Issue(f"{file}:{issue.line}", issue.message) for issue in parsed.issues)
     return Document(file, parsed.data, parsed.lines, FilePath(file).parent)
 
 
-class _Misstep(NamedTuple):
+@dataclass(frozen=True)
+class _Misstep:
     """A message and its line."""
 
     line: int
     message: str
 
 
-class _Parsed(NamedTuple):
+@dataclass(frozen=True)
+class _Parsed:
     """A parsed YAML text: data, the line of every path, and issues. With issues the data are None."""
 
     data: Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -35,7 +36,8 @@ def mmd2_and_ratios(f_q: Tensor, f_p: Tensor, bandwidths: Sequence[float], ridge
     return mmd, ratios
 
 
-class _Points(NamedTuple):
+@dataclass(frozen=True)
+class _Points:
     """N generated points x and M data points y.
 
     Distances are float64. With float32 distances K_qq + εI is no longer positive definite, K_qp 1 loses its digits for
@@ -62,7 +64,8 @@ def _points(f_q: Tensor, f_p: Tensor, bandwidths: tuple[float, ...]) -> _Points:
     return _Points(right[..., :-1, :], q, pp)
 
 
-class _Mixture(NamedTuple):
+@dataclass(frozen=True)
+class _Mixture:
     """The terms of the gradient of MMD², with h = mean_s k_s/σ_s²."""
 
     z1: Tensor  # [..., K + 1, N + M], as in `_Points`
@@ -111,7 +114,8 @@ def _kernels(exponents: Tensor, bandwidths: tuple[float, ...]) -> Iterator[tuple
         yield sigma, gram
 
 
-class _Ratios(NamedTuple):
+@dataclass(frozen=True)
+class _Ratios:
     """The terms of the gradient of the density ratios."""
 
     z1: Tensor  # [..., K + 1, N + M], as in `_Points`

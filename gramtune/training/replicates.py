@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,8 @@ _Run = Callable[[str, Callable[[], Traces]], Traces]
 """Runs a named step."""
 
 
-class _Update(NamedTuple):
+@dataclass(frozen=True)
+class _Update:
     """A loss per replicate, [R], and the networks and optimiser that minimise it."""
 
     label: str
@@ -43,7 +45,8 @@ class _Update(NamedTuple):
     optimizer: torch.optim.Optimizer
 
 
-class _Generated(NamedTuple):
+@dataclass(frozen=True)
+class _Generated:
     """A minibatch of generated samples of each replicate."""
 
     noise: Tensor  # [R, B, h]

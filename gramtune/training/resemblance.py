@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from gramtune.training.generator import load_generator
 from gramtune.training.seeds import stream
 
 
-class Nearest(NamedTuple):
+@dataclass(frozen=True)
+class Nearest:
     """The k real images that are nearest to each of n samples, nearest first."""
 
     images: Tensor  # uint8 [n, k, C, H, W]
@@ -24,7 +25,8 @@ class Nearest(NamedTuple):
     """Number of searched images."""
 
 
-class Resemblance(NamedTuple):
+@dataclass(frozen=True)
+class Resemblance:
     """n samples and their nearest images in the training and in the held-out set."""
 
     samples: Tensor  # uint8 [n, C, H, W]

@@ -19,8 +19,8 @@ from gramtune.pixels import to_uint8
 from gramtune.training.allocator import keep_freed_memory
 from gramtune.training.config import TrialConfig
 from gramtune.training.evaluator import Evaluator
+from gramtune.training.real_data import RealData
 from gramtune.training.replicates import Replicates
-from gramtune.training.samples import training_samples
 
 PerReplicate = dict[str, list[float | None]]
 """Values by key, one entry per replicate; None for a diverged replicate."""
@@ -31,17 +31,21 @@ class CheckpointError(ValueError):
 
 
 class Trainer:
-    """Trains, evaluates, saves and restores one trial. Equal configurations give equal numbers."""
+    """Trains, evaluates, saves and restores one trial. Equal configurations give equal numbers.
 
-    def __init__(self, config: TrialConfig, root: Path, device: torch.device) -> None:
+    `real` has the data sets and references of earlier trials; None: nothing yet.
+    """
+
+    def __init__(self, config: TrialConfig, root: Path, device: torch.device, real: RealData | None = None) -> None:
+        real = real or RealData()
         keep_freed_memory()
         self.config = config
         self.step = 0
         self.seconds = 0.0  # seconds spent in `advance` and `evaluate`
-        train = training_samples(config.data, root, device)
+        train = real.library.train(config.data, root, device)
         seeds = range(config.training.seed, config.training.seed + config.training.replicates)
         self.replicates = Replicates(config, seeds, train, device)
-        self._evaluator = Evaluator(config, root, device)
+        self._evaluator = Evaluator(config, root, device, real)
 
     @property
     def done(self) -> bool:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from sweeps import BASE, write_space
@@ -12,7 +13,7 @@ from gramtune.cli.main import app
 from gramtune.errors import SpecError
 from gramtune.pruners.asha import Asha
 from gramtune.record.journal import Journal, load_state
-from gramtune.record.report import Status
+from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState
 from gramtune.record.tables import write_sweep
 from gramtune.space.load import load_sweep
@@ -32,8 +33,7 @@ CURVES = {
 
 def report(step, values, seconds, status=None):
     status = status or ("COMPLETED" if step == STEPS else "RUNNING")
-    return {"step": step, "metrics": {"fid_digits": values}, "traces": {}, "samples": 100, "seconds": seconds,
-            "timestamp": 0, "status": status, "reason": ""}  # fmt: skip
+    return Report(step, {"fid_digits": values}, {}, 100, seconds, 0, Status(status), "")
 
 
 def write_journal(folder, curves, pace=None, seconds=1.0):
@@ -99,7 +99,7 @@ def test_no_pruner_saves_and_loses_nothing(tmp_path):
 
 
 def test_more_is_better_turns_best_and_regret_round(tmp_path):
-    record = recorded(tmp_path, LATE, EARLY)._replace(direction="max")
+    record = replace(recorded(tmp_path, LATE, EARLY), direction="max")
     assert record.best == EARLY  # 2 above 1
     result = replay(record, ASHA, orders=100, workers=1, seed=0)
     assert 0 < result.best_lost < 100  # 5 is below LATE's 9 at the rung

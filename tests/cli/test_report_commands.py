@@ -105,9 +105,7 @@ def test_report_follows_a_running_sweep_until_it_ends(tmp_path):
         assert following.stdout is not None
         assert "1 RUNNING, 1 COMPLETED, 1 PRUNED" in following.stdout.readline()
         assert 'http-equiv="refresh" content="30"' in page.read_text(encoding="utf-8")
-        Journal(target, recorded_state(target)).reported(
-            "critic_dim=16", report(6, [8.0, 9.0], Status.COMPLETED)._asdict()
-        )
+        Journal(target, recorded_state(target)).reported("critic_dim=16", report(6, [8.0, 9.0], Status.COMPLETED))
     assert "2 COMPLETED, 1 PRUNED" in following.stdout.readline()
     assert following.wait(60) == 0
     assert "http-equiv" not in page.read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,6 @@ def test_added_replicates_are_sampled_evaluated_and_compared_like_the_first(fini
     assert "replicate 3, step 6" in result.output
     assert "legal: 0, 1, 2, 3" in refused("sample", folder, "--replicate", 4, "--out", out)[0]
     record = state.records["critic_dim=4"]
-    record.add(record.parts[2][6]._replace(metrics={"fid_digits": [9.0, 1.0]}))  # the last added one is the best
+    record.add(replace(record.parts[2][6], metrics={"fid_digits": [9.0, 1.0]}))  # the last added one is the best
     found = nearest_images(record, folder, data_root(), n=4, k=1)
     assert (found.replicate, found.step) == (3, 6)

@@ -1,5 +1,6 @@
 import math
 import random
+from dataclasses import replace
 from statistics import fmean, stdev
 
 import pytest
@@ -239,7 +240,7 @@ def test_a_resumed_sweep_knows_its_rungs_and_whom_it_stopped(tmp_path):
     state.ended(second, Status.PRUNED, "asha at step 3")
     assert Rungs.of(state).reached(3) == {}  # the plan of this sweep has no pruner
     pruner = Asha(min_steps=3, min_trials=2, false_prune_rate=0.4)
-    state.plan = state.plan._replace(sweep=state.plan.sweep.model_copy(update={"pruner": pruner}))
+    state.plan = replace(state.plan, sweep=state.plan.sweep.model_copy(update={"pruner": pruner}))
     assert Rungs.of(state).reached(3) == {first: [1.0, 2.0], second: [9.0, 8.0]}
 
 

@@ -390,12 +390,12 @@ def three(folder, finals, base=BASE):
 def test_the_paired_difference_is_students(tmp_path):
     a, b, c = three(tmp_path, (A, B, (11.0, 30.0, None))).records.values()
     difference = paired_difference(a, b, "fid_digits")
-    assert difference[:3] == pytest.approx((3.0, 3 - HALF, 3 + HALF), rel=1e-5)
+    assert (difference.mean, difference.low, difference.high) == pytest.approx((3.0, 3 - HALF, 3 + HALF), rel=1e-5)
     assert difference.n == 3
     assert difference.separated
     # seeds 0 and 1 alone: 1 and 10, mean 5.5, std 9/√2, t₀.₉₇₅,₁ = 12.7062
     two = paired_difference(c, b, "fid_digits")
-    assert two[:4] == (
+    assert (two.mean, two.low, two.high, two.n) == (
         5.5,
         pytest.approx(5.5 - 12.7062 * 4.5, rel=1e-4),
         pytest.approx(5.5 + 12.7062 * 4.5, rel=1e-4),
@@ -410,7 +410,8 @@ def test_pairs_are_by_seed_not_by_position(tmp_path):
     for name, values in zip(state.records, ((1.0, 2.0, 4.0), (7.0, 9.0, 5.0), (1.0, 1.0, 1.0)), strict=True):
         complete(state, name, list(values))
     first, second, far = state.records.values()
-    assert paired_difference(second, first, "fid_digits")[::3] == (5.0, 2)  # seeds 1 and 2: 7 − 2 and 9 − 4
+    paired = paired_difference(second, first, "fid_digits")
+    assert (paired.mean, paired.n) == (5.0, 2)  # seeds 1 and 2: 7 − 2 and 9 − 4
     assert paired_difference(far, first, "fid_digits") is None
 
 

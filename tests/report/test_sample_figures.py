@@ -1,5 +1,7 @@
 """Figures of samples show the stored samples and the true nearest images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -45,7 +47,7 @@ def ring_report(step, loss=0.5, status=Status.RUNNING, modes=(8.0, 7.0)):
         {"trace/mmd2": [1.0 / step, 3.0 / step], "trace/d_star": [0.5, None]} if step else {"trace/d_star": [9.0, 9.0]}
     )
     metrics = {"sliced_wasserstein": [loss, loss], "modes": list(modes)}
-    return report(step, [], status)._replace(metrics=metrics, traces=traces)
+    return replace(report(step, [], status), metrics=metrics, traces=traces)
 
 
 def keep(folder, name, step, k=3, seed=0):
@@ -187,7 +189,7 @@ def test_rounding_below_zero_leaves_the_traces_logarithmic(tmp_path):
     state, _ = ring_sweep(tmp_path, (0.1,), "  network.noise_dim: {grid: [2]}\n")
     (name,) = state.records
     last = state.records[name].last
-    state.reported(name, last._replace(traces={"trace/mmd2": [-1e-9, -1e-9]}))
+    state.reported(name, replace(last, traces={"trace/mmd2": [-1e-9, -1e-9]}))
     traces = sample_figures(state, tmp_path)["samples_projection"].axes[-1]
     assert traces.get_yscale() == "log"
     assert "up to 2 replicates" in traces.get_xlabel()  # D* of one has no value

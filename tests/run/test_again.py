@@ -24,10 +24,10 @@ from gramtune.space.plan import make_plan
 RATES = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "optimizer.learning_rate: {grid: [1e-3, 1e30, 2e-3]}")
 
 
-def once(folder, runs="runs", space=SPACE, **overrides):
+def once(folder, runs="runs", space=SPACE, debug=True, **overrides):
     said = []
     path = write_space(folder, space)
-    result = run_sweep(load_sweep(path, Overrides(**overrides)), folder / runs, debug=True, say=said.append)
+    result = run_sweep(load_sweep(path, Overrides(**overrides)), folder / runs, debug=debug, say=said.append)
     return result, said
 
 
@@ -100,6 +100,7 @@ def assert_stored_once(result):
         assert run.info.status == "FINISHED"
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_pruned_and_failed_trials_stay_as_they_are_and_it_is_said(tmp_path):
     space = (
         SPACE.replace("[1, 4, 16]", "[1, 4, 16, 32]")
@@ -108,7 +109,7 @@ def test_pruned_and_failed_trials_stay_as_they_are_and_it_is_said(tmp_path):
     obstacle = tmp_path / "runs" / "axis" / "trials" / "critic_dim=32" / "samples"
     obstacle.parent.mkdir(parents=True)
     obstacle.write_text("a file where the trial wants a folder")
-    first, _ = once(tmp_path, space=space)
+    first, _ = once(tmp_path, space=space, debug=False)  # which would let the exception through
     before = dict(zip(first.trials["trial"], first.trials["status"], strict=True))
     assert set(before.values()) == {"COMPLETED", "PRUNED", "FAILED"}
     said = []

@@ -123,7 +123,7 @@ def test_a_data_set_that_vanishes_halts_the_sweep_and_it_resumes(tmp_path, monke
     assert not halted.complete
     assert halted.problem == f"data set image_folder: {pictures} is not a folder"
     assert list(halted.trials["status"]) == ["COMPLETED", "RUNNING", "PENDING"]
-    assert f"{halted.problem}; mend that, then resume with: gramtune resume {halted.folder}" in said
+    assert f"{halted.problem}; fix that, then resume with: gramtune resume {halted.folder}" in said
     shutil.move(tmp_path / "elsewhere", pictures)
     resumed = resume_sweep(halted.folder, debug=True, say=said.append)
     assert list(resumed.trials["status"]) == ["COMPLETED"] * 3
@@ -131,7 +131,7 @@ def test_a_data_set_that_vanishes_halts_the_sweep_and_it_resumes(tmp_path, monke
 
 def test_a_sweep_in_which_a_trial_failed_ends_with_exit_code_1(tmp_path):
     write_space(tmp_path, SIZES)
-    done = subprocess.run([*COMMAND, "sweep", "axis.yaml", "--debug"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([*COMMAND, "sweep", "axis.yaml"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert "FAILED batch_size = 1000000000000: out of memory: it asked for" in done.stdout

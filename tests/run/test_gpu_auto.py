@@ -1,5 +1,7 @@
 """`gpu: auto`: the number of trials per GPU, decided by measured memory and throughput."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from sweeps import SPACE, write_space
@@ -38,7 +40,7 @@ def gpu(memory, room, seconds):
 @pytest.mark.parametrize(
     ("memory", "room", "seconds", "share", "why"),
     [
-        (1 * GIB, 80 * GIB, lambda n: 1.0, 1 / 16, "more than 16 are not tried"),  # idle most of the time
+        (1 * GIB, 80 * GIB, lambda n: 1.0, 1 / 16, "16 is the maximum"),  # idle most of the time
         (
             1 * GIB,
             80 * GIB,
@@ -90,7 +92,7 @@ def test_where_no_node_has_a_gpu_it_is_dropped_unless_it_is_required(tmp_path):
     assert settled(plan, cluster, data_root(), measure, said.append).sweep.resources.gpu == 0
     assert said == ["no GPU at a cluster: gpu: auto is ignored, each trial runs on CPU"]
     needed = plan.sweep.resources.model_copy(update={"gpu_required": True})
-    plan = plan._replace(sweep=plan.sweep.model_copy(update={"resources": needed}))
+    plan = replace(plan, sweep=plan.sweep.model_copy(update={"resources": needed}))
     with pytest.raises(SpecError, match="asks for gpu: 1; the largest node of a cluster has 0"):
         settled(plan, cluster, data_root(), measure, print)
     said = []

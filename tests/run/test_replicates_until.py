@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -198,6 +199,6 @@ def test_a_live_verdict_counts_the_replicates_that_have_ended(tmp_path):
     before = verdicts(state)[0].finding
     state.extended(replicates_needed(state))
     name = state.unfinished[0].trial.name
-    state.reported(name, report(3, [50.0])._replace(first=3))
+    state.reported(name, replace(report(3, [50.0]), first=3))
     assert verdicts(state)[0].finding.verdict == before.verdict == Verdict.UNDECIDED
     assert verdicts(state)[0].replicates == (3, 3, 3)

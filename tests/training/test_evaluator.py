@@ -22,8 +22,8 @@ from gramtune.pixels import to_float
 from gramtune.registry import classes
 from gramtune.space.plan import issues_of, sample_warnings
 from gramtune.training.config import TrialConfig
-from gramtune.training.evaluator import Evaluator, extract
-from gramtune.training.samples import training_samples
+from gramtune.training.evaluator import Evaluator
+from gramtune.training.real_data import RealData, extract
 
 CPU = torch.device("cpu")
 ON_DIGITS = [name for name, cls in classes(Metric).items() if cls.extractor == "digits_cnn"]
@@ -96,14 +96,15 @@ def test_a_folder_whose_images_change_is_read_again(digits_config: Settings, tmp
     before, after = load_split()[0][:60], load_split()[0][600:660]
     fake = to_float(load_split()[1][:100])
     write(tmp_path / "own", before)
-    first = Evaluator(config, tmp_path, CPU).scores(fake)
-    first_train = training_samples(config.data, tmp_path, CPU).clone()
-    assert Evaluator(config, tmp_path, CPU).scores(fake) == first
+    real = RealData()
+    first = Evaluator(config, tmp_path, CPU, real).scores(fake)
+    first_train = real.library.train(config.data, tmp_path, CPU).clone()
+    assert Evaluator(config, tmp_path, CPU, real).scores(fake) == first
     write(tmp_path / "own", after)
     for file in (tmp_path / "own").iterdir():
         os.utime(file, (1, 1))
-    assert Evaluator(config, tmp_path, CPU).scores(fake) != first
-    assert not torch.equal(training_samples(config.data, tmp_path, CPU), first_train)
+    assert Evaluator(config, tmp_path, CPU, real).scores(fake) != first
+    assert not torch.equal(real.library.train(config.data, tmp_path, CPU), first_train)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -133,7 +134,7 @@ def test_a_metric_that_does_not_fit_the_data_is_one_line_before_the_start(digits
 
 @pytest.mark.parametrize(
     ("metric", "samples", "reason"),
-    [("modes", 79, "missed by chance"), ("sliced_wasserstein", 1, "no distribution")],
+    [("modes", 79, "missed by chance"), ("sliced_wasserstein", 1, "does not define a distribution")],
 )
 def test_too_few_samples_are_reported(metric: str, samples: int, reason: str, ring_config: Settings) -> None:
     def warnings(count: int) -> list[str]:

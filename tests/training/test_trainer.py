@@ -16,9 +16,10 @@ from gramtune.components import CriticSpec, Losses, Objective, View
 from gramtune.objectives.gram import Gram
 from gramtune.registry import classes
 from gramtune.training.config import TrialConfig
-from gramtune.training.evaluator import Evaluator, extract
+from gramtune.training.evaluator import Evaluator
 from gramtune.training.generator import draw_samples, load_generator
 from gramtune.training.graphs import Graphs, Traces
+from gramtune.training.real_data import extract
 from gramtune.training.seeds import stream
 from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
 
@@ -296,7 +297,7 @@ def test_features_do_not_depend_on_the_batch_size(digits_config: Settings, monke
     network = config.extractors["digits_cnn"].load(Path("unused"), CPU)
     samples = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     whole = extract(network, samples)
-    monkeypatch.setattr("gramtune.training.evaluator._CHUNK", 3)
+    monkeypatch.setattr("gramtune.training.real_data._CHUNK", 3)
     torch.testing.assert_close(extract(network, samples), whole, atol=1e-5, rtol=1e-5)
 
 

@@ -105,7 +105,7 @@ def test_a_result_is_one_append_that_reaches_the_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", lambda path, *rest, **more: (done.update([path]), open_(path, *rest, **more))[1])
     for step in range(20):
         each = report(step, [1.0, 2.0])
-        driver.reported(name, {**each._asdict(), "status": each.status.value})
+        driver.reported(name, each)
     assert done == {"fsync": 20, tmp_path / "journal.jsonl": 20}
 
 

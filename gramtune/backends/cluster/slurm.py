@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from gramtune.backends.cluster.shell import run
@@ -107,8 +108,8 @@ class Slurm(Target):
             folder=shlex.quote(str(self._place(name))),
             data=self._folder / "data",
             sweep_folder=shlex.quote(f"{runs}/{name}"),
-            sweep=request._replace(resume=False).command(runs, '"$head:$port"').removeprefix("exec "),
-            resume=request._replace(resume=True).command(runs, '"$head:$port"').removeprefix("exec "),
+            sweep=replace(request, resume=False).command(runs, '"$head:$port"').removeprefix("exec "),
+            resume=replace(request, resume=True).command(runs, '"$head:$port"').removeprefix("exec "),
             exit=_EXIT,
         )
 

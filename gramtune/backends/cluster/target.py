@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from gramtune.space.sweep import Sweep
 
@@ -17,7 +17,8 @@ class ClusterError(RuntimeError):
     """A cluster's tool failed or does not answer. The message is one line; the tool's output was printed before it."""
 
 
-class Request(NamedTuple):
+@dataclass(frozen=True)
+class Request:
     """A sweep to run on a cluster."""
 
     sweep: Sweep

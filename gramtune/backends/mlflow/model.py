@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,7 +34,8 @@ class NotExportable(ValueError):
     """torch cannot export the generator as a graph."""
 
 
-class BestGenerator(NamedTuple):
+@dataclass(frozen=True)
+class BestGenerator:
     """The generator behind the best value of the primary metric: one replicate of the best trial."""
 
     record: TrialRecord

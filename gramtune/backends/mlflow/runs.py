@@ -7,9 +7,9 @@ import re
 import tempfile
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
 from PIL import Image
@@ -30,7 +30,8 @@ _THUMBNAIL = 512
 """Least number of pixels of a thumbnail's longer side; MLflow's own thumbnails are blurred."""
 
 
-class Point(NamedTuple):
+@dataclass(frozen=True)
+class Point:
     """One value of a metric. MLflow stores equal points only once."""
 
     key: str
@@ -130,7 +131,7 @@ class SweepRuns:
 
         A trial that restarts from a checkpoint repeats steps with other timestamps; the points stored first remain.
         """
-        legal = (point._replace(key=legal_key(point.key)) for point in points)
+        legal = (replace(point, key=legal_key(point.key)) for point in points)
         return sorted((p for p in legal if p.step > run.steps.get(p.key, -1)), key=lambda p: (p.step, p.key))
 
     def log_image(self, run: StoredRun, key: str, step: int, file: Path) -> None:
@@ -245,7 +246,7 @@ class SweepRuns:
     def _batch(self, run: StoredRun, points: list[Point], params: dict[str, str], tags: dict[str, str]) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
-        metrics = [Metric(*point) for point in points]
+        metrics = [Metric(**vars(point)) for point in points]
         with translated(self.uri):
             self.client.log_batch(
                 run.run_id, metrics, [Param(*item) for item in params.items()], [RunTag(*item) for item in tags.items()]

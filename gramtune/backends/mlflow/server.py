@@ -100,7 +100,7 @@ def _command(uri: str, port: int, runs: Path) -> list[str]:
 
 
 def _environment(uri: str) -> dict[str, str]:
-    """The store is passed in the environment: an argument would show its password in the list of processes."""
+    """The server's environment. It contains the store's URI, because an argument would show its password to `ps`."""
     inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_LOGGING_LEVEL"}
     return {**inherited, **_SETTINGS, "MLFLOW_BACKEND_STORE_URI": uri}
 

@@ -7,8 +7,9 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
@@ -51,7 +52,8 @@ _MLFLOW_STATUS = {
 }
 
 
-class _Snapshot(NamedTuple):
+@dataclass(frozen=True)
+class _Snapshot:
     """A copy of a trial record at one moment; the runner's thread keeps changing the record itself."""
 
     status: Status
@@ -126,9 +128,10 @@ class MlflowTracker:
         self._reliably(lambda: self._finish(state, folder))
 
     def _reliably(self, action: Callable[[], None]) -> None:
-        """Runs `action`, once more where a run has been deleted meanwhile. After a failure nothing is taken as known:
+        """Runs `action`; repeats it once if a run was deleted meanwhile.
 
-        a request whose answer was lost may have been carried out, so the next attempt asks the store what it holds.
+        After a failure all knowledge of the store is dropped: a request whose answer was lost may have been executed,
+        so the next attempt asks the store for its contents.
         """
         try:
             try:

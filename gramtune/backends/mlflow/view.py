@@ -10,7 +10,8 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from gramtune.backends.mlflow.runs import StoredRun, SweepRuns, legal_key
 from gramtune.backends.mlflow.store import runs_url, translated
@@ -35,7 +36,8 @@ def view_key(sweep_id: str) -> str:
     return f"{_OURS.removeprefix(_TAG)}{sweep_id[:16]}"
 
 
-class SavedView(NamedTuple):
+@dataclass(frozen=True)
+class SavedView:
     """A saved view: its name in addresses and its displayed name."""
 
     key: str

@@ -141,12 +141,15 @@ class OptunaProposer:
 
     def _observe(self, earlier: Sequence[Observation]) -> None:
         """Adds trials of earlier sweeps as observations; they are not trials of this sweep."""
-        for source, assignment, value in earlier:
-            params = {key: encoded(chosen) for key, chosen in assignment.items()}
+        for observed in earlier:
+            params = {key: encoded(chosen) for key, chosen in observed.assignment.items()}
             domains = {key: distribution(self._sweep.space[key]) for key in params}
             self._study.add_trial(
                 optuna.trial.create_trial(
-                    params=params, distributions=domains, value=value, user_attrs={"warm_start": source}
+                    params=params,
+                    distributions=domains,
+                    value=observed.value,
+                    user_attrs={"warm_start": observed.source},
                 )
             )
 
@@ -164,7 +167,7 @@ class OptunaProposer:
 
     @property
     def waiting(self) -> bool:
-        """Whether proposals must wait until all earlier trials have ended."""
+        """Whether further proposals exist but must wait until all earlier trials have ended."""
         together, known = self._sweep.search.together, len(self._trials)
         at_border = together and not self._batch and known % together == 0 and known < self._sweep.search.samples
         return bool(at_border and self._state.unfinished)

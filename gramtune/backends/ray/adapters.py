@@ -19,6 +19,7 @@ from gramtune.backends.ray.trainable import HANG
 from gramtune.record.layout import trial_folder
 from gramtune.run.driver import Driver
 from gramtune.run.gpu_shares import GpuShares
+from gramtune.run.messages import Failed, decoded
 from gramtune.space.plan import PlannedTrial
 
 
@@ -100,9 +101,10 @@ class ConductedStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray i
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether the trial should stop."""
-        if result.get("out_of_memory") and self._retry(result["trial"]):
+        message = decoded(result["message"])
+        if isinstance(message, Failed) and message.out_of_memory and self._retry(message.trial):
             return True
-        return not self._driver.heard(result, self._say)
+        return not self._driver.heard(message, self._say)
 
     def _retry(self, name: str) -> bool:
         """Restarts a trial that ran out of GPU memory from its checkpoint with a larger share."""

@@ -24,8 +24,7 @@ from gramtune.backends.ray.quiet import quiet, ray, tune
 from gramtune.backends.ray.trainable import GramTrainable
 from gramtune.components import Unavailable
 from gramtune.errors import Issue, SpecError
-from gramtune.io import data_root, remote_runs
-from gramtune.record.object_store import mirror_of
+from gramtune.io import data_root
 from gramtune.run.capacity import Capacity, Grant, at_once, grant, here
 from gramtune.run.datasets import datasets
 from gramtune.run.driver import Driver
@@ -66,7 +65,7 @@ class RayRunner:
                 ray.shutdown()
 
     def _tuner(self, driver: Driver, share: Grant, own: bool) -> Any:
-        registry, mirror = TrialRegistry(share.gpu), mirror_of(driver.folder)
+        registry = TrialRegistry(share.gpu)
         return tune.Tuner(
             tune.with_resources(_trainable(driver), partial(_bundle, share.cpu)),
             tune_config=tune.TuneConfig(
@@ -80,7 +79,7 @@ class RayRunner:
             ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=mirror.uri if mirror else str(driver.folder.absolute()),
+                storage_path=driver.store.uri if driver.store.runs else str(driver.folder.absolute()),
                 verbose=0,
                 stop=ConductedStopper(driver, registry, self._say),
                 callbacks=[ConductedCallback(driver, registry, self._say, own)],
@@ -164,7 +163,7 @@ def _bundle(cpu: int, config: dict[str, Any]) -> Any:
 def _trainable(driver: Driver) -> Any:
     sweep = driver.state.plan.sweep.model_dump(mode="json", exclude_none=True)
     folder = driver.folder.absolute()
-    places = {"folder": str(folder), "remote": remote_runs(folder.parent), "root": str(data_root())}
+    places = {"folder": str(folder), "remote": driver.store.runs, "root": str(data_root())}
     try:
         data = put(datasets(driver.state), data_root())
     except Unavailable as error:  # the files changed after the check

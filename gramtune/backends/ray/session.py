@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def node_types(config: dict[str, Any]) -> tuple[Node, ...]:
     nodes = []
     for name, kind in config.get("available_node_types", {}).items():
         most = kind.get("max_workers", config["max_workers"]) + (name == config["head_node_type"])
-        nodes.append(_node(kind.get("resources", {}))._replace(number=most))
+        nodes.append(replace(_node(kind.get("resources", {})), number=most))
     return tuple(node for node in nodes if node.cpu)
 
 

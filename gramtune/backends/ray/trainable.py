@@ -16,10 +16,13 @@ from ray import tune
 from gramtune.backends.ray.data import Refs, borrow
 from gramtune.io import local_runs
 from gramtune.record.layout import trial_folder
+from gramtune.record.object_store import LocalStore, Mirror, RunStore
 from gramtune.run.gpu_shares import memory_cap
 from gramtune.run.guarded_trial import Attempt
+from gramtune.run.messages import Failed, Reported, encoded
 from gramtune.space.plan import PlannedTrial
 from gramtune.space.sweep import Sweep
+from gramtune.training.real_data import RealData
 
 HANG = "hang.txt"
 """File in the folder of a trial that was killed by its timeout, with the Python stack at that time."""
@@ -41,12 +44,13 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
         `remote`: the URI of all sweeps, of which `folder` is the driver's copy.
         """
         self._sweep = Sweep.model_validate(sweep)
-        self._folder, self._root, self._data = Path(folder), Path(root), data
+        self._root, self._data, self._real = Path(root), data, RealData()
+        here = (local_runs(remote) if remote else Path(folder).parent) / Path(folder).name
         if remote:
-            self._folder = local_runs(remote) / self._folder.name
-            self._folder.mkdir(exist_ok=True)
-        if not self._folder.is_dir():  # the node joined after the check of all nodes
-            raise FileNotFoundError(f"{self._folder} does not exist on {socket.gethostname()}: all nodes must share it")
+            here.mkdir(exist_ok=True)
+        if not here.is_dir():  # the node joined after the check of all nodes
+            raise FileNotFoundError(f"{here} does not exist on {socket.gethostname()}: all nodes must share it")
+        self._store: RunStore = Mirror(remote, here) if remote else LocalStore(here)
         torch.set_num_threads(self._sweep.resources.cpu)
         self.reset_config(config)
 
@@ -56,20 +60,21 @@ class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotat
         name, assignment, first, replicates, self._share = (new_config["trial"][key] for key in keys)
         self._trial = PlannedTrial(name, assignment, self._sweep.config(assignment)).of(replicates).since(first)
         self._device = _device()
-        self._attempt = Attempt(self._trial, self._folder, self._root, self._device, self._sweep.judge)
+        self._attempt = Attempt(self._trial, self._store, self._root, self._device, self._sweep.judge, real=self._real)
         return True
 
     def step(self) -> dict[str, Any]:
-        """The message for the driver: see `Attempt`."""
-        with _watchdog(self._sweep.resources.timeout, trial_folder(self._folder, self._trial.name)):
-            borrow(self._trial.config.data, self._data)
+        """The message for the driver, encoded under `message`: see `Attempt`."""
+        with _watchdog(self._sweep.resources.timeout, trial_folder(self._store.folder, self._trial.name)):
+            borrow(self._trial.config.data, self._data, self._real.library)
             if self._device.type == "cuda":  # Ray does not enforce shares
                 total = torch.cuda.get_device_properties(self._device).total_memory
                 torch.cuda.set_per_process_memory_fraction(memory_cap(self._share, total))
             message = self._attempt.step()
-        if "failed" in message:
+        if isinstance(message, Failed):
             torch.cuda.empty_cache()  # frees memory for other trials on the GPU
-        return {**message, "done": message.get("status") != "RUNNING"}
+        ended = not isinstance(message, Reported) or message.report.status.final
+        return {"message": encoded(message), "done": ended}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Does nothing: `TrialRun` writes its checkpoint before it reports."""

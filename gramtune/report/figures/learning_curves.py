@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -123,7 +124,8 @@ class _Colours:
         ]
 
 
-class _Curve(NamedTuple):
+@dataclass(frozen=True)
+class _Curve:
     """One trial, ready to be drawn."""
 
     record: TrialRecord

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,7 +20,8 @@ _MAX_LINES = 8
 """Most combinations of the other varied keys that are drawn as lines; more combinations are drawn as dots only."""
 
 
-class _Line(NamedTuple):
+@dataclass(frozen=True)
+class _Line:
     """A series and how it is drawn."""
 
     label: str
@@ -101,7 +103,8 @@ def _draw_means(axes: Axes, series: _Line, metric: str) -> None:
     summaries = [r.summary(metric) if r.status == Status.COMPLETED else None for _, r in series.records]
     x = [place.x for place, _ in series.records]
     mean = [s.mean if s else math.nan for s in summaries]
-    margin, std = [_or_nan(s and s.margin) for s in summaries], [_or_nan(s and s.std) for s in summaries]
+    margin = [_or_nan(s.margin if s else None) for s in summaries]
+    std = [_or_nan(s.std if s else None) for s in summaries]
     look: Mapping[str, Any] = {"color": series.colour, "marker": series.marker, "markersize": 3.5, "gid": "mean"}
     if series.connected:
         axes.plot(x, mean, linewidth=1.2, **look)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -200,7 +201,7 @@ def test_the_command_of_a_job_survives_odd_names(tmp_path):
         *("--tracking-uri", "sqlite:////a b/m.db"),
     ]
     assert not (tmp_path / "x").exists()
-    unset = subprocess.run(["sh", "-c", request._replace(runs=None).command()], capture_output=True, text=True, env={})
+    unset = subprocess.run(["sh", "-c", replace(request, runs=None).command()], capture_output=True, text=True, env={})
     assert unset.returncode != 0
     assert "GRAMTUNE_RUNS: is not set where this Ray was started" in unset.stderr
 

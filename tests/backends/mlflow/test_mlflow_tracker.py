@@ -18,6 +18,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def test_a_finished_trial_is_stored_in_full(plan: Plan, folder: Path, uri: str, 
 
 
 def test_a_sweep_without_trials_yet_is_stored(plan: Plan, folder: Path, uri: str) -> None:
-    MlflowTracker(uri, folder).sync(SweepState(plan._replace(trials=())))  # faster than a search's first proposal
+    MlflowTracker(uri, folder).sync(SweepState(replace(plan, trials=())))  # faster than a search's first proposal
     _, children = stored(uri)
     assert not children
 
@@ -174,7 +175,7 @@ def test_another_process_goes_on_where_one_stopped(plan: Plan, folder: Path, uri
     evaluated(state, folder, name, make_report(10))
     MlflowTracker(uri, folder).sync(state)
 
-    evaluated(state, folder, name, make_report(10)._replace(timestamp=START + 500))
+    evaluated(state, folder, name, replace(make_report(10), timestamp=START + 500))
     Image.new("L", (300, 200)).save(trial_folder(folder, name) / "samples" / "step-00000010.png")
     run_trial(state, folder, plan.trials[1].name, last=Status.DIVERGED)
     evaluated(state, folder, name, make_report(20, status=Status.COMPLETED))
@@ -555,7 +556,7 @@ def test_a_sweep_that_is_stored_later_ends_when_it_ended(plan: Plan, folder: Pat
     ],
 )
 def test_a_run_has_a_name_that_a_person_reads(plan: Plan, values: dict[str, Any], expected: str) -> None:
-    assert run_name(plan.trials[0]._replace(assignment=values)) == expected
+    assert run_name(replace(plan.trials[0], assignment=values)) == expected
 
 
 def test_ui_finds_the_nearest_store(tmp_path: Path, migrated: Path) -> None:

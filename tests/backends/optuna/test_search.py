@@ -11,7 +11,7 @@ from sweeps import SPACE, write_space
 
 from gramtune.backends.optuna.search import STUDY_FILE, OptunaProposer
 from gramtune.record.journal import load_state
-from gramtune.record.report import Status
+from gramtune.record.report import Report, Status
 from gramtune.run.driver import Driver
 from gramtune.run.in_process import InProcessRunner
 from gramtune.space.load import load_sweep
@@ -169,12 +169,12 @@ def fed(folder, space, value):
         driver.started(trial)
         found = value(trial.assignment)
         replicates, config = trial.config.training.replicates, trial.config
-        driver.reported(trial.name, {
+        driver.reported(trial.name, Report.from_json({
             "step": config.training.steps, "metrics": {} if found is None else {config.metric: [found] * replicates},
             "traces": {}, "samples": 10, "seconds": 1.0, "joules": None, "timestamp": 0, "first": 0,
             "status": "DIVERGED" if found is None else "COMPLETED", "reason": "loss is nan" if found is None else "",
             "diverged": ["loss is nan" if found is None else None] * replicates,
-        })  # fmt: skip
+        }))  # fmt: skip
     return list(state.records.values())
 
 
