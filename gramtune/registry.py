@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from importlib.metadata import entry_points
 from typing import Annotated, Any, TypeVar
@@ -61,6 +63,18 @@ def _is_newer(cls: type[Component], taken: type[Component]) -> bool:
     return module == other == "__main__" or (
         module.startswith("gramtune_plugins.") and file == other.rpartition("_")[0]
     )
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Components that are registered within the block are legal in it and not afterwards: for tests."""
+    for kind in KINDS:
+        _discover(kind)
+    before = {kind: dict(members) for kind, members in _registered.items()}
+    try:
+        yield
+    finally:
+        _registered.update(before)
 
 
 def registered_in(module: str) -> list[type[Component]]:

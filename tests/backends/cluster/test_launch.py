@@ -17,8 +17,7 @@ from ray_nodes import wait_until
 from sweeps import write_space
 
 from gramtune import load_sweep, run_sweep
-from gramtune.backends.cluster import jobs
-from gramtune.backends.cluster.jobs import _Printer
+from gramtune.backends.cluster.jobs import LogPrinter, tail
 from gramtune.backends.cluster.shell import free_port
 from gramtune.space.load import Overrides
 
@@ -169,7 +168,7 @@ def test_a_launched_sweep_outlives_its_client_and_is_stopped_and_resumed(local):
     assert output.startswith("local.yaml: no Jobs API at http://127.0.0.1:")
 
 
-def test_a_silent_connection_is_abandoned(monkeypatch, capsys):
+def test_a_silent_connection_is_abandoned(capsys):
     """As when a laptop changes networks: nobody closes the connection. The state is asked for over a new one."""
 
     class Silent:
@@ -177,13 +176,12 @@ def test_a_silent_connection_is_abandoned(monkeypatch, capsys):
             yield "first\n"
             await asyncio.sleep(3600)
 
-    monkeypatch.setattr(jobs, "_SILENCE", 0.05)
-    asyncio.run(jobs._tail(Silent(), "job", _Printer()))
+    asyncio.run(tail(Silent(), "job", LogPrinter(), silence=0.05))
     assert capsys.readouterr().out == "first\n"
 
 
 def test_a_log_that_is_sent_again_is_printed_once(capsys):
-    printer = _Printer()
+    printer = LogPrinter()
     for connection in (["a", "b\n"], ["ab", "\nc"], ["ab\ncd\n"]):
         printer.begin()
         for text in connection:
