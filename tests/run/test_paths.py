@@ -19,7 +19,7 @@ import gramtune as gramtune_package
 from gramtune.api import resume_sweep, run_sweep
 from gramtune.backends.mlflow.store import default_uri
 from gramtune.backends.mlflow.tracker import MlflowTracker
-from gramtune.io import command, data_root, ensure_home, local_runs, user_path
+from gramtune.io import command, data_root, ensure_home, local_runs, user_path, write_atomically
 from gramtune.run.run_directory import recorded_state
 
 COMMAND = [sys.executable, "-P", "-m", "gramtune.cli.main"]
@@ -105,6 +105,21 @@ def test_a_copy_beside_its_original_is_a_sweep_of_its_own(runs):
     copy.rename(runs / "renamed")  # a moved one is the same sweep
     MlflowTracker(default_uri(runs), runs / "renamed").finish(state, runs / "renamed")
     assert len(locations(runs)[1]) == 4
+
+
+def test_a_copy_with_its_own_store_keeps_its_tracking(runs, tmp_path):
+    """It was tracked a second time, beside the runs that came with it."""
+    folder = sweep(runs)
+    before = {run.info.run_id for run in locations(runs)[1]}
+    copied = tmp_path / "copied"
+    shutil.copytree(runs, copied)
+    state = recorded_state(copied / "axis")
+    MlflowTracker(default_uri(copied), copied / "axis").finish(state, copied / "axis")
+    assert {run.info.run_id for run in locations(copied)[1]} == before
+    shutil.copytree(copied / "axis", runs / "again")  # in the store of the first one it is another sweep
+    MlflowTracker(default_uri(runs), runs / "again").finish(state, runs / "again")
+    assert len(locations(runs)[1]) == 2 * len(before)
+    assert (folder / "sweep_id").read_text().split()[0] == (copied / "axis" / "sweep_id").read_text().split()[0]
 
 
 def test_a_folder_with_two_paths_is_one_sweep(runs, tmp_path):
@@ -221,3 +236,12 @@ def test_a_sweep_of_a_foreign_user_without_home_runs_and_is_tracked(options):
         assert "open with: gramtune ui" in done.stdout
         assert done.stderr == ""
         assert_exactly_once(default_uri(work / "runs"), recorded_state(work / "runs" / "axis"))
+
+
+def test_an_output_that_is_a_device_stays_one(tmp_path):
+    """Root's `--output /dev/null` put a file in its place."""
+    output = tmp_path / "null"
+    output.symlink_to("/dev/null")
+    write_atomically(output, lambda path: path.write_text("x"))
+    assert output.is_char_device()
+    assert output.is_symlink()

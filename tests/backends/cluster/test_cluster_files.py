@@ -220,3 +220,15 @@ def test_launch_takes_the_options_of_sweep_and_refuses_what_makes_no_sense_there
     assert code == 2
     assert "--set training.steps" in errors
     assert launch("--no-such-option")[0] == 2
+
+
+SHIPPED = sorted((ROOT / "search_spaces").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("space", SHIPPED, ids=lambda space: space.stem)
+def test_every_shipped_space_can_be_launched_on_this_machine_as_a_cluster(space, gramtune):
+    """README's own space was refused there: it asks for a share of a GPU."""
+    code, output, errors = gramtune("launch", ROOT / "cluster/local.yaml", space, "--dry-run")
+    assert (code, errors) == (0, "")
+    assert "--address auto" in output
+    assert len(SHIPPED) >= 10
