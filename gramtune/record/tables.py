@@ -79,7 +79,7 @@ def read_versions(folder: Path) -> dict[str, Any]:
 def write_tables(state: SweepState, folder: Path) -> None:
     """Writes results.parquet, results.csv, trials.parquet and trials.csv, each atomically."""
     frames = {"results": results_frame(state), "trials": trials_frame(state)}
-    if state.plan.sweep.scheduler.name == "pbt":
+    if state.plan.sweep.is_population:
         frames["lineage"] = lineage_frame(state)
     for name, frame in frames.items():
         write_atomically(folder / f"{name}.parquet", parquet_writer(frame))
