@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gramtune.analysis.replicates_needed import replicates_needed
+from gramtune.analysis.trial_table import trial_table
 from gramtune.errors import Issue, SpecError, count
 from gramtune.io import DiskFull, command, data_root, each, ensure_home, local_runs
 from gramtune.notebook import NotebookView, in_notebook
@@ -305,7 +306,7 @@ def _end(driver: Driver, thread: TrackerThread, how: _How, mirror: Mirror | None
 
     state, folder, say, interruption = driver.state, driver.folder, how.say, driver.interruption
     with _halting(driver):
-        write_tables(state, folder)
+        write_tables(state, folder, trial_table(state))
     if mirror:
         store_tables(mirror, driver)
     settled = False

@@ -204,6 +204,8 @@ class Resources(Component):
     """Seconds between two reports after which a trial counts as hanging and is killed. None: unlimited."""
     retries: NonNegativeInt = 1
     """Number of restarts from the checkpoint after a trial's process dies; then the trial is FAILED."""
+    price_per_hour: PositiveFloat | None = None
+    """Price of an hour of all machines of the sweep together, in any currency; `--dry-run` then estimates the cost."""
 
     @model_validator(mode="before")
     @classmethod
