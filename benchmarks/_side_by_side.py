@@ -1,4 +1,4 @@
-"""Times peers in turn, round after round, so that whatever else the machine does meets all of them alike."""
+"""Times peers in turn, round after round, so that other load on the machine affects all of them equally."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def side_by_side(
     warm_up: int = 3,
     clock: Callable[[], float] = time.process_time,
 ) -> dict[str, list[float]]:
-    """Seconds of each call, by peer. Of processor time: on a busy machine waiting for a core does not count.
+    """Seconds of processor time of each call, by peer; waiting for a core on a busy machine does not count.
 
     Peers that use several threads need `time.perf_counter`, and an idle machine.
     """
@@ -26,7 +26,7 @@ def side_by_side(
 def apart(
     makers: Mapping[str, Callable[[], Callable[[], object]]], rounds: int, warm_up: int = 3
 ) -> dict[str, list[float]]:
-    """As `side_by_side`, but each peer is made and run in a process of its own: one's allocator is not another's."""
+    """Like `side_by_side`, but each peer is created and run in its own process, with its own allocator."""
     children = {name: _Child(make) for name, make in makers.items()}
     try:
         return _in_turn({name: child.seconds for name, child in children.items()}, rounds, warm_up)
@@ -62,7 +62,7 @@ class _Child:
         self.process.start()
 
     def seconds(self) -> float:
-        """Of one call."""
+        """Seconds of one call."""
         self._ours.send(None)
         seconds: float = self._ours.recv()
         return seconds

@@ -1,4 +1,4 @@
-"""The Dirac-GAN's vector fields: how each method moves θ and ψ, with trajectories, and D_MMD beside D_SMMD.
+"""Draws the Dirac-GAN's vector fields: how each method moves θ and ψ, with trajectories, and D_MMD and D_SMMD.
 
     python benchmarks/dirac_field.py [docs/dirac.png]
 

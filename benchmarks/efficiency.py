@@ -1,4 +1,4 @@
-"""How much of a sweep's wall clock and cores is training: a sweep against its trials bare, in one run.
+"""Measures how much of a sweep's wall clock and cores is training: a sweep against its bare trials, in one run.
 
     python benchmarks/efficiency.py search_spaces/critic_dim.yaml --out DIR [--set training.steps=500] [--cores 2]
 
@@ -38,7 +38,7 @@ def bare(trial: PlannedTrial) -> float:
 
 
 def sweep(space: Path, folder: Path, words: list[str]) -> tuple[float, float, float]:
-    """Seconds from the command to the first evaluation, the last, and the end."""
+    """Seconds from the command to the first evaluation, to the last evaluation, and to the end."""
     shutil.rmtree(folder, ignore_errors=True)
     started = time.time()
     command = [sys.executable, "-m", "gramtune.cli.main", "sweep", str(space), *words, "--runs", str(folder)]

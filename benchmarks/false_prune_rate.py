@@ -1,4 +1,4 @@
-"""How often a pruner stops the trial that is best in truth, on synthetic learning curves whose truth is known.
+"""Measures how often a pruner stops the truly best trial, on synthetic learning curves with known means.
 
     python benchmarks/false_prune_rate.py --races 2000
 
@@ -40,7 +40,7 @@ class Race(NamedTuple):
     noisy: float = 0.0
     """Share of the trials, the best not among them, that have ten times the noise."""
     own: str = ""
-    """Noise that is not normal: `collapse` or `lognormal`."""
+    """Kind of noise, if not normal: `collapse` or `lognormal`."""
 
 
 RACES = (

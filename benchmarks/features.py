@@ -1,4 +1,4 @@
-"""Feature extraction against the bare network's forward pass on ready-made floats, in the same run.
+"""Measures feature extraction against the bare network's forward pass on prepared floats, in the same run.
 
     python benchmarks/features.py [--rounds 7] [--images 64]
 
@@ -23,9 +23,9 @@ from gramtune.data.digits import Digits
 from gramtune.features.digits_cnn import DigitsCnn
 from gramtune.features.inception import ENV, Inception
 from gramtune.pixels import to_float
-from gramtune.training.evaluator import extract
+from gramtune.training.real_data import extract
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
 from inception_weights import random_state
 
 CPU = torch.device("cpu")

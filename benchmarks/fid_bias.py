@@ -1,4 +1,4 @@
-"""FID orders three relu-normal distributions wrongly, KID rightly: the example of Bińkowski et al. (2018), appendix D.
+"""Shows that FID orders three relu-normal distributions wrongly and KID correctly (Bińkowski et al. 2018, appendix D).
 
     python benchmarks/fid_bias.py [--dim 256] [--draws 10]
 

@@ -1,4 +1,4 @@
-"""The Fréchet distance at d = 2048, from features, against pytorch-fid's from moments, in the same run.
+"""Measures the Fréchet distance at d = 2048 from features against pytorch-fid's from moments, in the same run.
 
     python benchmarks/frechet.py [--samples 10000] [--rounds 5]
 

@@ -91,14 +91,14 @@ class PlainStep:
 
 
 def samples(config: TrialConfig) -> Tensor:
-    """The training set; noise in its stead where it would have to be downloaded, which takes as long to train on."""
+    """The training set; noise replaces data sets that need a download, because it takes equally long to train on."""
     if config.data.name in ("ring", "digits"):
         return config.data.train(Path("unused"))
     return torch.randint(0, 256, (2000, *config.data.shape), dtype=torch.uint8, generator=stream(0, "images"))
 
 
 def check_equal(ours: Replicates, plain: PlainStep) -> None:
-    """The first steps have the same losses: nothing is compared with something else."""
+    """Checks that the first steps of both have equal losses, so that equal work is compared."""
     for _ in range(3):
         (traces,), (critic, generator) = ours.advance(1), plain()
         expected = torch.stack([critic, generator]).cpu()
@@ -107,7 +107,7 @@ def check_equal(ours: Replicates, plain: PlainStep) -> None:
 
 
 def on_gpu(rounds: int) -> None:
-    """Both in one process: a GPU has one allocator, torch's own."""
+    """Measures both in one process, because a GPU has only torch's allocator."""
     gpu = torch.device("cuda")
     print(torch.cuda.get_device_name())
     for title, (base, settings) in SETTINGS.items():
@@ -123,7 +123,7 @@ def on_gpu(rounds: int) -> None:
 
 
 def synchronised(peers: Mapping[str, Callable[[], object]]) -> dict[str, Callable[[], object]]:
-    """Each of them waits for the GPU at its end."""
+    """Wraps the steps so that each waits for the GPU at its end."""
 
     def waited(run: Callable[[], object]) -> None:
         run()

@@ -1,4 +1,4 @@
-"""Does `joint` (TPE + ASHA) find better settings than random search that spends the same number of training steps?
+"""Compares `joint` (TPE + ASHA) with random search at the same number of training steps.
 
     python benchmarks/joint_vs_random.py --out /tmp/joint --seeds 5
 
@@ -116,7 +116,7 @@ def run(arm: str, seed: int, budget: int, settings: tuple[str, ...], out: Path) 
 
 
 def fresh_value(config: TrialConfig, replicates: int = 2) -> float:
-    """Mean of the metric after the same training from fresh seeds; infinite if none of them survives."""
+    """Mean of the metric after the same training with new seeds; infinite if all of them diverge."""
     training = config.training.model_copy(update={"seed": FRESH_SEED, "replicates": replicates})
     trainer = Trainer(config.model_copy(update={"training": training}), data_root(), torch.device("cpu"))
     trainer.advance(training.steps)

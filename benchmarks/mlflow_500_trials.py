@@ -1,4 +1,4 @@
-"""What tracking a sweep of 500 trials costs, and how long MLflow's interface takes to show it in a real browser.
+"""Measures the cost of tracking a sweep of 500 trials, and the time until MLflow's interface shows it in a browser.
 
     python benchmarks/mlflow_500_trials.py [--trials 500] [--no-browser]
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def made_up(runs: Path, trials: int) -> tuple[SweepState, Path]:
-    """A sweep that nothing has trained, and its folder."""
+    """A sweep with synthetic reports, and its folder."""
     base = Path(__file__).parents[1] / "search_spaces" / "base" / "digits.yaml"
     space = runs / "many.yaml"
     space.write_text(SPACE.format(base=base, dims=list(range(1, trials // 5 + 1))), encoding="utf-8")
@@ -131,7 +131,7 @@ def show(base: str, page: str, what: str, ready: str) -> None:
 
 @contextmanager
 def timed(what: str) -> Iterator[None]:
-    """Prints wall time and this process's CPU time; where others use the machine, the latter says more."""
+    """Prints wall time and this process's CPU time; on a shared machine the CPU time is more reliable."""
     wall, cpu = time.perf_counter(), time.process_time()
     yield
     print(f"{what}: {time.perf_counter() - wall:.2f} s, {time.process_time() - cpu:.2f} s of CPU", flush=True)

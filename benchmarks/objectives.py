@@ -1,4 +1,4 @@
-"""What a generator step of each objective costs, with the critic steps that belong to it, on one core, in one run.
+"""Measures a generator step of each objective, including its critic steps, on one core, in one run.
 
     python benchmarks/objectives.py [rounds]
 

@@ -1,4 +1,4 @@
-"""What a trial costs beside its training: a thousand trivial trials through Ray, Optuna, the journal and MLflow.
+"""Measures the overhead of a trial: a thousand trivial trials through Ray, Optuna, the journal and MLflow.
 
     python benchmarks/overhead.py --samples 1000 --out /tmp/overhead [--sweep-only]
 
@@ -72,7 +72,7 @@ def resident_megabytes() -> float:
 
 
 def straightness(name: str, unit: str, n: np.ndarray, y: np.ndarray) -> str:
-    """Slope of a straight line per trial, and how much of the end a parabola's bend explains."""
+    """Slope per trial of a fitted line, and the share of the last value that a parabola's curvature explains."""
     slope, offset = np.polyfit(n, y, 1)
     bend, _, _ = np.polyfit(n, y, 2)
     residual = float(np.sqrt(np.mean((y - slope * n - offset) ** 2)))
@@ -127,7 +127,7 @@ def main() -> None:
 
 
 def afterwards(folder: Path, options: argparse.Namespace) -> None:
-    """What the finished sweep costs to go through once more, and to store elsewhere."""
+    """Measures the cost of resuming the finished sweep, and of storing it in another store."""
     started = time.process_time()
     resume_sweep(folder, say=lambda line: None, debug=True)
     print(f"resume of the finished sweep, tables and figures included: {time.process_time() - started:.1f} processor s")

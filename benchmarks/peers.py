@@ -1,4 +1,4 @@
-"""The same sweep by gramtune and by what its users would use instead, each as a command of its own, in turn.
+"""Runs the same sweep with gramtune and with its alternatives, each as a separate command, in turn.
 
     python benchmarks/peers.py --out DIR [--rounds 3] [--steps 1500] [--peers bare gramtune …]
 

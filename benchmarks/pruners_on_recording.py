@@ -1,4 +1,4 @@
-"""Pruners over many races among the trials of one recorded sweep, each race a random half of them in a random order.
+"""Replays pruners on races among the trials of a recorded sweep; each race is a random half of them in random order.
 
     python benchmarks/pruners_on_recording.py runs/close-race --out docs/pruning
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -38,7 +39,7 @@ class Outcome(NamedTuple):
 
     @property
     def share(self) -> float:
-        """Share of the races in which the best was stopped."""
+        """Share of the races in which the best trial was stopped."""
         return self.lost / self.races
 
 
@@ -58,7 +59,7 @@ def races(record: Recording, number: int, workers: int, seed: int) -> list[Outco
     outcomes = []
     for label, pruner in panel().items():
         results = [
-            replay(record._replace(trials={n: record.trials[n] for n in half}), pruner, 1, workers, seed + i)
+            replay(replace(record, trials={n: record.trials[n] for n in half}), pruner, 1, workers, seed + i)
             for i, half in enumerate(halves)
         ]
         saved, regret = fmean(r.steps_saved for r in results), fmean(r.regret for r in results)

@@ -1,4 +1,4 @@
-"""How far numbers repeat across machines: one training under two instruction sets and two numbers of threads.
+"""Measures how far numbers repeat across machines: one training with two instruction sets and two thread counts.
 
     python benchmarks/repeatability.py [--base ring] [--steps 1 10 100] [--output-bias]
 

@@ -1,4 +1,4 @@
-"""What R replicates in one step cost against one, on one core or a GPU, in one run.
+"""Measures the cost of a step with R replicates relative to one, on one core or a GPU, in one run.
 
     python benchmarks/replicates.py [rounds] [cpu | cuda]
 

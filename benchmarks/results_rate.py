@@ -1,4 +1,4 @@
-"""How many results per second a sweep takes in with MLflow tracking on: trials that do little but report.
+"""Measures how many results per second a sweep handles with MLflow tracking; its trials do little but report.
 
     python benchmarks/results_rate.py --out /tmp/rate [--trials 8] [--reports 250]
 

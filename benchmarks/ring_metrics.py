@@ -1,4 +1,4 @@
-"""Floor, slope and standard error of the metrics of the ring: which tells a good generator from one slightly worse?
+"""Measures noise floor, sensitivity and standard error of the ring's metrics for slightly worse generators.
 
     python benchmarks/ring_metrics.py [--samples 2000] [--draws 20]
 

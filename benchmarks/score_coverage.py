@@ -1,4 +1,4 @@
-"""How often the sensitivity score's interval holds the true share: `python benchmarks/score_coverage.py`.
+"""Measures how often the sensitivity score's interval contains the true share: `python benchmarks/score_coverage.py`.
 
 Curves whose truth is known, seeds that share half of their noise along the axis, as replicates share batches.
 """

@@ -1,4 +1,4 @@
-"""Memory of N trials that run at once on a 300 MB data set: lent by the driver, or read by each for itself.
+"""Measures the memory of N concurrent trials on a 300 MB data set, lent by the driver or read by each trial.
 
     python benchmarks/shared_data.py [--trials 1 2 4 8] [--own 1 2]
 

@@ -1,4 +1,4 @@
-"""What `search: {synchronous: true}` costs in waiting: wall time on W workers against the same search without it.
+"""Measures the waiting of `search: {synchronous: true}`: wall time on W workers relative to the same search without it.
 
     python benchmarks/synchronous.py --sweeps 5
 

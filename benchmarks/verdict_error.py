@@ -1,4 +1,4 @@
-"""How often a verdict is wrong, looked at with every seed from 3 to 20: `python benchmarks/verdict_error.py`.
+"""Measures how often a verdict is wrong, judged at every look from 3 to 20 seeds: `python benchmarks/verdict_error.py`.
 
 Each cell simulates sweeps whose truth is known. False INSENSITIVE and false SENSITIVE count a sweep that said so at any
 look; coverage counts sweeps whose set of best values held every best value at every look; seeds is the median number

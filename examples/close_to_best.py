@@ -1,4 +1,4 @@
-"""A pruner in one file: a trial goes on while it is not much worse than the best trial at the same step."""
+"""A pruner in one file: a trial continues while it is not much worse than the best trial at the same step."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -15,12 +15,12 @@ class CloseToBest(Pruner):
 
     name: Literal["close_to_best"] = "close_to_best"
     margin: PositiveFloat = 10.0
-    """In units of the metric."""
+    """The margin, in units of the metric."""
 
     def steps(self, trial: str, course: Course) -> Sequence[int]:
         """Every evaluation."""
         return course.evaluations()
 
     def stops(self, rung: Rung) -> str:
-        """Scores have a sign such that less is better, whatever the metric."""
+        """Scores are signed so that lower is better for every metric."""
         return rung.worse_than(min(rung.means.values()) + self.margin)

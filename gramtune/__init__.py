@@ -36,7 +36,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first used: `gramtune --help` and the lower layers need none of them."""
+    """Imports a public name at its first use, because `gramtune --help` and the lower layers need none of them."""
     if name not in __all__:
         raise AttributeError(f"module 'gramtune' has no attribute {name!r}")
     from importlib import import_module
@@ -45,5 +45,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names: what completion shows."""
+    """The public names, for completion."""
     return [*__all__, "__version__"]

@@ -1,4 +1,4 @@
-"""The sweep as a function: what `gramtune sweep` and `gramtune resume` do, for scripts and notebooks.
+"""Sweeps as Python functions, for scripts and notebooks; `gramtune sweep` and `gramtune resume` call them too.
 
 from gramtune import load_sweep, run_sweep
 
@@ -13,8 +13,9 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gramtune.analysis.replicates_needed import replicates_needed
 from gramtune.analysis.trial_table import trial_table
@@ -23,7 +24,7 @@ from gramtune.io import DiskFull, command, data_root, each, ensure_home, local_r
 from gramtune.notebook import NotebookView, in_notebook
 from gramtune.record import budget
 from gramtune.record.journal import load_state
-from gramtune.record.object_store import Mirror, mirror_of
+from gramtune.record.object_store import RunStore, store_of
 from gramtune.record.redaction import redact
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState
@@ -63,7 +64,7 @@ Watch = Callable[[SweepState], AbstractContextManager[None]]
 
 
 def open_run(folder: Path | str) -> Result:
-    """The result of a sweep that has been run before, from its folder or object store; running or not.
+    """The result of a finished, interrupted or running sweep, from its folder or object store.
 
     Raises SpecError if `folder` holds no sweep.
     """
@@ -73,7 +74,7 @@ def open_run(folder: Path | str) -> Result:
 
 
 def careful(say: Say) -> Say:
-    """`say` for lines that nobody may be able to read any more: what it cannot print is no reason to end a sweep."""
+    """`say` without its errors: a line that cannot be printed must not end a sweep."""
 
     def said(line: str) -> None:
         try:
@@ -86,11 +87,13 @@ def careful(say: Say) -> Say:
     return said
 
 
-class _How(NamedTuple):
-    """With what, and before whom, a sweep runs."""
+@dataclass(frozen=True)
+class _How:
+    """The runner, tracker, message function and live view of a run."""
 
     runner: Runner
     tracker: MlflowTracker
+    store: RunStore
     say: Say
     watch: Watch
 
@@ -110,23 +113,28 @@ def run_sweep(
 ) -> Result:
     """Runs a sweep in the folder `runs`/<name>. Raises SpecError for bad input.
 
-    One that is there already goes on if `ask` says so, or if this one is it with more replicates or samples or another
-    budget, and it is finished; otherwise SpecError tells how. `debug`: in this process, without Ray. `address`: on the
-    running Ray there, else on one of this machine. `register`: name of the best generator in the model registry. `say`
-    gets lines for the user; `watch` wraps the run, with its live state. By default lines are printed; in a notebook one
-    output is updated instead.
+    If the folder already holds this sweep, `ask` decides whether it is resumed. A finished sweep is also extended
+    without asking if this one differs only by more replicates, more samples or another budget. Any other difference
+    raises SpecError with the way to proceed.
+
+    `debug`: run in this process, without Ray; an exception of a trial ends the sweep and is raised once everything is
+    stored. `address`: a running Ray cluster; by default Ray starts on this machine.
+    `register`: the name of the best generator in the model registry. `say` receives lines for the user. `watch` is a
+    context manager around the run; it receives the live state. By default lines are printed; a notebook updates one
+    output instead.
     """
     ensure_home()
     say, watch = _shown(say, watch)
     say = careful(say)
     plan = sweep if isinstance(sweep, Plan) else _planned(sweep)
     folder = fetched(local_runs(runs) / plan.sweep.name)
-    check_mirrored(plan.sweep, folder)
+    store = store_of(folder)
+    check_mirrored(plan.sweep, store)
     tracker = make_tracker(folder, tracking_uri, register)
     with open_capacity(address, folder.parent, say, debug) as capacity:
         plan = resolve_gpu(plan, folder, capacity, address, say)
         grant(plan.sweep.resources, capacity)
-        how = _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch)
+        how = _How(_runner(debug, max_concurrent, capacity, say), tracker, store, say, watch)
         with driving(folder):
             if (folder / SWEEP_FILE).exists():
                 return _go_on(agreed(folder, plan.sweep, ask), plan, folder, how)
@@ -153,13 +161,13 @@ def resume_sweep(
     say: Say | None = None,
     watch: Watch | None = None,
 ) -> Result:
-    """Goes on with a sweep: finished trials are kept, others continue from their newest checkpoint.
+    """Resumes a sweep: keeps finished trials and continues the others from their newest checkpoints.
 
-    `replicates` (of a finished sweep; those that it lacks are added), `samples` and `time_budget` (seconds, of all
-    runs together) take the place of its own. `until="decided"`: open values are given more replicates, up to
-    `max_replicates`. `settings`: `training.steps=N` trains longer. `add`: `key=[values]`,
-    further values of a grid. `retry_failed`: failed trials continue from their last checkpoints. Raises SpecError if
-    `folder` holds no sweep, or if one of these changes is not allowed. The other keywords are those of `run_sweep`.
+    `replicates` (finished sweeps only: missing replicates are added), `samples` and `time_budget` (seconds of all runs
+    together) replace the sweep's own. `until="decided"`: open values get more replicates, up to `max_replicates`.
+    `settings`: `training.steps=N` trains longer. `add`: `key=[values]` adds values to a grid. `retry_failed`: failed
+    trials continue from their last checkpoints. Raises SpecError if `folder` holds no sweep, or if one of these changes
+    is not allowed. The other keywords are those of `run_sweep`.
     """
     ensure_home()
     say, watch = _shown(say, watch)
@@ -180,21 +188,21 @@ def resume_sweep(
         state = load_state(folder, existing_plan(folder))
         refuse(refusals(state, plan.sweep), folder)
         grant(plan.sweep.resources, capacity)
-        how = _How(_runner(debug, max_concurrent, capacity, say), tracker, say, watch)
+        how = _How(_runner(debug, max_concurrent, capacity, say), tracker, store_of(folder), say, watch)
         return _go_on(state, plan, folder, how, retry_failed)
 
 
 @contextmanager
 def open_capacity(address: str | None, runs: Path, say: Say, debug: bool = False) -> Iterator[Capacity]:
-    """What a sweep can use: this machine, or the running Ray at `address`, joined until the block ends.
+    """The resources for a sweep: this machine's, or those of the Ray cluster at `address`; connected within the block.
 
-    Raises SpecError if that cannot be joined, or if `runs` is not one folder for all its nodes.
+    Raises SpecError if the connection fails, or if `runs` is not a folder shared by all nodes.
     """
     if address is None:
         yield here()
         return
     if debug:
-        raise SpecError([Issue("--debug", "runs in this process alone: leave out --address")])
+        raise SpecError([Issue("--debug", "runs in this process; leave out --address")])
     from gramtune.backends.ray.session import connect_ray
 
     with connect_ray(address, runs, say) as capacity:
@@ -202,15 +210,15 @@ def open_capacity(address: str | None, runs: Path, say: Say, debug: bool = False
 
 
 def resolve_gpu(plan: Plan, folder: Path, capacity: Capacity, address: str | None, say: Say) -> Plan:
-    """The plan with a number for `gpu: auto`: that of the sweep in `folder` if there is one, else measured.
+    """The plan with a number in place of `gpu: auto`: the one recorded in `folder` if it exists, else a measured one.
 
-    Raises SpecError where there is nothing to measure on, or a trial fails.
+    Raises SpecError if there is no GPU to measure on, or if a trial fails.
     """
     if plan.sweep.resources.gpu != AUTO:
         return plan
     if (folder / SWEEP_FILE).exists():
         resources = existing_plan(folder).sweep.resources
-        return plan._replace(sweep=plan.sweep.model_copy(update={"resources": resources}))
+        return replace(plan, sweep=plan.sweep.model_copy(update={"resources": resources}))
     from gramtune.run.cost_estimate import measure
     from gramtune.run.gpu_auto import settled
 
@@ -222,9 +230,9 @@ def resolve_gpu(plan: Plan, folder: Path, capacity: Capacity, address: str | Non
 
 
 def make_tracker(folder: Path, uri: str | None, register: str | None) -> MlflowTracker:
-    """A tracker for the sweep in `folder`, on the store asked for, else on the embedded one beside the folder.
+    """A tracker for the sweep in `folder`, for the store `uri` or, by default, the embedded store beside the folder.
 
-    Nothing is touched yet. Raises SpecError for a URI that cannot hold a sweep, or an illegal model name.
+    Does not connect yet. Raises SpecError for an unsupported URI or an illegal model name.
     """
     from gramtune.backends.mlflow.store import default_uri
     from gramtune.backends.mlflow.tracker import MlflowTracker
@@ -233,7 +241,7 @@ def make_tracker(folder: Path, uri: str | None, register: str | None) -> MlflowT
 
 
 def _shown(say: Say | None, watch: Watch | None) -> tuple[Say, Watch]:
-    """What is asked for, else what fits the place: one updated output in a notebook, printed lines elsewhere."""
+    """Fills in the defaults of `say` and `watch`: one updated output in a notebook, printed lines elsewhere."""
     if say and watch:
         return say, watch
     if in_notebook():
@@ -247,11 +255,13 @@ def _planned(sweep: Sweep | Path | str) -> Plan:
 
 
 def _go_on(state: SweepState, plan: Plan, folder: Path, how: _How, retry_failed: bool = False) -> Result:
-    """Runs what is left of the sweep in `state`, or what `plan` adds to it."""
+    """Runs the unfinished trials of the sweep in `state`, and those that `plan` adds."""
     then = read_versions(folder)
     changed = changed_since(then, versions(plan)) if then else []
     if changed:
-        how.say(f"warning: not as when this sweep began, new numbers may differ from old ones: {'; '.join(changed)}")
+        how.say(
+            f"warning: changed since this sweep began, so new numbers may differ from old ones: {'; '.join(changed)}"
+        )
     if note := left_as_they_are(state, plan.sweep, retry_failed):
         how.say(note)
     if changes(state.plan.sweep, plan.sweep):
@@ -268,20 +278,21 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     _log.info("MLflow store %s", how.tracker.link)
     for warning in plan.warnings:
         say(f"warning: {warning}")
-    mirror = mirror_of(folder)
-    where = redact(mirror.uri) if mirror else folder
+    where = redact(how.store.uri) if how.store.runs else folder
     say(f"{plan.sweep.name}: {count(plan.size, 'trial')} × {plan.sweep.replicates_text} → {where}")
-    if mirror:
-        store_first(mirror)
-    thread = TrackerThread(MirroredTracker(how.tracker, mirror) if mirror else how.tracker, state, say)
+    store_first(how.store)
+    thread = TrackerThread(MirroredTracker(how.tracker, how.store), state, say)
     with listening(say) as interruption:
         with how.watch(state):
-            driver = Driver(state, folder, _proposer(state, folder), changed, interruption, replicates_needed)
-            with suppress(KeyboardInterrupt):  # Ctrl-C again, while the runner was ending
+            proposer = _proposer(state, folder)
+            driver = Driver(state, folder, proposer, changed, interruption, replicates_needed, how.store)
+            with suppress(KeyboardInterrupt):  # a second Ctrl-C while the runner ends
                 how.runner.run(driver)
-        if mirror:
-            fetch_trials(mirror, driver)
-        _end(driver, thread, how, mirror)
+        fetch_trials(driver)
+        _end(driver, thread, how)
+    if driver.raised:
+        say(f"{type(driver.raised).__name__} ends the sweep; resume with: {command('resume', where)}")
+        raise driver.raised
     complete = driver.exhausted and not state.unfinished
     missing, whole = _shortfall(state) if complete else ("", True)
     if missing:
@@ -289,28 +300,30 @@ def _run(state: SweepState, folder: Path, how: _How, changed: Sequence[str] = ()
     if not whole:
         return Result(folder, state, False, missing)
     if driver.halted:
-        say(f"{driver.halted}; mend that, then go on with: {command('resume', where)}")
+        say(f"{driver.halted}; fix that, then resume with: {command('resume', where)}")
     elif not complete:
         left = count(len(state.unfinished), "trial")
-        say(f"interrupted with {left} unfinished; go on with: {command('resume', where)}")
+        say(f"interrupted with {left} unfinished; resume with: {command('resume', where)}")
     return Result(folder, state, complete, driver.halted)
 
 
 _HURRY = 4.0
-"""Seconds that the tracker has after SIGTERM or SIGHUP."""
+"""Seconds that the tracker may take after SIGTERM or SIGHUP."""
 
 
-def _end(driver: Driver, thread: TrackerThread, how: _How, mirror: Mirror | None) -> None:
-    """Tables and tracker first; then what may fail or be interrupted, each on its own. Halts where the disk is full."""
+def _end(driver: Driver, thread: TrackerThread, how: _How) -> None:
+    """Writes tables and finishes the tracker first; then summary and report, which may fail or be interrupted.
+
+    A failure of one part does not stop the others; a full disk halts the driver.
+    """
     from gramtune.report.text.summary import summary_text
 
     state, folder, say, interruption = driver.state, driver.folder, how.say, driver.interruption
     with _halting(driver):
         write_tables(state, folder, trial_table(state))
-    if mirror:
-        store_tables(mirror, driver)
+    store_tables(driver)
     settled = False
-    with suppress(KeyboardInterrupt):  # closing it says so
+    with suppress(KeyboardInterrupt):  # closing the tracker reports it
         settled = thread.settle(at_most=_HURRY if interruption.hurried else math.inf)
     with each("the summary", say):
         say("\n" + summary_text(state))
@@ -323,16 +336,15 @@ def _end(driver: Driver, thread: TrackerThread, how: _How, mirror: Mirror | None
         with _halting(driver), each("the report", say):
             say(rewrite(state, folder))
     except KeyboardInterrupt:
-        say(f"figures and page are left out: {command('report', folder)}")
-    if mirror:
-        store_tables(mirror, driver)
+        say(f"figures and page are not written; write them with: {command('report', folder)}")
+    store_tables(driver)
     if thread.close(folder):
         say(f"MLflow: {how.tracker.link}{how.tracker.hint}")
 
 
 @contextmanager
 def _halting(driver: Driver) -> Iterator[None]:
-    """Halts the driver where the sweep's folder cannot be written."""
+    """Halts the driver if the sweep's folder cannot be written."""
     try:
         yield
     except DiskFull as error:
@@ -342,7 +354,7 @@ def _halting(driver: Driver) -> Iterator[None]:
 
 
 def _shortfall(state: SweepState) -> tuple[str, bool]:
-    """Why a complete sweep has fewer trials than it asked for, in a line, and whether that is all that it can have."""
+    """Why a complete sweep has fewer trials than requested (one line or empty), and whether this is all it can have."""
     sweep, have = state.plan.sweep, len(state.records)
     stopped = any(record.status == Status.STOPPED for record in state.records.values())
     spent = budget.reached(sweep.budget, state.elapsed, state.taken)
@@ -350,15 +362,18 @@ def _shortfall(state: SweepState) -> tuple[str, bool]:
         return "", True
     size = size_of(sweep.space, sweep.base, sweep.search.samples)
     if size is not None and have >= size:
-        return f"note: the space holds {size} configurations, and all are tried; samples = {sweep.search.samples}", True
+        return (
+            f"note: the space has only {size} configurations, and all were tried; samples = {sweep.search.samples}",
+            True,
+        )
     return f"error: the search found no further configuration after {have} of {sweep.search.samples} trials", False
 
 
 def rewrite(state: SweepState, folder: Path, refresh: int | None = None) -> str:
-    """Writes tables, figures, summary and page anew; returns a line that says what is where, and one per failure.
+    """Rewrites tables, figures, summary and page; returns a line that lists the files, and one line per failure.
 
-    `refresh`: seconds after which a browser loads the page again, for a sweep that is running. Raises OSError where the
-    folder cannot be written.
+    `refresh`: seconds after which a browser reloads the page, for a running sweep. Raises OSError if the folder cannot
+    be written.
     """
     from gramtune.report.write import write_report
 
@@ -370,7 +385,7 @@ def _importances(state: SweepState) -> Importances:
 
     if why := unknown(state):
         return Importances(why=why)
-    from gramtune.backends.optuna.importance import importances  # whose import takes longer than the figures
+    from gramtune.backends.optuna.importance import importances  # imported here: it takes longer than the figures
 
     return importances(state)
 
@@ -385,7 +400,7 @@ def _proposer(state: SweepState, folder: Path) -> Proposer:
 
 def _runner(debug: bool, max_concurrent: int | None, capacity: Capacity, say: Say) -> Runner:
     if debug:
-        return InProcessRunner(say)
+        return InProcessRunner(say, debug=True)
     from gramtune.backends.ray.runner import RayRunner
 
     return RayRunner(say, max_concurrent, capacity)

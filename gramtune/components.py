@@ -11,11 +11,10 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import (
@@ -61,18 +60,20 @@ class Component(BaseModel):
     )
 
 
-class CriticSpec(NamedTuple):
-    """The critic that an objective needs: its output dimension K, and whether it has a decoder K → sample."""
+@dataclass(frozen=True)
+class CriticSpec:
+    """The critic that an objective needs: its output dimension K, and whether it has a decoder from R^K to samples."""
 
     output_dim: int
     decoder: bool = False
     translation_invariant: bool = False
-    """Whether adding one vector to all features changes no loss. The critic then has no bias in its last layer: its
-    gradient would be zero but for rounding, of which Adam makes steps of full size."""
+    """Whether the losses stay the same when one vector is added to all features. The critic's last layer then has no
+    bias: its gradient would be pure rounding error, and Adam would turn that into steps of full size."""
 
 
-class View(NamedTuple):
-    """One side of the minibatches of R replicates, as samples and as the critics see them.
+@dataclass(frozen=True)
+class View:
+    """The data half or the generated half of the minibatches of R replicates: the samples and their critic features.
 
     B samples of D values each, critic dimension K. Objectives take any leading dimensions in place of R, or none.
     """
@@ -82,28 +83,29 @@ class View(NamedTuple):
     reconstruction: Tensor | None = None  # [R, B, D]; None where the critic has no decoder
 
 
-class Losses(NamedTuple):
+@dataclass(frozen=True)
+class Losses:
     """The losses of one step, all to be *minimised*, and traces to plot; each is [R], one value per replicate."""
 
-    critic: Tensor | None  # over θ; None where there is no critic, or the step is not for it
-    generator: Tensor | None  # over γ; None where the step is not for it
+    critic: Tensor | None  # over θ; None without a critic, or in a step that does not train it
+    generator: Tensor | None  # over γ; None in a step that does not train the generator
     traces: Mapping[str, Tensor]
-    state: Mapping[str, Tensor] = MappingProxyType({})  # new values of `Objective.state` after this step
-    others: Mapping[str, Tensor] = MappingProxyType({})  # of further players, by name; see `Objective.players`
+    state: Mapping[str, Tensor] = field(default_factory=dict)  # new values of `Objective.state` after this step
+    others: Mapping[str, Tensor] = field(default_factory=dict)  # of further players, by name; see `Objective.players`
 
 
 @dataclass(frozen=True)
 class Context:
-    """What an objective may use beside the two views of a step. Closed forms ignore it.
+    """What an objective may use besides the two views of a step, such as the networks. Most objectives ignore it.
 
     Points are flat, [R, B, D], as in a `View`.
     """
 
     networks: Mapping[str, Callable[[Tensor], Tensor]]
-    """The networks by role, as functions of further points: [R, B, in] → [R, B, out]. They can be differentiated any
-    number of times, and leave BatchNorm's running averages alone."""
+    """The networks by role, as functions of other points: [R, B, in] → [R, B, out]. They can be differentiated any
+    number of times and do not change BatchNorm's running averages."""
     uniform: Callable[..., Tensor]
-    """uniform(*shape): draws from U[0, 1), [R, *shape], each replicate's from a stream of its own."""
+    """uniform(*shape): draws from U[0, 1), [R, *shape]; each replicate has its own random stream."""
     generated: Callable[[], View]
     """A further minibatch of generated samples, independent of `fake`. Its gradient reaches the generator if
     `for_generator`."""
@@ -118,7 +120,7 @@ class Context:
 
     @property
     def critic(self) -> Callable[[Tensor], Tensor]:
-        """The critic on further points: [R, B, D] → [R, B, K]."""
+        """The critic as a function of other points: [R, B, D] → [R, B, K]."""
         return self.networks["critic"]
 
 
@@ -127,9 +129,9 @@ class Objective(Component, ABC):
 
     name: str
     joint: ClassVar[bool] = True
-    """One joint step from one forward pass (Algorithm 1), or critic steps and generator steps in turn."""
+    """True: both networks step from one forward pass (Algorithm 1). False: critic and generator steps alternate."""
     penalises_gradients: ClassVar[bool] = False
-    """Whether a loss uses the critic's gradient at single samples. BatchNorm would mix them, so it is refused."""
+    """Whether a loss uses the critic's gradient at single samples. BatchNorm mixes samples, so it is then refused."""
 
     @abstractmethod
     def critic(self) -> CriticSpec | None:
@@ -139,15 +141,15 @@ class Objective(Component, ABC):
     def losses(self, real: View, fake: View, context: Context) -> Losses:
         """The losses of minibatches of N generated (`fake`) and M data (`real`) samples, [R] each.
 
-        Replicate i's values depend on its own samples alone, and nothing but the arguments decides what is computed:
-        on a GPU the calls of one step are recorded and repeated (`Graphs`), and this function is not called again.
+        Replicate i's values must depend on its own samples only, and the computation only on the arguments: on a GPU
+        the operations of one step are recorded and replayed (`Graphs`) without calling this function again.
         `losses(self, real, fake)` is enough for an objective that needs no context.
         """
 
     def networks(self, network: Network, shape: Shape) -> dict[str, nn.Module]:
-        """What is trained, by role. Generator, decoder and code critic read codes, all others samples of that shape.
+        """The trained networks by role. Generator, decoder and code critic take codes; all others take samples.
 
-        Raises ValueError if the network cannot serve the shape or lacks a role.
+        Raises ValueError if the network does not support the shape or lacks a role.
         """
         networks = {"generator": network.generator(shape)}
         if (spec := self.critic()) is not None:
@@ -157,10 +159,10 @@ class Objective(Component, ABC):
         return networks
 
     def players(self, roles: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """Which networks step on which loss: roles by player, of all the `roles` that `networks` returned.
+        """The roles that each player trains; `roles` are all roles that `networks` returned.
 
-        `critic` steps on `Losses.critic`; `generator` on `Losses.generator`; any other, with the generator, on its
-        entry in `Losses.others`.
+        The player `critic` minimises `Losses.critic`, and `generator` minimises `Losses.generator`. Any other player
+        steps together with the generator and minimises its entry in `Losses.others`.
         """
         adversaries = [role for role in roles if role != "generator"]
         return {"generator": ["generator"]} | ({"critic": adversaries} if adversaries else {})
@@ -169,21 +171,21 @@ class Objective(Component, ABC):
     def state(self) -> Mapping[str, float]:
         """Numbers that each replicate keeps from step to step, such as a multiplier: initial value by name.
 
-        They are saved in checkpoints. `Losses.state` has the new values.
+        They are saved in checkpoints. `losses` returns the new values in `Losses.state`.
         """
         return {}
 
     def monitor(self, real: View, fake: View) -> Mapping[str, Tensor]:
-        """Traces that are too expensive for every step, [R] each. Computed at evaluations of point sets."""
+        """Traces that are too expensive for every step, [R] each. Computed only at evaluations, for point sets."""
         return {}
 
     @property
     def sequential(self) -> bool:
-        """Where `joint`: θ steps first, then γ by its loss with the new θ, both on one batch."""
+        """If `joint`: whether θ steps first, then γ with the new θ, on the same batch."""
         return False
 
     def critic_steps(self, generator_step: int) -> int:
-        """Critic steps before generator step number `generator_step` (from 0). Unused where `joint`."""
+        """Critic steps before generator step number `generator_step` (from 0). Not used if `joint`."""
         return 1
 
     @property
@@ -193,9 +195,9 @@ class Objective(Component, ABC):
 
 
 def losses_function(objective: Objective) -> Callable[[View, View, Context], Losses]:
-    """`objective.losses`; where it takes the two views alone, it is called without the context.
+    """`objective.losses` as a function of three arguments; the context is dropped if the method takes two.
 
-    Raises ValueError where it takes neither two nor three arguments.
+    Raises ValueError if the method takes neither two nor three arguments.
     """
     own: Callable[..., Losses] = objective.losses
     if _accepts(own, 3):
@@ -216,7 +218,7 @@ def _accepts(function: Callable[..., object], count: int) -> bool:
 
 
 class Network(Component, ABC):
-    """A generator/critic pair for any sample shape, and the noise that drives it."""
+    """A pair of generator and critic, built for a given sample shape, and the generator's noise."""
 
     name: str
     noise_dim: int
@@ -227,20 +229,20 @@ class Network(Component, ABC):
 
     @abstractmethod
     def critic(self, shape: Shape, output_dim: int) -> nn.Module:
-        """f: [B, *shape] → [B, output_dim]. Raises ValueError for a shape that it cannot read."""
+        """f: [B, *shape] → [B, output_dim]. Raises ValueError for an unsupported shape."""
 
     def decoder(self, shape: Shape, input_dim: int) -> nn.Module:
-        """[B, input_dim] → [B, *shape]. Raises ValueError where the network has none."""
+        """[B, input_dim] → [B, *shape]. Raises ValueError if the network has no decoder."""
         raise ValueError(f"network {self.name} has no decoder")
 
     def code_critic(self) -> nn.Module:
-        """[B, noise_dim] → [B, 1]: three linear layers, 128 wide, leaky ReLU 0.2, unless the network says more."""
+        """[B, noise_dim] → [B, 1]. Default: three linear layers of width 128 with leaky ReLU 0.2."""
         layers = [nn.Linear(self.noise_dim, 128), nn.LeakyReLU(0.2), nn.Linear(128, 128), nn.LeakyReLU(0.2)]
         return nn.Sequential(*layers, nn.Linear(128, 1))
 
     @abstractmethod
     def initialise(self, module: nn.Module, rng: torch.Generator) -> None:
-        """Fills every parameter and buffer of `module` (CPU, uninitialised) in place, drawing from `rng` alone."""
+        """Fills every parameter and buffer of `module` (CPU, uninitialised) in place; `rng` is the only randomness."""
 
     @abstractmethod
     def noise(self, n: int, rng: torch.Generator) -> Tensor:
@@ -248,16 +250,16 @@ class Network(Component, ABC):
 
 
 class Schedule(Component):
-    """What a learning rate is multiplied by at each training step."""
+    """A factor of the learning rate for each training step."""
 
     name: Literal["constant", "linear", "cosine", "exponential"] = "constant"
-    """How the rate falls after the warm-up, from the optimizer's learning rate to `final` times it."""
+    """How the rate falls after the warm-up, from the optimizer's learning rate to `final` times that rate."""
     warmup: NonNegativeInt = 0
-    """Training steps in which the rate rises linearly from 1/warmup of its value to all of it."""
+    """Training steps during which the rate rises linearly from 1/warmup of its value to its full value."""
     final: Annotated[float, Field(ge=0, le=1)] | None = None
-    """The factor at the end. Default: 0; for exponential, which cannot reach 0, 0.01."""
+    """The factor at the end. Default: 0; for exponential 0.01, because it cannot reach 0."""
     steps: PositiveInt | None = None
-    """Training step at which `final` is reached and kept. Default: training.steps."""
+    """Training step from which the factor is `final`. Default: training.steps."""
 
     @model_validator(mode="after")
     def _falls(self) -> Schedule:
@@ -275,10 +277,10 @@ class Schedule(Component):
         return self.name != "constant" and self.steps is None
 
     def factor(self, step: int, length: int) -> float:
-        """What the rate is multiplied by in the step after `step` completed ones; `length` is training.steps.
+        """The factor of the rate for the step after `step` completed steps; `length` is training.steps.
 
-        With p the part of the way from the end of the warm-up to the last step: linear 1 − (1 − final)·p, cosine
-        final + (1 − final)·(1 + cos πp)/2 (Loshchilov & Hutter 2017, without restarts), exponential finalᵖ.
+        p ∈ [0, 1] is the progress from the end of the warm-up to the last step. linear: 1 − (1 − final)·p; cosine:
+        final + (1 − final)·(1 + cos πp)/2 (Loshchilov & Hutter 2017, without restarts); exponential: finalᵖ.
         """
         if step < self.warmup:
             return (step + 1) / self.warmup
@@ -308,13 +310,13 @@ class Optimizer(Component, ABC):
     critic_learning_rate: PositiveFloat | None = None
     """The critic's learning rate, if it differs from the generator's."""
     schedule: Annotated[Schedule | None, BeforeValidator(_named)] = None
-    """How the learning rates change during training; by default they do not."""
+    """How the learning rates change during training. Default: they do not."""
     critic_schedule: Annotated[Schedule | None, BeforeValidator(_named)] = None
     """The schedule of the critic's learning rate, if it differs from the generator's."""
 
     @abstractmethod
     def build(self, parameters: Sequence[torch.nn.Parameter], learning_rate: float | Tensor) -> torch.optim.Optimizer:
-        """The torch optimiser over `parameters`. A rate that changes during a CUDA graph is a tensor, []."""
+        """The torch optimiser over `parameters`. The rate is a scalar tensor if a CUDA graph must see it change."""
 
     def for_generator(self, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser that steps γ."""
@@ -325,7 +327,7 @@ class Optimizer(Component, ABC):
         return self._build("critic", parameters)
 
     def scheduled(self, label: str) -> Schedule | None:
-        """The schedule of the `generator` or the `critic`; None where its rate does not change."""
+        """The schedule of the `generator` or the `critic`; None if its rate does not change."""
         return (self.critic_schedule or self.schedule) if label == "critic" else self.schedule
 
     def rate(self, label: str, step: int, length: int) -> float:
@@ -339,11 +341,14 @@ class Optimizer(Component, ABC):
     def _build(self, label: str, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
         rate: float | Tensor = self._initial(label)
         if self.scheduled(label) and parameters[0].is_cuda:
-            rate = torch.tensor(rate, device=parameters[0].device)  # a recorded graph would repeat a Python number
+            rate = torch.tensor(
+                rate, device=parameters[0].device
+            )  # a CUDA graph would record a Python number as a constant
         return self.build(parameters, rate)
 
 
-class Mixture(NamedTuple):
+@dataclass(frozen=True)
+class Mixture:
     """An equal mixture of isotropic Gaussians in d dimensions: the distribution of a point set."""
 
     centres: Tensor  # [modes, d]
@@ -367,23 +372,23 @@ class Dataset(Component, ABC):
 
     @abstractmethod
     def fingerprint(self, root: Path) -> str:
-        """Changes when the tensors change; part of every cache key. Raises Unavailable if files are missing."""
+        """Changes whenever the tensors change; part of every cache key. Raises Unavailable if files are missing."""
 
     def check(self, root: Path) -> None:
-        """Raises Unavailable, before anything starts, if a file that `train` or `held_out` needs is missing."""
+        """Raises Unavailable if a file that `train` or `held_out` needs is missing. Called before anything starts."""
         return
 
     @property
     def held_out_name(self) -> str:
-        """What the held-out part is called: `validation` where another part is left for the report."""
+        """The name of the held-out part: `held-out`, or `validation` if a test part is kept for the final report."""
         return "held-out"
 
     def for_report(self) -> Dataset:
-        """The data set to report a chosen model on: this one, unless it was chosen on a validation part."""
+        """The data set for final numbers: with the test part if models are chosen on a validation part; else this."""
         return self
 
     def mixture(self) -> Mixture | None:
-        """The mixture that the points were drawn from, if it is known; else None."""
+        """The mixture from which the points are drawn; None if unknown."""
         return None
 
     def train_size(self, root: Path) -> int:
@@ -400,7 +405,7 @@ class Dataset(Component, ABC):
 
     @abstractmethod
     def held_out(self, root: Path) -> Tensor:
-        """The set that metrics compare with; never trained on."""
+        """The set that metrics compare with; never used for training."""
 
 
 class FeatureExtractor(Component, ABC):
@@ -411,14 +416,14 @@ class FeatureExtractor(Component, ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Identifies weights and preprocessing; part of every cache key."""
+        """A text that identifies weights and preprocessing; part of every cache key."""
 
     @abstractmethod
     def dim(self, shape: Shape) -> int:
-        """Feature dimension d for samples of that shape. Raises ValueError for a shape that it cannot read."""
+        """Feature dimension d for samples of that shape. Raises ValueError for an unsupported shape."""
 
     def check(self, root: Path) -> None:
-        """Raises Unavailable, before anything starts, if the weights are missing."""
+        """Raises Unavailable if the weights are missing. Called before anything starts."""
         return
 
     @abstractmethod
@@ -426,10 +431,10 @@ class FeatureExtractor(Component, ABC):
         """The frozen network, in eval mode: [B, *shape], images in [−1, 1] → [B, d] float32."""
 
     trunk: ClassVar[str | None] = None
-    """Name of another extractor whose features `load_head` maps to these: one pass through it then serves both."""
+    """Name of another extractor whose features `load_head` maps to these; both then share one forward pass."""
 
     def load_head(self, root: Path, device: torch.device) -> nn.Module:
-        """The frozen layers behind the `trunk`, in eval mode: [B, d of the trunk] → [B, d] float32."""
+        """The frozen layers after the `trunk`, in eval mode: [B, d of the trunk] → [B, d] float32."""
         raise NotImplementedError(f"feature extractor {self.name} has no trunk")
 
 
@@ -440,13 +445,13 @@ class Metric(Component, ABC):
     extractor: ClassVar[str]
     """Name of the FeatureExtractor whose features `reference` and `compute` expect."""
     needs_real: ClassVar[bool] = True
-    """False: the held-out features are not computed; `reference` gets an empty [0, d] tensor."""
+    """Whether `reference` needs the held-out features. If False, it gets an empty [0, d] tensor."""
     every: PositiveInt | None = None
-    """Training steps between values, a multiple of training.eval_every; also after step 0 and the last. Default: at
-    each evaluation."""
+    """Training steps between values, a multiple of training.eval_every; step 0 and the last step are included. Default:
+    every evaluation."""
     against: str = "held_out"
     """The real data: `held_out`, `train`, or, for a Fréchet distance, a file of statistics (`.npz`) in the data folder.
-    Values against different data are not ranked against each other."""
+    Trials compared with different data are not ranked together."""
 
     @field_validator("against")
     @classmethod
@@ -461,32 +466,32 @@ class Metric(Component, ABC):
     """Whether `against` may be a file, for `statistics` to read."""
 
     def statistics(self, path: Path, dim: int) -> Mapping[str, Tensor]:
-        """`reference` from a file, for features of dimension `dim`. Raises Unavailable if it does not hold them."""
+        """`reference`, read from a file, for features of dimension `dim`. Raises Unavailable if the file is wrong."""
         raise NotImplementedError(f"metric {self.name} reads no statistics")
 
     @property
     @abstractmethod
     def directions(self) -> Mapping[str, Direction]:
-        """The keys that `compute` returns, and for each whether lower or higher is better."""
+        """The keys that `compute` returns, each with the better direction: min or max."""
 
     def min_samples(self, data: Dataset, dim: int) -> tuple[int, str]:
-        """Number of samples below which the value is ill-defined for features of dimension `dim`, and why."""
-        return 2, "one sample is no distribution"
+        """Number of samples below which the value is unreliable for features of dimension `dim`, and the reason."""
+        return 2, "one sample does not define a distribution"
 
     @property
     def least(self) -> tuple[int, int]:
-        """Numbers of generated and held-out samples below which no value exists. A sweep with fewer is refused."""
+        """Minimum numbers of generated and of held-out samples. A sweep with fewer is refused."""
         return 1, int(self.needs_real)
 
     def check(self, data: Dataset) -> None:
-        """Raises ValueError, before anything starts, if the metric is undefined for that data set."""
+        """Raises ValueError if the metric is undefined for that data set. Called before anything starts."""
         return
 
     @abstractmethod
     def reference(self, real: Tensor, data: Dataset) -> Mapping[str, Tensor]:
-        """The statistics of the data that `compute` needs, from the held-out features [M, d] and the data set itself.
+        """The statistics of the data that `compute` needs, from the held-out features [M, d] and the data set.
 
-        Computed once per machine, then read from a file.
+        Computed once per machine and cached in a file.
         """
 
     @abstractmethod
@@ -494,8 +499,9 @@ class Metric(Component, ABC):
         """The values for generated features [N, d], computed in float64."""
 
 
-class Course(NamedTuple):
-    """When a trial is evaluated."""
+@dataclass(frozen=True)
+class Course:
+    """The evaluation steps of a trial."""
 
     steps: int
     """Training steps of the whole trial."""
@@ -503,18 +509,18 @@ class Course(NamedTuple):
     """Training steps between two values of the primary metric."""
 
     def evaluations(self, first: int | None = None) -> range:
-        """The steps of its evaluations before the last, from step `first` on; by default from the first one."""
+        """The steps of all evaluations before the last one, from step `first` on (default: from the first one)."""
         return range(math.ceil((first or self.every) / self.every) * self.every, self.steps, self.every)
 
 
 Scores = Sequence[float | None]
-"""Values of the primary metric with a sign such that less is better; one per replicate, None where it has diverged.
-Equal positions have equal seeds."""
+"""Values of the primary metric, signed so that lower is better: one per replicate, None for a diverged one. Equal
+positions have equal seeds."""
 
 
 @dataclass(frozen=True)
 class Rung:
-    """A trial at an evaluation where it is judged, and what is recorded of those that it is compared with.
+    """A trial at a step where the pruner decides on it, with the records of the trials that it is compared with.
 
     Those with a diverged replicate are not among these: they cannot win, and the replicates that are left say nothing
     about the others.
@@ -526,25 +532,25 @@ class Rung:
     """The primary metric."""
     direction: Direction
     reached: Mapping[str, Scores]
-    """The scores at this step of all that have come as far; those of the trial itself are last."""
+    """The scores at this step of all trials that have reached it; those of the trial itself are last."""
     curves: Mapping[str, Mapping[int, Scores]]
-    """By trial and step: everything that is recorded of the trial itself and of those that it is compared with. In a
-    synchronous search nothing that lies beyond this step."""
+    """All recorded scores, by trial and step, of the trial and of those that it is compared with. In a synchronous
+    search only up to this step."""
     completed: Collection[str] = ()
-    """Trials in `curves` that have taken all their steps. Unknown in a synchronous search."""
+    """Trials in `curves` that have finished all their steps. Unknown in a synchronous search."""
 
     @property
     def sign(self) -> float:
-        """The factor that turns a score into a value of the metric, and back."""
+        """The factor, 1 or −1, between a score and the value of the metric."""
         return 1.0 if self.direction == "min" else -1.0
 
     @property
     def means(self) -> dict[str, float]:
-        """The mean score over replicates of all that have come as far, the trial itself included."""
+        """The mean score over replicates of each trial that has reached this step, including the trial itself."""
         return {name: mean_score(scores) for name, scores in self.reached.items()}
 
     def worse_than(self, threshold: float) -> str:
-        """Why the trial is stopped if its mean score is above the `threshold`; empty if it is not."""
+        """The reason to stop the trial if its mean score is above the `threshold`; otherwise empty."""
         mean = mean_score(self.reached[self.trial])
         if mean <= threshold:
             return ""
@@ -558,37 +564,37 @@ def mean_score(scores: Scores) -> float:
 
 
 class Pruner(Component, ABC):
-    """Early stopping: given what is recorded, may this trial go on?
+    """Early stopping: decides from recorded scores whether a trial continues.
 
-    A pruner stores nothing: after a resume it is asked about the same rungs, and says the same.
+    A pruner stores nothing, so after a resume it makes the same decisions.
     """
 
     name: str
     false_prune_rate: Annotated[float, Field(gt=0, lt=0.5)] | None = None
-    """Noise-aware: the probability, at most, that the trial which is best in truth is ever stopped. A trial is then
-    stopped only if its replicates show, paired by seed, that another one is better; without a rate the pruner alone
-    decides. The bound holds if paired differences (of logarithms, where the metric is positive) are normal, or if the
-    trials seen so far show how far a seed can go astray; and if proposals do not chase the luck of these seeds."""
+    """Noise-aware pruning: an upper bound of the probability that the truly best trial is ever stopped. A trial is then
+    stopped only if a paired test over its replicates also shows that another one is better. Without a rate only the
+    pruner decides. The bound assumes that paired differences (of logarithms, for a positive metric) are normal, or that
+    earlier trials have shown how much seeds vary; and that proposals do not adapt to the luck of these seeds."""
 
     needs_completed: ClassVar[bool] = False
-    """Whether it reads `Rung.completed`. A synchronous search then refuses it."""
+    """Whether the pruner reads `Rung.completed`. A synchronous search then refuses it."""
     depends_on_length: ClassVar[bool] = False
-    """Whether decisions depend on the training steps of a whole trial, so that these cannot grow."""
+    """Whether decisions depend on the total number of training steps, which then cannot grow."""
 
     @abstractmethod
     def steps(self, trial: str, course: Course) -> Sequence[int]:
-        """The steps at which the trial is judged, ascending, of `course.evaluations()`."""
+        """The steps at which the pruner decides on the trial, ascending, chosen from `course.evaluations()`."""
 
     @abstractmethod
     def stops(self, rung: Rung) -> str:
-        """Why the trial should be stopped now; an empty text to go on."""
+        """The reason to stop the trial now; empty if it continues."""
 
     @property
     def least_trials(self) -> int:
-        """Trials, the judged one included, that must have come as far before one is judged."""
+        """Number of trials, including this one, that must have reached a rung before a decision."""
         return 1
 
     @property
     def rule(self) -> str:
-        """Who goes on, for the plan: `the best 1/4 goes on`."""
+        """The rule in words, for the plan: `the best 1/4 continues`."""
         return "judged"

@@ -1,17 +1,18 @@
-"""Issues in what the user wrote: all are collected and raised once, one line each. Imports nothing of gramtune."""
+"""Issues in the user's input: all are collected and raised together, one line each. Imports nothing from gramtune."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 Path = tuple[str | int, ...]
 """A place in a YAML document: keys and list indices from the top."""
 
 
-class Issue(NamedTuple):
-    """One thing that is wrong: `where` is file:line or the command-line option."""
+@dataclass(frozen=True)
+class Issue:
+    """One issue: `where` is file:line or a command-line option."""
 
     where: str
     message: str
@@ -21,7 +22,7 @@ class Issue(NamedTuple):
 
 
 class SpecError(ValueError):
-    """Everything that is wrong with a sweep, found before anything starts."""
+    """All issues of a sweep, found before anything starts."""
 
     def __init__(self, issues: Iterable[Issue]) -> None:
         tidy = (Issue(escaped(issue.where), clipped(escaped(issue.message))) for issue in issues)
@@ -30,7 +31,7 @@ class SpecError(ValueError):
 
 
 def _place(issue: Issue) -> tuple[str, int]:
-    """File by file, line by line."""
+    """Sort key: the file, then the line number."""
     file, _, line = issue.where.rpartition(":")
     return (file, int(line)) if line.isdecimal() else (issue.where, 0)
 
@@ -41,13 +42,13 @@ def escaped(text: str) -> str:
 
 
 def clipped(text: str, length: int = 600) -> str:
-    """`text` with its middle left out if it is too long: the fault and the rule are at its ends."""
+    """`text` without its middle if it is too long: the bad value and the rule are at its ends."""
     half = length // 2
     return text if len(text) <= length else f"{text[:half]} … {text[-half:]}"
 
 
 def did_you_mean(word: object, legal: Iterable[str]) -> str:
-    """`; did you mean 'x'? legal: x, y, z`, without the question if no name is similar."""
+    """A suggestion: `; did you mean 'x'? legal: x, y, z`; without the question if no name is similar."""
     legal = list(legal)
     near = difflib.get_close_matches(str(word), legal, n=1)
     alternatives = f" legal: {', '.join(legal)}" if legal else ""
@@ -55,11 +56,11 @@ def did_you_mean(word: object, legal: Iterable[str]) -> str:
 
 
 def count(n: int, noun: str) -> str:
-    """`1 trial`, `3 trials`."""
+    """A number with its noun: `1 trial`, `3 trials`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def dotted(path: Path) -> str:
-    """('objective', 'bandwidths', 0) → objective.bandwidths[0]."""
+    """A path as text: ('objective', 'bandwidths', 0) → objective.bandwidths[0]."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".")

@@ -30,9 +30,9 @@ def data_root() -> Path:
 
 
 def user_path(text: Path | str) -> Path:
-    """A path as a user writes it. `~` is the home folder: shells expand it in neither `--runs=~/runs` nor a variable.
+    """The path that a user wrote, with `~` expanded: shells expand it neither in `--runs=~/runs` nor in variables.
 
-    `.` and `..` become absolute: a sweep is known by the name of its folder, and its store lies beside that.
+    `.` and `..` become absolute, because the sweep's name is the name of its folder, and its store is beside it.
     """
     try:
         path = Path(text).expanduser()
@@ -44,7 +44,7 @@ def user_path(text: Path | str) -> Path:
 def cached(variable: str, name: str) -> Path:
     """A cache folder: the value of the variable, else ~/.cache/`name`.
 
-    An account without a writable home gets a folder of its own in the temporary folder.
+    An account without a writable home gets its own folder in the temporary folder.
     """
     if chosen := os.environ.get(variable):
         return user_path(chosen)
@@ -55,10 +55,10 @@ def cached(variable: str, name: str) -> Path:
 
 
 def ensure_home() -> None:
-    """Gives an account without a home, or without a name, what libraries ask for; those that this process starts too.
+    """Sets LOGNAME, HOME and MPLCONFIGDIR for accounts without a name or home, also for child processes.
 
-    `docker -u 1234` has neither. MLflow, matplotlib and Ray fail there, or complain. A home that cannot be written
-    remains, since credentials may be read from it; matplotlib's cache goes elsewhere.
+    With `docker -u 1234` an account has neither, and MLflow, matplotlib and Ray fail or warn. A home that is not
+    writable is kept, because credentials may be read from it; only matplotlib's cache moves.
     """
     if not any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
         try:
@@ -66,7 +66,7 @@ def ensure_home() -> None:
         except KeyError:
             os.environ["LOGNAME"] = f"user-{os.getuid()}"
     if not os.environ.get("HOME"):
-        os.environ.pop("HOME", None)  # Python takes an empty one for the root folder
+        os.environ.pop("HOME", None)  # Python treats an empty HOME as the root folder
     try:
         home = Path.home()
     except RuntimeError:
@@ -77,7 +77,7 @@ def ensure_home() -> None:
 
 
 def _own_scratch() -> Path:
-    """A temporary folder of this user alone, the same at every call where nobody else has taken its name."""
+    """A temporary folder owned by this user; the same at every call unless another user has taken its name."""
     folder = Path(tempfile.gettempdir()) / f"gramtune-home-{os.getuid()}"
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -85,13 +85,15 @@ def _own_scratch() -> Path:
 
 
 def _writable(folder: Path) -> bool:
-    """Whether files can be made in the folder, which itself may have to be made."""
-    there = next(place for place in (folder, *folder.parents) if os.path.exists(place))  # False where it may not look
+    """Whether files can be created in the folder, which may not exist yet."""
+    there = next(
+        place for place in (folder, *folder.parents) if os.path.exists(place)
+    )  # exists() is False in a folder without permission
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 MARK = ".remote"
-"""File in a folder that is the local copy of sweeps in an object store. It holds their URI."""
+"""Name of a file that marks a folder as the local copy of an object store. The file holds the store's URI."""
 
 
 def local_runs(runs: Path | str) -> Path:
@@ -122,14 +124,14 @@ def check_uri(uri: str, where: str) -> None:
 
 
 def remote_runs(runs: Path) -> str | None:
-    """The URI whose local copy this folder is; None for an ordinary folder."""
+    """The URI of the object store that this folder is a local copy of; None for an ordinary folder."""
     return (runs / MARK).read_text(encoding="utf-8") if (runs / MARK).is_file() else None
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a temporary name beside `path`, then renames it into place.
+    """Calls `write` with a temporary path beside `path`, then renames the file to `path`.
 
-    Raises DiskFull where there is no space, otherwise what `write` raises.
+    Raises DiskFull if the disk is full, otherwise whatever `write` raises.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
@@ -142,26 +144,26 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 @contextmanager
 def each(what: str, say: Callable[[str], object]) -> Iterator[None]:
-    """One of several parts, the failure of which is a line and no reason to leave out the others.
+    """Runs one of several independent parts: a failure prints one line, and the other parts still run.
 
-    Raises DiskFull, of which the others would die too.
+    Raises DiskFull, because the other parts would fail too.
     """
     try:
         yield
     except DiskFull:
         raise
-    except Exception as error:  # noqa: BLE001 - data, files, fonts and libraries may be wrong in any way
+    except Exception as error:  # noqa: BLE001 - data, files, fonts and libraries can raise anything
         say(f"{what} failed: {type(error).__name__}: {next(iter(str(error).splitlines()), '')}")
 
 
 def command(*words: object) -> str:
-    """A command of gramtune for the user to copy, quoted where the shell would read a word in another way."""
+    """A gramtune command for the user to copy, quoted for the shell where necessary."""
     return shlex.join(["gramtune", *map(str, words)])
 
 
 @contextmanager
 def watching_space(folder: Path) -> Iterator[None]:
-    """Raises DiskFull instead of an error that a full disk causes; torch, for example, raises RuntimeError."""
+    """Turns errors caused by a full disk into DiskFull; torch, for example, raises RuntimeError."""
     try:
         yield
     except (OSError, RuntimeError) as error:

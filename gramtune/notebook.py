@@ -1,4 +1,4 @@
-"""Progress in a notebook: one output that is updated while a sweep runs."""
+"""Shows progress in a notebook: one output that is updated while a sweep runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def in_notebook() -> bool:
 
 
 class NotebookView:
-    """The lines and the live table of one run, in one output."""
+    """Shows the lines and the live table of one run in one output."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -32,7 +32,7 @@ class NotebookView:
         self._handle: Any = None
 
     def say(self, line: str) -> None:
-        """Adds a line."""
+        """Adds a line to the output."""
         self._lines.append(line)
         self._show()
 
@@ -68,7 +68,7 @@ class NotebookView:
 
 
 def page(lines: list[str], state: SweepState | None) -> str:
-    """The lines, and a row per trial, of at most 30: see `SweepState.most_current`."""
+    """HTML of the lines and a table of at most 30 trials, chosen by `SweepState.most_current`."""
     text = f"<pre>{escape(chr(10).join(lines))}</pre>"
     if state is None:
         return text

@@ -12,7 +12,7 @@ def to_float(samples: Tensor) -> Tensor:
 
 
 def to_uint8(samples: Tensor) -> Tensor:
-    """Float images in [−1, 1] → uint8, rounded to nearest: what a PNG of them would hold."""
+    """Float images in [−1, 1] → uint8, rounded to nearest, as in a PNG file."""
     return samples.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 

@@ -1,6 +1,6 @@
 """The user's own components: a Python file, an installed module, or an entry point.
 
-The text of a file is sent to every worker and stored in `sweep.yaml`, so a run directory needs no other file.
+The text of a plug-in file is sent to every worker and stored in `sweep.yaml`, so a run directory needs no other file.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from gramtune.io import user_path
 from gramtune.registry import KINDS, classes, register, registered_in
 
 PACKAGE = "gramtune_plugins"
-"""Prefix of the names under which the modules of files are imported."""
+"""Prefix of the module names of plug-in files."""
 
 
 class Plugin(Component):
-    """A file with its text, or a module that is installed on every machine that runs trials."""
+    """A file with its text, or a module that must be installed on every machine that runs trials."""
 
     name: str
-    """The file's name such as `my_gan.py`, or the module's such as `my_package.gan`."""
+    """The name of the file, such as `my_gan.py`, or of the module, such as `my_package.gan`."""
     source: str | None = None
     """Text of the file; None for a module."""
 
@@ -40,20 +40,20 @@ class Plugin(Component):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the text; of a module, of its file."""
+        """SHA-256 of the file's text; for a module, of its source file."""
         return hashlib.sha256(_code(self.load())).hexdigest()
 
     def load(self) -> ModuleType:
-        """Imports the plug-in, once per process. Raises ValueError, in one line, if that fails or registers nothing."""
+        """Imports the plug-in, once per process. Raises a one-line ValueError if that fails or registers nothing."""
         for kind in KINDS:
-            classes(kind)  # load the package's own first: a plug-in cannot take their names
+            classes(kind)  # load the package's own components first, so that a plug-in cannot take their names
         try:
             module = importlib.import_module(self.name) if self.source is None else _module(self.name, self.source)
         except Exception as error:
             raise ValueError(f"plug-in {self.name} cannot be imported: {_where(error, self.name)}") from error
         components = _components.setdefault(module.__name__, registered_in(module.__name__))
         for component in components:
-            register(component)  # again: another version of the file may have been loaded in between
+            register(component)  # again, because another version of the file may have been loaded in between
         if not components:
             rule = "decorate a component with gramtune.registry.register"
             raise ValueError(f"plug-in {self.name} registers no component; {rule}")
@@ -63,18 +63,18 @@ class Plugin(Component):
 
 _loaded: dict[str, Plugin] = {}
 _components: dict[str, list[type[Component]]] = {}
-"""What each module has registered."""
+"""The components that each module has registered."""
 
 
 def loaded() -> Sequence[Plugin]:
-    """The plug-ins of this process. A child process must load them too."""
+    """The plug-ins loaded in this process. Child processes must load them too."""
     return tuple(_loaded.values())
 
 
 def read_plugin(text: str, folder: Path) -> Plugin:
-    """The plug-in of `my_gan.py`, a path relative to `folder`, or of `my_package.gan`.
+    """Reads and loads the plug-in named by `text`: a path relative to `folder`, or a module such as `my_package.gan`.
 
-    Raises ValueError, in one line, if it cannot be read, or as `Plugin.load` does.
+    Raises a one-line ValueError if the file cannot be read or the plug-in cannot be loaded.
     """
     if not text.endswith(".py"):
         return Plugin(name=text)
@@ -88,7 +88,7 @@ def read_plugin(text: str, folder: Path) -> Plugin:
 
 
 def code_of(module: str) -> bytes:
-    """The code of an imported module; part of cache keys."""
+    """The source code of an imported module; part of cache keys."""
     return _code(sys.modules[module])
 
 
@@ -98,7 +98,7 @@ def _code(module: ModuleType) -> bytes:
 
 
 def _module(name: str, source: str) -> ModuleType:
-    """The module of a file's text; the same text is executed once."""
+    """Executes a file's text as a module; the same text only once."""
     digest = hashlib.sha256(source.encode()).hexdigest()[:12]
     full = f"{PACKAGE}.{Path(name).stem}_{digest}"
     if full in sys.modules:
@@ -107,7 +107,7 @@ def _module(name: str, source: str) -> ModuleType:
     module.__file__, module.__spec__ = name, ModuleSpec(full, None, origin=name)
     vars(module)["__source__"] = source
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)  # for tracebacks
-    sys.modules[full] = module  # dataclasses and pydantic look their module up
+    sys.modules[full] = module  # dataclasses and pydantic look up the module by name
     try:
         exec(compile(source, name, "exec"), vars(module))
     except BaseException:
@@ -117,14 +117,14 @@ def _module(name: str, source: str) -> ModuleType:
 
 
 def place_in_plugin(error: BaseException) -> str:
-    """`my_gan.py:12`: the innermost line of a plug-in file from which an error was raised; empty if there is none."""
+    """The innermost line of a plug-in file in an error's traceback, as `my_gan.py:12`; empty if there is none."""
     frames = traceback.extract_tb(error.__traceback__)
     files = {name for name, plugin in _loaded.items() if plugin.source is not None}
     return next((f"{frame.filename}:{frame.lineno}" for frame in reversed(frames) if frame.filename in files), "")
 
 
 def _where(error: Exception, name: str) -> str:
-    """The kind of error, its first line, and the line of the plug-in where it was raised."""
+    """The type of an error, its first line, and the plug-in's line that raised it."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name]
     line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
     first = next(iter(str(error).splitlines()), "")

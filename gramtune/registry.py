@@ -1,4 +1,4 @@
-"""Registration: a decorated component class is legal in YAML by its name."""
+"""Registers components: a decorated class can be named in YAML."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ KINDS: dict[type[Component], str] = {
     Metric: "metrics",
     Pruner: "pruners",
 }
-"""Each kind and the folder of this package that holds its components."""
+"""The kinds of component, each with the folder of this package that holds its components."""
 
 C = TypeVar("C", bound=Component)
 _registered: dict[type[Component], dict[str, type[Component]]] = {kind: {} for kind in KINDS}
 
 
 def register(cls: type[C]) -> type[C]:
-    """Class decorator: makes `cls` available under the default of its `name` field.
+    """Class decorator that registers `cls` under the default value of its `name` field.
 
-    Raises ValueError if the class is of no known kind or its name is taken by another class.
+    Raises ValueError if the class has no known kind, or if another class has its name.
     """
     kind = next((kind for kind in KINDS if issubclass(cls, kind)), None)
     if kind is None:
@@ -46,7 +46,7 @@ def register(cls: type[C]) -> type[C]:
 
 
 def _is_newer(cls: type[Component], taken: type[Component]) -> bool:
-    """Whether the two are versions of one class, from an edited plug-in file or a notebook cell that ran twice."""
+    """Whether `cls` is a new version of `taken`, from an edited plug-in file or a notebook cell that ran again."""
     if cls.__qualname__ != taken.__qualname__:
         return False
     module, other = cls.__module__, taken.__module__
@@ -72,7 +72,7 @@ def _discover(kind: type[Component]) -> None:
 
 @cache
 def _load_entry_points() -> None:
-    """Imports the modules that installed packages name under the entry point `gramtune.components`."""
+    """Imports the modules that installed packages list under the entry point `gramtune.components`."""
     for point in entry_points(group="gramtune.components"):
         try:
             point.load()
@@ -83,7 +83,7 @@ def _load_entry_points() -> None:
 
 
 def classes(kind: type[C]) -> dict[str, type[C]]:
-    """All components of a kind by name, sorted."""
+    """All components of a kind, by name, in alphabetical order."""
     _discover(kind)
     return {name: cls for name, cls in sorted(_registered[kind].items()) if issubclass(cls, kind)}
 
@@ -100,11 +100,11 @@ def component(kind: type[C], value: Any) -> C:
 
 
 class Named:
-    """Annotation of a field that holds a component. Its name is resolved when a configuration is validated.
+    """Annotation of a field that holds a component; looks up the component's name at each validation.
 
-    A component that a plug-in or a notebook registers later is therefore legal at once. Pydantic's errors are those of
-    a union discriminated by `name`. `short`: a name alone stands for the component with its defaults. `default`: the
-    name of a mapping that has none.
+    A component registered later by a plug-in or a notebook is therefore legal at once. Errors are those of a pydantic
+    union discriminated by `name`. With `short`, the name alone means the component with its defaults. `default`: the
+    name assumed for a mapping without one.
     """
 
     def __init__(self, kind: type[Component], *, short: bool = False, default: str | None = None) -> None:
@@ -117,7 +117,7 @@ class Named:
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """For editors: the name decides which fields there are."""
+        """JSON schema for editors, in which the value of `name` selects the fields."""
         members = classes(self.kind)
         choices = [
             {
@@ -143,12 +143,12 @@ class Named:
 
 @lru_cache(64)
 def _adapter(kind: type[Component], members: tuple[type[Component], ...]) -> TypeAdapter[Any]:
-    """Validates any component of the kind; rebuilt when one is registered."""
+    """The validator for any component of the kind; a new one is built when a component is registered."""
     return TypeAdapter(Annotated[Any, _Choice(members)])
 
 
 class _Choice:
-    """A union of models discriminated by `name`; works for a single member too."""
+    """A union of models discriminated by `name`, which may have a single member."""
 
     def __init__(self, members: tuple[type[Component], ...]) -> None:
         self._members = members

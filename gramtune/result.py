@@ -1,4 +1,4 @@
-"""What came of a sweep, for scripts and notebooks."""
+"""The result of a sweep, for scripts and notebooks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STEPS = "steps"
-"""What `Result.plot` draws against besides varied keys: learning curves."""
+"""Pass this as the key to `Result.plot` to draw learning curves."""
 
 
 @dataclass(frozen=True)
@@ -32,31 +32,31 @@ class Best:
 
     name: str
     values: Mapping[str, Any]
-    """Of the varied keys."""
+    """The values of the varied keys."""
     metric: str
     mean: float
     std: float | None
-    """Over replicates; None for one."""
+    """Standard deviation over replicates; None for a single replicate."""
     n: int
-    """Replicates with a value."""
+    """Number of replicates with a value."""
     config: TrialConfig = field(repr=False)
-    """Everything that it was trained with."""
+    """The complete configuration of the trial."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a sweep: of one that has just run, or of a run directory (`open_run`)."""
+    """The result of a sweep that has just run, or of a run directory (`open_run`)."""
 
     folder: Path
     state: SweepState = field(repr=False)
     complete: bool
-    """Whether every trial has come to its end; otherwise `resume_sweep` goes on."""
+    """Whether every trial has ended; otherwise `resume_sweep` continues the sweep."""
     problem: str = ""
-    """Why the sweep had to stop where it is, such as a full disk; empty otherwise."""
+    """Why the sweep had to stop early, such as a full disk; empty otherwise."""
 
     @property
     def best(self) -> Best | None:
-        """The best completed trial; None where no trial has completed, or where values are not comparable."""
+        """The best completed trial; None if no trial has completed or the trials are not comparable."""
         record, metric = self.state.best, self.state.plan.metric
         if record is None or (summary := record.summary(metric)) is None:
             return None
@@ -65,7 +65,7 @@ class Result:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """Tidy: one row per trial, replicate, step and metric."""
+        """All values: one row per trial, replicate, step and metric."""
         return results_frame(self.state)
 
     @property
@@ -80,7 +80,7 @@ class Result:
 
     @property
     def summary(self) -> str:
-        """What `summary.txt` says: the question, the table of trials, the best one, the verdicts."""
+        """The text of `summary.txt`: the question, the table of trials, the best trial, the verdicts."""
         from gramtune.report.text.summary import summary_text
 
         return summary_text(self.state)
@@ -88,7 +88,7 @@ class Result:
     def plot(self, key: str | None = None) -> Figure:
         """The primary metric against a varied key (default: the first), or against training steps (`steps`).
 
-        A matplotlib figure; in a notebook it shows itself. Raises SpecError for a key that does not vary.
+        Returns a matplotlib figure, which a notebook displays. Raises SpecError for a key that does not vary.
         """
         from gramtune.report.figures.catalogue import learning_curves, sensitivity_figure
 
@@ -97,14 +97,16 @@ class Result:
         if key not in keys:
             raise SpecError([Issue("plot", f"{key!r} does not vary{did_you_mean(key, keys)}")])
         figure = learning_curves(self.state) if key == STEPS else sensitivity_figure(self.state, key)
-        vars(figure)["_repr_png_"] = lambda: _png(figure)  # without pyplot, a notebook would show its address
+        vars(figure)["_repr_png_"] = lambda: _png(
+            figure
+        )  # without pyplot, a notebook would show only the object's address
         return figure
 
     def __str__(self) -> str:
         return self.summary
 
     def _repr_html_(self) -> str:
-        """For notebooks: the summary, and the figure of the first varied key where there are values."""
+        """HTML for notebooks: the summary, and the figure of the first varied key if there are values."""
         parts = [f"<pre>{escape(self.summary)}</pre>"]
         if any(record.status == Status.COMPLETED for record in self.state.records.values()):
             image = b64encode(_png(self.plot())).decode()

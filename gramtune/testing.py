@@ -1,7 +1,7 @@
 """Contract tests for components of your own: `pytest -p gramtune.testing my_gan.py`.
 
-Every component that the file registers is tested: it is its configuration, it trains, it resumes bit for bit, and a
-replicate has the same numbers alone as beside others. A field without a default needs an example:
+Every component that the file registers is tested: its configuration survives JSON, it trains, it resumes bit for bit,
+and a replicate has the same numbers alone and together with others. A field without a default needs an example:
 `weight: Annotated[float, Field(examples=[0.5])]`.
 """
 
@@ -52,7 +52,7 @@ _IMAGES = _POINTS | {
 
 
 def example(cls: type[Component]) -> dict[str, Any]:
-    """The smallest configuration of a component: its name, and an example for each field without a default."""
+    """The smallest configuration of a component: its name, and an example value for each field without a default."""
     fields = {key: field for key, field in cls.model_fields.items() if field.is_required()}
     if missing := [key for key, field in fields.items() if not field.examples]:
         raise AssertionError(f"{cls.__name__}: give an example for {', '.join(missing)}: Field(examples=[…])")
@@ -61,9 +61,9 @@ def example(cls: type[Component]) -> dict[str, Any]:
 
 
 def trial(cls: type[Component], beside: list[type[Component]], **training: Any) -> TrialConfig:
-    """A small trial with the component, and with those of its file for the other sections where they fit together.
+    """A small trial with the component. Other sections use components of the same file if they fit together.
 
-    Raises AssertionError, with what each attempt said, if it fits with nothing.
+    Raises AssertionError with the error of each attempt if no combination fits.
     """
     said = []
     own = {section: example(c) for section, kind in SECTIONS.items() for c in beside if issubclass(c, kind)}
@@ -85,7 +85,7 @@ def trial(cls: type[Component], beside: list[type[Component]], **training: Any) 
 
 
 def is_its_configuration(cls: type[Component], beside: list[type[Component]], folder: Path) -> None:
-    """It has a docstring, survives JSON, and refuses unknown fields and changes."""
+    """Checks that the component has a docstring, survives JSON, and refuses unknown fields and changes."""
     assert cls.__doc__, f"{cls.__name__} has no docstring"
     component = cls.model_validate(example(cls))
     assert cls.model_validate_json(component.model_dump_json()) == component
@@ -96,7 +96,7 @@ def is_its_configuration(cls: type[Component], beside: list[type[Component]], fo
 
 
 def trains(cls: type[Component], beside: list[type[Component]], folder: Path) -> None:
-    """Some steps give finite losses and every metric of every replicate, and change the generator."""
+    """Checks that a few steps give finite losses and every metric of every replicate, and change the generator."""
     trainer = Trainer(trial(cls, beside), folder, torch.device("cpu"))
     before = _weights(trainer)
     traces = trainer.advance(_STEPS)
@@ -109,7 +109,7 @@ def trains(cls: type[Component], beside: list[type[Component]], folder: Path) ->
 
 
 def resumes_bit_for_bit(cls: type[Component], beside: list[type[Component]], folder: Path) -> None:
-    """A checkpoint in the middle changes no number."""
+    """Checks that saving and restoring in the middle changes no number."""
     config, device, file = trial(cls, beside), torch.device("cpu"), folder / "checkpoint"
     whole, first, second = (Trainer(config, folder, device) for _ in range(3))
     whole.advance(_STEPS)
@@ -124,7 +124,7 @@ def resumes_bit_for_bit(cls: type[Component], beside: list[type[Component]], fol
 
 
 def is_the_same_alone(cls: type[Component], beside: list[type[Component]], folder: Path) -> None:
-    """Replicate 1 has the same losses and metrics alone as beside replicate 0, up to rounding."""
+    """Checks that replicate 1 has the same losses and metrics alone and beside replicate 0, up to rounding."""
     together = trial(cls, beside)
     alone = trial(cls, beside, replicates=1, seed=together.training.seed + 1)
     values = []
@@ -136,7 +136,7 @@ def is_the_same_alone(cls: type[Component], beside: list[type[Component]], folde
 
 
 def gives_the_same_samples(cls: type[Component], beside: list[type[Component]], folder: Path) -> None:
-    """Both sets have the shape that is said, a legal type, and the same values each time."""
+    """Checks that both sets of a data set have the declared shape, a legal type, and the same values at each call."""
     data = cls.model_validate(example(cls))
     assert isinstance(data, Dataset)
     assert data.fingerprint(folder) == data.fingerprint(folder)
@@ -148,7 +148,7 @@ def gives_the_same_samples(cls: type[Component], beside: list[type[Component]], 
 
 
 def judges_at_its_steps(cls: type[Component], beside: list[type[Component]], folder: Path) -> None:
-    """It judges at evaluations before the last, the same each time, and stops no trial that is alone or the best."""
+    """Checks that a pruner decides before the last evaluation, repeatably, and never stops the only or best trial."""
     pruner = cls.model_validate(example(cls))
     assert isinstance(pruner, Pruner)
     for course in (Course(1000, 10), Course(30, 7)):
@@ -164,13 +164,13 @@ def judges_at_its_steps(cls: type[Component], beside: list[type[Component]], fol
 
 
 def _rung(others: Mapping[str, list[float]], step: int, score: float) -> Rung:
-    """Trial `a` with this score in one replicate and one more in the other, and others."""
+    """A rung with trial `a`, whose two replicates have this score and one more, and with other trials."""
     race = {**others, "a": [score, score + 1]}
     return Rung("a", step, "m", "min", race, {name: {step: scores} for name, scores in race.items()})
 
 
 def contracts(cls: type[Component]) -> Iterator[Contract]:
-    """What a component of this kind has to fulfil."""
+    """The contracts for the component's kind."""
     yield is_its_configuration
     if issubclass(cls, Dataset):
         yield gives_the_same_samples
@@ -184,7 +184,7 @@ def contracts(cls: type[Component]) -> Iterator[Contract]:
 
 
 def _weights(trainer: Trainer) -> Mapping[str, torch.Tensor]:
-    """Every tensor of the state, by its path."""
+    """Every tensor of the trainer's state, by its path."""
     return dict(_tensors(trainer.state_dict(), ""))
 
 
@@ -200,7 +200,7 @@ class _PluginFile(pytest.File):
     """A file that registers components: one test per component and contract."""
 
     def collect(self) -> Iterator[pytest.Item]:
-        """Registers the components, and yields their tests."""
+        """Registers the components and yields their tests."""
         module = read_plugin(self.path.name, self.path.parent).load()
         components = registered_in(module.__name__)
         for cls in components:
@@ -224,13 +224,13 @@ class _ContractTest(pytest.Item):
         self._component, self._beside, self._contract = component, beside, contract
 
     def runtest(self) -> None:
-        """Runs the contract in a folder of its own."""
+        """Runs the contract in a new temporary folder."""
         with TemporaryDirectory() as folder:
             self._contract(self._component, self._beside, Path(folder))
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.File | None:
-    """Files that register components are collected here; all others as pytest does."""
+    """Collects files that register components; leaves all others to pytest."""
     text = module_path.read_text(encoding="utf-8")
     if "gramtune" not in text or "@register" not in text:
         return None

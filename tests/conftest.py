@@ -1,4 +1,4 @@
-"""Small configurations that every test can afford, and a machine without network."""
+"""Small configurations that train quickly, and a machine without network."""
 
 from __future__ import annotations
 

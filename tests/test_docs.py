@@ -1,4 +1,4 @@
-"""README and docs: links lead somewhere, commands and options exist, snippets run, variables are named."""
+"""README and docs: links lead to files, commands and options exist, snippets run, variables are in the table."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""A component costs one file: in a copy of the package it is legal in YAML and under contract, without another edit.
+"""A component needs only one new file: a copy of the package accepts it in YAML and tests it without another edit.
 
 Guards against lists of names: in the package, which make a second edit necessary, and in the contract tests, which then
 never see the new component.

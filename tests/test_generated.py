@@ -1,4 +1,4 @@
-"""Help texts, schemas and the reference are those of today's code: `python docs/generate.py` writes them."""
+"""Help texts, schemas and the reference are up to date with the code: `python docs/generate.py` writes them."""
 
 import subprocess
 import sys

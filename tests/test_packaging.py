@@ -1,4 +1,4 @@
-"""The wheel and the source distribution hold what the commands need; shipped files are found by name anywhere."""
+"""The wheel and the source distribution contain what the commands need; shipped files are found from any folder."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""A component costs one file outside the package: it trains through Ray, resumes elsewhere, is one line when wrong."""
+"""A component in one file outside the package trains through Ray, resumes elsewhere, and gives one line per error."""
 
 from __future__ import annotations
 
@@ -159,6 +159,15 @@ def test_a_failed_trial_names_the_line_of_the_plug_in(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace(line, "        assert self.weight < 5, 'too heavy'; covariance = ("))
     done = gramtune("sweep", space, *QUICK, "--debug", cwd=tmp_path)
     assert done.returncode == 1
+    assert "Traceback (most recent call last)" in done.stderr
+    assert f'File "moments.py", line {number}' in done.stderr
+    assert "AssertionError: too heavy" in done.stderr
+    assert "in trial weight=" in done.stderr
+    assert "AssertionError ends the sweep; resume with: gramtune resume runs/moments" in done.stdout
+    assert "FAILED" not in set(pd.read_csv(tmp_path / "runs/moments/trials.csv")["status"])
+    done = gramtune("resume", "runs/moments", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
     trials = pd.read_csv(tmp_path / "runs/moments/trials.csv")
     (failed,) = trials[trials["status"] == "FAILED"].itertuples()
     assert failed.reason == (

@@ -1,4 +1,4 @@
-"""Bugs that users reported of Optuna, Ray Tune, MLflow, W&B sweeps and FID tools, each as a small scenario here."""
+"""Bugs that users reported for Optuna, Ray Tune, MLflow, W&B sweeps and FID tools, each as a small scenario."""
 
 import random
 import zlib
@@ -20,6 +20,7 @@ from gramtune.record.pruning import Rungs
 from gramtune.record.report import Report, Status
 from gramtune.registry import component
 from gramtune.run.driver import Driver
+from gramtune.run.messages import Reported
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
 
@@ -36,9 +37,9 @@ def driver_of(folder, space):
 
 
 def message(trial, step, values):
-    return {"trial": trial.name, "damaged": [], "step": step, "metrics": {"fid_digits": values}, "traces": {},
+    return Reported(trial.name, Report.from_json({"step": step, "metrics": {"fid_digits": values}, "traces": {},
             "samples": 10, "seconds": 1.0, "timestamp": 0, "reason": "", "diverged": [], "first": 0,
-            "status": "COMPLETED" if step == 6 else "RUNNING"}  # fmt: skip
+            "status": "COMPLETED" if step == 6 else "RUNNING"}))  # fmt: skip
 
 
 def train(driver, trial):

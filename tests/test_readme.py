@@ -1,4 +1,4 @@
-"""README's recipes run as they stand."""
+"""README's recipes run without changes."""
 
 import re
 import subprocess

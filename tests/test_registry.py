@@ -1,4 +1,4 @@
-"""One contract for every registered component: a new file in a component folder is held to it without an edit here."""
+"""One contract for every registered component: a new file in a component folder is tested without an edit here."""
 
 from __future__ import annotations
 

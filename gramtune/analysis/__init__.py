@@ -1,1 +1,1 @@
-"""What the results mean: paired differences, sensitivity, replay, re-evaluation."""
+"""Analyses results: paired differences, verdicts, sensitivity scores, replay, re-evaluation."""

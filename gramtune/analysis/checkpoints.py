@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections import ChainMap
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from gramtune.errors import Issue, SpecError, did_you_mean
 from gramtune.plugins import Plugin
@@ -17,13 +17,14 @@ from gramtune.training.generator import Generators, load_generators
 from gramtune.training.trainer import CheckpointError
 
 CONFIG_FILE = "config.json"
-"""File in the folder of `gramtune train`: the resolved configuration."""
+"""File in the folder of `gramtune train` with the resolved configuration."""
 PLUGINS_FILE = "plugins.json"
-"""File beside it if the configuration uses plug-ins."""
+"""File in the same folder with the plug-ins, if the configuration uses any."""
 BEST, ALL = "best", "all"
 
 
-class Trained(NamedTuple):
+@dataclass(frozen=True)
+class Trained:
     """A trial and the folders of its checkpoints, by the first replicate in them."""
 
     name: str
@@ -37,7 +38,7 @@ class Trained(NamedTuple):
 
 
 def best_replicate(record: TrialRecord) -> int | None:
-    """Index of the best replicate by the newest primary metric; the first of equals; None without a value."""
+    """Index of the replicate with the best newest primary metric (the first of equals); None without a value."""
     config = record.trial.config
     values = record.values(config.metric)
     sign = 1 if config.directions[config.metric] == "min" else -1
@@ -57,7 +58,7 @@ def of_sweep(state: SweepState, folder: Path, wanted: str) -> list[Trained]:
 
 
 def of_train(folder: Path) -> list[Trained]:
-    """The one trial in a folder of `gramtune train`. Raises SpecError if it cannot be used."""
+    """The trial in a folder of `gramtune train`. Raises SpecError if it cannot be used."""
     file = folder / CONFIG_FILE
     try:
         for plugin in json.loads(found.read_text()) if (found := folder / PLUGINS_FILE).exists() else []:
@@ -65,9 +66,9 @@ def of_train(folder: Path) -> list[Trained]:
         config = TrialConfig.model_validate_json(file.read_bytes())
     except (OSError, ValueError) as error:  # ValidationError is one
         reason = next(iter(str(error).splitlines()))
-        raise SpecError([Issue(str(file), f"is no configuration of this version of gramtune ({reason})")]) from None
+        raise SpecError([Issue(str(file), f"is not a configuration of this version of gramtune ({reason})")]) from None
     if not checkpoints(folder):
-        raise SpecError([Issue(str(folder), "no checkpoint there yet")])
+        raise SpecError([Issue(str(folder), "has no checkpoint yet")])
     return [Trained(folder.name, config, {0: folder})]
 
 
@@ -76,7 +77,7 @@ def load(trial: Trained) -> Generators:
     loaded = [found for first, folder in trial.folders.items() if (found := _newest(trial, first, folder))]
     if not loaded:
         gone = ", ".join(map(str, trial.folders.values()))
-        raise SpecError([Issue(trial.name, f"no checkpoint in {gone} any more")])
+        raise SpecError([Issue(trial.name, f"the checkpoints in {gone} were deleted")])
     networks, steps, diverged = (dict(ChainMap(*parts)) for parts in zip(*reversed(loaded), strict=True))
     return Generators(networks, steps, diverged)
 
@@ -86,7 +87,7 @@ def _newest(trial: Trained, first: int, folder: Path) -> Generators | None:
     for path in judged_checkpoints(folder):
         try:
             return load_generators(trial.config, path, first)
-        except CheckpointError as error:  # damaged, or just replaced by a running trial
+        except CheckpointError as error:  # damaged, or replaced by a running trial
             issues.append(Issue(trial.name, str(error)))
     if issues:
         raise SpecError(issues)
@@ -100,7 +101,7 @@ def _named(state: SweepState, wanted: str) -> str:
         return wanted
     if wanted.isdecimal() and int(wanted) < len(names):
         return names[int(wanted)]
-    rule = f"{wanted!r} is no trial of {state.plan.sweep.name}; legal numbers: 0 to {len(names) - 1}"
+    rule = f"{wanted!r} is not a trial of {state.plan.sweep.name}; legal numbers: 0 to {len(names) - 1}"
     raise SpecError([Issue("--trial", rule + did_you_mean(wanted, [BEST, *names]))])
 
 
@@ -110,5 +111,5 @@ def _best(state: SweepState) -> str:
     several = len(state.plan.metrics) > 1
     reason = "two metrics have no single best" if several else "no trial is completed yet"
     if not state.comparable:
-        reason = "trials on different data, samples or lengths have no common best"
+        reason = "trials with different data, samples or lengths have no common best"
     raise SpecError([Issue("--trial best", f"{reason}; name one of {', '.join(state.records)}")])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from gramtune.analysis.labels import judge_text
 from gramtune.errors import Issue, SpecError
@@ -13,7 +14,8 @@ from gramtune.record.state import SweepState
 from gramtune.record.tables import VERSIONS_FILE
 
 
-class NamedSweep(NamedTuple):
+@dataclass(frozen=True)
+class NamedSweep:
     """A sweep, its folder and a unique name."""
 
     name: str
@@ -26,7 +28,7 @@ def named_sweeps(states: Sequence[tuple[Path, SweepState]]) -> list[NamedSweep]:
     """The sweeps with unique names. Raises SpecError if a folder is given twice."""
     folders = [folder.resolve() for folder, _ in states]
     if repeated := [folder for i, folder in enumerate(folders) if folder in folders[:i]]:
-        raise SpecError([Issue(str(repeated[0]), "is given twice; a sweep differs from others only")])
+        raise SpecError([Issue(str(repeated[0]), "is given twice")])
     names = [state.plan.sweep.name for _, state in states]
     unique = len(set(names)) == len(names)
     return [

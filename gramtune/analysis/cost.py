@@ -1,15 +1,15 @@
-"""The cost of a sweep: time, energy, training steps, trials."""
+"""Computes the cost of a sweep: time, energy, training steps, trials."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from gramtune.record.report import added
 from gramtune.record.state import SweepState, TrialRecord
-from gramtune.space.sweep import AUTO
 
 
-class RealisedCost(NamedTuple):
+@dataclass(frozen=True)
+class RealisedCost:
     """The cost up to the last report."""
 
     wall: int
@@ -19,16 +19,16 @@ class RealisedCost(NamedTuple):
     steps: int
     """Training steps of all replicates together."""
     planned: int
-    """The same if every started trial had trained to its end."""
+    """Training steps if every started trial had trained to its end."""
     joules: float | None
-    """Energy of the GPUs, each trial by its share of one; None without an energy counter."""
+    """Energy of the GPUs in joules; a trial counts by its share of a GPU. None without an energy counter."""
 
     @property
     def energy(self) -> str:
         """The energy in words."""
         if self.joules is None:
             return "not measured (no GPU energy counter)"
-        return f"{self.joules / 3.6e6:.3g} kWh of the GPUs, by their own counters; each trial by its share of one"
+        return f"{self.joules / 3.6e6:.3g} kWh of the GPUs, from their energy counters; a trial counts by its GPU share"
 
 
 def cost_of(state: SweepState) -> RealisedCost:
@@ -46,10 +46,8 @@ def cost_of(state: SweepState) -> RealisedCost:
 
 
 def _share(state: SweepState) -> float:
-    """The trial's share of one GPU: it computes on one GPU, even if more are reserved."""
-    gpu = state.plan.sweep.resources.gpu
-    assert gpu != AUTO, "a sweep that began has a number"
-    return min(1.0, gpu)
+    """The trial's share of one GPU, at most 1: a trial uses one GPU even if more are reserved."""
+    return min(1.0, state.plan.sweep.resources.share)
 
 
 def start(record: TrialRecord) -> float:

@@ -1,4 +1,4 @@
-"""Is one method less sensitive to a key than another: bounds of the worst-case loss of both, at one error level."""
+"""Compares how sensitive two methods are to a key, by bounds of their worst-case losses at a common error level."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gramtune.record.state import SweepState
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two methods along one key. W is log(loss of the worst value / loss of the best one), of one method."""
+    """Two methods along one key. W of a method is log(loss of its worst value / loss of its best value)."""
 
     key: str
     methods: tuple[str, str]
     worst: tuple[tuple[float, float], tuple[float, float]]
-    """For each method, the lower and the upper bound of W; ∞ above if a replicate diverged."""
+    """Lower and upper bound of W for each method; the upper one is ∞ if a replicate diverged."""
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -27,10 +27,11 @@ class Comparison:
 
 
 def method_comparisons(state: SweepState) -> list[Comparison]:
-    """Every two methods along every key, of those that have a verdict; all wrong together with probability α at most.
+    """Compares every two methods with a verdict, along every key; the probability of any error is at most α.
 
-    A method's lower bound is its largest `low`, its upper bound its largest `high`. The upper one needs no correction
-    for pairs of values: W is the difference of one certain pair (`docs/verdict.md`). Two bounds per method share α.
+    A method's lower bound is its largest `low`, its upper bound its largest `high`. The upper bound needs no correction
+    for pairs of values, because W is the difference of one fixed pair (`docs/verdict.md`). The two bounds per method
+    share α.
     """
     rows = [row for row in verdicts(state) if row.finding and row.method]
     pairs = [(a, b) for a, b in combinations(rows, 2) if a.key == b.key]

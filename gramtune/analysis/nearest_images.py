@@ -1,9 +1,9 @@
-"""Generated images of a trial and the real ones that are nearest to them, from its newest checkpoint."""
+"""Finds the nearest real images to generated images of a trial, from its newest checkpoint."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +17,22 @@ from gramtune.training.resemblance import Nearest, resemblance
 from gramtune.training.trainer import CheckpointError
 
 Images = NDArray[np.uint8]
-"""[…, H, W, C], or […, H, W] where they are grey."""
+"""[…, H, W, C], or […, H, W] for grey images."""
 
 
-class Neighbours(NamedTuple):
+@dataclass(frozen=True)
+class Neighbours:
     """The k real images that are nearest to each of n samples, nearest first."""
 
     images: Images  # [n, k, …]
     distances: NDArray[np.floating]  # [n, k]: root mean square difference of grey values, 0 to 255
     of: int
-    """Images that were searched."""
+    """Number of images searched."""
 
 
-class NearestImages(NamedTuple):
-    """n samples of one replicate after so many steps, and their neighbours in either set."""
+@dataclass(frozen=True)
+class NearestImages:
+    """n samples of one replicate at one step, and their neighbours in the training and held-out sets."""
 
     replicate: int
     step: int
@@ -40,7 +42,7 @@ class NearestImages(NamedTuple):
 
 
 def nearest_images(record: TrialRecord, folder: Path, root: Path, n: int = 10, k: int = 3) -> NearestImages | None:
-    """Those of the best replicate; None where there are no images, no readable checkpoint, or the data are gone."""
+    """The nearest images of the best replicate; None for points, without a readable checkpoint, or without the data."""
     config = record.trial.config
     if config.data.kind != "image":
         return None

@@ -1,6 +1,6 @@
-"""Bounds of differences between the means of the values of a key at one look, of many sweeps at once.
+"""Bounds of the differences between the means of a key's values at one look, for many sweeps at once.
 
-The method, its assumptions and its sources: docs/verdict.md. B sweeps have V values each; a single sweep is B = 1.
+docs/verdict.md describes the method, its assumptions and its sources. B sweeps have V values each; B = 1 is one sweep.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ Counts = NDArray[np.int_]
 Mask = NDArray[np.bool_]
 
 _LEAST_EXCESS = 1e-3
-"""Of the scatter of log variances: below, they count as one pooled variance."""
+"""If the excess scatter of log variances is below this, the variances are pooled."""
 _CAUTION = 2.0
 """Standard errors added to the estimate of how much the spreads differ: docs/verdict.md, `Spreads`."""
 _BORROWED = 0.5
 """Share of the degrees of freedom that other values lend which counts: docs/verdict.md, `Spreads`."""
 _LEAST_SPREAD = 1e-5
-"""No variance is taken to be smaller than this part of the median one: two equal values happen by rounding."""
+"""Variances are at least this fraction of the median variance, because rounding can make two values equal."""
 _TINY = np.finfo(float).tiny
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a look knows of the values [B, V]; of an unknown one, numbers without meaning."""
+    """Statistics of the values [B, V] at a look; entries of unknown values have no meaning."""
 
     means: Array
     variances: Array
-    """Of one replicate."""
+    """Variances of one replicate."""
     degrees: Array
-    """Of freedom, of the variances."""
+    """Degrees of freedom of the variances."""
     counts: Counts
     """Replicates."""
     diverged: Counts
@@ -43,9 +43,9 @@ class Sample:
 
 
 def sample_at(losses: Array, counts: Counts, known: Mask) -> Sample:
-    """The sample of the first `counts` [B, V] losses [B, V, N] of each known value.
+    """The statistics of the first `counts` [B, V] losses [B, V, N] of each known value.
 
-    Diverged replicates enter with the largest finite loss of all: at least as bad as that.
+    A diverged replicate counts with the largest finite loss of all, which is a lower bound of its own.
     """
     counts = np.where(known, counts, 1)
     there = (np.arange(losses.shape[2]) < counts[..., None]) & known[..., None]
@@ -61,7 +61,7 @@ def sample_at(losses: Array, counts: Counts, known: Mask) -> Sample:
 
 
 def bounds(sample: Sample, alpha: float | Array) -> tuple[Array, Array]:
-    """[B, V, V] bounds of μᵢ − μⱼ: from below for all pairs of a sweep together, from above for each by itself.
+    """[B, V, V] bounds of μᵢ − μⱼ: the lower ones hold for all pairs of a sweep together, the upper ones for each.
 
     `alpha` is a number, or [B, 1]. Bonferroni over V² pairs; t with Welch–Satterthwaite's degrees of freedom.
     """
@@ -80,7 +80,7 @@ def bounds(sample: Sample, alpha: float | Array) -> tuple[Array, Array]:
 
 
 def diverges_more(sample: Sample, here: Mask, alpha: float) -> Mask:
-    """[B, V] whether a value diverges more often than all others that are `here`: Fisher's exact test, one-sided."""
+    """[B, V] whether a value diverges more often than all others in `here` (one-sided Fisher's exact test)."""
     counts, diverged = np.where(here, sample.counts, 0), np.where(here, sample.diverged, 0)
     some = diverged > 0
     if not some.any():
@@ -94,7 +94,7 @@ def diverges_more(sample: Sample, here: Mask, alpha: float) -> Mask:
 
 
 def moderated(spreads: Array, degrees: Array, usable: Mask) -> tuple[Array, Array]:
-    """[…, V] variances that borrow strength from each other, and their degrees of freedom.
+    """[…, V] moderated variances, each estimated with the help of the others, and their degrees of freedom.
 
     Smyth (2004), sections 6 and 3: sample variances s² with ν degrees of freedom scatter around values of their own
     that follow a scaled inverse χ² with (ν₀, s₀²), estimated from the moments of log s². The moderated variance is
@@ -122,7 +122,7 @@ def moderated(spreads: Array, degrees: Array, usable: Mask) -> tuple[Array, Arra
 
 
 def _median(values: Array, usable: Mask) -> Array:
-    """[…, 1] median of the usable values; 0 where there is none."""
+    """[…, 1] median of the usable values; 0 if there are none."""
     ordered = np.sort(np.where(usable, values, np.inf), axis=-1)
     number = usable.sum(axis=-1, keepdims=True)
     low, high = (np.take_along_axis(ordered, np.maximum(at, 0), axis=-1) for at in ((number - 1) // 2, number // 2))

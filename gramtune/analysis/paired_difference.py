@@ -1,18 +1,19 @@
-"""Whether two trials differ by more than their replicates do: a paired comparison over equal seeds."""
+"""Compares two trials by a confidence interval of their paired differences over equal seeds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from gramtune.record.report import Status, summarise
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.record.student_t import t_quantile
 
 
-class Difference(NamedTuple):
-    """Mean of the n paired differences a − b, and its interval: 95 % for all `pairs` together (Bonferroni)."""
+@dataclass(frozen=True)
+class Difference:
+    """Mean of n paired differences a − b and its confidence interval, 95 % for all `pairs` together (Bonferroni)."""
 
     mean: float
     low: float
@@ -22,14 +23,14 @@ class Difference(NamedTuple):
 
     @property
     def separated(self) -> bool:
-        """Whether the interval leaves out zero."""
+        """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
 def ranked(state: SweepState, group: Sequence[TrialRecord] | None = None) -> list[TrialRecord]:
-    """Completed trials by their mean of the primary metric, the best first; no other status is ranked.
+    """Completed trials ordered by their mean of the primary metric, best first; other trials are not ranked.
 
-    Of one group of comparable trials, or of all; empty where these are not comparable.
+    Ranks one group of comparable trials, or all trials; empty if these are not comparable.
     """
     if group is None and not state.comparable:
         return []
@@ -43,9 +44,9 @@ def ranked(state: SweepState, group: Sequence[TrialRecord] | None = None) -> lis
 def paired_difference(a: TrialRecord, b: TrialRecord, metric: str, pairs: int = 1) -> Difference | None:
     """Newest value of `a` minus that of `b`, seed by seed: d̄ ± t₀.₉₇₅,ₙ₋₁·s_d/√n.
 
-    Equal seeds draw the same batches and noise, so what a seed does to both trials cancels.
-    With `pairs` the quantile is that of level 5 %/pairs: the intervals of so many pairs hold together.
-    None where fewer than two seeds have a value in both.
+    Equal seeds draw the same batches and noise, so effects of a seed common to both trials cancel. With `pairs` the
+    quantile is that of level 5 %/pairs, so that this many intervals hold together. None if fewer than two seeds have a
+    value in both trials.
     """
     left, right = by_seed(a, metric), by_seed(b, metric)
     differences = [left[seed] - right[seed] for seed in left if seed in right]
@@ -57,6 +58,6 @@ def paired_difference(a: TrialRecord, b: TrialRecord, metric: str, pairs: int = 
 
 
 def by_seed(record: TrialRecord, metric: str) -> dict[int, float]:
-    """The newest value of each replicate that has one, by the seed that it was trained with."""
+    """The newest value of each replicate that has one, by seed."""
     first = record.trial.config.training.seed
     return {first + i: value for i, value in enumerate(record.values(metric)) if value is not None}

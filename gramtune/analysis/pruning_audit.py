@@ -1,8 +1,8 @@
-"""What early stopping did in a sweep, what it saved, and what is known of what it cost."""
+"""Reports what pruning did in a sweep: the pruned trials, the savings, and what is known about its cost."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from gramtune.analysis.cost import start, taken
 from gramtune.analysis.labels import assignment_text, count, number, percent
@@ -12,32 +12,34 @@ from gramtune.record.report import Status
 from gramtune.record.state import SweepState
 
 _ORDERS, _WORKERS, _MOST = 50, 4, 200
-"""Random orders of arrival, trials at once, and trials beyond which the replay is left to its own command."""
+"""Random orders of arrival, concurrent trials, and most trials for which the replay is run here."""
 
 
-class Stop(NamedTuple):
-    """One trial that was stopped early."""
+@dataclass(frozen=True)
+class Stop:
+    """One pruned trial."""
 
     trial: str
     step: int
     steps: int
     minute: float
-    """Minutes after the sweep began."""
+    """Minutes since the start of the sweep."""
     reason: str
 
 
-class Audit(NamedTuple):
+@dataclass(frozen=True)
+class Audit:
     """The pruning of a sweep."""
 
     stops: tuple[Stop, ...]
     saved: int
-    """Training steps not taken, all replicates together."""
+    """Training steps saved, over all replicates."""
     share: float
-    """The same as a share of what the trials that began would have taken."""
+    """The saved steps as a share of the steps of all started trials without pruning."""
     cost: str
-    """What is known of the good trials that were lost."""
+    """What is known about good trials that were pruned."""
     replays: tuple[tuple[str, ...], ...]
-    """Pruner, steps saved, best lost, regret: where full-length runs exist, of each pruner on these."""
+    """One row per pruner (pruner, steps saved, best lost, regret), replayed on full-length trials if these exist."""
 
 
 def audit(state: SweepState) -> Audit:
@@ -65,31 +67,34 @@ def audit(state: SweepState) -> Audit:
 def _cost(state: SweepState, *, pruned: bool) -> tuple[str, tuple[tuple[str, ...], ...]]:
     if pruned:
         return (
-            f"{_promise(state)}What it cost cannot be said: no stopped trial was trained to its end, and those that "
-            "were are the ones the pruner liked. The same space with pruner none, then gramtune replay, would tell.",
+            f"{_promise(state)}The cost of pruning is unknown: no pruned trial was trained to its end, and the trials "
+            "that were are a selection by the pruner. To measure it, run the space unpruned, then gramtune replay.",
             (),
         )
     try:
         recorded = recording(state, state.plan.sweep.name)
     except SpecError as error:
-        return f"Nothing was stopped, and no pruner can be replayed: {error.issues[0].message}.", ()
+        return f"No trial was pruned, and no pruner can be replayed: {error.issues[0].message}.", ()
     if len(recorded.trials) > _MOST:
-        return f"Nothing was stopped. Of more than {_MOST} trials, gramtune replay tells what a pruner would do.", ()
+        return (
+            f"No trial was pruned. For more than {_MOST} trials, run gramtune replay to see what a pruner would do.",
+            (),
+        )
     results = [replay(recorded, pruner, _ORDERS, _WORKERS, 0) for pruner in panel()]
     words = (
-        f"Nothing was stopped, so every pruner can be replayed on the {count(len(recorded.trials), 'trial')} trained "
+        f"No trial was pruned, so every pruner can be replayed on the {count(len(recorded.trials), 'trial')} trained "
         f"to their end: {_ORDERS} random orders of arrival, {_WORKERS} trials at once."
     )
     return words, tuple(_row(result) for result in results if result.pruner.name != "none")
 
 
 def _promise(state: SweepState) -> str:
-    """What a false-prune rate bounds, and when; empty without one."""
+    """The guarantee of the false-prune rate and its condition; empty without a rate."""
     rate = state.plan.sweep.pruner.false_prune_rate
     if rate is None:
         return ""
-    condition = "if the trials before it have shown how far a seed can go astray (docs/pruning.md)"
-    return f"The best in truth is stopped with probability {rate:g} at most, {condition}. "
+    condition = "if earlier trials have shown how much seeds vary (docs/pruning.md)"
+    return f"The truly best trial is pruned with probability at most {rate:g}, {condition}. "
 
 
 def _row(result: Replay) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
@@ -20,9 +21,10 @@ from gramtune.registry import classes, create
 from gramtune.training.config import TrialConfig
 from gramtune.training.evaluator import Evaluator
 from gramtune.training.generator import draw_samples
+from gramtune.training.real_data import RealData
 
 EVALUATIONS_FILE = "evaluations.csv"
-"""File beside the sweep's own results, which never change."""
+"""Name of the file in the sweep's folder; the sweep's own results never change."""
 _KEY = ["trial", "replicate", "seed", "step", "noise", "metric", "samples"]
 
 
@@ -50,13 +52,15 @@ def with_metrics(config: TrialConfig, names: Iterable[str]) -> TrialConfig:
     return config.model_copy(update={"metrics": chosen, "metric": next(iter(chosen[0].directions))})
 
 
-def evaluate(trial: Trained, root: Path, device: torch.device, samples: int, noises: int) -> Iterator[Row]:
-    """Every metric of every replicate that has not diverged, for `noises` draws of noise.
+def evaluate(
+    trial: Trained, root: Path, device: torch.device, samples: int, noises: int, real: RealData | None = None
+) -> Iterator[Row]:
+    """Every metric of every replicate that has not diverged, for `noises` draws of noise. `real`: see `Evaluator`.
 
-    Raises SpecError if there is no checkpoint, or for fewer samples than a metric can be computed from.
+    Raises SpecError if there is no checkpoint, or if there are too few samples to compute a metric.
     """
     generators = load(trial)
-    evaluator = Evaluator(trial.config, root, device)
+    evaluator = Evaluator(trial.config, root, device, real)
     for replicate, generator in generators.networks.items():
         seed = trial.config.training.seed + replicate
         for noise in range(noises):
@@ -87,15 +91,16 @@ def store(rows: Iterable[Row], folder: Path) -> Path:
     return path
 
 
-class Line(NamedTuple):
-    """One metric of one trial over its replicates; each replicate by its mean over noise draws."""
+@dataclass(frozen=True)
+class Line:
+    """One metric of one trial over its replicates; a replicate's value is its mean over noise draws."""
 
     trial: str
     metric: str
     step: int
     summary: Summary
     noise_std: float | None
-    """Standard deviation over noise draws within a replicate, root mean square over replicates; None for one draw."""
+    """Standard deviation over noise draws within a replicate (root mean square over replicates); None for one draw."""
 
 
 def lines(rows: Iterable[Row]) -> list[Line]:

@@ -1,6 +1,6 @@
 """Replays pruners on recorded full-length trials, without training.
 
-Trials arrive in random order on asynchronous workers; each evaluation takes its recorded time.
+Trials start in random order on asynchronous workers; each evaluation takes its recorded time.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean, stdev
 from types import MappingProxyType
@@ -30,7 +31,8 @@ _Z = 1.959964
 """97.5 % quantile of the normal distribution."""
 
 
-class Recording(NamedTuple):
+@dataclass(frozen=True)
+class Recording:
     """The replayable trials: completed, and evaluated at the same steps."""
 
     trials: dict[str, tuple[Report, ...]]
@@ -39,7 +41,7 @@ class Recording(NamedTuple):
     direction: Direction
     eval_every: int
     left_out: tuple[str, ...] = ()
-    """The number of trials that cannot be replayed, and why; one line per reason."""
+    """Numbers of trials that cannot be replayed, with reasons; one text per reason."""
 
     @property
     def steps(self) -> int:
@@ -52,7 +54,7 @@ class Recording(NamedTuple):
         return min(self.trials, key=self.loss)
 
     def loss(self, trial: str) -> float:
-        """Final mean of the metric over replicates, with a sign such that less is better."""
+        """Final mean of the metric over replicates, signed so that lower is better."""
         values = [value for value in self.trials[trial][-1].metrics[self.metric] if value is not None]
         return fmean(values) if self.direction == "min" else -fmean(values)
 
@@ -64,21 +66,22 @@ class Interval(NamedTuple):
     high: float
 
 
-class Replay(NamedTuple):
+@dataclass(frozen=True)
+class Replay:
     """The outcome of one pruner on a recording, over random orders of arrival."""
 
     pruner: Pruner
     orders: int
     steps_saved: float
-    """Share of training steps not taken, mean over the orders."""
+    """Share of training steps saved, mean over the orders."""
     time_saved: float
-    """Share of wall time saved by the same workers and order without pruner, mean over the orders."""
+    """Share of wall time saved compared with the same workers and order without a pruner, mean over the orders."""
     best_lost: int
     """Number of orders in which the eventual best trial was stopped."""
     regret: float
     """Regret: how much worse the best unpruned trial is than the best of all, mean over the orders."""
     regret_std: float
-    """Standard deviation of that over the orders; 0 for a single one."""
+    """Standard deviation of the regret over the orders; 0 for a single order."""
 
     @property
     def interval(self) -> Interval:
@@ -87,7 +90,7 @@ class Replay(NamedTuple):
 
 
 class _Options(Component):
-    """What a command line says of a pruner, in the words of a space file."""
+    """The command-line options of a pruner, as the section of a space file."""
 
     pruner: Annotated[Pruner, Named(Pruner, short=True, default="asha")]
 
@@ -95,7 +98,7 @@ class _Options(Component):
 def checked_pruner(written: Any, options: Mapping[str, float | None] = MappingProxyType({})) -> Pruner:
     """The pruner of a section of a space file, with the options that are given, by its fields' names.
 
-    Raises SpecError, naming the option, where one is not legal.
+    Raises SpecError with the command-line option of an illegal setting.
     """
     given = {key: value for key, value in options.items() if value is not None}
     section = {**expand_name(written), **given} if isinstance(written, str | dict) else written
@@ -124,9 +127,9 @@ def panel(options: Mapping[str, float | None] = MappingProxyType({})) -> tuple[P
 
 
 def recording(state: SweepState, where: str, min_steps: int | None = None) -> Recording:
-    """The replayable trials of a sweep. If schedules differ, those with the most common one.
+    """The replayable trials of a sweep; if evaluation steps differ, those with the most common ones.
 
-    Raises SpecError, naming `where`, if fewer than two trials are left, or if they end before `min_steps`.
+    Raises SpecError at `where` if fewer than two trials are left, or if they end before `min_steps`.
     """
     completed = [record for record in state.records.values() if record.status == Status.COMPLETED]
     schedules = Counter(_schedule(record) for record in completed)
@@ -136,7 +139,7 @@ def recording(state: SweepState, where: str, min_steps: int | None = None) -> Re
     if len(usable) < 2:
         why = f" ({'; '.join(left_out)})" if left_out else ""
         raise SpecError(
-            [Issue(where, f"a replay needs two COMPLETED trials of one schedule, found {len(usable)}{why}")]
+            [Issue(where, f"a replay needs two COMPLETED trials evaluated at the same steps, found {len(usable)}{why}")]
         )
     if min_steps is not None and min_steps >= usual[-1]:
         raise SpecError([Issue("--min-steps", f"{min_steps} should be below {usual[-1]}, the steps of these trials")])
@@ -146,7 +149,7 @@ def recording(state: SweepState, where: str, min_steps: int | None = None) -> Re
 
 
 def replay(record: Recording, pruner: Pruner, orders: int, workers: int, seed: int) -> Replay:
-    """Replays `orders` random orders of arrival, the same ones for every pruner."""
+    """Replays the pruner on `orders` random orders of arrival, the same for every pruner."""
     rng = random.Random(seed)
     best = record.best
     steps, times, regrets, lost = [], [], [], 0
@@ -169,11 +172,12 @@ def wilson(successes: int, n: int) -> Interval:
     return Interval(0.0 if successes == 0 else centre - half, 1.0 if successes == n else centre + half)
 
 
-class _Outcome(NamedTuple):
+@dataclass(frozen=True)
+class _Outcome:
     """The result of one order of arrival."""
 
     survivors: tuple[str, ...]
-    """Trials that took all their steps; never empty, since the best at a rung continues."""
+    """Trials that took all their steps; never empty, because the best at a rung always continues."""
     steps: int
     seconds: float
 
@@ -226,4 +230,4 @@ def _left_out(state: SweepState, other_schedules: int) -> Iterator[str]:
         if status != Status.COMPLETED:
             yield f"{count} {status}"
     if other_schedules:
-        yield f"{other_schedules} COMPLETED after other steps"
+        yield f"{other_schedules} COMPLETED evaluated at other steps"

@@ -1,4 +1,4 @@
-"""Which trials are to be given more replicates, until the verdicts of a sweep are decided."""
+"""Decides which trials get more replicates, until the verdicts of a sweep are decided."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from gramtune.record.state import SweepState
 
 
 def replicates_needed(state: SweepState) -> dict[str, int]:
-    """How many replicates each trial of an open value is to have in all, at the next declared look; empty once done.
+    """The new total number of replicates of each trial of an open value, at the next declared look; empty once done.
 
-    Says the same whenever it is asked about the same results. A trial that counts for several verdicts is given what
-    the most demanding one asks for. None has more than the sweep's `max_replicates`.
+    The result depends only on the results so far. A trial that is part of several verdicts gets the largest number that
+    one of them needs, at most the sweep's `max_replicates`.
     """
     most = state.plan.sweep.max_replicates
     wanted: dict[str, int] = {}
@@ -27,7 +27,7 @@ def replicates_needed(state: SweepState) -> dict[str, int]:
 
 
 def _more_of(row: KeyVerdict, most: int) -> dict[str, int]:
-    """The trials of open values that have fewer replicates than the next declared look asks for."""
+    """The new total number of replicates of the trials of open values in one verdict, for the next declared look."""
     if row.finding is None or row.finding.verdict != Verdict.UNDECIDED:
         return {}
     counts, still = np.array([row.replicates]), np.zeros((1, len(row.replicates)), bool)
@@ -37,11 +37,11 @@ def _more_of(row: KeyVerdict, most: int) -> dict[str, int]:
 
 
 def grown(still: Mask, counts: Counts, most: int) -> Counts:
-    """[B, V] replicates after the next declared look of each of B sweeps: open values are brought up to it.
+    """[B, V] replicates of B sweeps after their next declared look, at which open values get more.
 
-    `still`: [B, V] whether a value is open; `counts`: [B, V] replicates so far; `most`: no look is beyond it.
+    `still`: [B, V] whether a value is open; `counts`: [B, V] replicates so far; `most`: the largest look.
     """
-    declared = np.array([0, *looks(most), 0])  # 0: there is no further look
+    declared = np.array([0, *looks(most), 0])  # 0 stands for no further look
     least = np.where(still, counts, np.iinfo(int).max).min(axis=1)
     following = declared[np.searchsorted(declared[:-1], least, side="right")]
     return np.where(still, np.maximum(counts, following[:, None]), counts)
@@ -50,10 +50,10 @@ def grown(still: Mask, counts: Counts, most: int) -> Counts:
 def until_decided(
     losses: Array, counts: Counts, recorded: Counts, most: int, tolerance: float
 ) -> Iterator[tuple[Findings, Counts]]:
-    """What B sweeps know after each allotment, with replicates for open values only, and the replicates they have.
+    """Yields the findings and replicate counts of B sweeps after each allotment, with more replicates for open values.
 
-    `losses` [B, V, N] are those that a sweep would have, of which the first `recorded` [V] can be given; `counts`
-    [B, V]: how many each value begins with. It ends once no sweep is given more: decided, or at `most`.
+    `losses` [B, V, N]: all losses of a sweep, of which the first `recorded` [V] exist; `counts` [B, V]: the initial
+    replicates of each value. Ends when no sweep gets more: all are decided or have `most` replicates.
     """
     *_, now = judged(losses, counts, tolerance)
     while True:

@@ -1,13 +1,13 @@
-"""What replicates until decided would have cost on a recorded sweep, and how often they say what the whole one says.
+"""Replays replicates until decided on a recorded sweep: their cost, and how often the verdict equals the recorded one.
 
-The recording has R replicates of every trial. An order of the seeds is drawn at random, the first ones count as those
-that every trial has, and open values are given the next ones, as `replicates_needed` does it on a running sweep.
+The recording has R replicates of every trial. The seeds are put in random order; every trial starts with the first
+ones, and open values get the next ones, as `replicates_needed` does in a running sweep.
 """
 
 from __future__ import annotations
 
 import random
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,36 +19,37 @@ from gramtune.errors import Issue, SpecError
 from gramtune.record.state import SweepState
 
 
-class ReplicatesReplay(NamedTuple):
+@dataclass(frozen=True)
+class ReplicatesReplay:
     """One verdict of a recording, over random orders of its seeds."""
 
     verdict: KeyVerdict
-    """That of the whole recording."""
+    """The verdict of the whole recording."""
     orders: int
     share: float
-    """Of the recorded replicates that were used, mean over the orders."""
+    """Share of the recorded replicates that were used, mean over the orders."""
     same: int
-    """Orders that came to the verdict of the whole recording."""
+    """Number of orders with the verdict of the whole recording."""
     said: dict[Verdict, int]
-    """Orders by what they said."""
+    """Number of orders by verdict."""
 
     @property
     def interval(self) -> Interval:
-        """Wilson's interval of the probability that a random order says what the whole recording says."""
+        """Wilson's interval of the probability that a random order gives the verdict of the whole recording."""
         return wilson(self.same, self.orders)
 
 
 def replay_replicates(
     state: SweepState, where: str, most: int | None, orders: int, seed: int
 ) -> list[ReplicatesReplay]:
-    """Each verdict of a recorded sweep, replayed in random orders of seeds: three replicates first, `most` at most.
+    """Replays each verdict of a recorded sweep in random orders of seeds, from three to at most `most` replicates.
 
-    Raises SpecError, naming `where`, if the recording has no verdict.
+    Raises SpecError at `where` if the recording has no verdict.
     """
     rows = [row for row in verdicts(state) if row.finding]
     if not rows:
         whys = "; ".join(dict.fromkeys(row.why for row in verdicts(state))) or "no key varies"
-        raise SpecError([Issue(where, f"a replay needs a verdict, and there is none: {whys}")])
+        raise SpecError([Issue(where, f"a replay needs a verdict, but there is none: {whys}")])
     rng, tolerance = random.Random(seed), state.plan.sweep.tolerance
     return [_replayed(row, tolerance, most, orders, rng) for row in rows]
 

@@ -1,9 +1,9 @@
-"""The sensitivity scores of a sweep: one per method and varied key, or why there is none."""
+"""Computes the sensitivity scores of a sweep: one per method and varied key, or the reason why there is none."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,32 +16,33 @@ from gramtune.record.state import SweepState
 
 TOLERANCES = (0.10, 0.25)
 DRAWS = 2000
-"""Bootstrap draws behind an interval."""
+"""Number of bootstrap draws per interval."""
 
 
-class Robustness(NamedTuple):
+@dataclass(frozen=True)
+class Robustness:
     """One method along one key."""
 
     key: str
     method: str
-    """What tells it from the others along this key; empty where it is the only one."""
+    """The name of the method; empty if it is the only one."""
     range: str
     values: int
-    """Values of the key that were tried."""
+    """The tried values of the key, in words."""
     seeds: int
-    """Seeds that every completed trial of the axis has."""
+    """Number of seeds that every completed trial of the axis has."""
     lost: str
-    """Values at which the method was lost, and how; empty for none."""
+    """Values without a result, with the status of their trials; empty if there are none."""
     score: Score | None
-    """Shares within `TOLERANCES` of the method's own best."""
+    """Shares of the range within `TOLERANCES` of the method's own best."""
     of_all: tuple[Estimate, ...]
-    """The same shares, of the best of all methods along this key; empty where there is one method."""
+    """Shares of the range within `TOLERANCES` of the best of all methods along this key; empty for a single method."""
     why: str
-    """Why there is no score; empty where there is one."""
+    """Why there is no score; empty if there is one."""
 
 
 def robustness(state: SweepState) -> list[Robustness]:
-    """A row per varied key with values in some order or kind, and per method; names of methods are no such range."""
+    """One row per varied key and method; keys whose values are names of methods are left out."""
     keys = [key for key, domain in state.plan.sweep.space.items() if not domain.cases]
     return [row for key in keys for row in _rows(state, key)]
 
@@ -59,23 +60,23 @@ def _rows(state: SweepState, key: str) -> list[Robustness]:
     for series, why in zip(axis.series, whys, strict=True):
         row = Robustness(key, series.label, _range(axis, series), len(series.records), 0, _lost(series), None, (), why)
         if not why:
-            row = _scored(row._replace(seeds=len(seeds)), next(scored, None), curves, state)
+            row = _scored(replace(row, seeds=len(seeds)), next(scored, None), curves, state)
         rows.append(row)
     return rows
 
 
 def no_axis(state: SweepState) -> str:
-    """Why no two trials of the sweep differ in one key alone; empty where they do."""
+    """Why no two trials of the sweep differ in only one key; empty if some do."""
     sweep = state.plan.sweep
     if sweep.scheduler.name == "pbt":
         return "a population's values change during training"
     if sweep.search.name != "grid" and len(sweep.space) > 1:
-        return "other keys are sampled along with it, so no two trials differ in this key alone"
+        return "other keys are sampled too, so no two trials differ only in this key"
     return ""
 
 
 def _why_not(series: Series) -> str:
-    """Why the records of a series make no curve; empty where they do."""
+    """Why the records of a series do not form a curve; empty if they do."""
     records = [record for _, record in series.records]
     if unfinished := sum(not r.status.final or r.status == Status.STOPPED for r in records):
         return f"{unfinished} of {count(len(records), 'trial')} not finished"
@@ -89,13 +90,13 @@ def _why_not(series: Series) -> str:
 def _scored(row: Robustness, curve: Curve | None, curves: Sequence[Curve], state: SweepState) -> Robustness:
     metric = state.plan.metric
     if curve is None:
-        return row._replace(why="there is no seed that all completed trials have")
+        return replace(row, why="no seed is common to all completed trials")
     direction = state.plan.config.directions[metric]
     score = sensitivity(curve, [curve], direction, TOLERANCES, DRAWS, np.random.default_rng(0))
     if score is None:
-        return row._replace(why=f"a percentage of {metric} needs a best value that is clearly above zero")
+        return replace(row, why=f"a percentage of {metric} needs a best value that is clearly above zero")
     whole = sensitivity(curve, curves, direction, TOLERANCES, DRAWS, np.random.default_rng(0))
-    return row._replace(score=score, of_all=whole.shares if whole and len(curves) > 1 else ())
+    return replace(row, score=score, of_all=whole.shares if whole and len(curves) > 1 else ())
 
 
 def _common_seeds(usable: Sequence[Series], metric: str) -> list[int]:
@@ -121,7 +122,7 @@ def _curve(axis: Axis, series: Series, metric: str, seeds: Sequence[int]) -> Cur
 
 
 def _range(axis: Axis, series: Series) -> str:
-    """`1 to 512, 10 values, logarithmic`."""
+    """The range in words: `1 to 512, 10 values, logarithmic`."""
     texts = [place.text for place, _ in series.records]
     if not axis.numeric:
         return ", ".join(texts)
@@ -130,7 +131,7 @@ def _range(axis: Axis, series: Series) -> str:
 
 
 def _lost(series: Series) -> str:
-    """`8, 16 DIVERGED; 32 PRUNED`."""
+    """The values without a result: `8, 16 DIVERGED; 32 PRUNED`."""
     parts = []
     for status in Status:
         places = [p.text for p, r in series.records if r.status == status and status.final]

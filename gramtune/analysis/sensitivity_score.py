@@ -1,10 +1,10 @@
-"""The sensitivity score: how much of an axis' range stays within x % of the best."""
+"""The sensitivity score: the share of an axis's range that is within x % of the best."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,32 +17,35 @@ Array = NDArray[np.float64]
 _Z = 1.959964
 """97.5 % quantile of the normal distribution."""
 _CAUTION = 1.1
-"""By simulation: docs/report.md has the coverage that benchmarks/score_coverage.py measures."""
+"""Widening factor of intervals, found by simulation (benchmarks/score_coverage.py); coverage: docs/report.md."""
 
 
-class Curve(NamedTuple):
+@dataclass(frozen=True)
+class Curve:
     """The metric along one axis for one method."""
 
     places: Array | None
     """[P], increasing, on the scale of the axis (logarithms on a logarithmic one); None for categories."""
     values: Array
-    """[P, R]: one column per seed, R ≥ 1. A row of NaN is a value of the axis at which the method was lost."""
+    """[P, R]: one column per seed, R ≥ 1. A row of NaN is a value of the axis without a result."""
 
 
-class Estimate(NamedTuple):
-    """A number and its approximate 95 % interval; None where there are fewer than two seeds to draw from."""
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its approximate 95 % interval, which is None for fewer than two seeds."""
 
     value: float
     interval: tuple[float, float] | None
 
 
-class Score(NamedTuple):
-    """What `sensitivity` finds."""
+@dataclass(frozen=True)
+class Score:
+    """The result of `sensitivity`."""
 
     best: Estimate
-    """The metric at the best value, on seeds that did not choose it."""
+    """The metric at the best value, estimated on seeds that did not select it."""
     shares: tuple[Estimate, ...]
-    """Of the range, one per tolerance."""
+    """Share of the range, one per tolerance."""
 
 
 def sensitivity(
@@ -55,12 +58,12 @@ def sensitivity(
 ) -> Score | None:
     """Shares of the range of `curve` within each tolerance (0.1 for 10 %) of the best of `rivals`.
 
-    With rivals = [curve] that is the method's own best. b is the best value's metric as `_best` estimates it; inside
-    is where the mean over seeds, linear between neighbouring places, is no worse than b ± tolerance·b (+ for a metric
-    that is minimised). A lost place is infinitely bad: all ground next to it is outside. Of categories, the share of
-    them. Intervals: percentiles over `draws` bootstrap draws of seeds, the same seeds for every place and method,
-    widened for few seeds: see `_widened`.
-    None where b is not above zero in every draw, since a percentage of it then has no meaning, or nothing completed.
+    With rivals = [curve] this is the method's own best. b is the metric at the best value, estimated by `_best`. A
+    point is inside if the mean over seeds, interpolated linearly, is no worse than b ± tolerance·b (+ for a minimised
+    metric). A place without a result counts as infinitely bad, so the segments next to it are outside. For categories,
+    the share of categories. Intervals are percentiles over `draws` bootstrap draws of seeds, the same seeds for every
+    place and method, widened for few seeds: see `_widened`.
+    None if b is not positive in every draw, because a percentage of it then has no meaning, or if nothing completed.
     """
     sign = 1.0 if direction == "min" else -1.0
     pooled = np.concatenate([_completed(rival.values) for rival in rivals])
@@ -88,11 +91,10 @@ def _completed(values: Array) -> Array:
 
 
 def _widened(drawn: Array, seeds: int) -> Array:
-    """[…, 1 + draws]: draws moved away from the sample, which comes first, as far as Student's t asks for few seeds.
+    """[…, 1 + draws]: moves draws away from the sample (the first entry) so that intervals match Student's t.
 
-    Means of draws with replacement scatter by √((n − 1)/n) too little, and their percentiles are normal ones.
-    `_CAUTION` allows for the choice of the best value. Of numbers of one sign the logarithms are moved, so that none
-    changes it.
+    Means of draws with replacement have a spread that is too small by √((n − 1)/n), and normal percentiles. `_CAUTION`
+    allows for the choice of the best value. For numbers of one sign the logarithms are moved, so that no sign changes.
     """
     if seeds < 2:
         return drawn
@@ -105,10 +107,10 @@ def _widened(drawn: Array, seeds: int) -> Array:
 
 
 def _best(losses: Array, weights: Array) -> Array:
-    """[D]: loss of the best row on seeds that did not choose it; losses [P, R], draws [D, R] as counts of seeds.
+    """[D]: loss of the best row on seeds that did not select it, for losses [P, R] and draws [D, R] (counts of seeds).
 
-    For each seed, the others choose the row by their mean, and the seed says what it costs there: the least of P noisy
-    means would be too good by chance, and the more so the larger P. A single seed has to choose for itself.
+    For each seed, the other seeds select the row by their mean, and the seed gives the loss of that row. The smallest
+    of P noisy means would be biased downwards, more so for larger P. A single seed has to select by itself.
     """
     totals = losses @ weights.T
     cost = np.zeros(len(weights))

@@ -1,57 +1,60 @@
-"""The trials of a sweep along one varied key: one series per method, or per combination of whatever else varies."""
+"""Groups the trials of a sweep along one varied key: one series per method or combination of the other keys."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from gramtune.analysis.labels import assignment_text, identity, leaves, value_text
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.space.domain import Assignment
 
 _FEW = 4
-"""Combinations that trials of a joint search are told apart by; beyond, by their method alone."""
+"""Most combinations of other keys that separate series in a joint search; with more, only the method separates them."""
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """A value of the key on the x axis."""
 
     x: float
-    """The value itself; of a category its position."""
+    """The value itself; for a category, its position."""
     text: str
 
 
-class Series(NamedTuple):
-    """The trials with equal values of all other keys that have a list of values, by their place, left to right."""
+@dataclass(frozen=True)
+class Series:
+    """The trials with equal values of all other listed keys, with their places, from left to right."""
 
     label: str
-    """What tells the series apart from the others; empty where it is the only one."""
+    """The name of the series; empty if it is the only one."""
     records: list[tuple[Place, TrialRecord]]
     alone: bool
-    """Whether nothing but the key differs within it: no other key is sampled from a range."""
+    """Whether only the key differs within the series, because no other key is sampled from a range."""
 
 
-class Axis(NamedTuple):
+@dataclass(frozen=True)
+class Axis:
     """One varied key as an axis."""
 
     by_value: Mapping[str, Place]
-    """By the value's `identity`."""
+    """Places by the `identity` of their value."""
     numeric: bool
-    """Numbers; otherwise categories at equal distances."""
+    """Whether the values are numbers; otherwise they are categories at equal distances."""
     log: bool
-    """On a logarithmic scale: a range that is sampled so, and listed numbers that span more than a decade."""
+    """Whether the scale is logarithmic: for a log-sampled range, and for listed numbers over more than a decade."""
     series: tuple[Series, ...]
     ends: tuple[float, float]
     """The lowest and the highest place."""
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """In the order of the values."""
+        """The places in the order of the values."""
         return tuple(self.by_value.values())
 
     def place(self, value: object) -> Place:
-        """Where a value of the key is."""
+        """The place of a value of the key."""
         return self.by_value[identity(value)]
 
 
@@ -63,7 +66,7 @@ def axis_of(state: SweepState, key: str) -> Axis:
     log = domain.log if domain.values is None else numbers and spans(values, 1)
     listed = _listed(state, key)
     groups = _grouped(state, key, listed)
-    if len(groups) > _FEW and state.plan.sweep.search.name != "grid":  # nearly every sampled trial is one of its own
+    if len(groups) > _FEW and state.plan.sweep.search.name != "grid":  # nearly every sampled trial is its own group
         listed = [other for other in listed if state.plan.sweep.space[other].cases]
         groups = _grouped(state, key, listed)
     series = []
@@ -106,5 +109,5 @@ def numeric(values: Iterable[object]) -> bool:
 
 
 def spans(values: Sequence[float], decades: float) -> bool:
-    """Whether all values are positive and max/min exceeds so many powers of ten."""
+    """Whether all values are positive and max/min is more than this many powers of ten."""
     return bool(values) and min(values) > 0 and math.log10(max(values) / min(values)) > decades

@@ -1,8 +1,8 @@
-"""Verdicts: is a method insensitive to a key, which of its values may be the best, and how sure is that.
+"""Computes verdicts: whether a method is insensitive to a key, and which values may be the best, with bounded error.
 
-The method, its assumptions and its sources: docs/verdict.md. The losses are logarithms of the metric, so that a
-tolerance of 10 % is a difference of log 1.1, and spreads of settings with different means are alike. The same code
-judges one sweep (`decide`) and many simulated ones at once (`judged`).
+docs/verdict.md describes the method, its assumptions and its sources. Losses are logarithms of the metric, so that a
+tolerance of 10 % is a difference of log 1.1, and spreads do not depend on the mean. The same code judges one sweep
+(`decide`) and many simulated sweeps at once (`judged`).
 """
 
 from __future__ import annotations
@@ -19,52 +19,52 @@ import numpy as np
 from gramtune.analysis.pair_bounds import Array, Counts, Mask, Sample, bounds, diverges_more, sample_at
 
 ALPHA = 0.05
-"""Probability with which a verdict may be wrong, over all looks together; the same for the set of best values."""
+"""Bound of the probability that a verdict is wrong, over all looks; the same for the set of best values."""
 _FIRST_LOOKS = (3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 65, 80, 100)
 LEAST_REPLICATES = 3
-"""Below, there is no verdict."""
+"""With fewer replicates there is no verdict."""
 LOOK_AHEAD = 400
-"""Replicates up to which an estimate of what is missing looks ahead."""
+"""Most replicates considered when estimating how many are missing."""
 
 
 class Verdict(StrEnum):
-    """What a sweep says of one method along one key."""
+    """The verdict on one method along one key."""
 
     INSENSITIVE = "INSENSITIVE"
     """Every value of the key is within the tolerance of the best one."""
     SENSITIVE = "SENSITIVE"
     """Some value is worse than the best one by more than the tolerance."""
     UNDECIDED = "UNDECIDED"
-    """The replicates so far allow neither claim."""
+    """Neither claim is proved by the replicates so far."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A verdict and what it rests on; indices are positions in the list of V values."""
+    """A verdict with its bounds; indices are positions in the list of V values."""
 
     verdict: Verdict
     look: int
-    """Replicates at the look that the verdict rests on."""
+    """Number of replicates at the look that gave the verdict."""
     may_be_best: tuple[int, ...]
-    """All others are worse than one of these: together wrong with probability at most `ALPHA`."""
+    """Values that may be the best; all others are worse than one of these, with error probability at most `ALPHA`."""
     low: Array
     """[V] lower bounds of log(loss / least loss), simultaneous for all values; at least 0; ∞ if it diverges more."""
     high: Array
-    """[V] upper bounds of log(loss / least loss), each by itself the one that INSENSITIVE asks for; ∞ if diverged."""
+    """[V] upper bounds of log(loss / least loss), each valid separately, as INSENSITIVE requires; ∞ if diverged."""
     pairs: Array
     """[V, V] lower bounds of log(loss i / loss j), simultaneous for all pairs; −∞ where nothing is known."""
     open: tuple[int, ...]
-    """Values whose replicates would bring the verdict nearer; empty once decided."""
+    """Open values: more replicates of these are needed for a verdict; empty once decided."""
     more: int | None
-    """Estimate of the replicates per open value at which the verdict would be reached; None if it is, or unknown."""
+    """Estimated number of missing replicates per open value; None if decided or unknown."""
 
     def separated(self, i: int, j: int) -> bool:
-        """Whether values i and j differ: true of all pairs together, at all looks, with probability 1 − `ALPHA`."""
+        """Whether values i and j differ; over all pairs and looks, the probability of any error is at most `ALPHA`."""
         return bool(self.pairs[i, j] > 0 or self.pairs[j, i] > 0)
 
 
 def looks(upto: int) -> list[int]:
-    """The declared looks with at most so many replicates: 3, 4, 5, 6, 8, 10, … 100, and every 25 from there on."""
+    """The declared looks up to this number of replicates: 3, 4, 5, 6, 8, 10, … 100, then every 25."""
     return list(takewhile(lambda n: n <= upto, chain(_FIRST_LOOKS, count(125, 25))))
 
 
@@ -77,10 +77,10 @@ def level(look: int) -> float:
 def decide(values: Sequence[Sequence[float]], tolerance: float, share: float = 1.0) -> Finding | None:
     """The verdict on the values of one key at a tolerance (0.1 for 10 %).
 
-    `values` has one sequence of losses per value of the key, in the order of the seeds: log(metric), −log(metric) of a
-    metric that is maximised, ∞ for a replicate that diverged. A sequence may be longer than another, and is empty where
-    the value has no result. None with fewer than two values that have three replicates. `share`: the part of
-    `ALPHA` to spend, if several findings share it.
+    `values` has one sequence of losses per value of the key, in the order of seeds: log(metric), or −log(metric) for a
+    maximised metric; ∞ for a diverged replicate. Sequences may differ in length, and are empty for values without a
+    result. None if fewer than two values have three replicates. `share`: the part of `ALPHA` to spend, if several
+    findings share it.
     """
     newest = deque(findings(values, tolerance, share), maxlen=1)
     if not newest or newest[0].verdict != Verdict.UNDECIDED:
@@ -89,7 +89,7 @@ def decide(values: Sequence[Sequence[float]], tolerance: float, share: float = 1
 
 
 def findings(values: Sequence[Sequence[float]], tolerance: float, share: float = 1.0) -> Iterator[Finding]:
-    """What is known after each declared look, the newest last; see `decide`, which adds how much is missing."""
+    """The finding after each declared look, the newest last; `decide` adds the number of missing replicates."""
     losses, counts = _arrays(values)
     for each in judged(losses, counts, tolerance, share):
         yield each.finding(0)
@@ -97,7 +97,7 @@ def findings(values: Sequence[Sequence[float]], tolerance: float, share: float =
 
 @dataclass(frozen=True)
 class Findings:
-    """The findings on B sweeps of V values after one look; meanings as in `Finding`."""
+    """The findings on B sweeps of V values after one look; the fields have the meanings of `Finding`."""
 
     insensitive: Mask
     """[B]"""
@@ -126,14 +126,14 @@ class Findings:
         return best
 
     def updated(self, at: Counts, newer: Findings) -> Findings:
-        """These, with newer findings on the sweeps `at` [C]."""
+        """These findings, with the sweeps `at` [C] replaced by newer findings."""
         fields = {name: getattr(self, name).copy() for name in vars(self)}
         for name, field in fields.items():
             field[at] = getattr(newer, name)
         return Findings(**fields)
 
     def finding(self, sweep: int) -> Finding:
-        """Of one of the sweeps."""
+        """The finding on one of the sweeps."""
         verdict = Verdict.INSENSITIVE if self.insensitive[sweep] else Verdict.UNDECIDED
         if self.sensitive[sweep]:
             verdict = Verdict.SENSITIVE
@@ -146,9 +146,9 @@ def judged(losses: Array, counts: Counts, tolerance: float, share: float = 1.0) 
     """The findings on B sweeps after each declared look, from the first `counts` [B, V] of losses [B, V, N].
 
     A pair of values is compared at the declared numbers of replicates that both have. Its bounds hold at all looks
-    together, so the tightest ones so far stand, and it does not matter how replicates were allotted to values. The
-    first look that decides stands, unless a replicate of a value that it calls INSENSITIVE diverges later. A sweep that
-    has no two values with as many replicates as a look asks for keeps its finding.
+    together, so the tightest bounds so far are used, and the allotment of replicates to values does not matter. The
+    first decision is final, unless it is INSENSITIVE and a replicate diverges later. A sweep keeps its finding at a
+    look that fewer than two of its values have reached.
     """
     batch, size = counts.shape
     last, limit = np.sort(counts, axis=1)[:, -2] if size > 1 else np.zeros(batch, int), math.log1p(tolerance)
@@ -182,7 +182,7 @@ def judged(losses: Array, counts: Counts, tolerance: float, share: float = 1.0) 
 
 
 def _arrays(values: Sequence[Sequence[float]]) -> tuple[Array, Counts]:
-    """Losses [1, V, N], with zeros after the last one, and counts [1, V]."""
+    """The losses [1, V, N], padded with zeros, and their counts [1, V]."""
     counts = np.array([[len(value) for value in values]], int).reshape(1, len(values))
     losses = np.zeros((1, len(values), counts.max(initial=0)))
     for row, value in zip(losses[0], values, strict=True):
@@ -196,7 +196,7 @@ def _lost(losses: Array, counts: Counts) -> Mask:
 
 
 def _worst_losses(below: Array, above: Array, lost: Mask, more_diverged: Mask) -> tuple[Array, Array, Array]:
-    """`low`, `high` and `pairs` of bounds [B, V, V]; a value that diverged is worse than a finite loss, and no best."""
+    """`low`, `high` and `pairs` of bounds [B, V, V]. A diverged value is worse than any finite loss and never best."""
     itself = np.eye(below.shape[1], dtype=bool)
     pairs = np.where(itself, 0.0, np.where(lost[:, None, :], -np.inf, below))
     least = np.where(itself | lost[:, None, :], 0.0, above)
@@ -204,20 +204,20 @@ def _worst_losses(below: Array, above: Array, lost: Mask, more_diverged: Mask) -
 
 
 def _decided(low: Array, high: Array, limit: float) -> tuple[Mask, Mask]:
-    """[B] INSENSITIVE, and [B] SENSITIVE, which goes before it."""
+    """[B] whether INSENSITIVE, and [B] whether SENSITIVE, which takes precedence."""
     sensitive = low.max(axis=1) > limit
     return np.asarray((high.max(axis=1) <= limit) & ~sensitive), np.asarray(sensitive)
 
 
 def _best(known: Mask, sample: Sample, lost: Mask) -> Counts:
-    """[B] the value with the lowest mean, of those that never diverged if there are any."""
+    """[B] the value with the lowest mean; values that never diverged come first."""
     sound = known & ~lost
     eligible = np.where(sound.any(axis=1, keepdims=True), sound, known)
     return np.asarray(np.where(eligible, sample.means, np.inf).argmin(axis=1))
 
 
 def _open(above: Array, lost: Mask, best: Counts, known: Mask, limit: float) -> Mask:
-    """[B, V] the best value and those not shown to be within the limit of it; if all are, those of open pairs."""
+    """[B, V] the best value and all values not proved to be within the limit of it; if all are, those of open pairs."""
     size = lost.shape[1]
     is_best = np.arange(size) == best[:, None]
     doubtful = ((above > limit) | lost[:, :, None]) & ~np.eye(size, dtype=bool)
@@ -228,7 +228,7 @@ def _open(above: Array, lost: Mask, best: Counts, known: Mask, limit: float) -> 
 
 
 def _more(losses: Array, counts: Counts, limit: float) -> int | None:
-    """Replicates until a verdict if means and spreads stay as they are; None if `LOOK_AHEAD` do not suffice."""
+    """Number of replicates until a verdict if means and spreads stay the same; None if `LOOK_AHEAD` are not enough."""
     lost, known = _lost(losses, counts), counts >= LEAST_REPLICATES
     look = looks(int(np.sort(counts[0])[-2]))[-1]
     later = np.array([n for n in looks(LOOK_AHEAD) if n > look])

@@ -1,4 +1,4 @@
-"""The verdicts of a sweep: one per varied key and method, or why there is none."""
+"""Computes the verdicts of a sweep: one per varied key and method, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gramtune.record.report import Status
 from gramtune.record.state import SweepState, TrialRecord
 
 _NOT_IN_TAGS = re.compile(r"[^\w.-]+")
-"""MLflow refuses most punctuation in names of tags."""
+"""Characters that MLflow refuses in names of tags."""
 
 
 @dataclass(frozen=True)
@@ -25,20 +25,20 @@ class KeyVerdict:
 
     key: str
     method: str
-    """What tells it from the others along this key; empty where it is the only one."""
+    """The name of the method; empty if it is the only one."""
     values: tuple[str, ...]
-    """The values of the key that were tried, in their order."""
+    """The tried values of the key, in order."""
     diverged: tuple[str, ...]
-    """For each value, `1 of 3 replicates diverged`, or empty."""
+    """For each value a text such as `1 of 3 replicates diverged`; empty if none diverged."""
     trials: tuple[str, ...]
-    """For each value, its trial."""
+    """The trial of each value."""
     replicates: tuple[int, ...]
-    """For each value, the replicates that the verdict has of it; 0 where its trial was pruned or failed."""
+    """The number of replicates of each value; 0 if its trial was pruned or failed."""
     losses: tuple[tuple[float, ...], ...]
-    """What the finding rests on: see `decide`; empty where there is none."""
+    """The losses behind the finding: see `decide`; empty without a finding."""
     finding: Finding | None
     why: str
-    """Why there is no verdict; empty where there is one."""
+    """Why there is no verdict; empty if there is one."""
 
 
 def verdicts(state: SweepState) -> list[KeyVerdict]:
@@ -55,7 +55,7 @@ def verdicts(state: SweepState) -> list[KeyVerdict]:
 
 
 def verdict_tags(state: SweepState) -> dict[str, str]:
-    """`gramtune.verdict.critic_dim`: `SENSITIVE`; of several methods `gramtune.verdict.critic_dim.<method>`."""
+    """Tags `gramtune.verdict.critic_dim`: `SENSITIVE`; with several methods `gramtune.verdict.critic_dim.<method>`."""
     names = leaves(state.plan.sweep.space)
     return {
         _NOT_IN_TAGS.sub("-", f"gramtune.verdict.{names[row.key]}.{row.method}".rstrip(".")): row.finding.verdict.value
@@ -65,9 +65,9 @@ def verdict_tags(state: SweepState) -> dict[str, str]:
 
 
 def verdict_bounds(state: SweepState) -> dict[str, float]:
-    """`worst_loss_at_least/critic_dim` and `worst_loss_at_most/…`: bounds of the worst value's loss above the best one.
+    """Bounds of the relative loss of the worst value: `worst_loss_at_least/critic_dim` and `worst_loss_at_most/…`.
 
-    0.1 for 10 %; names as in `verdict_tags`. A bound that is infinite is left out.
+    0.1 means 10 % above the best value. Names are as in `verdict_tags`. Infinite bounds are left out.
     """
     names, found = leaves(state.plan.sweep.space), dict[str, float]()
     for row in verdicts(state):
@@ -112,7 +112,7 @@ def _why_not(state: SweepState, series: Series, whole: list[list[float | None]])
     if not state.comparable:
         return "the trials are not comparable"
     if not series.alone:
-        return "other keys are sampled along with it, so no two trials differ in this key alone"
+        return "other keys are sampled too, so no two trials differ only in this key"
     if unfinished := sum(not r.trained and (not r.status.final or r.status == Status.STOPPED) for r in records):
         return f"{unfinished} of {trials} not finished"
     if len(records) < 2:

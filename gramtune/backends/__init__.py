@@ -1,1 +1,1 @@
-"""The only room that imports ray, optuna or mlflow."""
+"""The only folder that imports ray, optuna or mlflow."""

@@ -1,4 +1,4 @@
-"""`gramtune doctor`: what would go wrong on a cluster, found before a sweep does."""
+"""`gramtune doctor`: finds problems of a cluster before a sweep starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gramtune.run.inspection import Finding, Machine, clock, findings, inspect
 
 
 def examine(address: str | None, runs: Path, tracking_uri: str | None) -> Iterator[Finding]:
-    """Findings about this machine, or about every node of the Ray at `address`. Raises SpecError if it is not there."""
+    """Findings about this machine, or about every node of the Ray cluster at `address`. Raises SpecError."""
     driver = inspect(str(data_root()))
     if address is None:
         yield from findings("here", driver, driver, len(driver.gpus))
@@ -34,20 +34,22 @@ def _nodes(address: str, runs: Path, driver: Machine) -> Iterator[Finding]:
         for node, machine in on_every_node(inspect, str(data_root())):
             if isinstance(machine, Exception):
                 text = str(machine).strip().splitlines()[-1]
-                yield Finding(node, "gramtune", f"does not run there: {text}", "install it there as on the driver")
+                yield Finding(
+                    node, "gramtune", f"cannot run on this node: {text}", "install the driver's version on this node"
+                )
             else:
                 yield from findings(node, machine, driver, gpus[node])
         yield from _clocks(on_every_node, ray)
         issues = {node: issue for node, issue in not_shared(runs) if issue}
         for node in gpus:
             issue = issues.get(node, "")
-            good = f"{runs}: what the driver writes is read there, and the other way round"
-            remedy = "mount one folder on all nodes, at the same path, and give it as --runs" if issue else ""
+            good = f"{runs}: driver and node read each other's files"
+            remedy = "mount one folder on all nodes at the same path, and pass it as --runs" if issue else ""
             yield Finding(node, "storage", issue or good, remedy)
 
 
 def _clocks(on_every_node: Any, ray: Any) -> Iterator[Finding]:
-    """The workers are warm by now: nothing but the clock's own reading lies between the driver's two."""
+    """Compares the clocks of all nodes. The workers already run, so the readings take little time."""
     sent = time.time()
     for node, there in on_every_node(time.time):
         if not isinstance(there, ray.exceptions.RayError):
@@ -56,7 +58,7 @@ def _clocks(on_every_node: Any, ray: Any) -> Iterator[Finding]:
 
 def _tracking(uri: str | None) -> Finding:
     if uri is None:
-        return Finding("driver", "tracking", "SQLite beside the sweeps, made by the first one")
+        return Finding("driver", "tracking", "SQLite in the folder of sweeps; the first sweep creates it")
     try:
         with translated(uri):
             connect(checked_uri(uri)).search_experiments(max_results=1)

@@ -1,1 +1,1 @@
-"""The command line: one file per command, thin; what is heavy is imported inside the command."""
+"""The command line: one short file per command. Heavy modules are imported inside the command."""

@@ -1,9 +1,10 @@
-"""Which source gave a bad value: an option, an environment variable, or a default. A message names that source."""
+"""Finds which source gave a bad value: an option, an environment variable, or a default. Messages name that source."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand
@@ -23,22 +24,22 @@ class Refused(Exception):
 
 
 class BlamingCommand(TyperCommand):
-    """A command whose issues blame no option that nobody gave."""
+    """A command whose issues name an option only if the user gave it."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As click's; a parser of an option may find an issue."""
+        """Parses as click does; the parser of an option may raise a SpecError."""
         with _blaming(ctx):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """As click's."""
+        """Runs the command as click does."""
         with _blaming(ctx):
             return super().invoke(ctx)
 
 
 @contextmanager
 def _blaming(context: Context) -> Iterator[None]:
-    """Puts the source of each value into the issues that leave the block."""
+    """Rewrites `where` of every issue raised in the block to the source of the bad value."""
     try:
         try:
             yield
@@ -49,11 +50,11 @@ def _blaming(context: Context) -> Iterator[None]:
 
         if not isinstance(error, SpecError):
             raise
-        raise SpecError([issue._replace(where=source(context, issue.where)) for issue in error.issues]) from None
+        raise SpecError([replace(issue, where=source(context, issue.where)) for issue in error.issues]) from None
 
 
 def source(context: Context, where: str) -> str:
-    """`where` if it is a file or an option that was given; else the variable or the default that has the value."""
+    """Returns `where` for a file or an option that was given, else the environment variable or `default of …`."""
     option, _, rest = where.partition(" ")
     for parameter in context.command.params:
         given = context.get_parameter_source(parameter.name or "")

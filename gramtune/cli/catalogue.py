@@ -1,4 +1,4 @@
-"""`gramtune list`, `describe`, `schema`: what there is to choose from."""
+"""`gramtune list`, `describe`, `schema`: show the components, samplers, pruners and files to choose from."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SchemaKind(StrEnum):
 
 def list_(
     kind: Annotated[
-        Kind | None, typer.Argument(help="One kind [default: the names of all].", show_default=False)
+        Kind | None, typer.Argument(help="One kind [default: the names of all kinds].", show_default=False)
     ] = None,
     plugins: Plugins = None,
 ) -> None:
@@ -59,17 +59,17 @@ def describe(
     name: Annotated[str, typer.Argument(help="Name, as in YAML: gram.")],
     plugins: Plugins = None,
 ) -> None:
-    """Describe one component: what it does, its fields with their defaults, where its source is."""
+    """Describe one component: its purpose, its fields with defaults, and its source file."""
     _load(plugins)
     typer.echo("\n".join(_description(_kind(kind), name)))
 
 
 def schema(
-    kind: Annotated[SchemaKind, typer.Option(help="Of space files or of base files.")] = SchemaKind.SPACE,
+    kind: Annotated[SchemaKind, typer.Option(help="The schema of space files or of base files.")] = SchemaKind.SPACE,
     plugins: Plugins = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write [default: print it].")] = None,
 ) -> None:
-    """Print the JSON Schema of a space file, for editors; with the fields of your own components on request."""
+    """Print the JSON Schema of a space file for editors; `--plugin` adds the fields of your own components."""
     from gramtune.space.schema import schema_text
 
     _load(plugins)
@@ -78,11 +78,11 @@ def schema(
         typer.echo(text, nl=False)
         return
     write(output, text)
-    typer.echo(f"{output}; name it in the first line of a file: # yaml-language-server: $schema={output.name}")
+    typer.echo(f"{output}; name it in the first line of your file: # yaml-language-server: $schema={output.name}")
 
 
 def write(output: Path, text: str) -> None:
-    """Writes a file. Raises SpecError where that is not possible."""
+    """Writes a file. Raises SpecError if it cannot be written."""
     from gramtune.errors import Issue, SpecError
     from gramtune.io import write_atomically
 
@@ -99,7 +99,7 @@ def _load(plugins: list[str] | None) -> None:
 
 
 def _kind(text: str) -> Kind:
-    """`objective` and `objectives` are the same."""
+    """The kind named by the text; singular and plural (`objective`, `objectives`) are both accepted."""
     from gramtune.errors import Issue, SpecError, did_you_mean
 
     legal = {kind.value: kind for kind in Kind} | {kind.value.removesuffix("s"): kind for kind in Kind}
@@ -110,14 +110,14 @@ def _kind(text: str) -> Kind:
 
 
 def _models(kind: Kind) -> Mapping[str, type[Component]]:
-    """The components of a kind by name; none where names stand for no model."""
+    """The components of a kind by name; empty for kinds whose names have no model, such as bases."""
     from gramtune.registry import KINDS, classes
 
     return next((dict(classes(cls)) for cls, folder in KINDS.items() if folder == kind), {})
 
 
 def _lines(kind: Kind) -> dict[str, str]:
-    """A line for each name of the kind."""
+    """The first line of the description of each name of the kind."""
     from gramtune.space import shipped
     from gramtune.space.sweep import Search
     from gramtune.space.yaml_reader import read_yaml
@@ -132,13 +132,13 @@ def _lines(kind: Kind) -> dict[str, str]:
 
 
 def _first_comment(file: Path) -> str:
-    """The first line of a base file that says what it is."""
+    """The first comment of a base file, which describes it."""
     lines = file.read_text(encoding="utf-8").splitlines()
     return next((line.removeprefix("# ") for line in lines if line.startswith("# ") and "$schema=" not in line), "")
 
 
 def _names(section: type[Component]) -> Iterator[tuple[str, str]]:
-    """The legal names of a section, from its own annotation, with what each is."""
+    """The legal names of a section with their descriptions, read from the type annotation of its `name`."""
     from typing import get_args
 
     from gramtune.space.sweep import ALGORITHMS
@@ -187,7 +187,7 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _source(cls: type[Any]) -> str:
-    """The file of a class; the name of the file where it is a plug-in's."""
+    """The source file of a class; for a plug-in, the plug-in's file name."""
     import sys
 
     return str(getattr(sys.modules[cls.__module__], "__file__", cls.__module__))

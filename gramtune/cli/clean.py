@@ -1,4 +1,4 @@
-"""`gramtune clean`: free the disk space of checkpoints."""
+"""`gramtune clean`: deletes checkpoints to free disk space."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from gramtune.cli.options import Folder
 def clean(
     folder: Folder,
     everything: Annotated[
-        bool, typer.Option("--all", help="Also those of the best trial and of unfinished trials.")
+        bool, typer.Option("--all", help="Also delete checkpoints of the best trial and of unfinished trials.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how much would be freed, delete nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print how much would be freed; delete nothing.")] = False,
 ) -> None:
     """Delete a sweep's checkpoints except the best trial's; the journal, tables and figures stay."""
     from gramtune.cli.text import size

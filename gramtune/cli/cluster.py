@@ -1,4 +1,4 @@
-"""`gramtune attach`, `stop`, `down`: what was launched on a cluster, later and from anywhere."""
+"""`gramtune attach`, `stop`, `down`: control a sweep that was launched on a cluster, from any machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from gramtune.backends.cluster.target import Target
 
 Cluster = Annotated[Path, typer.Argument(metavar="CLUSTER", help="Cluster file, for example cluster/aws.yaml.")]
-Job = Annotated[str | None, typer.Argument(metavar="JOB", help="Job, as launch has named it [default: the newest].")]
+Job = Annotated[
+    str | None, typer.Argument(metavar="JOB", help="Name of the job, as printed by launch [default: the newest].")
+]
 
 
 def attach(cluster: Cluster, job: Job = None) -> None:
@@ -30,14 +32,14 @@ def attach(cluster: Cluster, job: Job = None) -> None:
 def stop(
     cluster: Annotated[Path, typer.Argument(help="Cluster file; with --trial, the folder of a running sweep.")],
     job: Job = None,
-    trial: Annotated[str | None, typer.Option("--trial", help="Stop this trial alone, by name or number.")] = None,
+    trial: Annotated[str | None, typer.Option("--trial", help="Stop only this trial, given by name or number.")] = None,
 ) -> None:
-    """Interrupt a launched sweep, to be resumed later; or stop one trial of a sweep that runs on this machine."""
+    """Interrupt a launched sweep so that it can be resumed; or stop one trial of a sweep running on this machine."""
     if trial is not None:
         from gramtune.run.requests import ask_to_stop
         from gramtune.run.run_directory import recorded_state
 
-        typer.echo(f"{ask_to_stop(recorded_state(cluster), cluster, trial)} stops at its next report")
+        typer.echo(f"{ask_to_stop(recorded_state(cluster), cluster, trial)} will stop at its next report")
         return
     from gramtune.backends.cluster.load import load_target
 
@@ -45,11 +47,11 @@ def stop(
     with in_one_line():
         job = job or target.newest()
         target.stop(job)
-        typer.echo(f"stopped {job}; go on with: {command('launch', cluster, 'SPACE', '--resume')}")
+        typer.echo(f"stopped {job}; resume with: {command('launch', cluster, 'SPACE', '--resume')}")
 
 
 def down(cluster: Cluster) -> None:
-    """End a cluster; results on shared storage stay."""
+    """Shut down a cluster; results on shared storage are kept."""
     from gramtune.backends.cluster.load import load_target
 
     with in_one_line():
@@ -57,18 +59,18 @@ def down(cluster: Cluster) -> None:
 
 
 def follow(target: Target, cluster: Path, job: str) -> None:
-    """Shows the output to its end and exits with the sweep's exit code; Ctrl-C leaves the sweep running."""
+    """Shows the job's output until it ends, then exits with the sweep's exit code; Ctrl-C leaves the sweep running."""
     try:
         code = target.follow(job, typer.echo)
     except KeyboardInterrupt:
-        typer.echo(f"left; the sweep goes on. {command('attach', cluster, job)}, or {command('stop', cluster, job)}")
+        typer.echo(f"left; the sweep still runs. {command('attach', cluster, job)}, or {command('stop', cluster, job)}")
         raise typer.Exit(130) from None
     raise typer.Exit(code)
 
 
 @contextmanager
 def in_one_line() -> Iterator[None]:
-    """Ends the command with exit code 1 and one line where a cluster's tool fails or does not answer."""
+    """If a cluster's tool fails or does not answer, prints one line and exits with code 1."""
     from gramtune.backends.cluster.target import ClusterError
 
     try:

@@ -1,4 +1,4 @@
-"""`gramtune doctor`: is this machine, or this cluster, fit for a sweep?"""
+"""`gramtune doctor`: checks whether this machine or cluster can run a sweep."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from gramtune.errors import count
 
 
 def doctor(address: Address = None, runs: Runs = RUNS, tracking_uri: TrackingUri = None) -> None:
-    """Check every node: versions, GPUs, data, shared storage, clock; and the tracking server. Exit code 1: an issue."""
+    """Check versions, GPUs, data, shared storage and clock of every node, and the tracking server.
+
+    Exits with 1 if there is an issue.
+    """
     from gramtune.backends.doctor import examine
 
     issues = 0

@@ -1,4 +1,4 @@
-"""`gramtune enqueue`: one more trial for a sweep, from another terminal."""
+"""`gramtune enqueue`: adds one trial to a sweep, from another terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def enqueue(
     folder: Folder,
     settings: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="A value for every varied key.")],
 ) -> None:
-    """Ask a sweep for one more trial; its driver takes it up at the next report, or when it is resumed."""
+    """Add one trial to a sweep. A running sweep starts it after the next report, a finished one when it is resumed."""
     from gramtune.run.requests import ask_for
     from gramtune.run.run_directory import recorded_state
 

@@ -1,7 +1,8 @@
-"""`gramtune evaluate`: trained generators judged with more samples or other metrics."""
+"""`gramtune evaluate`: evaluates trained generators with more samples or other metrics."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,26 +18,29 @@ if TYPE_CHECKING:
 
 def evaluate(
     folder: TrainedFolder,
-    trial: Annotated[str, typer.Option(help="Number or name of a trial, best, or all with a checkpoint.")] = "best",
+    trial: Annotated[
+        str, typer.Option(help="Number or name of a trial; best; or all (every trial with a checkpoint).")
+    ] = "best",
     samples: Annotated[int, typer.Option(min=2, help="Generated samples per value.")] = 10_000,
     metrics: Annotated[str | None, typer.Option(help="Names, separated by commas [default: the sweep's own].")] = None,
     noise_seeds: Annotated[int, typer.Option(min=1, help="Draws of noise per replicate.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     gpu: Annotated[bool, typer.Option("--gpu/--cpu", help="Use the GPU.")] = False,
 ) -> None:
-    """Judge trained generators again; adds to evaluations.csv, and leaves the sweep's own numbers alone."""
+    """Evaluate trained generators again. Appends to evaluations.csv; the sweep's own numbers do not change."""
     from gramtune.analysis.reevaluate import evaluate as evaluated
     from gramtune.analysis.reevaluate import lines, store
     from gramtune.cli.trained import trained_in
     from gramtune.io import data_root
     from gramtune.run.capacity import claim, grant, here
     from gramtune.space.sweep import Resources
+    from gramtune.training.real_data import RealData
 
     chosen = _checked(trained_in(folder, trial), metrics, samples)
     device = claim(grant(Resources(cpu=threads, gpu=int(gpu)), here()))
-    rows = []
+    rows, real = [], RealData()
     for each in chosen:
-        rows += (own := list(evaluated(each, data_root(), device, samples, noise_seeds)))
+        rows += (own := list(evaluated(each, data_root(), device, samples, noise_seeds, real)))
         path = store(own, folder)
         for line in lines(own):
             typer.echo(_text(line, samples, noise_seeds))
@@ -44,19 +48,19 @@ def evaluate(
 
 
 def _checked(trials: list[Trained], metrics: str | None, samples: int) -> list[Trained]:
-    """The trials with the metrics that were asked for. Raises SpecError if these do not fit the data; warns of bias."""
+    """The trials with the requested metrics. Raises SpecError if those do not fit the data; warns of bias."""
     from gramtune.analysis.reevaluate import with_metrics
     from gramtune.errors import Issue, SpecError
     from gramtune.io import data_root
     from gramtune.space.plan import issues_of, sample_warnings
 
     names = metrics.split(",") if metrics is not None else None
-    chosen = [t._replace(config=with_metrics(t.config, names)) if names else t for t in trials]
+    chosen = [replace(t, config=with_metrics(t.config, names)) if names else t for t in trials]
     for part in dict.fromkeys(
         t.config.data.held_out_name for t in chosen if t.config.data.for_report() != t.config.data
     ):
         typer.echo(f"The sweep chose on the {part} part; these values are on the test part.", err=True)
-    chosen = [t._replace(config=t.config.model_copy(update={"data": t.config.data.for_report()})) for t in chosen]
+    chosen = [replace(t, config=t.config.model_copy(update={"data": t.config.data.for_report()})) for t in chosen]
     if misfits := issues_of([_judged(trial.config, samples) for trial in chosen], data_root()):
         options: dict[tuple[str | int, ...], str] = {("training", "eval_samples"): "--samples"}
         raise SpecError([Issue(options.get(part, "--metrics"), message) for part, message in misfits])
@@ -66,7 +70,7 @@ def _checked(trials: list[Trained], metrics: str | None, samples: int) -> list[T
 
 
 def _judged(config: TrialConfig, samples: int) -> TrialConfig:
-    """The configuration with the number of samples that was asked for in place of the sweep's own."""
+    """The configuration with the requested number of samples instead of the sweep's own."""
     training = config.training.model_copy(update={"eval_samples": samples})
     return config.model_copy(update={"training": training})
 

@@ -1,4 +1,4 @@
-"""Runs a sweep for a person at a terminal; `sweep` and `resume` share it."""
+"""Runs a sweep with a live view and an exit code; shared by `sweep` and `resume`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from gramtune.run.on_end import on_end
 
 
 class Start(Protocol):
-    """`run_sweep` or `resume_sweep` with all but these arguments given."""
+    """`run_sweep` or `resume_sweep`, with every other argument already bound."""
 
     def __call__(self, *, say: Say, watch: Watch) -> Result:
         """Runs."""
 
 
 def ask(question: str) -> bool:
-    """Whether a person at a terminal answers yes; no where there is nobody."""
+    """Asks the user a yes-or-no question; False without a terminal."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     answer = ""
@@ -38,15 +38,18 @@ def ask(question: str) -> bool:
 
 
 def execute(start: Start, folder: Path, command: str | None = None, quiet: bool = False) -> int:
-    """Runs, with the live view unless `quiet`; returns the exit code. `command` runs at the end: see `on_end`.
+    """Runs the sweep, with a live view unless `quiet`; returns the exit code. `command` runs at the end: see `on_end`.
 
-    0: all fine; 1: a trial failed, or all of them failed or diverged; 130: interrupted.
+    0: success; 1: a trial failed, or every trial failed or diverged; 130: interrupted.
     """
     with on_end(command, folder) as ending:
         try:
             code = _execute(start, quiet)
         except SpecError:
             ending.status = "REFUSED"
+            raise
+        except Exception:
+            ending.status = "FAILED"
             raise
         ending.status = {0: "COMPLETED", 130: "INTERRUPTED"}.get(code, "FAILED")
     return code

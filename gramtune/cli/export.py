@@ -1,4 +1,4 @@
-"""`gramtune export`: the results of a sweep as one file for other tools."""
+"""`gramtune export`: writes the results of a sweep to one file for other tools."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gramtune.cli.options import Folder, user_path
 
 
 class Format(StrEnum):
-    """What other tools read."""
+    """File formats."""
 
     PARQUET = "parquet"
     CSV = "csv"
@@ -25,7 +25,7 @@ _SUFFIXES = {Format.PARQUET: "parquet", Format.CSV: "csv", Format.LATEX: "tex"}
 def export(
     folder: Folder,
     format: Annotated[
-        Format, typer.Option(help="parquet, csv: every value, tidy; latex: mean ± std per configuration, booktabs.")
+        Format, typer.Option(help="parquet, csv: one row per value; latex: mean ± std per configuration (booktabs).")
     ] = Format.CSV,
     output: Annotated[
         Path | None,
@@ -34,7 +34,7 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write a sweep's results as Parquet, CSV or a LaTeX table; finished, interrupted or running."""
+    """Write the results of a finished, interrupted or running sweep as Parquet, CSV or a LaTeX table."""
     from gramtune.io import write_atomically
     from gramtune.record.tables import csv_writer, parquet_writer, results_frame
     from gramtune.report.text.latex import latex_table

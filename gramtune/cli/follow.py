@@ -1,4 +1,4 @@
-"""`gramtune report --follow`: the report of a running sweep, written anew while its journal grows."""
+"""`gramtune report --follow`: rewrites the report of a running sweep while its journal grows."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import typer
 from gramtune.record.object_store import JOURNAL
 
 REFRESH = 30
-"""Seconds after which the page loads itself again."""
+"""Seconds after which the page reloads itself."""
 _PAUSE, _SHARE = 10.0, 4.0
-"""Least seconds between two reports, and their multiple of the time that a report takes: training has the machine."""
+"""Least pause between two reports: in seconds, and as a multiple of a report's duration, to spare the CPU."""
 
 
 def follow_sweep(folder: Path) -> None:
-    """Writes the report again and again until nobody runs the sweep. Raises OSError where it cannot be written."""
+    """Rewrites the report repeatedly until the sweep no longer runs. Raises OSError if it cannot be written."""
     with suppress(OSError):
         os.nice(10)
     while True:

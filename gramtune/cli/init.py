@@ -1,4 +1,4 @@
-"""`gramtune init`: a commented space file to begin with."""
+"""`gramtune init`: writes a commented space file to start from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ name: {name}                # folder under runs/, and the run in MLflow
 about: Which critic dimension and learning rate work best?
 base: {base:<18}# one complete trial: a shipped base (gramtune list bases), or a file such as base/mine.yaml
 
-# What varies: a dotted path into the base, and its values. Several keys give the product of their grids.
+# The varied keys: a dotted path into the base, and its values. Several grids are combined to their product.
 # All fields: gramtune describe objective gram; gramtune describe optimizer adam; …
 space:
   objective.critic_dim: {{grid: [{dims}]}}
@@ -22,18 +22,18 @@ space:
   #   cases:
   #     GRAM: {{objective.name: gram}}
   #     GAN: {{objective.name: gan}}
-  # objective.critic_dim: {{grid: [16, 64], when: {{method: GRAM}}}}     # exists only there
+  # objective.critic_dim: {{grid: [16, 64], when: {{method: GRAM}}}}     # varied only for GRAM
 
 replicates: 3                # random initialisations per trial; replicate i has the same seeds in every trial
-# tolerance: 0.1             # a key is insensitive where every value is within 10 % of the best
+# tolerance: 0.1             # a key is insensitive if every value is within 10 % of the best
 
 # A sampler instead of a grid: random, tpe, cmaes, gp, qmc, nsga2; from choice, uniform, loguniform, int, logint.
 # search: {{name: tpe, samples: 40}}
-# Stop hopeless trials early (asha, hyperband, median); wrong about the best one with this probability at most:
+# Stop hopeless trials early (asha, hyperband, median). The best trial is stopped with at most this probability:
 # pruner: {{name: asha, false_prune_rate: 0.2}}
 # budget: {{seconds: 3600}}
 
-resources: {{cpu: 1, gpu: 0.25}}   # per trial; the gpu part is dropped, and said so, where there is none
+resources: {{cpu: 1, gpu: 0.25}}   # per trial; without a GPU the gpu part is ignored, with a note
 """
 _SCHEMA = "gramtune.schema.json"
 

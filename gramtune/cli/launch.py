@@ -1,7 +1,8 @@
-"""`gramtune launch`: a sweep on a cluster, from anywhere."""
+"""`gramtune launch`: starts a sweep on a cluster, from any machine."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 _OVERRIDES = ("base", "name", "replicates", "until", "max_replicates", "samples", "time_budget")
 _FORWARDED = {"max_concurrent": "--max-concurrent", "tracking_uri": "--tracking-uri", "register": "--register"}
-"""Options of `sweep` that are not part of the sweep itself: passed on, where they were given."""
+"""Options of `sweep` that do not change the sweep itself; launch passes them on if they are given."""
 _LOCAL = {
     "debug": "--debug",
     "address": "--address",
@@ -27,10 +28,10 @@ _LOCAL = {
 
 
 class LaunchCommand(Command):
-    """Shows the options of sweep too, which go to the cluster."""
+    """A command whose help also lists the options of sweep, which it passes to the cluster."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Its own, then sweep's."""
+        """Writes the command's own options, then those of sweep."""
         super().format_options(ctx, formatter)
         own = {option for parameter in self.params for option in parameter.opts}
         passed = [p for p in _sweep_command().params if p.name not in _LOCAL and not own & set(p.opts)]
@@ -42,11 +43,11 @@ def launch(
     context: typer.Context,
     cluster: Cluster,
     space: Space,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the sweep of that name there.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the sweep of that name on the cluster.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Do not show the output.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, start nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything; start nothing.")] = False,
 ) -> None:
-    """Run a sweep on a cluster: bring it up, ship the package, submit, show the output."""
+    """Run a sweep on a cluster: start the cluster, upload the package, submit the job, show its output."""
     from gramtune.backends.cluster.load import load_target
     from gramtune.io import command
 
@@ -79,13 +80,13 @@ def _request(space: Path, words: list[str], resume: bool) -> Request:
     if issues:
         raise SpecError(issues)
     overrides = Overrides(**{key: given[key] for key in _OVERRIDES if key in given})
-    overrides = overrides._replace(set=tuple(given.get("settings") or ()), plugins=tuple(given.get("plugins") or ()))
+    overrides = replace(overrides, set=tuple(given.get("settings") or ()), plugins=tuple(given.get("plugins") or ()))
     options = [word for key, option in _FORWARDED.items() if key in given for word in (option, str(given[key]))]
     return Request(load_sweep(space, overrides), runs, resume, tuple(options))
 
 
 def _given(space: Path, words: list[str]) -> dict[str, Any]:
-    """The options of `gramtune sweep` that these words give, by parameter."""
+    """The options of `gramtune sweep` given by these words, by parameter name."""
     context = _sweep_command().make_context("gramtune launch CLUSTER", [str(space), *words])
     sources = {key: context.get_parameter_source(key) for key in context.params}
     return {key: context.params[key] for key, source in sources.items() if source and source.name == "COMMANDLINE"}

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a live table on a terminal, plain lines elsewhere."""
+"""The progress of a running sweep: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
 from rich.console import Console, Group, JustifyMethod
@@ -32,15 +32,15 @@ _COLOURS = {
 
 _Parts = dict[int, dict[int, Report]]
 _BAR, _LEAST, _GAP = 16, 4, 2
-"""Cells of a progress bar, the fewest of a column that is cut, and those between two columns."""
+"""Widths in terminal cells: of a progress bar, the minimum of a cut column, and of the gap between two columns."""
 _WHAT = " (mean ± std)"
 _PAUSE = 0.2
-"""Seconds between two looks at all trials: fast ones report a hundred times per second."""
+"""Seconds between two polls of all trials: fast trials report a hundred times per second."""
 
 
 @contextmanager
 def watching(state: SweepState, console: Console) -> Iterator[None]:
-    """Shows the state until the block ends; of what had happened before, lines say nothing."""
+    """Shows the state until the block ends. Plain lines leave out what happened before the block."""
     started, pace = time.monotonic(), Pace(state)
     if console.is_terminal:
 
@@ -61,16 +61,16 @@ def watching(state: SweepState, console: Console) -> Iterator[None]:
 
 
 class Pace:
-    """How fast a sweep gets on, from the first report of this run: the start of Ray and of its workers is left out."""
+    """The speed of a sweep, measured from the first report of this run, so that the start-up of Ray does not count."""
 
     def __init__(self, state: SweepState) -> None:
         self._state = state
         self._reports = _count_reports(state)
         self._begun: tuple[float, float] | None = None
-        """Seconds at the first report, and the share that was done then."""
+        """Stores the time of the first report and the finished share at that time."""
 
     def left(self, elapsed: float) -> float | None:
-        """Seconds that the rest will take; None while nothing is known."""
+        """Estimated seconds until the end; None before the first report."""
         done = _done(self._state)
         if self._begun is None:
             if _count_reports(self._state) > self._reports:
@@ -99,7 +99,8 @@ def _view(state: SweepState, console: Console, elapsed: float, pace: Pace) -> Gr
     return Group(table(state, console.height - 3 - lines, console.width), below)
 
 
-class _Column(NamedTuple):
+@dataclass(frozen=True)
+class _Column:
     """A column of the live table: its cells, and whether a narrow terminal may cut it."""
 
     heading: str
@@ -116,8 +117,8 @@ class _Column(NamedTuple):
 def table(state: SweepState, rows: int, width: int = 120) -> Table:
     """One row per trial: its number, values, progress, metric, status, time left.
 
-    Where not all fit in `rows`: those that run, then the last that ended, then the next. Where not all columns fit in
-    `width`: without the bar, then without the time left, then without the last keys. Steps and status always fit.
+    If there are more trials than `rows`, running ones come first, then the last finished, then the next to start. If
+    the columns do not fit in `width`, it drops the bar, then the time left, then the last keys; steps and status stay.
     """
     shown = state.most_current(rows)
     columns = _fitted(_columns(state, shown), width)
@@ -132,7 +133,7 @@ def table(state: SweepState, rows: int, width: int = 120) -> Table:
 
 
 def _columns(state: SweepState, shown: Sequence[TrialRecord]) -> dict[str, _Column]:
-    """All columns, by what `_fitted` calls them."""
+    """All columns, by the names that `_fitted` uses."""
     totals = [record.trial.config.training.steps for record in shown]
     bars = [ProgressBar(total=n, completed=r.step, width=_BAR) for r, n in zip(shown, totals, strict=True)]
     keys = {
@@ -155,13 +156,13 @@ def _columns(state: SweepState, shown: Sequence[TrialRecord]) -> dict[str, _Colu
 
 
 def _fitted(columns: dict[str, _Column], width: int) -> list[tuple[_Column, int]]:
-    """The columns that fit, each with its width; elastic ones are cut where even the fewest are too wide."""
+    """The columns that fit, each with its width. Elastic columns are cut if even the minimal set is too wide."""
     keys = [name for name in columns if name.startswith("key ")]
     for name in ("bar", "left", "metric", *reversed(keys[1:])):
         if _total(columns.values()) <= width:
             break
         if name == "metric":
-            columns[name] = columns[name]._replace(heading=columns[name].heading.removesuffix(_WHAT))
+            columns[name] = replace(columns[name], heading=columns[name].heading.removesuffix(_WHAT))
         else:
             del columns[name]
     widths = {name: column.width for name, column in columns.items()}
@@ -174,7 +175,7 @@ def _fitted(columns: dict[str, _Column], width: int) -> list[tuple[_Column, int]
 
 
 def _total(columns: Iterable[_Column]) -> int:
-    """Cells that they take side by side, with a gap between two."""
+    """Width in cells of the columns side by side, with gaps."""
     widths = [column.width for column in columns]
     return sum(widths) + _GAP * (len(widths) - 1)
 
@@ -187,7 +188,7 @@ def _left(record: TrialRecord) -> str:
 
 
 def caption(state: SweepState, elapsed: float, pace: Pace) -> str:
-    """How much is done after so many seconds, how long the rest will take, and what is best so far."""
+    """The caption of the table: finished trials, elapsed time, time left, best trial so far."""
     seconds = pace.left(elapsed)
     left = f", about {duration(seconds)} left" if seconds is not None else ""
     best = state.best
@@ -205,7 +206,7 @@ def _fraction(record: TrialRecord) -> float:
 
 
 class Lines:
-    """Says in plain lines what has changed in a state, each change once."""
+    """Reports the changes of a state as plain lines, each change once."""
 
     def __init__(self, state: SweepState) -> None:
         self.state = state
@@ -213,13 +214,15 @@ class Lines:
         self._seen: dict[str, tuple[Status, _Parts]] = {}
 
     def new(self) -> list[str]:
-        """A line per evaluation and per change of status since the last call; an end is told with its evaluation."""
+        """One line per evaluation and per change of status since the last call; a final status shares the line of
+        the last evaluation."""
         return [
             line for record in self.state.records.values() if self._has_changed(record) for line in self._of(record)
         ]
 
     def _has_changed(self, record: TrialRecord) -> bool:
-        """Since it was looked at; a report replaces `parts`. For thousands of trials that is all there is time for."""
+        """Whether the record changed since the last call. A report replaces `parts`, so an identity check suffices; it
+        must be cheap for thousands of trials."""
         name, status, parts = record.trial.name, record.status, record.parts
         seen = self._seen.get(name)
         if seen is not None and seen[0] is status and seen[1] is parts:
@@ -232,7 +235,7 @@ class Lines:
         status, reports = record.status, _reported(record)
         fresh = [record.parts[first][step] for first, step in sorted(reports - known)]
         lines = [self._line(record, report, report.status, report.reason) for report in fresh]
-        # The runner goes on meanwhile: a report may be newer than the status that was read before it.
+        # The runner keeps running: a report may be newer than the status, which was read first.
         if status != told and (not fresh or (status.final and status != fresh[-1].status)):
             lines.append(self._line(record, record.last, status, record.reason))
         elif fresh:
@@ -249,7 +252,7 @@ class Lines:
 
 
 def _reported(record: TrialRecord) -> set[tuple[int, int]]:
-    """The reports that there are, by first replicate and step."""
+    """The received reports as pairs (first replicate, step)."""
     return {(first, step) for first, part in record.parts.items() for step in part}
 
 

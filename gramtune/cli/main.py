@@ -1,4 +1,4 @@
-"""`gramtune`: collects the commands and turns issues into lines and exit codes."""
+"""`gramtune`: collects the commands; prints issues as lines and sets exit codes."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ from gramtune.cli.validate import validate
 from gramtune.io import ensure_home
 
 _OBJECTS = 100_000
-"""New objects after which garbage is looked for. Torch, Ray and MLflow are a million when they are imported, and stay:
-with Python's 700 a fifth of the time that importing them takes goes into looking through them."""
+"""New objects after which Python's garbage collector runs. Importing torch, Ray and MLflow creates a million lasting
+objects; with Python's default of 700 a fifth of the import time goes into scanning them."""
 
 _SECTIONS = {
     "Write a sweep": (init, validate, show, list_, describe, schema),
@@ -60,7 +60,7 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # Rich would take "[default: all]" for markup and drop it
+    rich_markup_mode=None,  # Rich would read "[default: all]" as markup and drop it
 )
 for _command in (command for commands in _SECTIONS.values() for command in commands if command is not launch):
     app.command(_command.__name__.rstrip("_"), cls=Command)(_command)
@@ -85,7 +85,7 @@ def gramtune(
 
 
 def script() -> None:
-    """Entry point of the command: `main`, and then the end of the process, without Python's own."""
+    """Entry point of the command: runs `main`, then ends the process quickly (`_leave`)."""
     harden()
     ensure_home()
     try:
@@ -97,19 +97,24 @@ def script() -> None:
 
 
 def main() -> None:
-    """Runs a command. Exit code 0: all fine; 1: a trial failed, or all diverged; 2: bad input; 130: interrupted."""
+    """Runs a command. Exit code 0: success; 1: a trial failed, or all diverged; 2: bad input; 130: interrupted.
+
+    Raises only the exception of a trial that `--debug` lets through.
+    """
     gc.set_threshold(_OBJECTS)
     try:
         app(prog_name="gramtune")
-    except Exception as error:  # noqa: BLE001 - no traceback at the terminal, whatever is missing, damaged or unwritable
+    except Exception as error:
+        if _is_of_a_trial(error):
+            raise
         print(_in_words(error), file=sys.stderr)
         sys.exit(2 if _is_bad_input(error) else 1)
 
 
 def _leave(code: int) -> None:
-    """Ends the process as Python would, but without taking the million objects apart first, which takes seconds.
+    """Ends the process without freeing its million objects first, which takes Python seconds. mypy does the same.
 
-    mypy does so too. Returns where that is not all that is left to do.
+    Returns, for Python's normal exit, if a thread still runs or a stream cannot be flushed.
     """
     if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
         return
@@ -117,7 +122,7 @@ def _leave(code: int) -> None:
     try:
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
-    except (OSError, ValueError):  # nobody reads any more: Python has an exit code for that
+    except (OSError, ValueError):  # the reader has closed the stream: Python's normal exit sets the exit code
         return
     os._exit(code)
 
@@ -128,8 +133,14 @@ def _is_bad_input(error: Exception) -> bool:
     return isinstance(error, SpecError)
 
 
+def _is_of_a_trial(error: Exception) -> bool:
+    """Whether the error was raised while a trial was trained in this process."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_globals.get("__name__") == "gramtune.run.guarded_trial" for frame in frames)
+
+
 def _in_words(error: Exception) -> str:
-    """Issues as they are, what the system refuses in one line, anything else with the place of its traceback."""
+    """The message for an error: issues unchanged, system errors in one line, anything else with its traceback file."""
     from gramtune.io import DiskFull
 
     if _is_bad_input(error) or isinstance(error, DiskFull):

@@ -26,7 +26,7 @@ def _refusing() -> Iterator[None]:
 
 
 def local_runs(text: str) -> Path:
-    """The folder of all sweeps, or of a local copy of those in an object store."""
+    """The folder of all sweeps; for an object store, its local copy."""
     from gramtune.io import local_runs as found
 
     with _refusing():
@@ -34,14 +34,14 @@ def local_runs(text: str) -> Path:
 
 
 def user_path(text: str) -> Path:
-    """A file that the user names."""
+    """A path given by the user."""
     from gramtune.io import user_path as found
 
     return found(text)
 
 
 def local_sweep(text: str) -> Path:
-    """A sweep's folder, or a local copy of what an object store holds. Raises SpecError if that cannot be read."""
+    """A sweep's folder; for an object store, a local copy. Raises SpecError if the store cannot be read."""
     from gramtune.run import object_store_run as mirrored
 
     with _refusing():
@@ -54,7 +54,7 @@ def space_or_run(text: str) -> Path:
 
 
 def complete_space(incomplete: str) -> list[str]:
-    """Shipped names and YAML files that begin so, for the shell."""
+    """Shell completion: shipped space names and YAML files that begin with `incomplete`."""
     from gramtune.space import shipped
 
     names = [name for name in shipped.spaces() if name.startswith(incomplete)]
@@ -62,7 +62,7 @@ def complete_space(incomplete: str) -> list[str]:
 
 
 def complete_base(incomplete: str) -> list[str]:
-    """As `complete_space`, of bases."""
+    """Shell completion: shipped base names and YAML files that begin with `incomplete`."""
     from gramtune.space import shipped
 
     names = [name for name in shipped.bases() if name.startswith(incomplete)]
@@ -70,7 +70,7 @@ def complete_base(incomplete: str) -> list[str]:
 
 
 def complete_run(incomplete: str) -> list[str]:
-    """Folders of sweeps that begin so, for the shell."""
+    """Shell completion: folders of sweeps that begin with `incomplete`."""
     from glob import escape, glob
 
     found = [path.rpartition("/")[0] for path in sorted(glob(f"{escape(incomplete)}*/sweep.yaml"))]
@@ -88,18 +88,18 @@ def _files(incomplete: str, suffix: str) -> list[str]:
 Space = Annotated[
     Path,
     typer.Argument(
-        metavar="SPACE", help="Space file, or a shipped one by name: critic_dim.", autocompletion=complete_space
+        metavar="SPACE", help="Space file, or the name of a shipped one: critic_dim.", autocompletion=complete_space
     ),
 ]
 Base = Annotated[
     str | None,
     typer.Option(
         "--base",
-        help="Another base: a name in base/ beside the space file, a shipped one, or a path.",
+        help="Use another base: a name in base/ beside the space file, a shipped base, or a path.",
         autocompletion=complete_base,
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print issues and failures alone: no progress, no summary.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only issues and failures: no progress, no summary.")]
 RUNS = Path("runs")
 Runs = Annotated[
     Path,
@@ -123,7 +123,7 @@ Folder = Annotated[
 TrainedFolder = Annotated[
     Path,
     typer.Argument(
-        parser=local_sweep, metavar="FOLDER", help="A sweep's folder, for example runs/critic-dim, or one of train."
+        parser=local_sweep, metavar="FOLDER", help="Folder of a sweep, for example runs/critic-dim, or of train."
     ),
 ]
 Settings = Annotated[
@@ -135,7 +135,7 @@ Settings = Annotated[
 Plugins = Annotated[
     list[str] | None,
     typer.Option(
-        "--plugin", metavar="FILE", help="A file or module with components of your own: --plugin my_gan.py. Repeatable."
+        "--plugin", metavar="FILE", help="A file or module with your own components: --plugin my_gan.py. Repeatable."
     ),
 ]
 TrackingUri = Annotated[
@@ -143,7 +143,7 @@ TrackingUri = Annotated[
     typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow store [default: SQLite in --runs]."),
 ]
 Register = Annotated[
-    str | None, typer.Option("--register", help="Name under which MLflow's model registry takes the best generator.")
+    str | None, typer.Option("--register", help="Add the best generator to MLflow's model registry under this name.")
 ]
 Replicates = Annotated[
     int | None, typer.Option("--replicates", help="Random initialisations per trial; adds to a finished sweep.")
@@ -152,7 +152,7 @@ Until = Annotated[
     str | None, typer.Option("--until", help="decided: give more replicates to the values whose verdict is open.")
 ]
 MaxReplicates = Annotated[
-    int | None, typer.Option("--max-replicates", help="With --until decided: at most so many per trial [default: 20].")
+    int | None, typer.Option("--max-replicates", help="With --until decided: most replicates per trial [default: 20].")
 ]
 Pilot = Annotated[
     str | None,
@@ -172,21 +172,26 @@ Like = Annotated[
         autocompletion=complete_run,
     ),
 ]
-Samples = Annotated[int | None, typer.Option("--samples", help="Trials of a sweep that samples.")]
+Samples = Annotated[int | None, typer.Option("--samples", help="Number of sampled trials; ignored for a grid.")]
 TimeBudget = Annotated[
-    float | None, typer.Option("--time-budget", help="Seconds, of all runs together, after which it ends cleanly.")
+    float | None, typer.Option("--time-budget", help="Seconds of all runs together after which the sweep ends.")
 ]
 MaxConcurrent = Annotated[
     int | None, typer.Option("--max-concurrent", min=1, help="Trials at once [default: as many as fit].")
 ]
 Address = Annotated[
     str | None,
-    typer.Option(help="Join the Ray that runs there: HOST:PORT of its head, or auto [default: one of this machine]."),
+    typer.Option(help="Use a running Ray cluster: HOST:PORT of its head, or auto [default: start Ray here]."),
 ]
 OnEnd = Annotated[
     str | None,
-    typer.Option("--on-end", help="Shell command for the end, or death, of the sweep; it reads $GRAMTUNE_STATUS."),
+    typer.Option("--on-end", help="Shell command to run when the sweep ends or dies; it can read $GRAMTUNE_STATUS."),
 ]
 Debug = Annotated[
-    bool, typer.Option("--debug", help="Run in this process, without Ray; each trial has the same numbers.")
+    bool,
+    typer.Option(
+        "--debug",
+        help="Run in this process, without Ray; gives the same numbers. "
+        "An exception of a trial ends the sweep with its traceback.",
+    ),
 ]

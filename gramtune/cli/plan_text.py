@@ -1,4 +1,4 @@
-"""What `--dry-run` says."""
+"""The text that `--dry-run` prints."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Facts = list[tuple[str, str]]
 def plan_lines(
     plan: Plan, max_concurrent: int | None, capacity: Capacity, guess: SweepEstimate, pilot: Pilot | None = None
 ) -> list[str]:
-    """What would run, how much at once, how long, and which differences the replicates could tell apart.
+    """The planned trials, their concurrency and time, and the smallest difference that the replicates can detect.
 
     With a pilot also which verdicts are to be expected, and after how many replicates.
     """
@@ -52,7 +52,7 @@ def plan_lines(
 
 def _resolution(replicates: int) -> list[tuple[str, str]]:
     if replicates < 2:
-        return [("resolution", "one replicate tells no two trials apart: it has no spread")]
+        return [("resolution", "one replicate has no spread: no two trials can be told apart")]
     return [
         ("resolution", f"{replicates} replicates tell two trials apart if their means differ by more than"),
         ("", f"{separable_gap(replicates):.2f} standard deviations over seeds (paired t, two-sided 5 %, power 80 %)"),
@@ -123,7 +123,7 @@ def _work(plan: Plan) -> Facts:
 
 
 def _data(plan: Plan) -> Facts:
-    """The sizes of each data set; nothing where its files, checked before, have gone."""
+    """The sizes of each data set; nothing if its files were deleted after the check."""
     data = dict.fromkeys(trial.config.data for trial in plan.trials or sampled(plan.sweep, CORNERS))
     lines = []
     for each in data:
@@ -134,22 +134,22 @@ def _data(plan: Plan) -> Facts:
 
 
 def _range(values: list[int]) -> str:
-    """`6`, or `6 to 12` where trials differ."""
+    """`6`, or `6 to 12` if trials differ."""
     low, high = min(values), max(values)
     return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _rungs(plan: Plan) -> Facts:
-    """The pruner and the steps at which it judges; several ladders where trials begin at different rungs."""
+    """The pruner and its rungs: the steps at which it decides. With Hyperband trials have different first rungs."""
     pruner, config = plan.sweep.pruner, plan.config
     rungs = Rungs(pruner, config.training.steps, config.judged_every, config.directions[plan.metric])
     names = [trial.name for trial in plan.trials or sampled(plan.sweep, CORNERS)]
     ladders = sorted({tuple(rungs.steps(name)) for name in names}, reverse=True)
-    waits = f", once {least} trials have come as far" if (least := pruner.least_trials) > 1 else ""
+    waits = f", once {least} trials have reached them" if (least := pruner.least_trials) > 1 else ""
     lines = [f"{pruner.rule} after {', '.join(map(str, ladder))} steps{waits}" for ladder in ladders if ladder]
     if lines and pruner.false_prune_rate is not None:
-        lines += [f"noise-aware: the best in truth is stopped with probability {pruner.false_prune_rate:g} at most,"]
-        lines += ["if the trials before it have shown how far a seed can go astray (docs/pruning.md)"]
+        lines += [f"noise-aware: the truly best trial is stopped with probability at most {pruner.false_prune_rate:g},"]
+        lines += ["if earlier trials have shown how much seeds vary (docs/pruning.md)"]
     return [("pruner", pruner.name), *(("", line) for line in lines)]
 
 
@@ -158,9 +158,9 @@ def _costs(plan: Plan, guess: SweepEstimate, together: int, capacity: Capacity) 
     each_text, all_text = duration(guess.seconds_per_trial), duration(total)
     facts = [("time", f"about {each_text} per trial, {all_text} in all{_money(plan, total)}, without start-up")]
     if (limit := plan.sweep.budget.seconds) is not None and limit < total:
-        facts.append(("", f"the budget ends it after {duration(limit)}"))
+        facts.append(("", f"the budget ends the sweep after {duration(limit)}"))
     each, memory, free = guess.memory_per_trial, together * guess.memory_per_trial, free_memory()
-    facts.append(("memory", f"about {size(each)} per trial, {size(memory)} in all; {size(free)} are free here"))
+    facts.append(("memory", f"about {size(each)} per trial, {size(memory)} in all; {size(free)} free on this machine"))
     facts.append(("", f"measured: {count(guess.passes, 'update')} of {count(guess.trials, 'trial')}"))
     if capacity.local and memory > free:
         facts.append(("warning", f"{count(together, 'trial')} at once may run out of memory (--max-concurrent)"))
@@ -168,7 +168,7 @@ def _costs(plan: Plan, guess: SweepEstimate, together: int, capacity: Capacity) 
 
 
 def _machines(capacity: Capacity) -> str:
-    """`2 cores`, `3 nodes, 24 cores and 4 GPUs`, or that nobody knows beforehand."""
+    """`2 cores`, `3 nodes, 24 cores and 4 GPUs`; with an autoscaler the number of nodes is unknown."""
     if not capacity.nodes:
         return "as many nodes as the autoscaler starts"
     nodes, cpu = sum(n.number for n in capacity.nodes), sum(n.number * n.cpu for n in capacity.nodes)
@@ -177,6 +177,6 @@ def _machines(capacity: Capacity) -> str:
 
 
 def _aligned(facts: Facts, indent: str = "") -> list[str]:
-    """`label: text`, all texts at the same column; an empty label goes on with the text above."""
+    """Lines `label: text` with all texts in one column; an empty label continues the text above."""
     width = max(len(label) for label, _ in facts) + 1
     return [f"{indent}{f'{label}:' if label else '':<{width}} {text}" for label, text in facts]

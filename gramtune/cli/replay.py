@@ -1,4 +1,4 @@
-"""`gramtune replay`: what pruners would have saved, and lost, on a sweep that was trained to its end."""
+"""`gramtune replay`: estimates what pruners would have saved and lost on a fully trained sweep."""
 
 from __future__ import annotations
 
@@ -25,25 +25,27 @@ def replay(
     reduction_factor: Annotated[
         int | None, typer.Option(help="η: the best 1/η go on; rungs are η apart [default: 4].")
     ] = None,
-    min_steps: Annotated[int | None, typer.Option(help="Steps before a decision [default: one evaluation].")] = None,
+    min_steps: Annotated[
+        int | None, typer.Option(help="Steps before the first decision [default: one evaluation].")
+    ] = None,
     min_trials: Annotated[
-        int | None, typer.Option(help="Trials that must have come as far before one is judged [default: η; median: 3].")
+        int | None, typer.Option(help="Trials that must reach a rung before one can be pruned [default: η; median: 3].")
     ] = None,
     false_prune_rate: Annotated[
         float | None,
-        typer.Option(help="Noise-aware: the best in truth is stopped with this probability at most (docs/pruning.md)."),
+        typer.Option(help="Noise-aware: prune the truly best trial with at most this probability (docs/pruning.md)."),
     ] = None,
     until_decided: Annotated[
         bool,
-        typer.Option("--replicates-until-decided", help="Instead of pruners: replicates for open values only."),
+        typer.Option("--replicates-until-decided", help="Replay replicates until decided instead of pruners."),
     ] = False,
     max_replicates: MaxReplicates = None,
-    orders: Annotated[int, typer.Option(min=1, help="Random orders of arrival, or of seeds.")] = 200,
-    workers: Annotated[int, typer.Option(min=1, help="Trials at once.")] = 4,
-    seed: Annotated[int, typer.Option(help="Of the orders.")] = 0,
+    orders: Annotated[int, typer.Option(min=1, help="Number of random orders of trials, or of seeds.")] = 200,
+    workers: Annotated[int, typer.Option(min=1, help="Trials that run at once.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the random orders.")] = 0,
     plugins: Plugins = None,
 ) -> None:
-    """Replay pruners, or replicates until decided, over a finished sweep: what it saves and loses; trains nothing."""
+    """Replay pruners, or replicates until decided, on a finished sweep; print savings and losses. Trains nothing."""
     from gramtune.analysis.replay import panel, recording
     from gramtune.analysis.replay import replay as replayed
     from gramtune.record.journal import load_state
@@ -126,7 +128,7 @@ def _cells(result: Replay) -> str:
 
 
 def _label(pruner: Pruner) -> str:
-    """`asha η=4, noise-aware 0.05`."""
+    """The pruner in one line: `asha η=4, noise-aware 0.05`."""
     factor = f" η={eta}" if (eta := getattr(pruner, "reduction_factor", None)) else ""
     aware = "" if pruner.false_prune_rate is None else f", noise-aware {pruner.false_prune_rate:g}"
     return f"{pruner.name}{factor}{aware}"

@@ -1,4 +1,4 @@
-"""`gramtune report`: page, tables, figures and summary of a sweep, rebuilt from its journal; or several compared."""
+"""`gramtune report`: rebuilds page, tables, figures and summary of a sweep from its journal; or compares sweeps."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def report(
         typer.Argument(
             parser=local_sweep,
             metavar="FOLDER...",
-            help="The sweep's folder, for example runs/critic-dim; or several.",
+            help="Folder of a sweep, for example runs/critic-dim; several folders are compared.",
         ),
     ],
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", parser=user_path, metavar="PATH", help="Page of a comparison of several sweeps."
+            "--output", "-o", parser=user_path, metavar="PATH", help="File for the comparison of several sweeps."
         ),
     ] = Path("comparison.html"),
     follow: Annotated[
@@ -30,7 +30,7 @@ def report(
         typer.Option("--follow", help="Until the sweep ends, write anew what has changed; the page reloads itself."),
     ] = False,
 ) -> None:
-    """Rebuild page, tables, figures and summary of a sweep, finished, interrupted or running; or compare several."""
+    """Rebuild page, tables, figures and summary of a finished, interrupted or running sweep; or compare several."""
     try:
         if follow:
             from gramtune.cli.follow import follow_sweep

@@ -1,4 +1,4 @@
-"""`gramtune resume`: go on with an interrupted sweep."""
+"""`gramtune resume`: resumes an interrupted sweep or extends a finished one."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def resume(
     settings: Settings = None,
     add: Annotated[
         list[str] | None,
-        typer.Option("--add", help="Further values of a grid: --add objective.critic_dim=[64, 128]. Repeatable."),
+        typer.Option("--add", help="Add values to a grid: --add objective.critic_dim=[64, 128]. Repeatable."),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Failed trials continue from their last checkpoints.")
+        bool, typer.Option("--retry-failed", help="Continue failed trials from their last checkpoints.")
     ] = False,
     max_concurrent: MaxConcurrent = None,
     address: Address = None,
@@ -47,9 +47,9 @@ def resume(
     command: OnEnd = None,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with an interrupted sweep, or add to a finished one; trials continue from their last checkpoint.
+    """Resume an interrupted sweep, or extend a finished one; trials continue from their last checkpoints.
 
-    A finished sweep takes further training steps (--set training.steps=N), values of a grid (--add), replicates and
+    A finished sweep can be given more training steps (--set training.steps=N), grid values (--add), replicates and
     samples.
     """
     from functools import partial

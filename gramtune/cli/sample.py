@@ -1,4 +1,4 @@
-"""`gramtune sample`: samples of a trained generator."""
+"""`gramtune sample`: draws samples from a trained generator."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from gramtune.cli.options import TrainedFolder, user_path
 def sample(
     folder: TrainedFolder,
     trial: Annotated[str, typer.Option(help="Number or name of a trial, or best.")] = "best",
-    replicate: Annotated[int, typer.Option(min=0, help="Which of its initialisations.")] = 0,
-    n: Annotated[int, typer.Option("-n", min=1, help="Samples.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    replicate: Annotated[int, typer.Option(min=0, help="Number of the replicate, from 0.")] = 0,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
     out: Annotated[
         Path,
         typer.Option(
-            parser=user_path, metavar="PATH", help="A PNG of them all, a folder of PNGs, or a .safetensors file."
+            parser=user_path,
+            metavar="PATH",
+            help="One .png with all samples, a folder (one PNG per sample), or a .safetensors file.",
         ),
     ] = Path("samples.png"),
 ) -> None:
-    """Draw samples of any trial that has a checkpoint; of a sweep that runs, too."""
+    """Draw samples from a trial that has a checkpoint; the sweep may still be running."""
     from gramtune.analysis.checkpoints import load
     from gramtune.cli.trained import trained_in
     from gramtune.errors import Issue, SpecError, count

@@ -1,4 +1,4 @@
-"""`gramtune show` and `diff`: what a trial is trained with, and what two sweeps differ in."""
+"""`gramtune show` and `diff`: the configuration of a trial, and the differences between two sweeps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def show(
     settings: Settings = None,
     plugins: Plugins = None,
 ) -> None:
-    """Show the trials of a sweep, or everything that one of them is trained with."""
+    """List the trials of a sweep, or show the complete configuration of one of them."""
     from gramtune.space.load import Overrides
     from gramtune.space.yaml_reader import yaml_text
 
@@ -49,7 +49,14 @@ def show(
 
 def diff(
     first: Source,
-    second: Annotated[Path, typer.Argument(metavar="OTHER", parser=space_or_run, help="As the first.")],
+    second: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OTHER",
+            parser=space_or_run,
+            help="The other sweep: a space file, a shipped space, or a sweep's folder.",
+        ),
+    ],
 ) -> None:
     """Show the settings and versions in which two sweeps differ."""
     from gramtune.record.tables import read_versions
@@ -71,7 +78,7 @@ def _sweep(source: Path) -> Sweep:
 
 
 def _trials(source: Path, overrides: Overrides) -> list[PlannedTrial]:
-    """The trials of a grid, or those that a sweep has begun with. Raises SpecError where there is none yet."""
+    """The trials of a grid, or those that a sampled sweep has started. Raises SpecError if there are none yet."""
     from gramtune.errors import Issue, SpecError
     from gramtune.run.run_directory import recorded_state
     from gramtune.space.load import load_sweep

@@ -1,4 +1,4 @@
-"""`gramtune status`: what runs, what is left, from any terminal."""
+"""`gramtune status`: shows the progress of sweeps, from any terminal."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 def status(
     run: Annotated[
         Path | None,
-        typer.Argument(parser=local_sweep, metavar="RUN", help="One sweep's folder.", autocompletion=complete_run),
+        typer.Argument(
+            parser=local_sweep,
+            metavar="RUN",
+            help="Folder of one sweep [default: all sweeps in --runs].",
+            autocompletion=complete_run,
+        ),
     ] = None,
     runs: Runs = RUNS,
 ) -> None:
-    """Show what runs and what is left: of every sweep, or trial by trial of one."""
+    """Show the progress of every sweep, or of each trial of one sweep."""
     if run is None:
         _show_all(runs)
     else:
@@ -89,4 +94,4 @@ def _show_one(folder: Path) -> None:
     if driver:
         console.print(f"running: {driver}", markup=False, highlight=False)
     elif state.unfinished or left > 0:
-        console.print(f"nothing runs it; resume it with: gramtune resume {folder}", markup=False, soft_wrap=True)
+        console.print(f"not running; resume it with: gramtune resume {folder}", markup=False, soft_wrap=True)

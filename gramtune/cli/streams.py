@@ -1,4 +1,4 @@
-"""Standard streams that may break: a closed terminal, a full disk, an encoding without σ never end a command."""
+"""Standard streams that never raise: a closed terminal, a full disk or an encoding without σ ends no command."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 _LEFT = (errno.EPIPE, errno.EIO)
-"""Nobody reads any more: `| head`, a terminal that is closed."""
+"""Errors that mean that the reader has gone: `| head`, or a closed terminal."""
 
 
 def harden() -> None:
-    """Makes sys.stdout and sys.stderr drop what cannot be written; opens those that are closed, on the null device.
+    """Makes sys.stdout and sys.stderr drop what cannot be written; opens closed standard streams on the null device.
 
-    A closed one would be taken by the next file that is opened, and Ray's processes would print into it.
+    Otherwise the next opened file would get the closed stream's number, and Ray's processes would print into that file.
     """
     for number in range(3):
         try:
@@ -35,24 +35,27 @@ def _lenient(stream: TextIO | None, number: int) -> TextIO:
 
 
 class _Lenient(io.RawIOBase):
-    """A file descriptor whose failures are said once, on stderr, if that still works."""
+    """A file descriptor that never raises; its first failure is reported once on stderr, if stderr works."""
 
     def __init__(self, number: int) -> None:
         self._number, self._lost = number, False
 
     def write(self, data: Any, /) -> int:
-        """Writes, or pretends to."""
+        """Writes; after a failure it returns as if it had written."""
         try:
             return os.write(self._number, data)
         except OSError as error:
             if not self._lost and error.errno not in _LEFT:
                 with suppress(OSError):
-                    os.write(2, f"standard output: {error.strerror}; what it lacks is in the files\n".encode())
+                    os.write(
+                        2,
+                        f"standard output: {error.strerror}; output is lost, the files are complete\n".encode(),
+                    )
             self._lost = True
             return memoryview(data).nbytes
 
     def writable(self) -> bool:
-        """Yes."""
+        """Always true."""
         return True
 
     def isatty(self) -> bool:

@@ -42,7 +42,7 @@ def sweep(
     time_budget: TimeBudget = None,
     name: Annotated[str | None, typer.Option(help="Name of the sweep and its folder.")] = None,
     max_concurrent: MaxConcurrent = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, start nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; start nothing.")] = False,
     pilot: Pilot = None,
     like: Like = None,
     address: Address = None,
@@ -53,7 +53,7 @@ def sweep(
     runs: Runs = RUNS,
     quiet: Quiet = False,
 ) -> None:
-    """Run a sweep on this machine, or on a running Ray."""
+    """Run a sweep on this machine, or on a running Ray cluster."""
     from functools import partial
 
     from gramtune.api import open_capacity, resolve_gpu, run_sweep

@@ -1,4 +1,4 @@
-"""`gramtune sync`: bring an MLflow store up to date with a sweep's folder."""
+"""`gramtune sync`: copies the results in a sweep's folder to an MLflow store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def sync(
     tracking_uri: TrackingUri = None,
     register: Register = None,
 ) -> None:
-    """Store a sweep's results in MLflow, at any later time, in any store; what is there already stays as it is."""
+    """Copy a sweep's results to any MLflow store, at any time; runs that are already there do not change."""
     from gramtune.api import make_tracker
     from gramtune.record.tracker import TrackerUnavailable
     from gramtune.run.run_directory import recorded_state

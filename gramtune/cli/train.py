@@ -1,4 +1,4 @@
-"""`gramtune train`: one configuration, without Ray."""
+"""`gramtune train`: trains one configuration, without Ray."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ def train(
     config: Annotated[
         Path,
         typer.Argument(
-            metavar="BASE", help="Base file, or a shipped one by name: digits.", autocompletion=complete_base
+            metavar="BASE", help="Base file, or the name of a shipped one: digits.", autocompletion=complete_base
         ),
     ],
     settings: Settings = None,
     plugins: Plugins = None,
-    replicates: Annotated[int, typer.Option(min=1, help="Random initialisations.")] = 1,
+    replicates: Annotated[int, typer.Option(min=1, help="Number of random initialisations.")] = 1,
     name: Annotated[str | None, typer.Option(help="Folder of the results in --runs [default: train-<config>].")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     gpu: Annotated[bool, typer.Option("--gpu/--cpu", help="Train on the GPU.")] = False,
     runs: Runs = RUNS,
     quiet: Quiet = False,
 ) -> None:
-    """Train one configuration in this process; the same command again goes on from the newest checkpoint."""
+    """Train one configuration in this process. The same command resumes it from the newest checkpoint."""
     import json
 
     from rich.console import Console
@@ -38,14 +38,14 @@ def train(
     from gramtune.plugins import loaded
     from gramtune.run.capacity import claimed, grant, here
     from gramtune.run.trial_runner import TrialRun
-    from gramtune.space.load import config_places, load_config, load_plugins
+    from gramtune.space.load import load_plugins, located_config
     from gramtune.space.plan import issues_of
     from gramtune.space.sweep import Resources
 
     load_plugins(plugins or ())
     given = (*(settings or ()), f"training.replicates={replicates}")
-    trial, where = load_config(config, given), config_places(config, given)
-    issues = [Issue(where(part), message) for part, message in issues_of([trial], data_root())]
+    trial, origins = located_config(config, given)
+    issues = [Issue(origins.where(part), message) for part, message in issues_of([trial], data_root())]
     share = grant(Resources(cpu=threads, gpu=int(gpu)), here())
     folder = runs / (name or f"train-{config.stem}")
     described = folder / CONFIG_FILE

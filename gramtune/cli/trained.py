@@ -1,4 +1,4 @@
-"""Which trials `sample` and `evaluate` work on."""
+"""Selects the trials that `sample` and `evaluate` work on."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def trained_in(folder: Path, wanted: str) -> list[Trained]:
-    """The trials of that name (or best, or all) in a sweep's folder, or the one of `gramtune train`.
+    """The trials of a sweep with the name or number `wanted` (or best, or all); or the trial of `gramtune train`.
 
-    Raises SpecError if there is none.
+    Raises SpecError if there is no such trial.
     """
     from gramtune.analysis.checkpoints import CONFIG_FILE, of_sweep, of_train
     from gramtune.run.run_directory import recorded_state

@@ -1,4 +1,4 @@
-"""`gramtune ui`: the results in MLflow."""
+"""`gramtune ui`: opens the results in MLflow."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def ui(
             envvar="GRAMTUNE_RUNS",
             parser=local_runs,
             metavar="PATH",
-            help="Folder of all sweeps [default: the nearest one, here or above].",
+            help="Folder of all sweeps [default: the nearest one, in this folder or a parent folder].",
         ),
     ] = None,
 ) -> None:
-    """Open the results in MLflow, on this machine only."""
+    """Open the results in MLflow. The server is reachable from this machine only."""
     from gramtune.backends.mlflow.server import serve
     from gramtune.backends.mlflow.store import default_uri
 
@@ -32,7 +32,7 @@ def ui(
 
 
 def _nearest() -> Path:
-    """The nearest folder of sweeps; says which one, and which others there are. Raises SpecError if there is none."""
+    """Finds the nearest folder of sweeps; prints it and the others. Raises SpecError if there is none."""
     from gramtune.backends.mlflow.store import found_stores
     from gramtune.errors import Issue, SpecError
     from gramtune.io import command
@@ -40,10 +40,10 @@ def _nearest() -> Path:
     here = Path.cwd()
     found = found_stores(here)
     if not found:
-        rule = "holds no sweep that MLflow knows, nor does a folder around it; name the folder of sweeps with --runs"
+        rule = "neither this folder nor a parent holds a sweep that MLflow knows; name the folder of sweeps with --runs"
         raise SpecError([Issue(str(here), rule)])
     nearest, *others = found
-    typer.echo(f"the sweeps in {nearest}")
+    typer.echo(f"showing the sweeps in {nearest}")
     for other in others:
-        typer.echo(f"there are others: {command('ui', '--runs', other)}")
+        typer.echo(f"other sweeps: {command('ui', '--runs', other)}")
     return nearest

@@ -1,4 +1,4 @@
-"""`gramtune validate`: everything that is wrong with a space file, without starting anything."""
+"""`gramtune validate`: lists every issue in a space file; starts nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def validate(
     settings: Settings = None,
     plugins: Plugins = None,
 ) -> None:
-    """Check a space file: every value of every key, networks against shapes, data and weights on disk."""
+    """Check a space file: every value of every key, the networks for the data's shape, and the files that it needs."""
     from gramtune.io import data_root
     from gramtune.space.load import Overrides, load_sweep
     from gramtune.space.plan import make_plan

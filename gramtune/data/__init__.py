@@ -1,1 +1,1 @@
-"""One data set per file."""
+"""Data sets, one per file."""

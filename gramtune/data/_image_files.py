@@ -1,4 +1,4 @@
-"""Image files → one uint8 tensor, decoded once: shared by `image_folder` and `celeba`."""
+"""Decodes image files to one uint8 tensor and caches it; shared by `image_folder` and `celeba`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gramtune.io import write_atomically
 Parts = tuple[Tensor, Tensor]
 """The training and the held-out images, each uint8 [N, C, S, S]."""
 _NAMED = 20
-"""At most this many files are named in a message."""
+"""Most files that a message names."""
 CACHE = "decoded"
 """Folder of decoded data sets under the data root; safe to delete."""
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -62,12 +62,12 @@ def decode(folder: Path, names: Sequence[str], size: int, channels: int) -> Tens
         )
     if doubts:
         why = listing([f"{name} ({why})" for name, why in sorted(doubts.items())])
-        warnings.warn(f"{len(doubts)} of {len(names)} images under {folder} are doubtful: {why}", stacklevel=2)
+        warnings.warn(f"{len(doubts)} of {len(names)} images under {folder} may be damaged: {why}", stacklevel=2)
     return images
 
 
 def listing(texts: Sequence[str]) -> str:
-    """The first texts, and how many more there are."""
+    """The first texts and the number of the others."""
     more = f" and {len(texts) - _NAMED} more" if len(texts) > _NAMED else ""
     return ", ".join(texts[:_NAMED]) + more
 

@@ -28,8 +28,8 @@ class CelebA(Dataset):
 
     name: Literal["celeba"] = "celeba"
     select_on: Literal["test", "validation"] = "test"
-    """The part that a sweep compares with. `validation` (19,867 faces) leaves the test part for `gramtune evaluate`:
-    the value of a winner is too good on the samples that it was chosen by."""
+    """The part that a sweep compares with. `validation` (19,867 faces) keeps the test part for `gramtune evaluate`: on
+    the samples used for the choice, the winner's value is biased."""
 
     @property
     def shape(self) -> Shape:
@@ -42,11 +42,11 @@ class CelebA(Dataset):
 
     @property
     def held_out_name(self) -> str:
-        """`held-out` for the test part."""
+        """`held-out` if the test part is used, else `validation`."""
         return "held-out" if self.select_on == "test" else "validation"
 
     def for_report(self) -> CelebA:
-        """With the test part."""
+        """The data set with the test part."""
         return self.model_copy(update={"select_on": "test"})
 
     def check(self, root: Path) -> None:

@@ -29,7 +29,7 @@ class Dirac(Dataset):
         return (1,)
 
     def fingerprint(self, root: Path) -> str:
-        """Of the sizes."""
+        """A digest of the sizes."""
         return f"dirac-{self.n_train}-{self.n_held_out}"
 
     def train(self, root: Path) -> Tensor:

@@ -1,4 +1,4 @@
-"""One Gaussian: the simplest target, whose every distance is known in closed form."""
+"""A single Gaussian: the simplest target; its distances have closed forms."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Row = Annotated[tuple[float, ...], Field(strict=False)]
 class Gaussian(Dataset):
     """N(mean · 1, std² I) in `dim` dimensions, or N(mean · 1, covariance).
 
-    The submission's code (GRAM.jl) has covariance [[0.25, 0.25], [0.25, 1]] and 1,000 points.
+    The submission's code (GRAM.jl) uses covariance [[0.25, 0.25], [0.25, 1]] and 1,000 points.
     """
 
     name: Literal["gaussian"] = "gaussian"
     dim: PositiveInt = 2
     mean: float = 0.0
-    """The same in every dimension."""
+    """Mean, equal in every dimension."""
     std: PositiveFloat = 1.0
-    """No effect where `covariance` is given."""
+    """Standard deviation; no effect if `covariance` is given."""
     covariance: Annotated[tuple[Row, ...], Field(strict=False)] | None = None
     """[dim, dim], symmetric and positive definite; null for std² I."""
     n_train: PositiveInt = 50_000

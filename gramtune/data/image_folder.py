@@ -1,4 +1,4 @@
-"""A folder of the user's own images."""
+"""The user's own images, read from a folder."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ImageFolder(Dataset):
     held_out_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Expected share of held-out images. A file stays on its side when others are added or removed."""
     allow_copies: bool = False
-    """Accept training images with the same pixels as a held-out image. By default they are refused by name."""
+    """Accept training images with the same pixels as a held-out image. By default an error names them."""
 
     @property
     def shape(self) -> Shape:
@@ -51,7 +51,7 @@ class ImageFolder(Dataset):
         return self._fingerprint(root, self._names(root))
 
     def check(self, root: Path) -> None:
-        """Decodes the images, unless that is done."""
+        """Decodes the images, unless they are cached."""
         self._parts(root)
 
     def train(self, root: Path) -> Tensor:
@@ -63,8 +63,10 @@ class ImageFolder(Dataset):
         return self._parts(root)[1]
 
     def is_held_out(self, name: str) -> bool:
-        """The side of a file, by its path relative to the folder, with forward slashes."""
-        portable = unicodedata.normalize("NFC", name).encode(errors="surrogateescape")  # file systems differ in form
+        """Whether a file is held out; `name` is its path relative to the folder, with forward slashes."""
+        portable = unicodedata.normalize("NFC", name).encode(
+            errors="surrogateescape"
+        )  # file systems use different Unicode forms
         return int.from_bytes(hashlib.sha256(portable).digest()[:8]) < self.held_out_share * 2**64
 
     def _folder(self, root: Path) -> Path:
@@ -108,7 +110,7 @@ class ImageFolder(Dataset):
         return images[~held_out], images[held_out]
 
     def _refuse_copies(self, images: Tensor, held_out: Tensor, names: list[str], root: Path) -> None:
-        """Raises Unavailable where a training image and a held-out image have equal pixels."""
+        """Raises Unavailable if a training image and a held-out image have equal pixels."""
         digests = [hashlib.sha256(image.numpy()).digest() for image in images]
         first = {d: name for d, name, out in zip(digests, names, held_out.tolist(), strict=True) if out}
         copies = [
@@ -124,7 +126,7 @@ class ImageFolder(Dataset):
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The files below a folder, links to folders followed; hidden files and folders are left out.
+    """The files below a folder; follows links to folders and skips hidden files and folders.
 
     A link to one of its own parent folders is not followed.
     """
@@ -142,5 +144,5 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _refuse(error: OSError) -> None:
-    """Raised on: otherwise an unreadable subfolder would be skipped silently, and the data set would be another one."""
+    """Raises Unavailable; otherwise unreadable subfolders would be skipped silently, which changes the data set."""
     raise Unavailable(f"data set image_folder: {error.filename} cannot be read ({error.strerror})") from error

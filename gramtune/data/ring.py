@@ -20,8 +20,8 @@ class Ring(Dataset):
 
     name: Literal["ring"] = "ring"
     dim: Literal[2, 3] = 2
-    """3: the circle lies in the plane z = 0 and the noise fills space. The authors' code has a 3D ring too, but the
-    paper does not describe it."""
+    """2 or 3. With 3 the circle lies in the plane z = 0 and the noise has three dimensions. The authors' code has a 3D
+    ring too, but the paper does not describe it."""
     modes: Annotated[int, Field(ge=2)] = 8
     radius: PositiveFloat = 1.0
     std: PositiveFloat = 0.01

@@ -1,1 +1,1 @@
-"""One feature extractor per file."""
+"""Feature extractors, one per file."""

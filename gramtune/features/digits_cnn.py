@@ -21,7 +21,7 @@ WEIGHTS = "digits_cnn.safetensors"
 
 
 def backbone() -> nn.Sequential:
-    """[B, 1, 8, 8] in [−1, 1] → [B, 64], uninitialised by us."""
+    """The network without weights: [B, 1, 8, 8] in [−1, 1] → [B, 64]."""
     return nn.Sequential(
         nn.Conv2d(1, 32, 3, padding=1),
         nn.ReLU(),

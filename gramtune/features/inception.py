@@ -1,4 +1,4 @@
-"""FID's own features: pool3 of the TensorFlow Inception network, through pytorch-fid."""
+"""The features of FID: pool3 of the TensorFlow Inception network, from pytorch-fid."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gramtune.components import FeatureExtractor, Shape, Unavailable, kind_of
 from gramtune.io import write_atomically
@@ -24,11 +25,11 @@ SHA256_PREFIX = "6726825d"
 _BATCH = 32
 """Images per forward pass. One image of 299×299 has activations of 6 MB in a single layer."""
 ENV = "GRAMTUNE_INCEPTION"
-"""Environment variable: path of the weight file, used as it is."""
+"""Environment variable with the path of the weight file, whose checksum is then not checked."""
 
 
 class InceptionFeatures(FeatureExtractor):
-    """The behaviour shared by all layers of the network. Grey images are repeated to three channels."""
+    """Base of the extractors that use the Inception network. Grey images are repeated to three channels."""
 
     layer_dim: ClassVar[int]
     """Feature dimension."""
@@ -49,7 +50,7 @@ class InceptionFeatures(FeatureExtractor):
         return self.layer_dim
 
     def check(self, root: Path) -> None:
-        """Finds or downloads the weights; raises Unavailable with the place to put them, or if they are damaged."""
+        """Finds or downloads the weights. Raises Unavailable, with the right path, if they are missing or damaged."""
         read_weights(root)
 
 
@@ -66,7 +67,11 @@ class Inception(InceptionFeatures):
 
 
 class Pool3(nn.Module):
-    """[B, 1 or 3, H, W] in [−1, 1] → [B, 2048]; pytorch-fid resizes and normalises."""
+    """[B, 1 or 3, H, W] in [−1, 1] → [B, 2048]; pytorch-fid resizes and normalises.
+
+    BatchNorm is folded into the convolutions, and tensors are channels-last: 1.5 times as fast on a CPU
+    (`benchmarks/features.py`), with features equal up to float32's rounding.
+    """
 
     def __init__(self, state: dict[str, Tensor]) -> None:
         super().__init__()
@@ -75,9 +80,10 @@ class Pool3(nn.Module):
         fetch = inception.load_state_dict_from_url
         inception.load_state_dict_from_url = lambda *_args, **_kwargs: state  # it takes no path, only a URL
         try:
-            self.network = inception.InceptionV3((inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048],))
+            network = inception.InceptionV3((inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048],))
         finally:
             inception.load_state_dict_from_url = fetch
+        self.network = _folded(network.eval()).to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
@@ -86,8 +92,19 @@ class Pool3(nn.Module):
     def _features(self, images: Tensor) -> Tensor:
         unit = (images + 1) / 2
         rgb = unit.expand(-1, 3, -1, -1) if unit.shape[1] == 1 else unit
-        features: Tensor = self.network(rgb)[0]
+        features: Tensor = self.network(rgb.contiguous(memory_format=torch.channels_last))[0]
         return features.flatten(1)
+
+
+def _folded(network: nn.Module) -> nn.Module:
+    """Moves each BatchNorm's scale and shift into the convolution before it: y = γ (Wx − μ)/σ + β."""
+    from torchvision.models.inception import BasicConv2d
+
+    for block in network.modules():
+        if isinstance(block, BasicConv2d):
+            block.conv = fuse_conv_bn_eval(block.conv, block.bn)
+            block.bn = nn.Identity()
+    return network
 
 
 def read_weights(root: Path) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from gramtune.registry import register
 
 @register
 class InceptionLogits(InceptionFeatures):
-    """1008 class logits without the last layer's bias, which the authors of the inception score leave out."""
+    """1008 class logits without the last layer's bias, as in the code of the inception score's authors."""
 
     layer_dim: ClassVar[int] = 1008
     trunk: ClassVar[str | None] = "inception"

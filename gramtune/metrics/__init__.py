@@ -1,1 +1,1 @@
-"""One family of metrics per file."""
+"""Metrics, one family per file."""

@@ -1,4 +1,4 @@
-"""Energy distance to the mixture that the data were drawn from (Székely & Rizzo 2013), exact on the data's side."""
+"""Energy distance to the mixture that the data were drawn from (Székely & Rizzo 2013); uses the exact mixture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gramtune.registry import classes, register
 
 _CHUNK = 1024
 _FAR = 50.0
-"""‖x − c‖²/2s² from which on the asymptotic series of ₁F₁ is exact in float64, and up to which the power series is."""
+"""The ‖x − c‖²/2s² at which ₁F₁ switches from its power series to its asymptotic series; both are exact there."""
 _NEAR_TERMS, _FAR_TERMS = 150, 15
 
 
@@ -23,9 +23,9 @@ _NEAR_TERMS, _FAR_TERMS = 150, 15
 class EnergyDistance(Metric):
     """2 E‖X − Y‖^α − E‖X − X'‖^α − E‖Y − Y'‖^α for samples X and an equal mixture Y of isotropic Gaussians.
 
-    E‖X − X'‖ is a U-statistic over pairs of different samples, the other two terms are exact, so the value is unbiased
-    at any number of samples, and negative half the time where X ~ Y. It is 0 in expectation for X ~ Y alone. A small α
-    weighs the sharpness of the modes more, against the place of whole modes.
+    E‖X − X'‖^α is a U-statistic over pairs of different samples. The other two terms are exact, so the value is
+    unbiased for any number of samples. Its expectation is 0 only for X ~ Y; the value is then negative about half the
+    time. A small α gives more weight to the sharpness of the modes and less to their positions.
     """
 
     extractor: ClassVar[str] = "identity"
@@ -36,16 +36,16 @@ class EnergyDistance(Metric):
 
     @property
     def directions(self) -> Mapping[str, Direction]:
-        """The value, in data units to the power α, and its standard error, which is a third too large for X ~ Y."""
+        """The value, in data units to the power α, and its standard error, which is too large by a third for X ~ Y."""
         return {"energy_distance": "min", "energy_distance_se": "min"}
 
     @property
     def least(self) -> tuple[int, int]:
-        """Two generated samples make a pair; no held-out ones."""
+        """Two generated samples, for one pair; no held-out samples."""
         return 2, 0
 
     def check(self, data: Dataset) -> None:
-        """Raises ValueError for data that are no known mixture."""
+        """Raises ValueError unless the data are a known mixture."""
         if data.mixture() is None:
             known = [name for name, cls in classes(Dataset).items() if cls.mixture is not Dataset.mixture]
             raise ValueError(
@@ -110,7 +110,7 @@ def _asymptotic(a: float, b: float, z: Tensor) -> Tensor:
 
 
 def _pairs(x: Tensor, power: float) -> tuple[Tensor, Tensor]:
-    """Of ‖x_i − x_j‖^α, i ≠ j: the mean over j for each i, [N], and the mean of the squares, []."""
+    """For ‖x_i − x_j‖^α, i ≠ j: the mean over j for each i, [N], and the mean of the squares, []."""
     n = len(x)
     sums, squares = [], x.new_zeros(())
     for part in x.split(_CHUNK):
@@ -124,7 +124,7 @@ def _variance(to_mixture: Tensor, to_others: Tensor, second: Tensor) -> Tensor:
     """Variance of the value over draws of the samples, from its Hoeffding decomposition, as `kid.mmd2_variance` is.
 
     V₁ = 4 Var φ/N with φ(x) = E‖x − Y‖^α − E‖x − X'‖^α and V₂ = 2 E h̃²/N², h̃ the degenerate part of ‖x − x'‖^α.
-    Row means in place of φ give V₁ + 2 V₂ in expectation; so V₂ is taken off, and is the least that is left.
+    Row means in place of φ give V₁ + 2 V₂ in expectation; so V₂ is subtracted, and the result is at least V₂.
     """
     n = len(to_others)
     first = 4 * (to_mixture - to_others).var() / n
@@ -134,5 +134,6 @@ def _variance(to_mixture: Tensor, to_others: Tensor, second: Tensor) -> Tensor:
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
-    """‖x_i − y_j‖, [N, M]. A matrix product would leave 1e-8 between equal points, whose power 0.1 is 0.16."""
+    """‖x_i − y_j‖, [N, M], without a matrix product: that gives 1e-8 for equal points, and 1e-8 to the power 0.1 is
+    0.16."""
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")

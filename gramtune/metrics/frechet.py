@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 from zipfile import BadZipFile
 
 import torch
@@ -17,8 +18,9 @@ from gramtune.registry import register
 _TILE, _ROWS = 256, 2048
 
 
-class Moments(NamedTuple):
-    """Mean [d], and a factor [d, r] of the covariance: Σ = L Lᵀ. Both float64."""
+@dataclass(frozen=True)
+class Moments:
+    """Mean [d] and a factor L [d, r] of the covariance Σ = L Lᵀ, in float64."""
 
     mean: Tensor
     factor: Tensor
@@ -27,8 +29,8 @@ class Moments(NamedTuple):
 def moments(features: Tensor) -> Moments:
     """Moments of features [N, d].
 
-    With N ≤ d the centred features are a factor themselves. Otherwise the factor is Cholesky's, without jitter. If Σ
-    is singular (a feature that is never active) Cholesky fails, and the factor is U√Λ of the non-zero eigenvalues.
+    For N ≤ d the scaled centred features are the factor. Otherwise it is Cholesky's factor, without jitter. If Σ is
+    singular (for example, a feature is always 0), Cholesky fails, and the factor is U√Λ of the non-zero eigenvalues.
     """
     mean = _mean(features)
     if len(features) <= features.shape[1]:
@@ -41,11 +43,11 @@ def moments(features: Tensor) -> Moments:
 def frechet_distance(real: Moments, fake: Tensor) -> float:
     """‖μ_p − μ_q‖² + Tr(Σ_p + Σ_q − 2(Σ_p Σ_q)^½) for generated features [N, d], in float64.
 
-    With Σ_p = L Lᵀ and Σ_q = Aᵀ A the eigenvalues of Σ_p Σ_q are those of Lᵀ Aᵀ A L, and of A L Lᵀ Aᵀ: symmetric both;
-    Tr(Σ_p Σ_q)^½ = Σ_i √λ_i, taken from whichever is smaller, [r, r] or [N, N].
+    With Σ_p = L Lᵀ and Σ_q = Aᵀ A, Σ_p Σ_q has the eigenvalues λ of the symmetric matrices Lᵀ Aᵀ A L [r, r] and
+    A L Lᵀ Aᵀ [N, N]. Tr(Σ_p Σ_q)^½ = Σ_i √λ_i is computed from the smaller of both.
 
-    The rounding error of λ is relative to the largest one, so √λ of a small one can be wrong by √ε of the traces. The
-    exact second term is never negative, so negative results are clamped to 0.
+    The rounding error of each λ is relative to the largest λ, so the √λ of small ones can have an error of √ε times the
+    traces. The exact trace term is never negative, so negative results are clamped to 0.
     """
     mean, factor = _mean(fake), real.factor
     if len(fake) > fake.shape[1]:
@@ -61,7 +63,7 @@ def frechet_distance(real: Moments, fake: Tensor) -> float:
 
 
 def _mean(features: Tensor) -> Tensor:
-    """float64 mean [d]. Raises ValueError for N < 2, which have no covariance."""
+    """The mean [d] in float64. Raises ValueError for N < 2, where the covariance is undefined."""
     if len(features) < 2:
         raise ValueError(f"a covariance needs at least 2 samples, got {len(features)}")
     return features.mean(dim=0, dtype=torch.float64)
@@ -73,7 +75,7 @@ def _centred(features: Tensor, mean: Tensor) -> Tensor:
 
 
 def _covariance(features: Tensor, mean: Tensor) -> Tensor:
-    """The unbiased covariance [d, d] of features [N, d], a part of the rows and half of the products at a time."""
+    """The unbiased covariance [d, d] of features [N, d], computed in chunks of rows and only in the upper triangle."""
     covariance, scale = mean.new_zeros(len(mean), len(mean)), 1 / (len(features) - 1)
     for part in features.split(_ROWS):
         rows = part.to(torch.float64, copy=True).sub_(mean)
@@ -85,7 +87,7 @@ def _covariance(features: Tensor, mean: Tensor) -> Tensor:
 
 
 def _eigen_factor(covariance: Tensor) -> Tensor:
-    """[d, r] for a covariance [d, d] of numerical rank r."""
+    """A factor [d, r] of a covariance [d, d] with numerical rank r."""
     values, vectors = torch.linalg.eigh(covariance)
     present = values > len(values) * torch.finfo(values.dtype).eps * values[-1]
     factor: Tensor = vectors[:, present] * values[present].sqrt()
@@ -93,7 +95,7 @@ def _eigen_factor(covariance: Tensor) -> Tensor:
 
 
 def _between(factor: Tensor, covariance: Tensor) -> Tensor:
-    """Lᵀ Σ L [r, r]. Where L [d, d] is a lower triangle, a third of the products meet no tile of zeros: those alone."""
+    """Lᵀ Σ L [r, r]. If L [d, d] is lower triangular, products with tiles of zeros are skipped: two thirds of all."""
     d, r = factor.shape
     if d != r or not torch.equal(factor, factor.tril()):
         return _symmetric_product(factor, covariance @ factor)
@@ -105,7 +107,7 @@ def _between(factor: Tensor, covariance: Tensor) -> Tensor:
 
 
 def _symmetric_product(left: Tensor, right: Tensor) -> Tensor:
-    """leftᵀ right [d, d], which must be symmetric, for both [N, d]: its upper triangle of tiles is computed alone."""
+    """leftᵀ right [d, d] for left and right [N, d]; it must be symmetric: only its upper triangle is computed."""
     d = right.shape[1]
     product = right.new_empty(d, d)
     for start, stop in _tiles(d):
@@ -118,7 +120,7 @@ def _tiles(d: int) -> Iterator[tuple[int, int]]:
 
 
 def _fill(symmetric: Tensor, start: int, stop: int, upper: Tensor) -> None:
-    """Rows `start` to `stop` from the diagonal on, and the columns that are their mirror."""
+    """Writes `upper` to rows `start` to `stop` from the diagonal on, and its transpose to the mirrored columns."""
     symmetric[start:stop, start:] = upper
     symmetric[stop:, start:stop] = upper[:, stop - start :].mT
 
@@ -130,21 +132,21 @@ class Frechet(Metric):
 
     @property
     def directions(self) -> Mapping[str, Direction]:
-        """One key, the metric's own name; less is better."""
+        """One key, the metric's own name; lower is better."""
         return {self.name: "min"}
 
     @property
     def least(self) -> tuple[int, int]:
-        """Two each: one sample has no covariance."""
+        """Two of each: the covariance of one sample is undefined."""
         return 2, 2
 
     def min_samples(self, data: Dataset, dim: int) -> tuple[int, str]:
-        """d + 1."""
+        """d + 1 samples: with fewer the covariance is singular."""
         return dim + 1, "the covariance is singular and the value is biased upwards"
 
     def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:
         """Moments of the held-out features [M, d]."""
-        return moments(real)._asdict()
+        return vars(moments(real))
 
     def statistics(self, path: Path, dim: int) -> dict[str, Tensor]:
         """Moments from a file with `mu` [d] and `sigma` [d, d], as pytorch-fid and TTUR write it."""
@@ -162,7 +164,7 @@ class Frechet(Metric):
             found = f"mu {list(mean.shape)} and sigma {list(covariance.shape)}"
             raise Unavailable(f"metric {self.name}: {path} holds {found}; needed: [{dim}] and [{dim}, {dim}]")
         factor, refused = torch.linalg.cholesky_ex(covariance)
-        return Moments(mean, _eigen_factor(covariance) if refused else factor)._asdict()
+        return vars(Moments(mean, _eigen_factor(covariance) if refused else factor))
 
     def compute(self, reference: Mapping[str, Tensor], fake: Tensor) -> dict[str, float]:
         """{name: distance} for generated features [N, d]."""
@@ -171,7 +173,7 @@ class Frechet(Metric):
 
 @register
 class Fid(Frechet):
-    """FID proper: Inception's pool3 features, as pytorch-fid computes them."""
+    """The standard FID: Inception's pool3 features, as computed by pytorch-fid."""
 
     extractor: ClassVar[str] = "inception"
     name: Literal["fid"] = "fid"
@@ -179,7 +181,7 @@ class Fid(Frechet):
 
 @register
 class FidDigits(Frechet):
-    """The same formula on the shipped digit features; comparable with no other FID."""
+    """The Fréchet distance on the shipped digit features; not comparable with any other FID."""
 
     extractor: ClassVar[str] = "digits_cnn"
     name: Literal["fid_digits"] = "fid_digits"

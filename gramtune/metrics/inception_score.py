@@ -1,4 +1,4 @@
-"""Inception score (Salimans et al. 2016): confident class predictions, spread over all classes."""
+"""Inception score (Salimans et al. 2016): high if class predictions are confident and cover all classes."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class InceptionScore(Metric):
 
     @property
     def directions(self) -> Mapping[str, Direction]:
-        """Higher is better; for the standard deviation, lower."""
+        """Higher is better; for its standard deviation lower."""
         return {"inception_score": "max", "inception_score_std": "min"}
 
     @property
     def least(self) -> tuple[int, int]:
-        """One generated sample per split; no held-out ones."""
+        """One generated sample per split; no held-out samples."""
         return self.splits, 0
 
     def min_samples(self, data: Dataset, dim: int) -> tuple[int, str]:

@@ -1,9 +1,10 @@
-"""Kernel inception distance (Bińkowski et al. 2018): unlike FID, unbiased at any number of samples."""
+"""Kernel inception distance (Bińkowski et al. 2018): unlike FID, it is unbiased for any number of samples."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -14,8 +15,9 @@ from gramtune.registry import register
 _CHUNK = 1024
 
 
-class GramSums(NamedTuple):
-    """Sums over a kernel matrix [N, M], without the diagonal if both sets are the same."""
+@dataclass(frozen=True)
+class GramSums:
+    """Means over a kernel matrix [N, M], without the diagonal if both sets are the same."""
 
     rows: Tensor  # [N], means
     columns: Tensor  # [M], means
@@ -82,12 +84,12 @@ class KernelDistance(Metric):
 
     @property
     def least(self) -> tuple[int, int]:
-        """Two each: the estimator averages over pairs of different samples."""
+        """Two of each: the estimator averages over pairs of different samples."""
         return 2, 2
 
     def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:
         """Held-out features [M, d] and their kernel's sums."""
-        return {"features": real, **gram_sums(real.double())._asdict()}
+        return {"features": real, **vars(gram_sums(real.double()))}
 
     def compute(self, reference: Mapping[str, Tensor], fake: Tensor) -> dict[str, float]:
         """{name, name_se} for generated features [N, d]."""
@@ -100,7 +102,7 @@ class KernelDistance(Metric):
 
 @register
 class Kid(KernelDistance):
-    """KID proper, on Inception's pool3 features; not multiplied by 1,000, as some authors do."""
+    """The standard KID on Inception's pool3 features, without the factor 1,000 that some authors use."""
 
     extractor: ClassVar[str] = "inception"
     name: Literal["kid"] = "kid"
@@ -108,7 +110,7 @@ class Kid(KernelDistance):
 
 @register
 class KidDigits(KernelDistance):
-    """The same on the shipped digit features; comparable with no other KID."""
+    """KID on the shipped digit features; not comparable with any other KID."""
 
     extractor: ClassVar[str] = "digits_cnn"
     name: Literal["kid_digits"] = "kid_digits"

@@ -23,11 +23,11 @@ class Modes(Metric):
     within: PositiveFloat = 3.0
     """A sample belongs to a mode if it is within this many standard deviations of the centre."""
     captured_share: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """A mode is captured if it holds at least this share of its due: of N samples, captured_share · N / modes."""
+    """A mode is captured if at least captured_share · N / modes of the N samples belong to it."""
 
     @property
     def directions(self) -> Mapping[str, Direction]:
-        """More is better."""
+        """Higher is better."""
         return {"modes": "max", "high_quality": "max"}
 
     def check(self, data: Dataset) -> None:
@@ -37,10 +37,10 @@ class Modes(Metric):
             raise ValueError(f"metric modes needs data whose modes are known ({', '.join(known)}), not {data.name}")
 
     def min_samples(self, data: Dataset, dim: int) -> tuple[int, str]:
-        """10 · modes: enough for a mode with its due share to count as captured."""
+        """10 · modes: enough for a mode with its expected share of samples to count as captured."""
         mixture = data.mixture()
         modes = 1 if mixture is None else len(mixture.centres)
-        return 10 * modes, "a mode that is there can be missed by chance"
+        return 10 * modes, "a mode can be missed by chance"
 
     def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:
         """The mixture that the data were drawn from."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from pydantic import PositiveInt
 from torch import Tensor
@@ -13,8 +14,9 @@ from gramtune.registry import register
 from gramtune.stats.neighbours import covered, nearest
 
 
-class Manifold(NamedTuple):
-    """The union of balls around features [N, d], each as large as the distance to the k-th other feature, [N]."""
+@dataclass(frozen=True)
+class Manifold:
+    """The union of balls around features [N, d]; the radius of each, [N], is the distance to its k-th neighbour."""
 
     features: Tensor
     radii: Tensor
@@ -30,28 +32,28 @@ def manifold(features: Tensor, k: int) -> Manifold:
 
 
 class PrecisionRecall(Metric):
-    """precision: share of samples on the data's manifold; recall: share of held-out data on the samples'."""
+    """precision: share of samples on the data's manifold; recall: share of held-out data on the samples' manifold."""
 
     suffix: ClassVar[str]
     neighbours: PositiveInt = 3
 
     @property
     def directions(self) -> Mapping[str, Direction]:
-        """More is better."""
+        """Higher is better."""
         return {f"precision{self.suffix}": "max", f"recall{self.suffix}": "max"}
 
     @property
     def least(self) -> tuple[int, int]:
-        """k + 1 each: every sample needs a k-th neighbour in its own set."""
+        """k + 1 of each: every sample needs a k-th neighbour in its own set."""
         return self.neighbours + 1, self.neighbours + 1
 
     def min_samples(self, data: Dataset, dim: int) -> tuple[int, str]:
-        """k + 1."""
+        """k + 1 samples: each needs a k-th neighbour."""
         return self.neighbours + 1, f"there is no {self.neighbours}-th neighbour"
 
     def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:
         """The manifold of the held-out features [M, d]."""
-        return manifold(real, self.neighbours)._asdict()
+        return vars(manifold(real, self.neighbours))
 
     def compute(self, reference: Mapping[str, Tensor], fake: Tensor) -> dict[str, float]:
         """{precision, recall} for generated features [N, d]. Raises ValueError if there are k or fewer."""
@@ -64,7 +66,7 @@ class PrecisionRecall(Metric):
 
 @register
 class InceptionPrecisionRecall(PrecisionRecall):
-    """On Inception's pool3 features; the authors use VGG-16's, so compare only with values from Inception."""
+    """On Inception's pool3 features. The authors use VGG-16, so compare only with values from Inception features."""
 
     extractor: ClassVar[str] = "inception"
     suffix: ClassVar[str] = ""
@@ -73,7 +75,7 @@ class InceptionPrecisionRecall(PrecisionRecall):
 
 @register
 class DigitsPrecisionRecall(PrecisionRecall):
-    """The same on the shipped digit features."""
+    """Precision and recall on the shipped digit features."""
 
     extractor: ClassVar[str] = "digits_cnn"
     suffix: ClassVar[str] = "_digits"

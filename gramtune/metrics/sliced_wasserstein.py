@@ -1,4 +1,4 @@
-"""Sliced Wasserstein distance (Bonneel et al. 2015): smooth, needs no bandwidth, for low-dimensional samples."""
+"""Sliced Wasserstein distance (Bonneel et al. 2015), for low-dimensional samples; needs no bandwidth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gramtune.registry import register
 
 @register
 class SlicedWasserstein(Metric):
-    """√ of the mean, over fixed random directions, of the squared 1D Wasserstein-2 distance, in data units."""
+    """Root of the mean squared 1D Wasserstein-2 distance over fixed random directions, in data units."""
 
     extractor: ClassVar[str] = "identity"
     name: Literal["sliced_wasserstein"] = "sliced_wasserstein"
@@ -25,7 +25,7 @@ class SlicedWasserstein(Metric):
 
     @property
     def directions(self) -> Mapping[str, Direction]:
-        """One key, the metric's own name; less is better."""
+        """One key, the metric's own name; lower is better."""
         return {self.name: "min"}
 
     def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:

@@ -1,1 +1,1 @@
-"""One generator/critic pair per file."""
+"""Networks: one pair of generator and critic per file."""

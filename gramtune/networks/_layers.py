@@ -14,17 +14,17 @@ from gramtune.components import Shape, kind_of
 from gramtune.networks._spectral import Spectral, linear, spectral_layers
 
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
-"""Sizes of successive layers, as YAML gives them."""
+"""Sizes of successive layers, as a list in YAML."""
 Prior = Literal["normal", "uniform"]
-"""p_z: standard normal, or uniform on [−1, 1]."""
+"""The prior p_z of the noise: standard normal, or uniform on [−1, 1]."""
 Norm = Literal["batch", "layer", "none"]
-"""Normalisation in the critic: `batch` mixes samples, which gradient penalties forbid; `layer` is of each sample."""
+"""Normalisation in the critic. `batch` mixes samples, which gradient penalties forbid; `layer` acts on each sample."""
 
 
 def perceptron(*widths: int, norm: Norm = "none", spectral: Spectral = "none") -> list[nn.Module]:
-    """Linear layers of these widths with ReLU between them, none after the last; normalisation before each ReLU.
+    """Linear layers of these widths; normalisation and ReLU follow every layer but the last.
 
-    A layer before BatchNorm has no bias: BatchNorm takes it off.
+    A layer before BatchNorm has no bias, because BatchNorm would remove it.
     """
     *hidden, last = pairwise(widths)
     layers: list[nn.Module] = []
@@ -35,19 +35,19 @@ def perceptron(*widths: int, norm: Norm = "none", spectral: Spectral = "none") -
 
 
 def vector_norm(norm: Norm, width: int) -> list[nn.Module]:
-    """The normalisation of vectors, if any: [B, width] → [B, width]."""
+    """The normalisation layer for vectors, if any: [B, width] → [B, width]."""
     return [] if norm == "none" else [nn.BatchNorm1d(width) if norm == "batch" else nn.LayerNorm(width)]
 
 
 def map_norm(norm: Norm, channels: int) -> list[nn.Module]:
-    """The normalisation of maps, if any: [B, C, H, W] → [B, C, H, W]. `layer`: over all of a sample's entries."""
+    """The normalisation layer for maps, if any: [B, C, H, W] → [B, C, H, W]. `layer`: over all entries of a sample."""
     return [] if norm == "none" else [nn.BatchNorm2d(channels) if norm == "batch" else nn.GroupNorm(1, channels)]
 
 
 def perceptron_to_sample(
     input_dim: int, hidden: tuple[int, ...], shape: Shape, *, batch_norm: bool = False
 ) -> nn.Module:
-    """[B, input_dim] → [B, *shape]: linear last layer for points, tanh for images."""
+    """A perceptron [B, input_dim] → [B, *shape]; its last layer is linear for points and tanh for images."""
     tail = [nn.Tanh(), nn.Unflatten(1, shape)] if kind_of(shape) == "image" else []
     norm: Norm = "batch" if batch_norm else "none"
     return nn.Sequential(*perceptron(input_dim, *hidden, math.prod(shape), norm=norm), *tail)

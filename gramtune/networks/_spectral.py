@@ -1,4 +1,4 @@
-"""Layers whose weight is divided by its largest singular value (Miyato et al. 2018), found by power iteration."""
+"""Layers that divide their weight by its largest singular value, found by power iteration (Miyato et al. 2018)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from gramtune.stats.rounding import product
 
 Spectral = Literal["none", "normalised", "learned_scale"]
-"""Of each weight W in the critic: W itself; W/‖W‖; or γ W/‖W‖ with γ learned per layer (spectral parametrisation)."""
+"""The weight used for each W in the critic: W, W/‖W‖, or γ W/‖W‖ with a learned γ (spectral parametrisation)."""
 
 
 class _SpectralLayer(nn.Module):
-    """Adds the state of a power iteration, and γ, to a layer with a weight [out, …]."""
+    """Adds the state of the power iteration, and γ, to a layer with a weight [out, …]."""
 
     weight: Tensor
     left: Tensor
@@ -23,7 +23,7 @@ class _SpectralLayer(nn.Module):
     scale: nn.Parameter | None
 
     def add_state(self, *, learned_scale: bool) -> None:
-        """Uninitialised singular vectors, [out] and [fan-in], and γ, [1]."""
+        """Adds uninitialised singular vectors, [out] and [fan-in], and γ, [1]."""
         rows, columns = self.weight.shape[0], self.weight[0].numel()
         self.register_buffer("left", torch.empty(rows))
         self.register_buffer("right", torch.empty(columns))
@@ -31,7 +31,7 @@ class _SpectralLayer(nn.Module):
 
     @torch.no_grad()
     def initialise(self, rng: torch.Generator) -> None:
-        """Random vectors, after one iteration; γ = 1."""
+        """Draws random vectors, applies one iteration, and sets γ = 1."""
         self.left.copy_(F.normalize(torch.randn(self.left.shape, generator=rng), dim=0))
         self.iterate()
         if self.scale is not None:
@@ -59,7 +59,7 @@ class SpectralLinear(_SpectralLayer, nn.Linear):
 
 
 class SpectralConv2d(_SpectralLayer, nn.Conv2d):
-    """A convolution with the weight γ W/‖W‖, where ‖W‖ is that of the matrix [out, in·k·k], not of the operator."""
+    """A convolution with the weight γ W/‖W‖; ‖W‖ is the norm of the matrix [out, in·k·k], not of the convolution."""
 
     def __init__(
         self, channels_in: int, channels_out: int, kernel: int, *, learned_scale: bool, **options: Any
@@ -74,7 +74,7 @@ class SpectralConv2d(_SpectralLayer, nn.Conv2d):
 
 
 def normalised(weight: Tensor, left: Tensor, right: Tensor, scale: Tensor | None) -> Tensor:
-    """γ W/σ, σ = uᵀ W v with constant u and v: of one layer, [out, …], or of R, [R, out, …], [R, out], …"""
+    """γ W/σ with σ = uᵀ W v, for constant u and v. For one layer, [out, …], or R layers, [R, out, …], [R, out], …"""
     first = left.dim() - 1
     matrix = weight.flatten(first + 1)
     sigma = product(left.unsqueeze(-2), product(matrix, right.unsqueeze(-1)))
@@ -84,19 +84,19 @@ def normalised(weight: Tensor, left: Tensor, right: Tensor, scale: Tensor | None
 
 
 def spectral_layers(network: nn.Module) -> list[_SpectralLayer]:
-    """Those of a network, in their order."""
+    """The spectral layers of a network, in order."""
     return [layer for layer in network.modules() if isinstance(layer, _SpectralLayer)]
 
 
 def linear(spectral: Spectral, fan_in: int, fan_out: int, *, bias: bool = True) -> nn.Module:
-    """A linear layer, normalised or not."""
+    """A linear layer, normalised as `spectral` says."""
     if spectral == "none":
         return nn.Linear(fan_in, fan_out, bias)
     return SpectralLinear(fan_in, fan_out, learned_scale=spectral == "learned_scale", bias=bias)
 
 
 def convolution(spectral: Spectral, channels_in: int, channels_out: int, kernel: int, **options: Any) -> nn.Module:
-    """A convolution, normalised or not; options as nn.Conv2d has them."""
+    """A convolution, normalised as `spectral` says; `options` are those of nn.Conv2d."""
     if spectral == "none":
         return nn.Conv2d(channels_in, channels_out, kernel, **options)
     learned = spectral == "learned_scale"

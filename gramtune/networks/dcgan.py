@@ -1,4 +1,4 @@
-"""The paper's DCGAN pair (Tables 5, 6 and 7), scaled by resolution."""
+"""The paper's DCGAN pair (Tables 5, 6 and 7), with a depth that depends on the resolution."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from gramtune.registry import register
 def stages(shape: Shape) -> tuple[int, int]:
     """Number of stride-2 stages and side of the innermost map: 8 → (1, 4), 28 → (2, 7), 32 → (3, 4), 64 → (4, 4).
 
-    The side is halved while it is even and at least 8, so that the innermost map never falls below 4. Raises
-    ValueError for anything but square images of side ≥ 8 whose innermost map is at most 8.
+    The side is halved while it is even and at least 8, so the innermost side is at least 4. Raises ValueError unless
+    the images are square, of side ≥ 8, with an innermost side of at most 8.
     """
     if kind_of(shape) != "image" or shape[1] != shape[2]:
         raise ValueError(f"network dcgan needs square images (C, S, S), not samples of shape {tuple(shape)}")
@@ -27,7 +27,7 @@ def stages(shape: Shape) -> tuple[int, int]:
     while side % 2 == 0 and side >= 8:
         side, count = side // 2, count + 1
     if count == 0 or side > 8:
-        raise ValueError(f"network dcgan cannot halve images of side {shape[1]} down to a map of 4 to 8")
+        raise ValueError(f"network dcgan cannot halve images of side {shape[1]} to a side of 4 to 8")
     return count, side
 
 
@@ -35,9 +35,9 @@ def stages(shape: Shape) -> tuple[int, int]:
 class Dcgan(Network):
     """Critic: stride-2 convolutions, leaky ReLU 0.2, then Linear to K. Generator: its mirror, ReLU, tanh.
 
-    BatchNorm follows every convolution but the generator's last and the critic's first (Radford et al. 2015); `norm`
-    puts another normalisation into the critic, or none. A convolution before BatchNorm has no bias: BatchNorm takes it
-    off.
+    BatchNorm follows every convolution except the generator's last and the critic's first (Radford et al. 2015).
+    `norm` selects another normalisation for the critic, or none. A convolution before BatchNorm has no bias, because
+    BatchNorm would remove it.
     """
 
     name: Literal["dcgan"] = "dcgan"
@@ -48,12 +48,12 @@ class Dcgan(Network):
     width: PositiveInt = 32
     """Channels after the critic's first convolution; they double with each stage."""
     critic_kind: Literal["standard", "weak"] = "standard"
-    """`standard`: Table 6, channels 32, 64, 128; `weak`: Table 7, channels 32, 32, 64. Weak is half as wide after
-    every convolution but the first; where there is only one (8×8 images), after that one."""
+    """`standard`: Table 6, channels 32, 64, 128; `weak`: Table 7, channels 32, 32, 64. A weak critic has half the
+    channels after every convolution except the first; with a single convolution (8×8 images), after that one."""
     norm: Norm = "batch"
     """Normalisation in the critic. Gradient penalties need `layer` or `none`."""
     spectral: Spectral = "none"
-    """Of the critic's weights: `normalised`: W/‖W‖, as in SN-GAN; `learned_scale`: γ W/‖W‖, as in SN-SMMD."""
+    """Weights of the critic. `normalised`: W/‖W‖, as in SN-GAN; `learned_scale`: γ W/‖W‖, as in SN-SMMD."""
 
     kernel: Literal[4, 5] = 4
     """Side of the convolutions' kernels: 4 in Tables 5 to 7, 5 in GRAMFlow."""

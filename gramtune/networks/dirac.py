@@ -1,4 +1,4 @@
-"""The Dirac-GAN's networks (Mescheder et al. 2018): one parameter each."""
+"""The networks of the Dirac-GAN (Mescheder et al. 2018), with one parameter each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gramtune.registry import register
 
 
 class Point(nn.Module):
-    """A point θ, whatever the noise is."""
+    """Outputs its parameter θ for any noise."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Point(nn.Module):
 
 @register
 class DiracPair(Network):
-    """Generator G(z) = θ, critic φ(x) = ψ x, θ ∈ R, ψ ∈ R^K: for samples in R."""
+    """Generator G(z) = θ and critic φ(x) = ψ x, with θ ∈ R and ψ ∈ R^K, for samples in R."""
 
     name: Literal["dirac"] = "dirac"
     noise_dim: PositiveInt = 1
@@ -35,11 +35,11 @@ class DiracPair(Network):
     prior: Prior = "normal"
     """Distribution of the noise."""
     theta: float = 1.0
-    """θ at the start."""
+    """Initial value of θ."""
     psi: float = 1.0
-    """ψ at the start, each of its K entries."""
+    """Initial value of each entry of ψ."""
     spread: Annotated[float, Field(ge=0)] = 0.1
-    """Standard deviation of the normal noise that is added to both starts; 0: all replicates are the same."""
+    """Standard deviation of the normal noise added to both initial values; with 0 all replicates are equal."""
 
     def generator(self, shape: Shape) -> nn.Module:
         """See the class and `Network.generator`."""

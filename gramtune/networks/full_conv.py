@@ -19,24 +19,24 @@ from gramtune.registry import register
 class FullConv(Network):
     """Critic: 4×4 stride-2 convolutions to a 4×4 map, leaky ReLU 0.2, then a 4×4 convolution without padding to K.
 
-    Generator and decoder: its mirror, ReLU, tanh. BatchNorm follows every convolution but the critic's first and each
-    network's last; no convolution has a bias.
+    Generator and decoder: its mirror, ReLU, tanh. BatchNorm follows every convolution except the critic's first and
+    each network's last. No convolution has a bias.
     """
 
     name: Literal["full_conv"] = "full_conv"
     noise_dim: PositiveInt = 128
-    """h, dimension of the noise; Li et al. have 128 on CIFAR-10 and 64 on CelebA, the same as K."""
+    """h, dimension of the noise; Li et al. use 128 on CIFAR-10 and 64 on CelebA, the same as K."""
     prior: Prior = "normal"
     """Distribution of the noise: standard normal, or uniform on [−1, 1]."""
     width: PositiveInt = 64
-    """Channels after the critic's first convolution; they double with each."""
+    """Channels after the critic's first convolution; they double with each further one."""
     norm: Norm = "batch"
     """Normalisation in the critic. Gradient penalties need `layer` or `none`."""
     spectral: Spectral = "none"
-    """Of the critic's weights: `normalised`: W/‖W‖, as in SN-GAN; `learned_scale`: γ W/‖W‖, as in SN-SMMD."""
+    """Weights of the critic. `normalised`: W/‖W‖, as in SN-GAN; `learned_scale`: γ W/‖W‖, as in SN-SMMD."""
 
     def generator(self, shape: Shape) -> nn.Module:
-        """From h; see `Network.generator`."""
+        """The generator, from h; see `Network.generator`."""
         return self.decoder(shape, self.noise_dim)
 
     def critic(self, shape: Shape, output_dim: int) -> nn.Module:

@@ -27,8 +27,8 @@ from gramtune.registry import register
 class Mlp(Network):
     """Generator h → hidden → sample and critic sample → hidden → K, ReLU between layers, no BatchNorm by default.
 
-    The ring's pair by default; `noise_dim: 100`, `hidden: [600, 600, 800]`, `prior: uniform` make the generator of the
-    MNIST experiment (appendix A.3).
+    The defaults are the pair of the ring experiments. `noise_dim: 100`, `hidden: [600, 600, 800]`, `prior: uniform`
+    give the generator of the MNIST experiment (appendix A.3).
     """
 
     name: Literal["mlp"] = "mlp"
@@ -43,7 +43,7 @@ class Mlp(Network):
     norm: Norm = "none"
     """Normalisation in the critic. Gradient penalties need `layer` or `none`."""
     spectral: Spectral = "none"
-    """Of the critic's weights: `normalised`: W/‖W‖, as in SN-GAN; `learned_scale`: γ W/‖W‖, as in SN-SMMD."""
+    """Weights of the critic. `normalised`: W/‖W‖, as in SN-GAN; `learned_scale`: γ W/‖W‖, as in SN-SMMD."""
 
     def generator(self, shape: Shape) -> nn.Module:
         """Linear last layer for points, tanh for images; see `Network.generator`."""

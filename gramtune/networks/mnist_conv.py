@@ -17,10 +17,10 @@ from gramtune.registry import register
 
 @register
 class MnistConv(Network):
-    """Generator: perceptron 100-600-600-800-784. Critic: 3×3 convolution, BatchNorm, ReLU, 2×2 max-pooling, thrice.
+    """Generator: perceptron 100-600-600-800-784. Critic: three blocks of 3×3 convolution, BatchNorm, ReLU, max-pooling.
 
-    The generator ends in tanh where the paper has a sigmoid: images are in [−1, 1] here and in [0, 1] there, and
-    tanh(a) = 2·sigmoid(2a) − 1. The paper has no decoder for it: ours is made like the generator.
+    The generator ends in tanh instead of the paper's sigmoid, because images are in [−1, 1] here and in [0, 1] in the
+    paper; tanh(a) = 2·sigmoid(2a) − 1. The paper has no decoder for this network; ours has the generator's layers.
     """
 
     name: Literal["mnist_conv"] = "mnist_conv"
@@ -35,10 +35,10 @@ class MnistConv(Network):
     norm: Norm = "batch"
     """Normalisation in the critic. Gradient penalties need `layer` or `none`."""
     spectral: Spectral = "none"
-    """Of the critic's weights: `normalised`: W/‖W‖, as in SN-GAN; `learned_scale`: γ W/‖W‖, as in SN-SMMD."""
+    """Weights of the critic. `normalised`: W/‖W‖, as in SN-GAN; `learned_scale`: γ W/‖W‖, as in SN-SMMD."""
 
     generator_norm: Literal["batch", "none"] = "batch"
-    """`batch`: BatchNorm before each ReLU of the generator, as in the submission's code; the text does not say so."""
+    """`batch`: BatchNorm before each ReLU of the generator, as in the submission's code; the paper's text has none."""
 
     def generator(self, shape: Shape) -> nn.Module:
         """ReLU between layers, tanh last; see `Network.generator`."""

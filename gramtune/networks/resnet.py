@@ -1,4 +1,4 @@
-"""Residual networks as those of SN-GAN and SMMD (Miyato et al. 2018; Arbel et al. 2018), for 32×32 and 64×64 images."""
+"""Residual networks of SN-GAN and SMMD (Miyato et al. 2018; Arbel et al. 2018), for 32×32 and 64×64 images."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from gramtune.registry import register
 
 
 class Block(nn.Module):
-    """x + f(x), f: norm, ReLU, 3×3 convolution, twice; the 1×1 convolution of x where the size changes.
+    """x + f(x), where f is twice (norm, ReLU, 3×3 convolution); x passes a 1×1 convolution if the size changes.
 
-    `up`: both paths are upsampled by 2 before their first convolution; `down`: averaged over 2×2 after their last.
+    `up`: both paths are upsampled by 2 before their first convolution. `down`: both are averaged over 2×2 after their
+    last convolution.
     """
 
     def __init__(
@@ -57,7 +58,8 @@ class SumOfEntries(nn.Module):
 
 @register
 class Resnet(Network):
-    """Generator: linear to a 4×4 to 8×8 map, one residual block per doubling, tanh. Critic: one per halving, one more.
+    """Generator: linear to a map of side 4 to 8, one residual block per doubling, tanh. Critic: one block per halving
+    and one more.
 
     The critic ends in ReLU, the sum over each map, and a linear layer to K. The generator has BatchNorm.
     """
@@ -68,11 +70,11 @@ class Resnet(Network):
     prior: Prior = "normal"
     """Distribution of the noise: standard normal, or uniform on [−1, 1]."""
     width: PositiveInt = 64
-    """Channels next to the image; they double with each halving, up to 8 times as many."""
+    """Channels at full resolution and after the first halving; they double with each further one, up to 8 times."""
     norm: Norm = "none"
     """Normalisation in the critic. Gradient penalties need `layer` or `none`."""
     spectral: Spectral = "none"
-    """Of the critic's weights: `normalised`: W/‖W‖, as in SN-GAN; `learned_scale`: γ W/‖W‖, as in SN-SMMD."""
+    """Weights of the critic. `normalised`: W/‖W‖, as in SN-GAN; `learned_scale`: γ W/‖W‖, as in SN-SMMD."""
 
     def generator(self, shape: Shape) -> nn.Module:
         """See the class and `Network.generator`."""
@@ -88,7 +90,7 @@ class Resnet(Network):
         return nn.Sequential(*layers, nn.ReLU(), SumOfEntries(), linear(self.spectral, widths[-1], output_dim))
 
     def decoder(self, shape: Shape, input_dim: int) -> nn.Module:
-        """As the generator; see `Network.decoder`."""
+        """The generator's layers, from K; see `Network.decoder`."""
         widths, side = self._widths(shape)
         layers: list[nn.Module] = [nn.Linear(input_dim, widths[-1] * side * side)]
         layers.append(nn.Unflatten(1, (widths[-1], side, side)))
@@ -113,5 +115,5 @@ class Resnet(Network):
         while side % 2 == 0 and side >= 8:
             side, count = side // 2, count + 1
         if count == 0 or side > 8:
-            raise ValueError(f"network resnet cannot halve images of side {shape[1]} down to a map of 4 to 8")
+            raise ValueError(f"network resnet cannot halve images of side {shape[1]} to a side of 4 to 8")
         return [self.width * min(2**i, 8) for i in range(count)], side

@@ -1,1 +1,1 @@
-"""One training objective per file; importing the folder's modules registers them."""
+"""Training objectives, one per file; importing a module registers its objective."""

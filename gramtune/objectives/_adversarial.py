@@ -1,4 +1,4 @@
-"""What objectives with critic steps share: their schedules, and a critic's output as a tensor."""
+"""Shared code of objectives with critic steps: their schedules, and access to the critic's output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gramtune.components import CriticSpec, Objective, View
 
 
 class Alternating(Objective):
-    """Critic steps and generator steps in turn, as many critic steps each time. One output, unless it says more."""
+    """Alternates a fixed number of critic steps with one generator step. The critic has one output by default."""
 
     joint: ClassVar[bool] = False
     name: str
@@ -23,23 +23,23 @@ class Alternating(Objective):
         return CriticSpec(1)
 
     def critic_steps(self, generator_step: int) -> int:
-        """Always as many."""
+        """The same number before every generator step."""
         return self.critic_iterations
 
 
 class Boosted(Alternating):
-    """Many critic steps at the start and now and then, so that the critic is near its optimum; else few."""
+    """Takes many critic steps at the start and periodically later, so that the critic stays near its optimum."""
 
     name: str
     boosted_critic_iterations: PositiveInt = 100
-    """Critic steps before each of the first `boosted_steps` generator steps, and at every `boost_every`-th."""
+    """Critic steps before each of the first `boosted_steps` generator steps, and before every `boost_every`-th one."""
     boosted_steps: NonNegativeInt = 25
-    """Generator steps at the start that are boosted."""
+    """Number of boosted generator steps at the start."""
     boost_every: PositiveInt | None = 500
-    """Generator steps 0, 500, 1000, … are boosted too; null for none."""
+    """Every `boost_every`-th generator step (with 500: steps 0, 500, 1000, …) is boosted too; null for none."""
 
     def critic_steps(self, generator_step: int) -> int:
-        """As the fields say."""
+        """`boosted_critic_iterations` for a boosted step, else `critic_iterations`."""
         boosted = generator_step < self.boosted_steps or (
             self.boost_every is not None and generator_step % self.boost_every == 0
         )
@@ -53,5 +53,5 @@ def features(view: View) -> Tensor:
 
 
 def outputs(view: View) -> Tensor:
-    """The output of a critic that has one: [..., B]."""
+    """The output of a critic with a single output: [..., B]."""
     return features(view).squeeze(-1)

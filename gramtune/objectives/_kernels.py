@@ -1,4 +1,4 @@
-"""Fields that choose a kernel."""
+"""Fields that select a kernel."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class KernelFields(Component):
     """`gaussian`: Σ_σ exp(−d²/2σ²); `rational_quadratic`: Σ_α (1 + d²/2α)^−α; `linear`: aᵀb; `distance`:
     (‖a‖ + ‖b‖ − d)/2, with d = ‖a − b‖."""
     bandwidths: Annotated[tuple[PositiveFloat, ...], Field(min_length=1, strict=False)] = (1.0,)
-    """σ of each Gaussian kernel; without effect for the other kernels."""
+    """σ of each Gaussian kernel; no effect on other kernels."""
     alphas: Annotated[tuple[PositiveFloat, ...], Field(min_length=1, strict=False)] = (0.2, 0.5, 1.0, 2.0, 5.0)
-    """α of each rational-quadratic kernel; without effect for the other kernels."""
+    """α of each rational-quadratic kernel; no effect on other kernels."""
 
     def build_kernel(self) -> Kernel:
-        """What the fields say."""
+        """The kernel selected by the fields."""
         if self.kernel == "gaussian":
             return Mixture(tuple(map(Gaussian, self.bandwidths)))
         if self.kernel == "rational_quadratic":
@@ -35,11 +35,11 @@ class KernelFields(Component):
 
     @property
     def kernel_count(self) -> int:
-        """Kernels in the sum."""
+        """Number of kernels in the sum."""
         return {"gaussian": len(self.bandwidths), "rational_quadratic": len(self.alphas)}.get(self.kernel, 1)
 
     def mean_mmd2(self, f_q: Tensor, f_p: Tensor) -> Tensor:
-        """MMD², biased, of the mean of the kernels: [..., N, K], [..., M, K] → [...]. Gaussians in closed form."""
+        """Biased MMD² of the mean of the kernels: [..., N, K], [..., M, K] → [...]. Gaussians use a closed form."""
         if self.kernel == "gaussian":
             return mixture_mmd2(f_q, f_p, self.bandwidths)
         return kernel_mmd2(self.build_kernel(), f_q, f_p, unbiased=False) / self.kernel_count

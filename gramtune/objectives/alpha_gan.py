@@ -1,4 +1,4 @@
-"""α-GAN (Rosca et al. 2017): an autoencoder whose samples and codes are each judged by a critic."""
+"""α-GAN (Rosca et al. 2017): an autoencoder with one critic for its samples and one for its codes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class AlphaGan(Alternating):
     """x data, z noise, E encoder, x̂ = G(E(x)); D and C are logits of samples and codes, BCE the binary cross-entropy.
 
     Critics, minimised over θ:   BCE of D, x against x̂ and against G(z), plus BCE of C, z against E(x)
-    Generator, minimised over γ: λ mean |x − x̂| − mean D(x̂) − mean D(G(z)), a logit being the log of a density ratio
+    Generator, minimised over γ: λ mean |x − x̂| − mean D(x̂) − mean D(G(z)); a logit is the log of a density ratio
     Encoder, at the same time:   λ mean |x − x̂| − mean C(E(x))
-    The mean of |x − x̂| is over all entries. The encoder is the network's critic with as many outputs as noise has.
+    The mean of |x − x̂| is over all entries. The encoder is the network's critic with noise_dim outputs.
     """
 
     name: Literal["alpha_gan"] = "alpha_gan"
     critic_iterations: PositiveInt = 1
     """Critic steps per generator step."""
     reconstruction_weight: PositiveFloat = 10.0
-    """λ; Rosca et al. have 1 to 40."""
+    """λ; Rosca et al. use 1 to 40."""
 
     def networks(self, network: Network, shape: Shape) -> dict[str, nn.Module]:
         """Two critics, generator and encoder."""
@@ -37,7 +37,7 @@ class AlphaGan(Alternating):
         return super().networks(network, shape) | more
 
     def players(self, roles: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """The critics step together, the encoder with the generator."""
+        """The two critics step together; the encoder steps together with the generator."""
         return {"critic": ["critic", "code_critic"], "generator": ["generator"], "encoder": ["encoder"]}
 
     def losses(self, real: View, fake: View, context: Context) -> Losses:

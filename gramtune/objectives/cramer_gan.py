@@ -19,8 +19,9 @@ class CramerGan(Alternating):
 
     Critic, minimised over θ:    −mean (c(x) − c(y)) + λ mean (‖∇c(x̃)‖₂ − 1)², x̃ between x and y
     Generator, minimised over γ: mean ‖h(x) − h(y)‖ + mean ‖h(x) − h(y')‖ − mean ‖h(y) − h(y')‖
-    The generator's loss is the energy distance up to a term of the data alone. Samples are paired by their place in the
-    minibatch. The defaults are the authors', with Adam at 1e-4 and β = (0.5, 0.9). The critic must have no BatchNorm.
+    The generator's loss is the energy distance up to a term that depends only on the data. Samples are paired by their
+    index in the minibatch. The defaults are the authors'; they use Adam with rate 1e-4 and β = (0.5, 0.9). The critic
+    must have no BatchNorm.
     """
 
     penalises_gradients: ClassVar[bool] = True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import PositiveInt, model_validator
 from torch import Tensor
@@ -17,7 +18,8 @@ from gramtune.stats.rounding import softplus
 _Function = Callable[[Tensor], Tensor]
 
 
-class _Divergence(NamedTuple):
+@dataclass(frozen=True)
+class _Divergence:
     """T and f*(T) as functions of the critic's output v, T = g_f(v), and of a density ratio r, T = f'(r)."""
 
     of_output: tuple[_Function, _Function]
@@ -56,10 +58,10 @@ DIVERGENCES: dict[str, _Divergence] = {
 
 @register
 class FGan(Alternating):
-    """Critic, maximised over θ: mean T(x) − mean f*(T(G(z))), which is at most D_f(data ‖ model).
+    """Critic, maximised over θ: mean T(x) − mean f*(T(G(z))), a lower bound of D_f(data ‖ model).
 
-    Nowozin et al. take T = g_f(v) of the critic's output v, with g_f into the domain of f*. The second parametrisation
-    takes T = f'(r), where r = softplus(v) is the density ratio data/model.
+    Parametrisation `output` (Nowozin et al.): T = g_f(v) for the critic's output v; g_f maps to the domain of f*.
+    Parametrisation `ratio`: T = f'(r), where r = softplus(v) is the density ratio data/model.
     """
 
     name: Literal["f_gan"] = "f_gan"
@@ -68,11 +70,11 @@ class FGan(Alternating):
     divergence: Literal[
         "kl", "reverse_kl", "pearson", "squared_hellinger", "jensen_shannon", "gan", "total_variation"
     ] = "jensen_shannon"
-    """f. `gan` is Jensen–Shannon's up to constants: the original GAN."""
+    """The divergence's f. `gan` is Jensen–Shannon up to constants, as in the original GAN."""
     parametrisation: Literal["output", "ratio"] = "output"
-    """What the critic's output stands for: T through g_f, or the density ratio."""
+    """The meaning of the critic's output: T through g_f, or the density ratio."""
     generator_loss: Literal["minimax", "non_saturating"] = "minimax"
-    """−mean f*(T(G(z))), or −mean T(G(z)), which has steeper slopes where the critic tells all samples apart."""
+    """−mean f*(T(G(z))), or −mean T(G(z)), which has larger gradients where the critic separates all samples."""
 
     @model_validator(mode="after")
     def _has_a_slope(self) -> FGan:
@@ -84,7 +86,7 @@ class FGan(Alternating):
         return self
 
     def losses(self, real: View, fake: View, context: Context | None = None) -> Losses:
-        """The bound, negated, and the generator's loss; see `Objective.losses`."""
+        """The negated bound and the generator's loss; see `Objective.losses`."""
         on_real, on_fake = outputs(real), outputs(fake)
         functions = DIVERGENCES[self.divergence].of_output
         if self.parametrisation == "ratio":

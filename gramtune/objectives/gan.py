@@ -14,7 +14,7 @@ from gramtune.stats.rounding import softplus
 
 @register
 class Gan(Alternating):
-    """Critic with one logit; one critic step per generator step.
+    """The critic f has one output, a logit; by default one critic step per generator step.
 
     `logistic`: critic, minimised over θ: mean softplus(−f(x)) + mean softplus(f(G(z))), the binary cross-entropy;
     generator, minimised over γ: mean softplus(−f(G(z))).
@@ -29,7 +29,7 @@ class Gan(Alternating):
     """See above."""
 
     def losses(self, real: View, fake: View, context: Context | None = None) -> Losses:
-        """Of logits [R, B, 1]; see `Objective.losses`."""
+        """Both losses from logits [R, B, 1]; see `Objective.losses`."""
         on_real, on_fake = outputs(real), outputs(fake)
         traces = {"logit_real": on_real.mean(dim=-1), "logit_fake": on_fake.mean(dim=-1)}
         if self.loss == "hinge":

@@ -1,4 +1,4 @@
-"""Gradient-controlled MMD (Arbel et al. 2018), exactly: the small-batch reference that scaled MMD bounds from below."""
+"""Gradient-controlled MMD (Arbel et al. 2018), computed exactly, for small batches; scaled MMD is its lower bound."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Gcmmd(Alternating):
         return CriticSpec(self.critic_dim)
 
     def networks(self, network: Network, shape: Shape) -> dict[str, nn.Module]:
-        """As every objective's. Raises ValueError for samples of many dimensions."""
+        """See `Objective.networks`. Raises ValueError for data of too many dimensions."""
         if (dim := math.prod(shape)) > _MAX_DIM:
             raise ValueError(f"objective gcmmd needs data of at most {_MAX_DIM} dimensions, not {dim}; try smmd_gan")
         return super().networks(network, shape)
@@ -61,7 +61,7 @@ class Gcmmd(Alternating):
         return Losses(-squared, squared, {"gcmmd2": squared, "mmd2": squared_mmd})
 
     def _difference(self, x: Tensor, y: Tensor, slopes: Tensor) -> Tensor:
-        """A h, the witness and its gradient at the data over √M: [..., M(1 + D)]."""
+        """A h: the witness and its gradient at the data, divided by √M: [..., M(1 + D)]."""
         (values_x, toward_x), (values_y, toward_y) = (self._derivatives(x, side) for side in (x, y))
         value = values_x.mean(dim=-1) - values_y.mean(dim=-1)
         by_features = toward_x.mean(dim=-2) - toward_y.mean(dim=-2)  # [..., M, K]
@@ -70,7 +70,7 @@ class Gcmmd(Alternating):
         return found
 
     def _operator(self, x: Tensor, slopes: Tensor) -> Tensor:
-        """A A*: kernel values and derivatives between the data, over M: [..., M(1 + D), M(1 + D)]."""
+        """A A*: kernel values and derivatives between data points, divided by M: [..., M(1 + D), M(1 + D)]."""
         k, _ = self._derivatives(x, x)
         difference, s2 = x.unsqueeze(-2) - x.unsqueeze(-3), self.bandwidth**2
         first, second = slopes.unsqueeze(-3), slopes.unsqueeze(-4)  # of x_m and of x_n: [..., M, M, K, D] each

@@ -49,10 +49,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "flow": _PAPER | _FLOW,
     "torch": _PAPER | {"bandwidths": _ON_IMAGES, "ratio_reduction": "sum"},
 }
-"""Values of all fields but K, by preset: the paper's text (section 4) and its authors' four codes (docs/paper.md).
+"""Values of all fields except K, by preset: the paper's text (section 4) and its authors' four codes (docs/paper.md).
 
-Bandwidths are those for CIFAR-10; the submission's code, which has no CIFAR-10, gives those for MNIST. That code and
-JuliaGRAM have 1 on the ring, JuliaGRAM and GRAMTorch 0.1, 1, 10, 100 on MNIST.
+The bandwidths are those for CIFAR-10; `submission` has those for MNIST, because its code has no CIFAR-10. On the ring
+the submission's code and JuliaGRAM use 1. On MNIST JuliaGRAM and GRAMTorch use 0.1, 1, 10, 100.
 """
 
 
@@ -62,15 +62,15 @@ class Gram(Objective):
 
     Critic, maximised over θ (eq. 9):   divergence(r̂) + λ·reduce(r̂),  r̂ = (K_qq + εI)⁻¹ K_qp 1 (eq. 8)
     Generator, minimised over γ (eq. 10): MMD², or √(MMD² + c), as all of the authors' codes do (c > 0 in one of them).
-    The defaults are those of the code that made the ring's and MNIST's figures (preset `submission`); the fields are
-    the points in which the official codes differ, and `preset` sets all that are not given beside it, or given as null.
+    The defaults are those of the code that made the paper's figures of the ring and MNIST (preset `submission`). The
+    fields are the points in which the official codes differ. `preset` sets every field that is not given or is null.
     """
 
     model_config = ConfigDict(json_schema_extra=lambda schema: _filled_by_preset(schema))
     name: Literal["gram"] = "gram"
     preset: Literal["paper", "submission", "julia", "flow", "torch"] | None = None
-    """Where the fields that are not given come from: the paper's text, the submission's code (GRAM.jl), JuliaGRAM,
-    GRAMFlow or GRAMTorch (`PRESETS`). All fields hold, and record, what is really used."""
+    """The source of the fields that are not given: the paper's text, the submission's code (GRAM.jl), JuliaGRAM,
+    GRAMFlow or GRAMTorch (`PRESETS`). The configuration records the values that are used."""
     critic_dim: PositiveInt
     """K, dimension of the space that the critic projects to."""
     bandwidths: Annotated[tuple[PositiveFloat, ...], Field(min_length=1, strict=False)]
@@ -78,37 +78,38 @@ class Gram(Objective):
     bandwidth_unit: Literal["std", "variance"] = "std"
     """`std`: exp(−d²/2σ²); `variance`: exp(−d²/2σ), as in GRAMFlow."""
     ridge: Annotated[float, Field(ge=0)] = 1e-3
-    """ε on the diagonal of K_qq; 0 is GRAMFlow's plain inverse."""
+    """ε, added to the diagonal of K_qq; 0 is GRAMFlow's plain inverse."""
     divergence: Literal["pearson", "mean_ratio"] = "pearson"
     """What the critic maximises: mean (r̂ − 1)² (eq. 7), or mean r̂, as in GRAMFlow."""
     positivity: Annotated[float, Field(ge=0)] = 1.0
     """λ of the positivity term."""
     positivity_reduction: Literal["sum", "mean"] = "mean"
-    """`mean` is the submission's code; `sum` is eq. 9 as printed, which grows with the batch size."""
+    """Reduction in the positivity term. `mean`: the submission's code; `sum`: eq. 9, grows with the batch size."""
     ratio_reduction: Literal["mean", "sum"] = "mean"
-    """How the ratios of several bandwidths are combined; GRAMTorch sums."""
+    """How the ratios of several bandwidths are combined; GRAMTorch sums them."""
     sqrt_mmd: bool = True
     """Minimise √(MMD² + c) instead of MMD²."""
     mmd_reduction: Literal["mean", "sum"] = "sum"
-    """How the MMD² of several bandwidths are combined; only the submission's code sums."""
+    """How the MMD² of several bandwidths are combined; only the submission's code sums them."""
     sqrt_offset: Annotated[float, Field(ge=0)] = 1e-6
-    """c, the constant under the root, 0 in the other codes; no effect where `sqrt_mmd` is off. It bounds the slope of
-    the root by 1/(2√c). With c = 0, MMD² is clipped at 1e-12 instead."""
+    """c, the constant under the root; no effect if `sqrt_mmd` is off. It bounds the root's derivative by 1/(2√c). Only
+    one official code has c > 0. With c = 0, MMD² is clipped at 1e-12 instead."""
     critic_first: bool = False
-    """Step the critic, then the generator with the new critic, on one batch, as GRAMFlow does; otherwise both step
-    together (Algorithm 1)."""
+    """True: the critic steps first, then the generator with the new critic on the same batch, as in GRAMFlow. False:
+    both step together (Algorithm 1)."""
 
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, given: Any) -> Any:
-        """An unknown preset is filled too, so that its own issue stands alone and not beside missing bandwidths."""
+        """Fills the fields from the preset. For an unknown preset it uses those of `submission`, so that only the
+        unknown name is reported."""
         if not isinstance(given, dict) or given.get("preset") is None:
             return given
         chosen = {field: value for field, value in given.items() if value is not None}
         return PRESETS.get(str(given["preset"]), _SUBMISSION) | chosen
 
     def critic(self) -> CriticSpec:
-        """A projection to R^K. Kernels see differences of features alone."""
+        """A projection to R^K. The losses depend only on differences of features."""
         return CriticSpec(self.critic_dim, translation_invariant=True)
 
     @property
@@ -134,8 +135,8 @@ class Gram(Objective):
     def monitor(self, real: View, fake: View) -> Mapping[str, Tensor]:
         """d_star: D* = mean (r̂_x − r̂_θ)² over the generated points (eq. 4); data_pearson_divergence: mean (r̂_x − 1)².
 
-        r̂_x is estimated as r̂_θ is (eq. 8, the same kernels), from the points themselves. Without estimation errors
-        D* is this divergence minus the critic's (eq. 5). Nothing for data of more than 10 dimensions, where a density
+        r̂_x is estimated like r̂_θ (eq. 8, the same kernels), but from the points themselves. Without estimation errors
+        D* is this divergence minus the critic's (eq. 5). Empty for data of more than 10 dimensions, where a density
         ratio cannot be estimated.
         """
         if real.samples.shape[-1] > _MAX_RATIO_DIM:
@@ -150,7 +151,7 @@ class Gram(Objective):
         }
 
     def _ratio(self, ratios: Tensor) -> Tensor:
-        """Of several bandwidths one: [..., S, N] → [..., N]."""
+        """Combines the ratios of S bandwidths: [..., S, N] → [..., N]."""
         return ratios.mean(dim=-2) if self.ratio_reduction == "mean" else ratios.sum(dim=-2)
 
     def _sigmas(self) -> tuple[float, ...]:
@@ -164,7 +165,7 @@ class Gram(Objective):
 
 
 def _filled_by_preset(schema: dict[str, Any]) -> None:
-    """A preset fills the fields that have no default, but for K; null means the preset's value."""
+    """Edits the JSON schema: a preset fills the fields without a default, except K; null means the preset's value."""
     for key in _PAPER.keys() & schema["properties"]:
         whole = schema["properties"][key]
         about = {word: whole.pop(word) for word in ("default", "description", "title") if word in whole}

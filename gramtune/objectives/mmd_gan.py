@@ -1,4 +1,4 @@
-"""The MMD-GAN baseline (Li et al. 2017): MMD in the space of an adversarial autoencoder."""
+"""The MMD-GAN baseline (Li et al. 2017): MMD in the code space of an adversarial autoencoder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gramtune.stats.estimators import root
 
 @register
 class MmdGan(KernelFields, Boosted):
-    """Encoder f: R^D → R^K and decoder f_d: R^K → R^D against the generator; x are data, y generated samples.
+    """The critic is an encoder f: R^D → R^K with a decoder f_d: R^K → R^D; x are data, y generated samples.
 
     Critic, maximised over θ:    √MMD²(f(x), f(y)) + λ_rg·h − λ_ae·AE(x) − λ_ae·AE(y)
     Generator, minimised over γ: √MMD²(f(x), f(y)) + λ_rg·h
@@ -30,27 +30,27 @@ class MmdGan(KernelFields, Boosted):
     bandwidths: Annotated[tuple[PositiveFloat, ...], Field(min_length=1, strict=False)] = (1.0, 2.0, 4.0, 8.0, 16.0)
     """σ of each Gaussian kernel of the mixture."""
     kernel_reduction: Literal["sum", "mean"] = "sum"
-    """The mixture is the sum of its S kernels, or their mean. λ_rg and λ_ae weigh against √MMD², which `sum` makes √S
-    times as large: 16 and 8 belong to `sum`."""
+    """The mixture is the sum of its S kernels, or their mean. `sum` makes √MMD² √S times as large relative to the terms
+    with λ_rg and λ_ae; the defaults 16 and 8 of these are meant for `sum`."""
     feasible_set_reduction: bool = True
     """Whether both losses have the term λ_rg·h (Table 4: FSR)."""
     feasible_set_weight: PositiveFloat = 16.0
-    """λ_rg; without effect where `feasible_set_reduction` is off."""
+    """λ_rg; no effect if `feasible_set_reduction` is off."""
     autoencoder: bool = True
     """Whether the critic has a decoder and the penalty λ_ae·(AE(x) + AE(y)) (Table 4: AE)."""
     autoencoder_weight: PositiveFloat = 8.0
-    """λ_ae; without effect where `autoencoder` is off."""
+    """λ_ae; no effect if `autoencoder` is off."""
     weight_clamp: PositiveFloat | None = 0.01
-    """The encoder's parameters, not the decoder's, are clamped to ± this before each critic step; null for never.
-    The GRAM authors' Julia code has 0.1 on the ring."""
+    """The encoder's parameters (not the decoder's) are clamped to ± this before each critic step; null for no clamp.
+    The GRAM authors' Julia code uses 0.1 on the ring."""
 
     def critic(self) -> CriticSpec:
-        """An encoder to R^K, with a decoder where there is an autoencoder penalty."""
+        """An encoder to R^K, with a decoder if the autoencoder penalty is on."""
         return CriticSpec(self.critic_dim, decoder=self.autoencoder, translation_invariant=not self.autoencoder)
 
     @property
     def critic_clamp(self) -> float | None:
-        """The encoder's weights are kept in a cube, which makes it Lipschitz."""
+        """The bound of the encoder's weights, which makes the encoder Lipschitz."""
         return self.weight_clamp
 
     def losses(self, real: View, fake: View, context: Context | None = None) -> Losses:

@@ -20,8 +20,8 @@ class MmdGanGp(KernelFields, Alternating):
     """Critic, minimised over θ: −MMD²(φ(x), φ(y)) + λ mean (‖∇w(x̃)‖₂ − 1)². Generator, over γ: MMD², unbiased.
 
     w(t) = mean_i k(φ(x_i), φ(t)) − mean_j k(φ(y_j), φ(t)) is the witness, x̃ = ε x + (1 − ε) y. The defaults are the
-    authors', with Adam at 1e-4, β = (0.5, 0.9) and batches of 64. Their L2 penalty on the critic's hidden layers is not
-    here. The critic must have no BatchNorm.
+    authors'; they use Adam with rate 1e-4, β = (0.5, 0.9) and batches of 64. Their L2 penalty on the critic's hidden
+    layers is not implemented. The critic must have no BatchNorm.
     """
 
     penalises_gradients: ClassVar[bool] = True

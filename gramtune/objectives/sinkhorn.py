@@ -1,4 +1,4 @@
-"""Sinkhorn divergence (Genevay et al. 2018): entropic optimal transport, in data space or of a critic's features."""
+"""Sinkhorn divergence (Genevay et al. 2018): entropic optimal transport between samples or between critic features."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gramtune.stats.kernels import squared_distances
 
 @register
 class Sinkhorn(Objective):
-    """Generator, minimised over γ: S = 2 W_ε(x, y) − W_ε(x, x) − W_ε(y, y). A critic, where there is one, maximises S.
+    """Generator, minimised over γ: S = 2 W_ε(x, y) − W_ε(x, x) − W_ε(y, y). A critic, if used, maximises S.
 
     W_ε = min_P ⟨P, C⟩ + ε KL(P ‖ a⊗b), C = ‖·−·‖², uniform weights a and b. `iterations` of Sinkhorn's algorithm in
     the log domain, in float64; the gradient is that of the fixed point, ⟨P, ∂C⟩, and not of the iterations.
@@ -27,18 +27,18 @@ class Sinkhorn(Objective):
     critic_dim: PositiveInt | None = None
     """K, dimension of the critic's features; null for none: transport in data space."""
     regularisation: PositiveFloat = 0.1
-    """ε, in units of the squared distance."""
+    """ε, the entropic regularisation, in units of the squared distance."""
     iterations: PositiveInt = 50
-    """Of Sinkhorn's algorithm, per pair of minibatches."""
+    """Iterations of Sinkhorn's algorithm per pair of minibatches."""
     critic_iterations: PositiveInt = 5
-    """Critic steps per generator step; without effect where there is no critic."""
+    """Critic steps per generator step; no effect without a critic."""
 
     def critic(self) -> CriticSpec | None:
-        """K features, or none."""
+        """A critic with K features, or None."""
         return None if self.critic_dim is None else CriticSpec(self.critic_dim)
 
     def critic_steps(self, generator_step: int) -> int:
-        """None without a critic."""
+        """`critic_iterations`; 0 without a critic."""
         return 0 if self.critic_dim is None else self.critic_iterations
 
     def losses(self, real: View, fake: View, context: Context | None = None) -> Losses:
@@ -52,7 +52,7 @@ class Sinkhorn(Objective):
         return Losses(critic, divergence, {"sinkhorn_divergence": divergence})
 
     def _transport(self, cost: Tensor, *, symmetric: bool = False) -> Tensor:
-        """W_ε of [..., N, M] costs, its gradient by them the transport plan: [...]."""
+        """W_ε of costs [..., N, M]: [...]. Its gradient with respect to the costs is the transport plan."""
         plan, value = self._solve(cost.detach(), symmetric=symmetric)
         moved = (plan * cost).sum(dim=(-2, -1))
         return value + (moved - moved.detach())
@@ -78,6 +78,6 @@ def _log_mean_exp(x: Tensor, dim: int) -> Tensor:
 
 
 def _among(x: Tensor) -> Tensor:
-    """Squared distances of a set with itself, exactly 0 on the diagonal."""
+    """Squared distances within a set, exactly 0 on the diagonal."""
     off = ~torch.eye(x.shape[-2], dtype=torch.bool, device=x.device)
     return squared_distances(x, x) * off

@@ -23,8 +23,8 @@ class SmmdGan(KernelFields, Alternating):
 
     `theory`: σ^−2 = λ + E k(φ(x), φ(x)) + c·E‖∇φ(x)‖²_F, where c is the kernel's curvature (1/s² for a Gaussian).
     `code`:   σ^−2 = 1 + w·E‖∇φ(x)‖²_F, the authors' code.
-    Expectations are over the data. MMD² is unbiased. The defaults are the authors', with Adam at 1e-4, β = (0.5, 0.9)
-    and batches of 64. The critic must have no BatchNorm.
+    Expectations are over the data. MMD² is unbiased. The defaults are the authors'; they use Adam with rate 1e-4,
+    β = (0.5, 0.9) and batches of 64. The critic must have no BatchNorm.
     """
 
     penalises_gradients: ClassVar[bool] = True
@@ -38,9 +38,10 @@ class SmmdGan(KernelFields, Alternating):
     ridge: Annotated[float, Field(gt=0)] = 1.0
     """λ of `theory`."""
     jacobian: Literal["exact", "hutchinson"] = "exact"
-    """How ‖∇φ‖²_F is computed: by K backward passes, or estimated by `probes` of them, ‖∇(vᵀφ)‖² with v_k = ±1."""
+    """How ‖∇φ‖²_F is computed. `exact`: K backward passes; `hutchinson`: an estimate from `probes` backward passes,
+    mean ‖∇(vᵀφ)‖² with random v_k = ±1."""
     probes: PositiveInt = 1
-    """Probes of Hutchinson's estimate; without effect for `exact`."""
+    """Number of probes of Hutchinson's estimate; no effect for `exact`."""
 
     @model_validator(mode="after")
     def _affordable(self) -> SmmdGan:
@@ -72,7 +73,7 @@ class SmmdGan(KernelFields, Alternating):
         return self.ridge + kernel.diagonal(x).mean(dim=-1) + kernel.curvature * slopes
 
     def _squared_slopes(self, real: View, context: Context) -> Tensor:
-        """mean ‖∇φ(x)‖²_F over the data: [...]. A generator step uses its value alone."""
+        """mean ‖∇φ(x)‖²_F over the data: [...]. Without a graph in generator steps, which need no gradient of it."""
         if self.jacobian == "exact":
             rows = jacobian(context.critic, real.samples, create_graph=context.for_critic)
             return rows.square().sum(dim=(-2, -1)).mean(dim=-1)

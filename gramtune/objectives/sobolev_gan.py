@@ -1,4 +1,4 @@
-"""Sobolev GAN (Mroueh et al. 2018): the mean squared gradient is held at 1 by an augmented Lagrangian."""
+"""Sobolev GAN (Mroueh et al. 2018): an augmented Lagrangian keeps the critic's mean squared gradient at 1."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SobolevGan(Alternating):
     penalises_gradients: ClassVar[bool] = True
     name: Literal["sobolev_gan"] = "sobolev_gan"
     penalty_weight: PositiveFloat = 0.1
-    """ρ, also the step size of Λ. The default is ours."""
+    """ρ, also the step size of Λ. The default is not the authors'."""
 
     @property
     def state(self) -> Mapping[str, float]:

@@ -16,8 +16,8 @@ from gramtune.stats.gradients import gradient, root
 class Swgan(Alternating):
     """Critic, minimised over θ: −σ (mean f(x) − mean f(y)). Generator, minimised over γ: σ (mean f(x) − mean f(y)).
 
-    σ^−2 = 1 + w (E‖∇f(x)‖² + E f(x)²), over the data. The defaults are the authors', with spectral normalisation of the
-    critic, Adam at 1e-4 and β = (0.5, 0.9). The critic must have no BatchNorm.
+    σ^−2 = 1 + w (E‖∇f(x)‖² + E f(x)²), over the data. The defaults are the authors'; they use spectral normalisation of
+    the critic, and Adam with rate 1e-4 and β = (0.5, 0.9). The critic must have no BatchNorm.
     """
 
     penalises_gradients: ClassVar[bool] = True

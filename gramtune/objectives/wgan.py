@@ -21,7 +21,7 @@ class Wgan(Boosted):
 
     name: Literal["wgan"] = "wgan"
     weight_clamp: PositiveFloat | None = 0.01
-    """The critic's parameters are clamped to ± this before each critic step; null for never."""
+    """The critic's parameters are clamped to ± this before each critic step; null for no clamp."""
 
     @property
     def critic_clamp(self) -> float | None:
@@ -29,6 +29,6 @@ class Wgan(Boosted):
         return self.weight_clamp
 
     def losses(self, real: View, fake: View, context: Context | None = None) -> Losses:
-        """Differences of means; see `Objective.losses`."""
+        """The differences of means; see `Objective.losses`."""
         on_real, on_fake = outputs(real).mean(dim=-1), outputs(fake).mean(dim=-1)
         return Losses(on_fake - on_real, -on_fake, {"wasserstein": on_real - on_fake})

@@ -16,8 +16,8 @@ from gramtune.stats.gradients import mixed, unit_norm_penalty
 class WganGp(Alternating):
     """Critic, minimised over θ: mean f(G(z)) − mean f(x) + λ mean (‖∇f(x̃)‖₂ − 1)². Generator: −mean f(G(z)).
 
-    x̃ = ε x + (1 − ε) G(z), one ε ~ U[0, 1] per sample. The defaults are the authors', with Adam at 1e-4; β is (0, 0.9)
-    on images and (0.5, 0.9) elsewhere. The critic must have no BatchNorm.
+    x̃ = ε x + (1 − ε) G(z), one ε ~ U[0, 1] per sample. The defaults are the authors'; they use Adam with rate
+    1e-4 and β = (0, 0.9) on images, (0.5, 0.9) elsewhere. The critic must have no BatchNorm.
     """
 
     penalises_gradients: ClassVar[bool] = True
@@ -26,7 +26,7 @@ class WganGp(Alternating):
     """λ."""
 
     def losses(self, real: View, fake: View, context: Context) -> Losses:
-        """Differences of means, and the penalty in critic steps; see `Objective.losses`."""
+        """The differences of means, and in critic steps the penalty; see `Objective.losses`."""
         on_real, on_fake = outputs(real).mean(dim=-1), outputs(fake).mean(dim=-1)
         traces = {"wasserstein": on_real - on_fake}
         if not context.for_critic:

@@ -1,1 +1,1 @@
-"""Optimizers: one algorithm per file."""
+"""Optimizers, one algorithm per file."""

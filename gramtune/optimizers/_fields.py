@@ -1,4 +1,4 @@
-"""What optimizers have in common."""
+"""Shared fields of the optimizers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 Decay = Annotated[float, Field(ge=0, lt=1)]
 """Decay rate of a moving average."""
 Epsilon = PositiveFloat
-"""Added to a root in a denominator. Never 0: rows of parameters are padded, and 0/0 is NaN there."""
+"""Added to the root in the denominator. It must not be 0: padded rows of parameters would give 0/0 = NaN."""
 WeightDecay = NonNegativeFloat
 """Strength of weight decay."""
 
 
 def capturable(parameters: Sequence[torch.nn.Parameter]) -> bool:
-    """Whether a CUDA graph may be made of their update, for which the optimiser counts its steps on the GPU."""
+    """Whether a CUDA graph may capture the update of these parameters; the optimiser then counts steps on the GPU."""
     return parameters[0].is_cuda

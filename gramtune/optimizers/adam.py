@@ -22,10 +22,10 @@ class Adam(Optimizer):
     beta2: Decay = 0.999
     eps: Epsilon = 1e-8
     weight_decay: WeightDecay = 0.0
-    """Of the L2 penalty, which goes through the moments; `adamw` decays the weights themselves."""
+    """Strength of the L2 penalty, added to the gradient; `adamw` decays the weights directly instead."""
 
     def build(self, parameters: Sequence[torch.nn.Parameter], learning_rate: float | Tensor) -> torch.optim.Optimizer:
-        """Fused: one kernel for all parameters, on CPU and GPU."""
+        """Fused Adam: one kernel for all parameters, on CPU and GPU."""
         return torch.optim.Adam(
             parameters,
             lr=learning_rate,

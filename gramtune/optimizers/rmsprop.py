@@ -24,7 +24,7 @@ class RMSprop(Optimizer):
     momentum: Decay = 0.0
 
     def build(self, parameters: Sequence[torch.nn.Parameter], learning_rate: float | Tensor) -> torch.optim.Optimizer:
-        """One kernel for all parameters."""
+        """RMSprop with one kernel for all parameters."""
         return torch.optim.RMSprop(
             parameters,
             lr=learning_rate,

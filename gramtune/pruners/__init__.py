@@ -1,1 +1,1 @@
-"""Pruners: one algorithm per file."""
+"""Pruners, one algorithm per file."""

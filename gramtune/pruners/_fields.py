@@ -1,4 +1,4 @@
-"""What pruners have in common."""
+"""Shared fields of the pruners."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ from pydantic import Field, PositiveInt
 MinSteps = PositiveInt | None
 """Training steps before the first decision; None: the first evaluation."""
 MinTrials = Annotated[int, Field(ge=2)] | None
-"""Trials, the judged one included, that must have come as far before one is judged."""
+"""Number of trials, including this one, that must have reached a rung before a decision."""

@@ -1,4 +1,4 @@
-"""Successive halving: the rungs are η apart, and the best 1/η of a rung go on."""
+"""Successive halving: each rung has η times the steps of the one before, and the best 1/η of a rung continue."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from gramtune.pruners._fields import MinSteps, MinTrials
 
 
 class Halving(Pruner):
-    """At a rung a trial goes on if its mean is among the best ⌊n/η⌋, at least one, of the n that have come so far."""
+    """At a rung a trial continues if its mean is among the best max(1, ⌊n/η⌋) of the n trials that have reached it."""
 
     min_steps: MinSteps = None
     """Training steps before the first decision; default: the first evaluation."""
     reduction_factor: Annotated[int, Field(ge=2)] = 4
-    """η: a trial goes on if it is among the best 1/η of those that have come as far; rungs are η apart."""
+    """η: a trial continues if it is among the best 1/η of the trials that have reached the rung. Each rung has η times
+    the steps of the one before."""
     min_trials: MinTrials = None
-    """Trials, this one included, that must have come as far before one is judged. Default: η, of which the best 1/η is
-    one trial. With 2, the second trial is judged by the first alone."""
+    """Number of trials, including this one, that must have reached a rung before a decision. Default: η, so that the
+    best 1/η is one trial. With 2, the second trial is compared only with the first."""
 
     def bracket(self, trial: str, brackets: int) -> int:
-        """At which of so many rungs the trial is judged first."""
+        """The index of the trial's first rung, below `brackets`."""
         return 0
 
     def steps(self, trial: str, course: Course) -> Sequence[int]:
-        """The trial's first rung and those that are η apart, rounded up to evaluations."""
+        """The trial's rungs: the first one, then η times the steps each, rounded up to evaluations."""
         evaluations = course.evaluations(self.min_steps)
         first = evaluations.start
         brackets = max(1, math.floor(math.log(course.steps / first, self.reduction_factor)) + 1)
@@ -39,7 +40,7 @@ class Halving(Pruner):
         return rungs
 
     def stops(self, rung: Rung) -> str:
-        """The threshold is the last of the best ⌊n/η⌋."""
+        """Stops the trial if its mean is worse than the last of the best ⌊n/η⌋."""
         means = sorted(rung.means.values())
         if len(means) < self.least_trials:
             return ""
@@ -52,5 +53,5 @@ class Halving(Pruner):
 
     @property
     def rule(self) -> str:
-        """`the best 1/4 goes on`."""
-        return f"the best 1/{self.reduction_factor} goes on"
+        """The rule in words: `the best 1/4 continues`."""
+        return f"the best 1/{self.reduction_factor} continues"

@@ -10,6 +10,6 @@ from gramtune.registry import register
 
 @register
 class Asha(Halving):
-    """Asynchronous successive halving (Li et al. 2020): rungs after min_steps·ηᵏ steps, the best 1/η go on."""
+    """Asynchronous successive halving (Li et al. 2020): rungs after min_steps·ηᵏ steps; the best 1/η continue."""
 
     name: Literal["asha"] = "asha"

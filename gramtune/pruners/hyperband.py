@@ -11,11 +11,11 @@ from gramtune.registry import register
 
 @register
 class Hyperband(Halving):
-    """Hyperband (Li et al. 2018): asha, where a trial's first rung is one of several, by a fixed draw on its name."""
+    """Hyperband (Li et al. 2018): successive halving in which a hash of a trial's name selects its first rung."""
 
     name: Literal["hyperband"] = "hyperband"
     depends_on_length: ClassVar[bool] = True
 
     def bracket(self, trial: str, brackets: int) -> int:
-        """A checksum of the trial's name: the same in every run."""
+        """The first rung from a checksum of the trial's name, so that it is the same in every run."""
         return zlib.crc32(trial.encode()) % brackets

@@ -13,21 +13,21 @@ from gramtune.registry import register
 
 @register
 class Median(Pruner):
-    """The median rule (Golovin et al. 2017): at each evaluation, what is worse than the median of the others stops."""
+    """The median rule (Golovin et al. 2017): at each evaluation it stops trials worse than the median of the others."""
 
     name: Literal["median"] = "median"
     min_steps: MinSteps = None
     """Training steps before the first decision; default: the first evaluation."""
     min_trials: MinTrials = None
-    """Trials, this one included, that must have come as far before one is judged. Default: 3. With 2, the second trial
-    is judged by the first alone."""
+    """Number of trials, including this one, that must have reached a step before a decision. Default: 3. With 2, the
+    second trial is compared only with the first."""
 
     def steps(self, trial: str, course: Course) -> Sequence[int]:
         """Every evaluation from `min_steps` on."""
         return course.evaluations(self.min_steps)
 
     def stops(self, rung: Rung) -> str:
-        """The threshold is the median of the other trials' means."""
+        """Stops the trial if its mean is worse than the median of the other trials' means."""
         if len(rung.reached) < self.least_trials:
             return ""
         return rung.worse_than(median(mean for name, mean in rung.means.items() if name != rung.trial))
@@ -39,5 +39,5 @@ class Median(Pruner):
 
     @property
     def rule(self) -> str:
-        """Who goes on."""
-        return "the better half goes on"
+        """The rule in words."""
+        return "the better half continues"

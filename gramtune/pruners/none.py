@@ -21,11 +21,11 @@ class NoPruner(Pruner):
     @classmethod
     def _has_no_effect(cls, rate: float | None) -> float | None:
         if rate is not None:
-            raise ValueError("none stops no trial; false_prune_rate belongs to asha, hyperband, median, …")
+            raise ValueError("pruner none stops no trial; use false_prune_rate with asha, hyperband, median, …")
         return rate
 
     def steps(self, trial: str, course: Course) -> Sequence[int]:
-        """No steps: no trial is judged."""
+        """No steps: it never decides."""
         return ()
 
     def stops(self, rung: Rung) -> str:

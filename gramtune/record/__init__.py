@@ -1,1 +1,1 @@
-"""What happened in a sweep: reports, state, journal, tables, files."""
+"""Records what happened in a sweep: reports, state, journal, tables, files."""

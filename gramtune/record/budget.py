@@ -5,11 +5,11 @@ from __future__ import annotations
 from gramtune.space.sweep import Budget
 
 ON_REQUEST = "stopped on request"
-"""The reason of a trial that a user has stopped: it stays stopped."""
+"""The reason of a trial that the user stopped; such a trial stays stopped after a resume."""
 
 
 def reached(budget: Budget, seconds: float, steps: int) -> str:
-    """The limit that this wall-clock time (seconds) or number of training steps reaches; empty for none."""
+    """The message for the limit reached by this wall-clock time (seconds) or number of steps; empty if none is."""
     if budget.seconds is not None and seconds >= budget.seconds:
         return _time(budget.seconds)
     if budget.steps is not None and steps >= budget.steps:
@@ -18,7 +18,7 @@ def reached(budget: Budget, seconds: float, steps: int) -> str:
 
 
 def stands(budget: Budget, reason: str) -> bool:
-    """Whether a trial stopped for this reason stays stopped: it does not if the limit has changed."""
+    """Whether a trial stopped for this reason stays stopped; False if the limit has changed."""
     limits = [] if budget.seconds is None else [_time(budget.seconds)]
     limits += [] if budget.steps is None else [_steps(budget.steps)]
     limits += [ON_REQUEST]

@@ -15,30 +15,29 @@ from typing import Any
 
 from gramtune.errors import Issue, SpecError, clipped
 from gramtune.io import watching_space
-from gramtune.record.object_store import JOURNAL, mirror_of
+from gramtune.record.object_store import JOURNAL, LocalStore, RunStore
 from gramtune.record.report import Report, Status
 from gramtune.record.state import Inheritance, SweepState
 from gramtune.space.plan import Plan, PlannedTrial, planned
 
 
 class Journal:
-    """Appends events to the journal of a sweep's folder, and to the state, in this order."""
+    """Appends events to the journal in a sweep's folder, to its store, and to the state, in this order."""
 
-    def __init__(self, folder: Path, state: SweepState) -> None:
-        self._path, self._state, self._mirror = folder / JOURNAL, state, mirror_of(folder)
+    def __init__(self, folder: Path, state: SweepState, store: RunStore | None = None) -> None:
+        self._path, self._state, self._store = folder / JOURNAL, state, store or LocalStore(folder)
         self._before, self._began = state.elapsed, time.monotonic()
         mend(self._path)
 
     @property
     def elapsed(self) -> float:
-        """Seconds that this driver and the earlier ones have run: the one clock of a time budget."""
+        """Seconds that this driver and earlier ones have run; the only clock of the time budget."""
         return self._before + time.monotonic() - self._began
 
     def opened(self, changed: Sequence[str]) -> None:
-        """The command runs, for the first time or again. `changed`: changes of code and packages since the start."""
+        """Records that the command started. `changed`: changes of code and packages since the sweep began."""
         self._append({"driver": os.getpid(), "changed": changed})
-        if self._mirror:
-            self._mirror.store_journal()
+        self._store.store_journal()
 
     def started(self, trial: PlannedTrial) -> None:
         """The trial started, or restarted after a failure or an interruption."""
@@ -46,11 +45,10 @@ class Journal:
         self._append({**event, "first": trial.first})
         self._state.started(trial)
 
-    def reported(self, trial: str, report: Mapping[str, Any]) -> None:
-        """The trial evaluated; `report` has the fields of `Report` and may have others."""
-        line = Report.from_json(report)
-        self._append({"trial": trial, **line._asdict()})
-        self._state.reported(trial, line)
+    def reported(self, trial: str, report: Report) -> None:
+        """The trial evaluated."""
+        self._append({"trial": trial, **report.to_json()})
+        self._state.reported(trial, report)
 
     def ended(self, trial: str, status: Status, reason: str) -> None:
         """The trial ended for a reason that it did not report itself."""
@@ -68,12 +66,12 @@ class Journal:
         self._state.inherited(step, heirs)
 
     def extended(self, replicates: Mapping[str, int]) -> None:
-        """All trials have ended, and these are to have so many replicates in all: one line, so it is whole or not."""
+        """Records the new total number of replicates of these finished trials, in one line, so it is never partial."""
         self._append({"replicates": dict(replicates)})
         self._state.extended(replicates)
 
     def _append(self, event: Mapping[str, Any]) -> None:
-        """Raises DiskFull where there is no space."""
+        """Appends one line. Raises DiskFull if the disk is full."""
         text = (
             json.dumps({"time": round(time.time(), 3), "elapsed": round(self.elapsed, 3), **event}, allow_nan=False)
             + "\n"
@@ -82,14 +80,13 @@ class Journal:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        if self._mirror:
-            self._mirror.append(text)
+        self._store.append(text)
 
 
 def load_state(folder: Path, plan: Plan) -> SweepState:
-    """The state that the journal records, under the given plan; see `SweepState.reopen`.
+    """Rebuilds the state from the journal under the given plan; see `SweepState.reopen`.
 
-    Raises SpecError, with its line, for an event that cannot be read.
+    Raises SpecError with the line of an event that cannot be read.
     """
     state = SweepState(plan)
     events = []
@@ -110,7 +107,7 @@ _REMEDY = "delete that line and resume the sweep: a trial that lacks a report co
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Number and text of each line that is complete: a kill can cut off the last one. Raises SpecError."""
+    """Number and text of each complete line; a kill can cut off the last one. Raises SpecError."""
     try:
         content = path.read_bytes() if path.exists() else b""
     except OSError as error:
@@ -122,11 +119,11 @@ def _damage(line: bytes, error: Exception) -> str:
     if not line.strip(b"\0 \t\r"):
         return "the line is empty or NUL bytes, as a power failure leaves them"
     reason = f"no value for {error}" if isinstance(error, KeyError) else next(iter(str(error).splitlines()), "")
-    return f"{clipped(repr(line.decode(errors='replace')), 60)} is no event of this sweep ({clipped(reason, 100)})"
+    return f"{clipped(repr(line.decode(errors='replace')), 60)} is not an event of this sweep ({clipped(reason, 100)})"
 
 
 def _replay(event: Any, state: SweepState) -> None:
-    """Raises ValueError, LookupError, TypeError or AttributeError for what is no event."""
+    """Applies an event to the state. Raises ValueError, LookupError, TypeError or AttributeError for anything else."""
     if "generation" in event:
         step = event["generation"]
         state.inherited(step, {name: Inheritance(step, *heir) for name, heir in event["heirs"].items()})
@@ -147,8 +144,8 @@ def _replay(event: Any, state: SweepState) -> None:
 def _elapsed(events: Iterable[Mapping[str, Any]]) -> float:
     """Total running time of all drivers, in seconds.
 
-    Each event has it, measured by a clock that neither stands still nor jumps while the sweep runs, and stops while the
-    machine sleeps. Events of old versions have the time of day, or nothing.
+    Each event holds the running time of its driver, from a monotonic clock that stops while the machine sleeps. Events
+    of old versions hold the time of day, or no time.
     """
     total, begun, before = 0.0, None, 0.0
     for event in events:
@@ -164,7 +161,7 @@ def _elapsed(events: Iterable[Mapping[str, Any]]) -> float:
 
 
 def mend(path: Path) -> None:
-    """Removes an incomplete last line, so that the next event starts on a line of its own."""
+    """Removes an incomplete last line, so that the next event starts a new line."""
     if not path.exists():
         return
     content = path.read_bytes()

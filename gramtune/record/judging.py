@@ -1,4 +1,4 @@
-"""Which values of a trial count: the last ones, the mean of the last few, or those of its best checkpoint."""
+"""Selects the values of a trial that count: the last, the mean of the last few, or those of its best checkpoint."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from gramtune.record.report import Report, summarise
 from gramtune.space.sweep import Judge
 
 Values = list[float | None]
-"""One per replicate; None where it has diverged."""
+"""One value per replicate; None for a diverged one."""
 
 
 def final_values(reports: Mapping[int, Report], metric: str, judge: Judge) -> Values:
     """The values of a trial that are ranked and reported; empty without a report.
 
-    Under `best`, those that the best checkpoint had on fresh samples at the end of the training. A trial that has not
-    come to its end has none of these; its newest values stand for it, never the best of several noisy ones.
+    With `best`, the values of the best checkpoint on new samples at the end of training. An unfinished trial has none
+    of these; then its newest values are used, not the best of several noisy values, which would be biased.
     """
     if not reports:
         return []
@@ -30,9 +30,9 @@ def final_values(reports: Mapping[int, Report], metric: str, judge: Judge) -> Va
 def standing_values(
     reports: Mapping[int, Report], step: int, metric: str, judge: Judge, direction: Direction
 ) -> Values:
-    """The values by which a trial is pruned after `step`, from its reports up to there.
+    """The values by which the pruner judges a trial after `step`, from its reports up to this step.
 
-    Under `best`, those of the report with the best mean so far.
+    With `best`, those of the report with the best mean so far.
     """
     if isinstance(judge, Mapping):
         return _mean_of_last(reports, step, metric, judge["mean_of_last"])
@@ -42,7 +42,7 @@ def standing_values(
 
 
 def max_standing(reports: Mapping[int, Report], step: int, metric: str, direction: Direction) -> Values:
-    """The values of the best report from the first training step to `step`; of that step where there is none."""
+    """The values of the best report after step 0 and up to `step`; if there is none, those of the report at `step`."""
     sign = 1 if direction == "min" else -1
     rows = [reports[at].metrics.get(metric, []) for at in sorted(reports) if 0 < at <= step]
     means = [(sign * s.mean, row) for row in rows if (s := summarise(row))]

@@ -24,7 +24,7 @@ def run_folder(sweep_folder: Path, trial: PlannedTrial) -> Path:
 
 
 def newest_checkpoint(sweep_folder: Path, record: TrialRecord, replicate: int) -> tuple[Path | None, int]:
-    """The checkpoint of a replicate that counts (None if there is none), and the index of the replicate in it."""
+    """The checkpoint to use for a replicate (None if there is none), and the index of the replicate in it."""
     first, folder = part_of(sweep_folder, record, replicate)
     return next(iter(judged_checkpoints(folder)), None), replicate - first
 
@@ -65,12 +65,12 @@ def read_strip(grid_file: Path, shape: Shape) -> NDArray[np.uint8] | None:
 
 
 def best_checkpoint(folder: Path, step: int) -> Path:
-    """Where the best checkpoint is kept, of a trial that is judged by it."""
+    """The path of the best checkpoint, for a trial that is judged by it."""
     return folder / f"best-{step:08d}.pt"
 
 
 def judged_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints in a trial's folder, the one that counts first: the best one where that is kept, else the newest."""
+    """Checkpoints in a trial's folder in order of preference: the best one, if it is kept, then the newest."""
     return [*sorted(folder.glob("best-*.pt"), reverse=True), *checkpoints(folder)]
 
 

@@ -1,15 +1,16 @@
-"""Where the weights of a trial of population-based training come from."""
+"""Finds the origin of the weights of a trial in population-based training."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from gramtune.record.state import SweepState
 from gramtune.space.domain import Assignment
 
 
-class Segment(NamedTuple):
-    """A stretch of training on the way to a trial's weights: who trained it, from which step on, with which values."""
+@dataclass(frozen=True)
+class Segment:
+    """A segment of the training that led to a trial's weights: its trial, its first step, and its values."""
 
     step: int
     trial: str
@@ -17,7 +18,7 @@ class Segment(NamedTuple):
 
 
 def lineage(state: SweepState, name: str) -> list[Segment]:
-    """The training that led to a trial's final weights, from step 0 on: an heir's past is that of its parents."""
+    """The segments that led to a trial's final weights, from step 0; before an inheritance they are the parent's."""
     segments, end = [], None
     while True:
         record = state.records[name]

@@ -1,4 +1,4 @@
-"""The noise-aware rule of early stopping: do the replicates show that another trial is better, beyond chance?"""
+"""The noise-aware test of early stopping: whether the replicates show that another trial is significantly better."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gramtune.record.student_t import t_quantile
 
 
 def surely_worse(rung: Rung, level: float) -> bool:
-    """Whether some other at the rung is better than the trial: one-sided paired t tests, each at `level`."""
+    """Whether some other trial at the rung is significantly better: one-sided paired t tests, each at `level`."""
     reached = dict(rung.reached)
     mine = reached.pop(rung.trial)
     seeds = [i for i, value in enumerate(mine) if value is not None]
@@ -21,7 +21,7 @@ def surely_worse(rung: Rung, level: float) -> bool:
 
 
 def _additive(scores: NDArray[np.float64], sign: float) -> NDArray[np.float64]:
-    """The scores, by their logarithms where the metric is positive: its noise grows with its value."""
+    """The scores, or their logarithms if the metric is positive, because its noise then grows with its value."""
     values = sign * scores
     return sign * np.log(values) if (values > 0).all() else scores
 
@@ -29,10 +29,10 @@ def _additive(scores: NDArray[np.float64], sign: float) -> NDArray[np.float64]:
 def _some_better(scores: NDArray[np.float64], level: float) -> bool:
     """Whether a row of scores [trials, R] has a smaller expectation than row 0: one-sided paired t tests at `level`.
 
-    The variance of a pair's differences is estimated from the R of that pair and from all trials: twice the residual
-    mean square of the scores without their means over trials and over seeds. The larger one counts, with the degrees
-    of freedom that it has. So few replicates that lie close together by chance prove nothing, and a pair noisier than
-    the rest has to prove its difference alone.
+    The variance of a pair's differences is estimated twice: from its R differences, and from all trials (twice the
+    residual mean square after subtracting the means over trials and over seeds). The larger estimate is used, with its
+    degrees of freedom. So replicates that are close by chance prove nothing, and a pair that is noisier than the others
+    is tested with its own variance.
     """
     n, replicates = scores.shape
     residuals = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()

@@ -1,7 +1,7 @@
-"""Sweeps in an object store (S3, GCS, whatever pyarrow opens by a URI), worked on in a folder of each machine.
+"""Where a sweep is kept: in a folder on a disk, or in an object store (S3, GCS, whatever pyarrow opens by a URI).
 
-A trial renames files and a journal is appended to; an object store can do neither. Every process therefore works in a
-local folder, which `io.local_runs` creates and marks with the URI, and copies from there: a trial's files after each
+Trials rename files, and the journal is appended to; an object store supports neither. Every process therefore works in
+a local folder, which `io.local_runs` creates and marks with the URI, and uploads from it: a trial's files after each
 report, before the driver sees the report; each event of the journal, as its own object, before the sweep continues.
 So everything that was reported is in the store, and the sweep can resume on any machine.
 """
@@ -12,45 +12,111 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from pyarrow import fs
 
-from gramtune.io import MARK, DiskFull, write_atomically
+from gramtune.io import DiskFull, remote_runs, write_atomically
 from gramtune.record.redaction import redact
 
 JOURNAL = "journal.jsonl"
 _EVENTS = "journal.d"
-"""Folder of the events since the whole journal was last stored: one object each, ordered by name."""
+"""Folder of the events since the last upload of the whole journal: one object each, ordered by name."""
 
 
 class StoreLost(DiskFull):
     """The object store does not answer. As with a full disk, the sweep halts and can be resumed."""
 
 
-def mirror_of(folder: Path) -> Mirror | None:
-    """The mirror of a sweep's folder; None if it lies on a disk. Raises StoreLost if the store cannot be opened."""
-    mark = folder.parent / MARK
-    return Mirror(mark.read_text(encoding="utf-8"), folder) if mark.is_file() else None
+class RunStore(Protocol):
+    """Where a sweep is kept. Every process works in `folder`. The methods raise StoreLost."""
+
+    @property
+    def folder(self) -> Path:
+        """The local folder of the sweep."""
+
+    @property
+    def runs(self) -> str | None:
+        """The URI of the object store's folder of all sweeps; None where the folder itself is the store."""
+
+    @property
+    def uri(self) -> str:
+        """The sweep's URI in the object store, or the path of its folder."""
+
+    def pull(self, below: str = "") -> None:
+        """Downloads what is new below that folder."""
+
+    def push(self, below: str = "", without: tuple[str, ...] = ()) -> None:
+        """Uploads what is new below that folder."""
+
+    def append(self, event: str) -> None:
+        """Stores a line of the journal, which is in the local file already."""
+
+    def store_journal(self) -> None:
+        """Stores the whole journal."""
+
+
+@dataclass(frozen=True)
+class LocalStore:
+    """A folder on a disk, which is the store itself: nothing is copied."""
+
+    folder: Path
+    runs: None = None
+
+    @property
+    def uri(self) -> str:
+        """The path of the folder."""
+        return str(self.folder)
+
+    def pull(self, below: str = "") -> None:
+        """Nothing to download."""
+
+    def push(self, below: str = "", without: tuple[str, ...] = ()) -> None:
+        """Nothing to upload."""
+
+    def append(self, event: str) -> None:
+        """The line is in the file already."""
+
+    def store_journal(self) -> None:
+        """The journal is in the folder already."""
+
+
+def store_of(folder: Path) -> RunStore:
+    """The store of a sweep's folder, found by the mark of `io.local_runs`: once, where a command or a worker begins."""
+    runs = remote_runs(folder.parent)
+    return Mirror(runs, folder) if runs else LocalStore(folder)
 
 
 class Mirror:
-    """A sweep's folder in an object store. `uri` is that of all sweeps. Every method raises StoreLost."""
+    """A sweep in an object store, with its local copy. It is opened when it is first used."""
 
-    def __init__(self, uri: str, folder: Path) -> None:
-        self._folder, parts = folder, urlsplit(uri)
+    def __init__(self, runs: str, folder: Path) -> None:
+        self.runs, self.folder, parts = runs, folder, urlsplit(runs)
         self.uri = urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{folder.name}"))
-        """The URI of this sweep."""
-        with self._answering():
-            self._store, self._base = fs.FileSystem.from_uri(self.uri)
+
+    @cached_property
+    def _opened(self) -> tuple[fs.FileSystem, str]:
+        store, base = fs.FileSystem.from_uri(self.uri)
+        return store, base
+
+    @property
+    def _store(self) -> fs.FileSystem:
+        return self._opened[0]
+
+    @property
+    def _base(self) -> str:
+        return self._opened[1]
 
     def pull(self, below: str = "") -> None:
         """Downloads new objects below that folder; merges the journal with its events. Deletes nothing."""
         with self._answering():
             found = {path: info for path, info in self._stored(below) if not path.startswith((JOURNAL, _EVENTS))}
             for path, info in found.items():
-                if _signature(self._folder / path) != (info.size, info.mtime_ns):
+                if _signature(self.folder / path) != (info.size, info.mtime_ns):
                     self._fetch(path, info)
             if not below:
                 self._pull_journal()
@@ -59,8 +125,8 @@ class Mirror:
         """Uploads new local files; at the end deletes checkpoints from the store that were deleted locally."""
         with self._answering():
             stored = dict(self._stored(below))
-            local = self._folder / below
-            files = {str(p.relative_to(self._folder)): p for p in sorted(local.rglob("*")) if p.is_file()}
+            local = self.folder / below
+            files = {str(p.relative_to(self.folder)): p for p in sorted(local.rglob("*")) if p.is_file()}
             for path, file in files.items():
                 there = stored.get(path)
                 skipped = path.startswith((JOURNAL, *without)) or file.name.startswith(".")
@@ -79,8 +145,8 @@ class Mirror:
         """Stores the whole journal and deletes its single events."""
         with self._answering():
             events = [path for path, _ in self._stored(_EVENTS)]
-            self._write(JOURNAL, (self._folder / JOURNAL).read_bytes())
-            for path in events:  # an event that stays repeats what the journal has, in the same order
+            self._write(JOURNAL, (self.folder / JOURNAL).read_bytes())
+            for path in events:  # an event that is not deleted only repeats the journal, in the same order
                 self._store.delete_file(f"{self._base}/{path}")
 
     def write(self, name: str, text: str) -> None:
@@ -102,11 +168,11 @@ class Mirror:
                 self._store.delete_dir(self._base)
 
     def _pull_journal(self) -> None:
-        """The longer one: the local journal can have one event more, if its upload failed."""
+        """Keeps the longer journal: the local one can have one more event, if its upload failed."""
         events = sorted(path for path, _ in self._stored(_EVENTS))
         whole = [JOURNAL] if any(path == JOURNAL for path, _ in self._stored("")) else []
         text = b"".join(self._read(path) for path in [*whole, *events])
-        local = self._folder / JOURNAL
+        local = self.folder / JOURNAL
         if text and (not local.exists() or local.stat().st_size < len(text)):
             local.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(local, lambda temporary: temporary.write_bytes(text))
@@ -119,7 +185,7 @@ class Mirror:
                 yield info.path.removeprefix(f"{self._base}/"), info
 
     def _fetch(self, path: str, info: fs.FileInfo) -> None:
-        file, content = self._folder / path, self._read(path)
+        file, content = self.folder / path, self._read(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, lambda temporary: temporary.write_bytes(content))
         os.utime(file, ns=(info.mtime_ns, info.mtime_ns))

@@ -18,7 +18,7 @@ Array = NDArray[np.float32]
 
 
 class PointSamples(NamedTuple):
-    """n data and n generated points of each of R replicates in d dimensions, and their features where there are any."""
+    """n data and n generated points of each of R replicates in d dimensions, and their critic features, if any."""
 
     real: Array  # [R, n, d]
     fake: Array  # [R, n, d]

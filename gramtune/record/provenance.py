@@ -1,4 +1,4 @@
-"""The git commit of the running code."""
+"""Finds the git commit of the running code."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def source() -> dict[str, Any] | None:
 
 
 def uncommitted_diff() -> str:
-    """How the running code differs from its commit, as `git diff` writes it, without secrets; empty where it does not.
+    """The output of `git diff` for the running code, with secrets redacted; empty if it equals its commit.
 
-    Untracked modules are listed by name. At most `_LONGEST_DIFF` characters; the end says what is missing.
+    Untracked modules are listed by name. The text is cut after `_LONGEST_DIFF` characters, with a note.
     """
     here = Path(gramtune.__file__).parent
     if _commit(here) is None or not _changed(here):
@@ -51,7 +51,7 @@ def uncommitted_diff() -> str:
 
 
 def code_digest() -> str:
-    """A digest of the package's code: a commit does not show later edits."""
+    """A digest of the package's code, which also shows edits after the commit."""
     here = Path(gramtune.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(here.rglob("*.py")):

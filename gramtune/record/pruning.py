@@ -1,11 +1,12 @@
-"""Early stopping: collects what trials report, and asks the pruner whether one that has come to a rung may go on.
+"""Early stopping: collects the trials' reports, and asks the pruner whether a trial at a rung continues.
 
-Decided on the driver. Nothing of it is stored: after a resume the rungs are what the journal says.
+It runs on the driver. Nothing is stored: after a resume the rungs are rebuilt from the journal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
 
 from gramtune.components import Course, Direction, Pruner, Rung, Scores
@@ -17,12 +18,12 @@ from gramtune.record.state import SweepState
 class Rungs:
     """The decisions of one pruner over a sweep.
 
-    A trial with a diverged replicate is judged, but judges nobody from then on: see `Rung`.
+    A trial with a diverged replicate can be stopped, but others are no longer compared with it: see `Rung`.
 
-    Usually trials are judged as they come. With `order` a trial is judged by those before it in that order, by what is
-    known of them up to the same step, so that the decisions do not depend on who came first.
+    Usually a trial is compared with those that reached the rung before it. With `order` it is compared with those
+    before it in that order, using their results up to the same step, so that the order of arrival does not matter.
 
-    With a false-prune rate α a trial is stopped only if another one is better than chance allows: see `surely_worse`.
+    With a false-prune rate α a trial is stopped only if another one is significantly better: see `surely_worse`.
     """
 
     def __init__(
@@ -40,12 +41,12 @@ class Rungs:
         self._completed: set[str] = set()
         self._stopped: dict[str, int] = {}
         self._diverged: dict[str, int] = {}
-        """Step at which a trial was first seen to have lost a replicate."""
+        """The step at which a diverged replicate of a trial was first reported, by trial."""
         self._order = order
 
     @classmethod
     def of(cls, state: SweepState) -> Rungs:
-        """The rungs of a sweep with everything that has been reported so far."""
+        """The rungs of a sweep, with all reports so far."""
         config = state.plan.config
         direction = config.directions[state.plan.metric]
         order = (lambda: state.records) if state.plan.sweep.search.synchronous else None
@@ -59,15 +60,15 @@ class Rungs:
         return rungs
 
     def steps(self, trial: str) -> Sequence[int]:
-        """Training steps at which the trial is judged, on the grid of evaluations."""
+        """Training steps at which the pruner decides on the trial; all are evaluations."""
         return self._pruner.steps(trial, self._course)
 
     def reached(self, step: int) -> Mapping[str, Scores]:
-        """The scores at a rung of all trials that have come to it, in the order of their arrival."""
+        """The scores at a rung of all trials that have reached it, in order of arrival."""
         return self._reached.get(step, {})
 
     def decide(self, trial: str, report: Report, metric: str) -> str:
-        """Why the trial should be stopped now; an empty text to go on."""
+        """The reason to stop the trial now; empty if it continues."""
         if not self._note(trial, report, metric):
             return ""
         rung = self._rung(trial, report.step, metric)
@@ -80,13 +81,12 @@ class Rungs:
         return f"{self._pruner.name} at step {report.step}: {reason}{surely}"
 
     def beyond_chance(self, rung: Rung, rate: float) -> bool:
-        """Whether some other at the rung is better than the trial, by a paired t test that allows for all N others.
+        """Whether some other trial at the rung is significantly better, by paired t tests corrected for all N others.
 
-        Say the trial is the best in truth: better, in expectation over seeds, than each of the N others. Each test errs
-        with probability α/(N·rungs), so the best trial is stopped at any of its rungs with probability α at most,
-        however the tests depend on each other (Bonferroni). That one significant rival is enough is fixed in advance:
-        a number that depends on the data would cost a factor. N counts those stopped earlier, too: they were among
-        the N that might have come here by luck.
+        Suppose the trial is truly the best: better, in expectation over seeds, than each of the N others. Each test
+        errs with probability α/(N·rungs), so the trial is stopped at any of its rungs with probability at most α, for
+        any dependence between the tests (Bonferroni). One significant rival is enough; this number is fixed in advance,
+        because a number chosen from the data would need a further correction. N includes trials stopped earlier.
         """
         before = self._before(rung.trial, self._stopped)
         rivals = len(rung.reached) - 1 + sum(self._stopped.get(name, rung.step) < rung.step for name in before)
@@ -94,7 +94,7 @@ class Rungs:
         return surely_worse(rung, rate / tests)
 
     def _note(self, trial: str, report: Report, metric: str) -> bool:
-        """Takes note of a report; False where the trial is not judged by it."""
+        """Stores a report; returns False if the pruner does not decide at its step."""
         values, final = report.metrics.get(metric, []), report.status.final
         if any(report.diverged) or None in values:
             self._diverged[trial] = min(report.step, self._diverged.get(trial, report.step))
@@ -115,7 +115,7 @@ class Rungs:
         return 1.0 if self._direction == "min" else -1.0
 
     def _rung(self, trial: str, step: int, metric: str) -> Rung:
-        """The trial and those that it is compared with at a rung."""
+        """The rung of a trial with the trials that it is compared with."""
         reached, fixed = self._reached[step], self._order is not None
         rivals = [name for name in self._before(trial, reached) if name in reached and not self._lost(name, step)]
         known = [name for name in self._before(trial, self._curves) if not self._lost(name, step)]
@@ -127,7 +127,7 @@ class Rungs:
         return Rung(trial, step, metric, self._direction, at_step, curves, completed)
 
     def _before(self, trial: str, arrived: Iterable[str]) -> list[str]:
-        """The others among those that have arrived or, in a fixed order, all before this trial."""
+        """The other trials that have arrived; with a fixed order, all trials before this one."""
         if self._order is None:
             return [name for name in arrived if name != trial]
         return list(takewhile(lambda name: name != trial, self._order()))
@@ -138,6 +138,6 @@ class Rungs:
 
 
 def _first(report: Report, replicates: int) -> Report:
-    """The report without the replicates that open values alone were given: every trial is judged by as many."""
+    """The report reduced to the common number of replicates; replicates added only to open values are left out."""
     metrics = {key: values[:replicates] for key, values in report.metrics.items()}
-    return report._replace(metrics=metrics, diverged=report.diverged[:replicates])
+    return replace(report, metrics=metrics, diverged=report.diverged[:replicates])

@@ -1,12 +1,13 @@
-"""What a trial reports after each evaluation, summaries over replicates, and the merging of replicates added later."""
+"""The reports of a trial after each evaluation, summaries over replicates, and merging of replicates added later."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from statistics import fmean, stdev
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from gramtune.record.student_t import t_quantile
 
@@ -22,16 +23,17 @@ class Status(StrEnum):
     PRUNED = "PRUNED"
     DIVERGED = "DIVERGED"
     STOPPED = "STOPPED"
-    """A budget of the sweep ran out before its last step: it might have been the best."""
+    """Stopped before its last step by a budget of the sweep or by the user; it might have been the best."""
     FAILED = "FAILED"
 
     @property
     def final(self) -> bool:
-        """Whether the trial is over."""
+        """Whether the trial has ended."""
         return self not in (Status.PENDING, Status.RUNNING)
 
 
-class Report(NamedTuple):
+@dataclass(frozen=True)
+class Report:
     """The report of one evaluation. One entry per replicate; None for a diverged replicate."""
 
     step: int
@@ -39,7 +41,7 @@ class Report(NamedTuple):
     traces: Mapping[str, list[float | None]]
     """Means of losses and traces over the steps since the previous report, and monitored values at this step."""
     samples: int
-    """Generated samples behind each metric value."""
+    """Number of generated samples per metric value."""
     seconds: float
     """Training and evaluation time of the trial so far."""
     timestamp: int
@@ -47,21 +49,25 @@ class Report(NamedTuple):
     status: Status
     reason: str
     diverged: Sequence[str | None] = ()
-    """Why replicates diverged."""
+    """Why replicates diverged, by replicate."""
     first: int = 0
-    """The replicate that these lists begin with: above 0 where replicates are added to a finished trial."""
+    """The first replicate in these lists; above 0 if replicates are added to a finished trial."""
     joules: float | None = None
-    """Energy of the trial's GPU so far, shared or not; None without an energy counter."""
-    chosen: Mapping[str, list[float | None]] = {}
-    """At the end of a trial that is judged by its best checkpoint: the metrics of that checkpoint on fresh samples."""
+    """Energy of the trial's whole GPU so far, even if shared; None without an energy counter."""
+    chosen: Mapping[str, list[float | None]] = field(default_factory=dict)
+    """At the end of a trial that is judged by its best checkpoint: the metrics of that checkpoint on new samples."""
     chosen_step: int | None = None
     """The step of that checkpoint."""
 
     @classmethod
     def from_json(cls, line: Mapping[str, Any]) -> Report:
         """The report in a line of a result file; other fields are ignored."""
-        fields = {name: line[name] for name in cls._fields if name in line}
+        fields = {name: line[name] for name in cls.__dataclass_fields__ if name in line}
         return cls(**{**fields, "status": Status(line["status"]), "diverged": tuple(line.get("diverged", ()))})
+
+    def to_json(self) -> dict[str, Any]:
+        """Inverse of `from_json`: plain values only."""
+        return {**vars(self), "status": self.status.value, "diverged": list(self.diverged)}
 
     @property
     def replicates(self) -> int:
@@ -75,7 +81,8 @@ def added(*amounts: float | None) -> float | None:
     return sum(known) if known else None
 
 
-class Summary(NamedTuple):
+@dataclass(frozen=True)
+class Summary:
     """Mean and sample standard deviation (None below two values) over the n replicates that have a value."""
 
     mean: float
@@ -95,7 +102,7 @@ def summarise(values: Sequence[float | None]) -> Summary | None:
 
 
 def divergence(whys: Mapping[int, str], replicates: int) -> str:
-    """`1 of 3 replicates diverged; replicate 2: critic loss is nan at step 5`."""
+    """The reason in words: `1 of 3 replicates diverged; replicate 2: critic loss is nan at step 5`."""
     each = "; ".join(f"replicate {i}: {why}" for i, why in sorted(whys.items()))
     return f"{len(whys)} of {replicates} replicates diverged; {each}"
 
@@ -109,7 +116,8 @@ def merge_parts(parts: Mapping[int, Mapping[int, Report]], replicates: int) -> d
 
 
 def _join(reports: Sequence[Report], replicates: int) -> Report:
-    return reports[-1]._replace(
+    return replace(
+        reports[-1],
         metrics=_rows([(report.first, report.metrics) for report in reports], replicates),
         traces=_rows([(report.first, report.traces) for report in reports], replicates),
         chosen=_rows([(report.first, report.chosen) for report in reports], replicates),

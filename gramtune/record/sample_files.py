@@ -1,4 +1,4 @@
-"""Samples as files: one picture of them all, a folder of PNGs, or a tensor."""
+"""Writes samples to files: one PNG with all samples, a folder of PNGs, or a tensor."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from gramtune.pixels import grid, to_uint8
 
 
 def check_target(out: Path, kind: Kind) -> None:
-    """Raises SpecError if samples of that kind cannot be written as `out` asks."""
+    """Raises SpecError if samples of that kind cannot be written to `out`."""
     forms = "grid.png, a folder for one PNG each, or samples.safetensors"
     if out.suffix not in ("", ".png", ".safetensors"):
         raise SpecError([Issue("--out", f"{out} should be {forms}")])
     if kind == "points" and out.suffix != ".safetensors":
-        raise SpecError([Issue("--out", f"{out}: points are no images; write samples.safetensors")])
+        raise SpecError([Issue("--out", f"{out}: points are not images; write samples.safetensors")])
     if out.is_dir() and (out.suffix or any(out.iterdir())):
         raise SpecError([Issue("--out", f"{out} is a folder with files in it; choose a new one")])
 
 
 def write_samples(samples: Tensor, out: Path, about: Mapping[str, str]) -> None:
-    """Samples [n, *shape] (images in [−1, 1]) into one PNG, a folder of PNGs, or the tensor `samples`, images as uint8.
+    """Writes samples [n, *shape] (images in [−1, 1]) to one PNG, a folder of PNGs, or a tensor `samples` (uint8).
 
     Raises OSError if it cannot be written.
     """
@@ -46,6 +46,6 @@ def write_samples(samples: Tensor, out: Path, about: Mapping[str, str]) -> None:
 
 
 def to_image(pixels: Tensor) -> Image.Image:
-    """uint8 [1 or 3, H, W] as a picture."""
+    """uint8 [1 or 3, H, W] → a Pillow image."""
     array = pixels.permute(1, 2, 0).numpy()
     return Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)

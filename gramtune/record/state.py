@@ -1,11 +1,11 @@
-"""The one record of a running or finished sweep, kept by the driver; tables, tracker and live view all read it."""
+"""The state of a running or finished sweep, kept by the driver; tables, tracker and live view read only this."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from gramtune.components import Dataset, Metric
 from gramtune.record import budget
@@ -18,16 +18,18 @@ from gramtune.space.sweep import Judge
 _TRAINED = (Status.COMPLETED, Status.DIVERGED)
 
 
-class Inheritance(NamedTuple):
-    """What a trial of a population takes over after a step: a parent's weights, and from then on these values."""
+@dataclass(frozen=True)
+class Inheritance:
+    """An inheritance in population-based training: the parent whose weights a trial gets, and its new values."""
 
     step: int
     parent: str
     assignment: Assignment
 
 
-class Basis(NamedTuple):
-    """Data, metrics, samples and length behind a value. Only values with equal bases are ranked against each other."""
+@dataclass(frozen=True)
+class Basis:
+    """Data, metrics, number of samples and length behind a value. Only values with equal bases are compared."""
 
     data: Dataset
     metrics: tuple[Metric, ...]
@@ -38,20 +40,20 @@ class Basis(NamedTuple):
 
 @dataclass
 class TrialRecord:
-    """One trial as the driver knows it."""
+    """The state of one trial."""
 
     trial: PlannedTrial
     """The trial as planned; in population-based training its values change, see `assignment`."""
     number: int = field(default=0, kw_only=True)
-    """Its place in the sweep, from 0: as short as a name can be, the same in tables, tracker and `--trial 7`."""
+    """Its number in the sweep, from 0; a short name used in tables, tracker and `--trial 7`."""
     judge: Judge = field(default="last", kw_only=True)
     """Which values count: see `Sweep.judge`."""
     status: Status = Status.PENDING
     reason: str = ""
     reports: dict[int, Report] = field(default_factory=dict)
-    """By step: a trial that restarts from a checkpoint repeats steps, and the repetition replaces the original."""
+    """Reports by step. After a restart from a checkpoint a trial repeats steps; new reports replace the old ones."""
     parts: dict[int, dict[int, Report]] = field(default_factory=dict)
-    """The parts of `reports` if replicates were added later: by first replicate, then by step."""
+    """The same reports per group of replicates: by the group's first replicate, then by step."""
 
     inherited: tuple[Inheritance, ...] = ()
     """Ordered by step."""
@@ -92,13 +94,13 @@ class TrialRecord:
         return values
 
     def _is_last(self, report: Report) -> bool:
-        """Whether no step is left to take after this report; the trial may have been made longer since."""
+        """Whether this report is of the trial's last step; a trial can be made longer later."""
         alive = report.status == Status.COMPLETED or None in report.diverged
         return report.status in _TRAINED and (report.step >= self.trial.config.training.steps or not alive)
 
     @property
     def due(self) -> PlannedTrial:
-        """The part left to train: all replicates, or those to be added to a finished trial."""
+        """The trial to train: all replicates, or only those to be added to a finished trial."""
         return self.trial.since(self.trained % self.trial.config.training.replicates)
 
     @property
@@ -121,13 +123,13 @@ class TrialRecord:
         return final_values(self.reports, metric, self.judge)
 
     def standing(self, report: Report, metric: str) -> Report:
-        """The report, which is the trial's own, with the values of the metric by which the trial is pruned."""
+        """The trial's report with the metric replaced by the values that the pruner judges."""
         direction = self.trial.config.directions[metric]
         values = standing_values(self.reports, report.step, metric, self.judge, direction)
-        return report._replace(metrics={**report.metrics, metric: values})
+        return replace(report, metrics={**report.metrics, metric: values})
 
     def reopen(self) -> None:
-        """Takes back the end of the trial."""
+        """Makes an ended trial unfinished again."""
         self.status, self.reason = Status.RUNNING if self.reports else Status.PENDING, ""
 
     def add(self, report: Report) -> None:
@@ -138,7 +140,7 @@ class TrialRecord:
 
     @property
     def outcome(self) -> tuple[Status, str]:
-        """What became of all replicates together that have come to the end of their training."""
+        """Status and reason of the trial, from all replicates that finished training."""
         newest = [last for part in self.parts.values() if (last := part[max(part)]).status in _TRAINED]
         whys = {report.first + i: why for report in newest for i, why in enumerate(report.diverged) if why}
         return (Status.DIVERGED, divergence(whys, self.trained)) if whys else (Status.COMPLETED, "")
@@ -198,7 +200,7 @@ class SweepState:
             self._changed.notify_all()
 
     def extended(self, replicates: Mapping[str, int]) -> None:
-        """Finished trials are to have so many replicates in all: see `Replicates`."""
+        """Sets the new total number of replicates of finished trials: see `Replicates`."""
         with self._changed:
             for name, wanted in replicates.items():
                 record = self.records[name]
@@ -257,7 +259,7 @@ class SweepState:
     def best(self) -> TrialRecord | None:
         """The completed trial with the best mean of the primary metric.
 
-        None where two metrics are optimised, see `front`, and where the trials are not `comparable`.
+        None if two metrics are optimised (see `front`) or the trials are not `comparable`.
         """
         if not self.comparable:
             return None
@@ -268,7 +270,7 @@ class SweepState:
     def front(self) -> list[TrialRecord]:
         """The Pareto front of the completed trials, sorted by the first metric.
 
-        Empty where the trials are not `comparable`.
+        Empty if the trials are not `comparable`.
         """
         if not self.comparable:
             return []
@@ -280,7 +282,7 @@ class SweepState:
         return [record for _, record in kept]
 
     def most_current(self, rows: int) -> list[TrialRecord]:
-        """At most `rows` trials, at least one, in their order: running ones, then the last that ended, then pending."""
+        """At most `rows` trials (at least one), by number; chosen first are running, then last ended, then pending."""
         records = list(self.records.values())
         if len(records) <= rows:
             return records
@@ -302,7 +304,7 @@ class SweepState:
         return tuple(sorted({r.trial.assignment[key] for r in self.records.values() if key in r.trial.assignment}))
 
     def _losses(self, record: TrialRecord) -> tuple[float, ...]:
-        """The means of the optimised metrics, with signs such that less is better; empty if one is missing."""
+        """The means of the optimised metrics, with signs such that lower is better; empty if one is missing."""
         directions, summaries = self.plan.config.directions, [record.summary(m) for m in self.plan.metrics]
         signs = [1 if directions[metric] == "min" else -1 for metric in self.plan.metrics]
         known = [sign * s.mean for sign, s in zip(signs, summaries, strict=True) if s]

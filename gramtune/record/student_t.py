@@ -1,4 +1,4 @@
-"""Student's t on paired replicates: replicate i draws the same batches and noise in every trial."""
+"""Quantiles of Student's t, for paired replicates: replicate i has the same batches and noise in every trial."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a sweep's folder: its resolved definition, the versions that it ran with, and its result tables."""
+"""Writes files of a sweep's folder: its resolved definition, the versions that it ran with, and its result tables."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _NULLABLE = {"int64": "Int64", "float64": "Float64", "bool": "boolean", "str": "
 
 
 def write_sweep(sweep: Sweep, folder: Path) -> None:
-    """Writes `sweep.yaml`, base inline and overrides applied; `load_sweep` reads an equal Sweep from it."""
+    """Writes `sweep.yaml` with the base inline and overrides applied; `load_sweep` reads an equal Sweep from it."""
     resolved = sweep.model_dump(mode="json")
     if sweep.metric is None:
         del resolved["metric"]
@@ -92,7 +92,7 @@ def write_tables(state: SweepState, folder: Path, trials: pd.DataFrame) -> None:
 def results_frame(state: SweepState) -> pd.DataFrame:
     """Every metric value: one row per (trial, replicate, step, metric).
 
-    Columns: trial, each varied key, replicate, seed, step, metric, value, samples (generated ones behind the value).
+    Columns: trial, each varied key, replicate, seed, step, metric, value, samples (number of generated samples).
     A diverged replicate has no row: `value` is never NaN.
     """
     rows = [row for record in state.records.values() for row in _values(record)]
@@ -102,13 +102,13 @@ def results_frame(state: SweepState) -> pd.DataFrame:
 
 
 def trials_frame(state: SweepState) -> pd.DataFrame:
-    """One row per trial, in the order of the plan, or that in which they were sampled.
+    """One row per trial, in the order of the plan or of sampling.
 
     Columns: number (7 in `--trial 7`), trial, each varied key, status, reason, metric (the primary one), mean, std and
-    n over the replicates that have a value in the newest report, samples behind each value, steps, seconds. Null where
-    there is no value.
-    Where two metrics are optimised also second_metric, second_mean, second_std, second_n and front: whether no other
-    completed trial beats this one.
+    n over the replicates that have a value in the newest report, samples per value, steps, seconds. A missing value is
+    null.
+    For two metrics also second_metric, second_mean, second_std, second_n and front (whether the trial is on the Pareto
+    front).
     """
     records, (first, *second) = state.records.values(), state.plan.metrics
     rows = [_trial_row(record, first) for record in records]
@@ -122,9 +122,9 @@ def trials_frame(state: SweepState) -> pd.DataFrame:
 
 
 def lineage_frame(state: SweepState) -> pd.DataFrame:
-    """Inheritance in population-based training: one row per trial and inheritance, ordered by step.
+    """The inheritances of population-based training: one row per trial and inheritance, ordered by step.
 
-    Columns: trial, each varied key with the value from then on, step, parent.
+    Columns: trial, each varied key with its new value, step, parent.
     """
     found = [(i.step, name, i) for name, record in state.records.items() for i in record.inherited]
     rows = [(name, step, i.parent) for step, name, i in sorted(found)]

@@ -17,7 +17,7 @@ class TrackerUnavailable(RuntimeError):
 
 
 def never() -> None:
-    """Does not rest."""
+    """Returns at once, without a pause."""
 
 
 class Tracker(Protocol):
@@ -30,10 +30,10 @@ class Tracker(Protocol):
         """
 
     def settle(self, state: SweepState) -> None:
-        """As `sync`; then closes the runs: the last state of the sweep, without the files of its folder."""
+        """Stores the last state of the sweep and closes its runs; does not store the files of its folder."""
 
     def finish(self, state: SweepState, folder: Path) -> None:
-        """As `settle`, with the figures, tables and files of the sweep's folder."""
+        """Like `settle`, and also stores the figures, tables and files of the sweep's folder."""
 
     @property
     def stored(self) -> int:
@@ -41,11 +41,11 @@ class Tracker(Protocol):
 
     @property
     def link(self) -> str:
-        """The address at which a person finds the sweep in the store."""
+        """The address of the sweep in the store, for the user."""
 
     @property
     def remedy(self) -> str:
-        """The command that stores what this tracker could not."""
+        """The command that stores what this tracker could not store."""
 
 
 class TrackerThread:
@@ -58,20 +58,20 @@ class TrackerThread:
         self._folder: Path | None = None
         self._complete = False
         self._worked = 0.0
-        """Processor time of the thread at its last rest."""
+        """Processor time of the thread at its last pause."""
         self._thread = threading.Thread(target=self._run, name="tracker", daemon=True)
         self._thread.start()
 
     def settle(self, timeout: float = 120.0, at_most: float = math.inf) -> bool:
-        """Stores the last state of the sweep; whether that has happened.
+        """Stores the last state of the sweep; returns whether this succeeded.
 
-        Waits as long as something is stored every `timeout` seconds, and no longer than `at_most` in all.
+        Waits as long as something is stored every `timeout` seconds, and at most `at_most` seconds in total.
         """
         self._stop.set()
         return self._progress(self._settled.wait, timeout, at_most) and self._has_settled
 
     def close(self, folder: Path, timeout: float = 120.0) -> bool:
-        """Stores the rest. On failure or after `timeout` seconds prints the command to run later, returns False."""
+        """Stores the rest. After a failure or timeout (seconds) prints the command to run later and returns False."""
         self._folder = folder
         self._stop.set()
         self._closing.set()
@@ -84,11 +84,11 @@ class TrackerThread:
         return self._complete
 
     def leave(self, reason: str) -> None:
-        """Says what to do where the store does not have everything, for this reason."""
+        """Prints why the store is incomplete, and the command that completes it."""
         self._say(f"tracking: {reason}; nothing is lost, finish with: {self._tracker.remedy}")
 
     def _progress(self, wait: Callable[[float], bool], timeout: float, at_most: float = math.inf) -> bool:
-        """Waits, and again where something was stored meanwhile; whether that for which it waits has happened."""
+        """Waits for an event, repeatedly as long as something was stored meanwhile; returns whether it happened."""
         deadline, stored = time.monotonic() + at_most, -1
         while stored != self._tracker.stored:
             stored = self._tracker.stored
@@ -113,14 +113,14 @@ class TrackerThread:
         try:
             self._tracker.settle(self._state)
             self._has_settled = True
-        except Exception:  # noqa: BLE001 - `finish` tries again, and says what is wrong
+        except Exception:  # noqa: BLE001 - `finish` tries again and reports the error
             pass
         self._settled.set()
         self._closing.wait()
         self._finish()
 
     def _rest(self) -> None:
-        """Gives the driver the interpreter for as long as this thread held it."""
+        """Sleeps as long as this thread was busy, so that the driver gets the interpreter."""
         self._stop.wait(time.thread_time() - self._worked)
         self._worked = time.thread_time()
 
@@ -138,15 +138,15 @@ class TrackerThread:
     def _attempt(self) -> bool:
         try:
             self._tracker.sync(self._state, self._rest)
-        except Exception as error:  # noqa: BLE001 - whatever a store raises, training goes on
+        except Exception as error:  # noqa: BLE001 - whatever a store raises, training continues
             if not isinstance(error, TrackerUnavailable):
                 error = TrackerUnavailable(_in_words(error))
             if not self._down:
-                self._say(f"tracking: {error}; training goes on, results are kept and sent later")
+                self._say(f"tracking: {error}; training continues; results are kept and sent later")
             self._down = True
             return False
         if self._down:
-            self._say("tracking: back; everything so far is stored")
+            self._say("tracking: working again; everything so far is stored")
         self._down = False
         return True
 

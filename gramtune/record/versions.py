@@ -1,4 +1,4 @@
-"""The versions behind a sweep: machine, packages, source commit, data and feature weights."""
+"""Collects the versions that a sweep runs with: machine, packages, source commit, data and feature weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import gramtune
 from gramtune.io import data_root
 from gramtune.record.provenance import code_digest, source
 from gramtune.space.plan import Plan, sampled
-from gramtune.training.evaluator import statistics_digest
+from gramtune.training.real_data import statistics_digest
 
 _SAMPLE = 256
 """Number of sampled configurations that are checked for their data and feature weights."""
@@ -24,7 +24,7 @@ _PACKAGES = (
 
 
 def versions(plan: Plan) -> dict[str, Any]:
-    """Versions and fingerprints of everything that can change the numbers of these trials; None for what is absent.
+    """Versions and fingerprints of everything that can change the numbers of these trials; None for absent items.
 
     Package versions come from metadata; nothing is imported.
     """
@@ -58,7 +58,7 @@ def package_versions() -> dict[str, str | None]:
 
 
 def changed_since(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The changes since `versions` was written that may change numbers, one item each."""
+    """The changes from `then` to `now` that may change numbers, one text each."""
     pairs = {key: (then.get(key), now[key]) for key in ("gramtune", "python", "cpu", "gpus", "data", "extractors")}
     pairs["references"] = (then.get("references", {}), now["references"])
     pairs["plugins"] = (then.get("plugins", {}), now["plugins"])

@@ -1,11 +1,12 @@
-"""Trials of earlier sweeps, or of a table, as observations for the sampler: `search.warm_start`."""
+"""Reads trials of earlier sweeps or tables as observations for the sampler (`search.warm_start`)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -16,11 +17,12 @@ from gramtune.space.domain import Assignment, Domain, fitting, lookup
 from gramtune.space.sweep import Sweep
 
 WARM_START_FILE = "warm_start.json"
-"""In a sweep's folder: the observations as they were when the sweep began."""
+"""File in a sweep's folder: the observations at the start of the sweep."""
 _TABLE, _SWEEP = "trials.csv", "sweep.yaml"
 
 
-class Observation(NamedTuple):
+@dataclass(frozen=True)
+class Observation:
     """One earlier trial: values of the varied keys, and the mean of the metric."""
 
     source: str
@@ -28,8 +30,9 @@ class Observation(NamedTuple):
     value: float
 
 
-class WarmStart(NamedTuple):
-    """The observations of all sources, and what a user should know of them, one line each."""
+@dataclass(frozen=True)
+class WarmStart:
+    """The observations of all sources, and notes for the user, one line each."""
 
     observations: tuple[Observation, ...]
     notes: tuple[str, ...]
@@ -38,7 +41,7 @@ class WarmStart(NamedTuple):
 def read_warm_start(sweep: Sweep, metric: str) -> WarmStart:
     """Reads the sources of a sweep: folders of sweeps, or CSV files with a column per varied key and the metric.
 
-    Left out, and counted in a note: trials that are not COMPLETED, and values outside the domains of the sweep.
+    Trials that are not COMPLETED, and values outside the sweep's domains, are left out; a note gives their number.
     Raises SpecError for a source that cannot be read, or that lacks a column.
     """
     observations: list[Observation] = []
@@ -63,20 +66,20 @@ def read_warm_start(sweep: Sweep, metric: str) -> WarmStart:
 
 
 def store_warm_start(found: WarmStart, folder: Path) -> None:
-    """Keeps the observations in the sweep's folder; the sources may change or vanish."""
-    text = json.dumps([observation._asdict() for observation in found.observations], indent=1)
+    """Stores the observations in the sweep's folder, because the sources may change or be deleted."""
+    text = json.dumps([vars(observation) for observation in found.observations], indent=1)
     write_atomically(folder / WARM_START_FILE, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
 
 
 def stored_warm_start(folder: Path) -> tuple[Observation, ...]:
-    """What `store_warm_start` wrote; empty if the sweep began without."""
+    """Reads what `store_warm_start` wrote; empty if the sweep had no warm start."""
     file = folder / WARM_START_FILE
     entries = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
     return tuple(Observation(**entry) for entry in entries)
 
 
 def _rows(source: str, sweep: Sweep, metric: str) -> Iterator[tuple[Assignment | None, float, str]]:
-    """Assignment (None outside the space), value, and how the noise of the value differs from that of this sweep."""
+    """For each trial: assignment (None outside the space), value, and how its noise differs from this sweep's."""
     path = Path(source)
     base = _base(path / _SWEEP) if path.is_dir() else {}
     try:
@@ -93,7 +96,7 @@ def _rows(source: str, sweep: Sweep, metric: str) -> Iterator[tuple[Assignment |
 
 
 def _metric_column(frame: pd.DataFrame, metric: str) -> pd.Series[Any]:
-    """Of a table of trials its `mean`, of any other the column that has the metric's name."""
+    """The column of values: `mean` in a table of trials, else the column with the metric's name."""
     if {"metric", "mean"} <= set(frame.columns):
         if others := sorted(set(frame["metric"]) - {metric}):
             raise ValueError(f"holds {', '.join(map(str, others))}, this sweep optimises {metric}")
@@ -117,18 +120,18 @@ def _assignment(row: Mapping[Any, Any], base: Mapping[str, Any], sweep: Sweep) -
 
 
 def _fitting(domain: Domain, cell: Any) -> Any:
-    """The value of the domain that a cell of a table shows. Raises ValueError where there is none."""
+    """The value of the domain that a cell of a table shows. Raises ValueError if there is none."""
     if domain.values is not None:
         shown = [value for value in domain.values if value == cell or _shown(value) == str(cell)]
         if shown:
             return shown[0]
-        raise ValueError(f"{cell!r} is no value of the domain")
+        raise ValueError(f"{cell!r} is not a value of the domain")
     number = float(cell)
     return fitting(domain, int(number) if domain.whole and number == int(number) else number)
 
 
 def _shown(value: Any) -> str:
-    """As tables write it."""
+    """A value as tables write it."""
     return json.dumps(value) if isinstance(value, list | tuple | Mapping) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""From finished results to figures and tables."""
+"""Writes the results of a sweep as figures, text and an HTML page."""
 
 FIGURES, PAGE, SUMMARY = "figures", "report.html", "summary.txt"
-"""In a sweep's folder."""
+"""Names in a sweep's folder."""

@@ -1,4 +1,4 @@
-"""Everything that a sweep's folder says of its results, written anew from the state."""
+"""Writes all result files of a sweep's folder from the state: tables, summary, figures, page."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from gramtune.report.text.summary import summary_text
 def write_report(
     state: SweepState, folder: Path, importances: Callable[[SweepState], Importances], refresh: int | None = None
 ) -> str:
-    """Writes tables, summary, figures and page, each atomically; returns a line that says what is where.
+    """Writes tables, summary, figures and page, each atomically; returns a line that lists the files.
 
-    `refresh`: seconds after which a browser loads the page again. A figure, the summary, the importances or the page
-    that fails is a further line, and the others are written. Raises OSError where the tables cannot be written,
-    DiskFull where there is no space.
+    `refresh`: seconds after which a browser reloads the page. If a figure, the summary, the importances or the page
+    fails, the text gets a further line and the rest is still written. Raises OSError if the tables cannot be written,
+    DiskFull if the disk is full.
     """
     write_tables(state, folder, trial_table(state))
     failed: list[str] = []

@@ -1,1 +1,1 @@
-"""What makes a sweep happen: driver, trial runner, capacity, run directory."""
+"""Runs a sweep: driver, trial runner, capacity, run directory."""

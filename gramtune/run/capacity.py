@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 
 from gramtune.errors import Issue, SpecError, count
 from gramtune.run.machine import cores
-from gramtune.space.sweep import AUTO, Resources
+from gramtune.space.sweep import Resources
 
 
-class Node(NamedTuple):
+@dataclass(frozen=True)
+class Node:
     """`number` equal machines."""
 
     cpu: int
@@ -21,18 +22,20 @@ class Node(NamedTuple):
     number: int = 1
 
 
-class Capacity(NamedTuple):
+@dataclass(frozen=True)
+class Capacity:
     """The machines that a sweep can use."""
 
     nodes: tuple[Node, ...]
     """No known machines: an autoscaler is assumed to start what is requested."""
     where: str = "this machine"
-    """The machines as a message names them."""
+    """The name of the machines in messages."""
     local: bool = True
-    """This machine alone."""
+    """Whether the sweep uses only this machine."""
 
 
-class Grant(NamedTuple):
+@dataclass(frozen=True)
+class Grant:
     """The resources of each trial, and a line for the user if that is less than requested."""
 
     cpu: int
@@ -46,16 +49,15 @@ def here() -> Capacity:
 
 
 def grant(resources: Resources, capacity: Capacity) -> Grant:
-    """The share of each trial; the GPU part is dropped where no node has a GPU, unless the sweep requires one.
+    """The share of each trial. Without a GPU on any node, the GPU part is ignored, unless the sweep requires one.
 
-    Raises SpecError if no node can hold one trial: it would wait for ever.
+    Raises SpecError if no node can hold one trial, because the sweep would wait forever.
     """
-    assert resources.gpu != AUTO, "settled before"
-    share = Grant(resources.cpu, resources.gpu)
+    share = Grant(resources.cpu, resources.share)
     none = bool(capacity.nodes) and not any(node.gpu for node in capacity.nodes)
     if share.gpu and none and not resources.gpu_required:
         place = "here" if capacity.local else f"at {capacity.where}"
-        note = f"no GPU {place}: gpu: {share.gpu:g} is dropped, each trial runs on {count(share.cpu, 'CPU core')}"
+        note = f"no GPU {place}: gpu: {share.gpu:g} is ignored, each trial runs on {count(share.cpu, 'CPU core')}"
         share = Grant(share.cpu, 0, note)
     if capacity.nodes and not any(_fitting(node, share) for node in capacity.nodes):
         raise SpecError([Issue("resources", message) for message in _shortages(share, capacity)])
@@ -71,14 +73,14 @@ def at_once(plan_trials: int, share: Grant, capacity: Capacity, max_concurrent: 
 
 
 def claim(share: Grant) -> torch.device:
-    """Makes this process use its share: torch's threads, and the device to train on."""
+    """Sets torch's number of threads for this process, and returns the device to train on."""
     torch.set_num_threads(share.cpu)
     return torch.device("cuda" if share.gpu else "cpu")
 
 
 @contextmanager
 def claimed(share: Grant) -> Iterator[torch.device]:
-    """`claim` for the duration of the block; restores the number of threads for notebooks."""
+    """`claim` within the block; restores the number of threads afterwards, for notebooks."""
     threads = torch.get_num_threads()
     try:
         yield claim(share)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from gramtune.errors import Issue, SpecError
 from gramtune.record.layout import judged_checkpoints, part_folders
-from gramtune.record.object_store import mirror_of
+from gramtune.record.object_store import store_of
 from gramtune.record.state import SweepState
 
 
-class Cleaned(NamedTuple):
+@dataclass(frozen=True)
+class Cleaned:
     """What was deleted."""
 
     files: int
@@ -26,10 +27,10 @@ class Cleaned(NamedTuple):
 def clean(state: SweepState, folder: Path, everything: bool = False, dry_run: bool = False) -> Cleaned:
     """Deletes the checkpoints of finished trials, except of the best trial, or of the Pareto front.
 
-    Unfinished trials keep theirs, because they continue from them. `everything`: spares no trial. `dry_run`: only
-    counts. Raises SpecError for a sweep in an object store, or where no trial is best.
+    Unfinished trials keep theirs, because they continue from them. `everything`: deletes those of every trial.
+    `dry_run`: only counts. Raises SpecError for a sweep in an object store, or if there is no best trial.
     """
-    if mirror_of(folder):
+    if store_of(folder).runs:
         rule = "checkpoints in an object store are deleted with the store's own tools"
         raise SpecError([Issue(str(folder), rule)])
     spared = set() if everything else _spared(state)

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import fmean
 from threading import BrokenBarrierError
-from typing import NamedTuple
 
 import torch
 
@@ -31,15 +31,16 @@ from gramtune.training.graphs import RUNS_BEFORE
 from gramtune.training.trainer import Trainer
 
 _LONGEST = 10.0
-"""Measure the steps of one trial for at most so many seconds."""
+"""Most seconds for measuring the steps of one trial."""
 _SHORTEST_ON_GPU = 1.0
-"""Shortest measurement in seconds with several trials on one GPU: in less, their steps do not overlap."""
+"""Shortest measurement in seconds with several trials on one GPU; in less time their steps do not overlap."""
 _PATIENCE = 600.0
 """Seconds that a copy waits for the other copies."""
-_OTHER = "another one that ran at the same time has failed"
+_OTHER = "another copy that ran at the same time failed"
 
 
-class TrialCost(NamedTuple):
+@dataclass(frozen=True)
+class TrialCost:
     """The cost of one trial with all its replicates on one worker."""
 
     seconds: float
@@ -52,7 +53,8 @@ class TrialCost(NamedTuple):
     """Total bytes of the GPU; 0 on a CPU."""
 
 
-class _Order(NamedTuple):
+@dataclass(frozen=True)
+class _Order:
     """The request to a measuring process."""
 
     config: TrialConfig
@@ -62,7 +64,8 @@ class _Order(NamedTuple):
     passes: int
 
 
-class SweepEstimate(NamedTuple):
+@dataclass(frozen=True)
+class SweepEstimate:
     """The estimated cost of the trials of a sweep, from measurements."""
 
     seconds_per_trial: float
@@ -109,7 +112,7 @@ def measure(
 
 
 def order_of(configs: Sequence[TrialConfig], root: Path, device: str, threads: int, passes: int, copies: int) -> str:
-    """The input of `measured`, as JSON, because another process must load the plug-ins first."""
+    """The input of `measured` as JSON text: the other process must load the plug-ins before it can parse it."""
     settings = {"root": str(root), "device": device, "threads": threads, "passes": passes, "copies": copies}
     plugins = [plugin.model_dump(mode="json") for plugin in loaded()]
     raw = [config.model_dump(mode="json") for config in configs]
@@ -125,11 +128,11 @@ def measured(order: str) -> list[TrialCost]:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"its process ended with {done.returncode}"])[-1]
         raise SpecError([Issue("warm-up", f"a trial cannot be measured: {reason}")])
-    return [TrialCost(*cost) for cost in json.loads(done.stdout.splitlines()[-1])]
+    return [TrialCost(**cost) for cost in json.loads(done.stdout.splitlines()[-1])]
 
 
 def sample_configs(configs: Sequence[TrialConfig], n: int = 4) -> list[TrialConfig]:
-    """At most n of them at equal distances, including the first and the last."""
+    """At most n of the configurations, evenly spaced, including the first and the last."""
     last = len(configs) - 1
     return [configs[i] for i in sorted({round(k * last / (n - 1)) for k in range(n)})]
 
@@ -158,13 +161,13 @@ def _cost(config: TrialConfig, root: Path, device: torch.device, passes: int, to
 
 
 def _passes(config: TrialConfig, start: int, stop: int) -> int:
-    """Updates in generator steps start … stop − 1: MMD-GAN's first ones have a hundred critic updates each."""
+    """Number of updates in generator steps start … stop − 1; early steps of MMD-GAN have 100 critic updates each."""
     objective = config.objective
     return sum(1 if objective.joint else 1 + objective.critic_steps(step) for step in range(start, stop))
 
 
 def _answer(connection: Connection, order: _Order, together: Barrier) -> None:
-    """Sends the cost of a trial, or why it cannot be measured."""
+    """Sends the cost of a trial, or the reason why it cannot be measured."""
     torch.set_num_threads(order.threads)
     try:
         connection.send(_cost(order.config, order.root, torch.device(order.device), order.passes, together))
@@ -176,7 +179,7 @@ def _answer(connection: Connection, order: _Order, together: Barrier) -> None:
 
 
 def _copies(order: _Order, copies: int) -> TrialCost | str:
-    """The mean cost of a trial over copies that run at once, or why it cannot be measured."""
+    """The mean cost of a trial over copies that run at once, or the reason why it cannot be measured."""
     fork = multiprocessing.get_context("fork")  # torch is imported already
     together, workers = fork.Barrier(copies), []
     for _ in range(copies):
@@ -190,7 +193,7 @@ def _copies(order: _Order, copies: int) -> TrialCost | str:
             answers.append(ours.recv())
         except EOFError:
             together.abort()  # the others would wait for it
-            answers.append("its process was killed, perhaps for want of memory")
+            answers.append("its process was killed, perhaps because memory ran out")
         worker.join()
     issues = [answer for answer in answers if isinstance(answer, str)]
     if issues:
@@ -201,7 +204,7 @@ def _copies(order: _Order, copies: int) -> TrialCost | str:
 
 
 def _main() -> None:
-    """Reads the order of `measure`, prints the costs."""
+    """Reads the request of `measure` and prints the costs."""
     order = json.load(sys.stdin)
     for plugin in order["plugins"]:
         Plugin.model_validate(plugin)
@@ -211,7 +214,7 @@ def _main() -> None:
         answer = _copies(_Order(TrialConfig.model_validate(raw), *same), order["copies"])
         if isinstance(answer, str):
             sys.exit(answer)
-        costs.append(answer)
+        costs.append(vars(answer))
     print(json.dumps(costs))
 
 

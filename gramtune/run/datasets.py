@@ -1,4 +1,4 @@
-"""The data sets that a sweep needs, as far as they are known before it starts."""
+"""Finds the data sets of a sweep that are known before it starts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gramtune.space.plan import sampled
 from gramtune.space.validate_space import CORNERS
 
 MOST = 16
-"""At most so many data sets are loaded before the start; more might not fit in memory."""
+"""Most data sets that are loaded before the start; more might not fit in memory."""
 
 
 def datasets(state: SweepState) -> list[Dataset]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from gramtune.io import DiskFull, watching_space
 from gramtune.record import budget
 from gramtune.record.journal import Journal
+from gramtune.record.object_store import LocalStore, RunStore
 from gramtune.record.pruning import Rungs
 from gramtune.record.redaction import redact
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.run import requests
 from gramtune.run.interruption import Interruption
+from gramtune.run.messages import Failed, Halted, Message
 from gramtune.run.population import Population
 from gramtune.space.plan import PlannedTrial, planned
 
@@ -27,16 +30,16 @@ class Proposer(Protocol):
 
     @property
     def waiting(self) -> bool:
-        """Whether there is no next trial yet, but will be once those that were handed out have ended."""
+        """Whether the next trial can only be proposed once the running trials have ended."""
 
     def propose(self) -> PlannedTrial | None:
-        """The next trial, or None if there are no more, or, where `waiting`, none yet."""
+        """The next trial; None if there are no more, or none yet (`waiting`)."""
 
     def learn(self, record: TrialRecord) -> None:
         """Learns from a report or the end of a trial."""
 
     def enqueue(self, record: TrialRecord) -> None:
-        """Learns of a trial that a user asked for."""
+        """Learns of a trial that the user enqueued."""
 
 
 class NothingNew:
@@ -57,20 +60,20 @@ class NothingNew:
 
 _log = logging.getLogger(__name__)
 Needed = Callable[[SweepState], Mapping[str, int]]
-"""Which finished trials are to be given more replicates, and how many each is to have in all."""
+"""A function that returns the finished trials that need more replicates, with the new total number of each."""
 
 
 def nobody(state: SweepState) -> Mapping[str, int]:
-    """`Needed` of a sweep whose trials all have equally many."""
+    """`Needed` for a sweep with a fixed number of replicates: no trial needs more."""
     return {}
 
 
 class Driver:
     """One running sweep: first the unfinished trials, then the proposer's trials.
 
-    `changed`: the differences of code and packages from those that the sweep started with. `interruption` tells the
-    runner to stop. `needed` is asked whenever every trial has ended, if the sweep gives replicates until
-    it is decided.
+    `changed`: changes of code and packages since the sweep began. `interruption` tells the runner to stop. If the sweep
+    adds replicates until it is decided, `needed` is called whenever all trials have ended. `store`: where the sweep is
+    kept; None: in `folder` itself.
     """
 
     def __init__(
@@ -81,20 +84,23 @@ class Driver:
         changed: Sequence[str] = (),
         interruption: Interruption | None = None,
         needed: Needed = nobody,
+        store: RunStore | None = None,
     ) -> None:
-        self.state, self.folder = state, folder
+        self.state, self.folder, self.store = state, folder, store or LocalStore(folder)
         self.interruption = interruption or Interruption()
         self.halted = ""
         """Why the sweep must stop now, to be resumed later; empty while it may continue."""
+        self.raised: Exception | None = None
+        """Of a trial under `--debug`: ends the sweep, and is raised for a debugger once everything is stored."""
         self.exhausted = False
         """Whether all trials were handed out; if none of them is unfinished, the sweep is complete."""
-        self._journal, self._proposer, self._rungs = Journal(folder, state), proposer, Rungs.of(state)
+        self._journal, self._proposer, self._rungs = Journal(folder, state, self.store), proposer, Rungs.of(state)
         self._to_stop: set[str] = set()
         """Running trials that a user asked to stop."""
         self._running: set[str] = set()
         """Trials that were handed out and have neither ended nor paused."""
         self._held: dict[str, Report] = {}
-        """Of a synchronous search: trials at a rung that trials before them have not come to yet."""
+        """In a synchronous search: trials that wait at a rung until earlier trials have reached it."""
         self._needed = needed if state.plan.sweep.max_replicates is not None else None
         self._population: Population | None = None
         if state.plan.sweep.scheduler.name == "pbt":
@@ -105,7 +111,7 @@ class Driver:
 
     @property
     def pausing(self) -> bool:
-        """Whether a next trial may come later: a generation, a look, a batch or a rung waits for its last trials."""
+        """Whether a next trial may come later, when a generation, a look, a batch or a rung is complete."""
         return self._waits and not (self.halted or self.exhausted)
 
     @property
@@ -117,7 +123,7 @@ class Driver:
         return self.state.plan.sweep.search.synchronous and self._population is None
 
     def next(self) -> PlannedTrial | None:
-        """The next trial to run, or None if there is none, or, where `pausing`, none yet."""
+        """The next trial to run; None if there are no more, or none yet (`pausing`)."""
         if self.halted:
             return None
         self._take_requests()
@@ -131,43 +137,43 @@ class Driver:
             _log.info("trial %s is handed out, from replicate %d on", trial.name, trial.first)
             self._running.add(trial.name)
             if self._synchronous and trial.name not in self.state.records:
-                self.started(trial)  # the order of proposals is that of the journal, whichever trial starts first
+                self.started(trial)  # so that the journal has the order of proposals, not of starts
         return trial
 
     def started(self, trial: PlannedTrial) -> None:
         """The trial started or restarted."""
         record = self.state.records.get(trial.name)
         with self._halting_when_full():
-            self._journal.started((record.trial if record else trial)._replace(first=trial.first))
+            self._journal.started(replace(record.trial if record else trial, first=trial.first))
 
-    def heard(self, message: Mapping[str, Any], say: Callable[[str], None]) -> bool:
-        """Takes the result of an `Attempt`; returns whether its trial continues."""
-        name: str = message["trial"]
-        _log.debug("trial %s: step %s, %s", name, message.get("step", "–"), message.get("status", "no report"))
-        if "halt" in message:
-            self.halt(message["halt"])
-            return False
-        if "failed" in message:
-            self.failed(name, message["failed"])
-            return False
-        for line in message["damaged"]:
-            say(f"{name}: {line}; the trial goes on from step {message['step']}")
-        return self.reported(name, message)
+    def heard(self, message: Message, say: Callable[[str], None]) -> bool:
+        """Handles the message of an `Attempt`; returns whether its trial continues."""
+        match message:
+            case Halted():
+                self.halt(message.reason)
+                return False
+            case Failed():
+                self.failed(message.trial, message.reason)
+                return False
+        report = message.report
+        _log.debug("trial %s: step %d, %s", message.trial, report.step, report.status)
+        for line in message.damaged:
+            say(f"{message.trial}: {line}; the trial continues from step {report.step}")
+        return self.reported(message.trial, report)
 
-    def reported(self, name: str, report: Mapping[str, Any]) -> bool:
-        """Takes the fields of `Report`; returns whether the trial continues."""
-        if self._population and self._population.known(report["step"]):
+    def reported(self, name: str, report: Report) -> bool:
+        """Handles a report; returns whether the trial continues."""
+        if self._population and self._population.known(report.step):
             return not self.halted
         record = self.state.records[name]
         with self._halting_when_full():
             self._journal.reported(name, self._with_values(record, report))
-            newest = Report.from_json(report)
-            added = newest.first > 0  # to a trial that was judged before, and reported to the proposer
-            held = not added and self._early(name, newest.step)
+            added = report.first > 0  # these replicates are added to a trial that was already judged and learned
+            held = not added and self._early(name, report.step)
             if held:
-                self._held[name] = newest
+                self._held[name] = report
             elif not added:
-                self._judge(record, newest)
+                self._judge(record, report)
             self._take_requests()
             reason = budget.ON_REQUEST if name in self._to_stop else self._spent()
             if reason and not record.status.final:
@@ -175,13 +181,13 @@ class Driver:
             if not added:
                 self._proposer.learn(record)
             self._release()
-        paused = held or (self._population is not None and self._population.pauses(report["step"]))
+        paused = held or (self._population is not None and self._population.pauses(report.step))
         ended = paused or record.status.final
         self._running -= {name} if ended else set()
         return not (self.halted or ended)
 
     def failed(self, name: str, reason: str) -> None:
-        """The trial failed. Its reports remain; if replicates were being added, the earlier replicates remain.
+        """Records that the trial failed. Its reports remain; if replicates were being added, the earlier ones remain.
 
         The reason appears in every table and page, so secrets are redacted.
         """
@@ -205,14 +211,14 @@ class Driver:
             self._journal.ended(record.trial.name, Status.PRUNED, hopeless)
 
     def _early(self, name: str, step: int) -> bool:
-        """Whether, in a synchronous search, a trial before this one has neither ended nor come to this rung."""
+        """In a synchronous search: whether an earlier trial has neither ended nor reached this rung."""
         if not self._synchronous or step not in self._rungs.steps(name):
             return False
         before = takewhile(lambda record: record.trial.name != name, self.state.records.values())
         return any(not r.status.final and (r.last is None or r.last.step < step) for r in before)
 
     def _release(self) -> None:
-        """Judges the trials that waited for others at a rung, in order, and lets those that are not stopped go on."""
+        """Judges the trials that wait at a rung, in order; those that are not stopped continue."""
         for name in [name for name in self.state.records if name in self._held]:
             record = self.state.records[name]
             if self._early(name, self._held[name].step):
@@ -243,7 +249,7 @@ class Driver:
             self._waiting.append(trial)
 
     def _stop_one(self, name: str) -> None:
-        """A running trial stops at its next report, one that waits at once."""
+        """Stops a trial on request: a running one at its next report, a waiting one at once."""
         record = self.state.records.get(name)
         if name in self._running:
             self._to_stop.add(name)
@@ -252,7 +258,7 @@ class Driver:
             self._stop(record, budget.ON_REQUEST)
 
     def _turn(self) -> PlannedTrial | None:
-        """The first trial of the next generation or look, if this one has ended."""
+        """The first trial of the next generation or look, if the current one has ended."""
         if self._running:
             return None
         with self._halting_when_full():
@@ -263,21 +269,22 @@ class Driver:
                 self._waiting = [record.due for record in self.state.unfinished]
         return self._waiting.pop(0) if self._waiting and not self.halted else None
 
-    def _with_values(self, record: TrialRecord, report: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Adds the numbers in use as traces `value/…`, so that stores with immutable parameters can plot them."""
+    def _with_values(self, record: TrialRecord, report: Report) -> Report:
+        """Adds the current values of varied keys as traces `value/…`, for stores whose parameters cannot change."""
         if not self._population:
             return report
         numbers = {k: v for k, v in record.assignment.items() if isinstance(v, int | float) and not isinstance(v, bool)}
         replicates = record.trial.config.training.replicates
+        values: dict[str, list[float | None]]
         values = {f"value/{key}": [float(value)] * replicates for key, value in numbers.items()}
-        return {**report, "traces": {**report["traces"], **values}}
+        return replace(report, traces={**report.traces, **values})
 
     def _spent(self) -> str:
-        """The budget that was reached; empty for none."""
+        """The message for a budget that was reached; empty if none was."""
         return budget.reached(self.state.plan.sweep.budget, self._journal.elapsed, self.state.taken)
 
     def _stop_waiting(self, reason: str) -> None:
-        """Trials that have not been handed out, or that wait for their generation, will not report again."""
+        """Stops the trials that are not running, because they will not report again."""
         self._waiting, self._held = [], {}
         with self._halting_when_full():
             for record in self.state.unfinished:
@@ -285,7 +292,7 @@ class Driver:
                     self._stop(record, reason)
 
     def _stop(self, record: TrialRecord, reason: str) -> None:
-        """A budget ends a trial. One that has as many replicates as all have stays what it was without further ones."""
+        """Stops a trial because of a budget. A trial with the common number of replicates keeps its earlier status."""
         status, why = Status.STOPPED, reason
         if record.trained >= self.state.plan.sweep.min_replicates:
             status, lost = record.outcome

@@ -1,16 +1,16 @@
-"""The GPU share of each trial: the same for all, until a trial runs out of memory."""
+"""The GPU share of each trial: equal for all, but a trial that runs out of memory gets a larger one."""
 
 from __future__ import annotations
 
 CONTEXT = 1 << 30
-"""GPU bytes that each process needs for CUDA and its libraries, beside torch's allocations, which can be capped.
+"""GPU bytes that each process needs for CUDA and its libraries, besides torch's allocations, which can be capped.
 
-On an H200 a process on the ring takes 1.1 GiB, of which torch allocates 0.2.
+On an H200 a process on the ring uses 1.1 GiB, of which torch allocates 0.2.
 """
 
 
 class GpuShares:
-    """The shares of a sweep's trials. Ray counts them but enforces nothing: the trial caps itself, see `memory_cap`."""
+    """The shares of a sweep's trials. Ray does not enforce them; each trial limits itself, see `memory_cap`."""
 
     def __init__(self, share: float) -> None:
         self._usual, self._larger = share, dict[str, float]()
@@ -21,7 +21,7 @@ class GpuShares:
         return 0 < self._usual < 1
 
     def of(self, trial: str) -> float:
-        """Share of a GPU, or number of GPUs."""
+        """The trial's share of a GPU, or number of GPUs."""
         return self._larger.get(trial, self._usual)
 
     def grow(self, trial: str) -> float | None:
@@ -34,9 +34,9 @@ class GpuShares:
 
 
 def memory_cap(share: float, total: int) -> float:
-    """Fraction of a GPU's `total` bytes that torch may allocate in a trial with that share, CUDA's own part left out.
+    """Fraction of a GPU's `total` bytes that torch may allocate in a trial: the share minus CUDA's own part.
 
-    So n trials with a share of 1/n fit together. At least half the share, so that it is never 0 on a tiny GPU.
+    So n trials with a share of 1/n fit together. It is at least half the share, so that it is not 0 on a tiny GPU.
     """
     share = min(share, 1.0)
     return max(share / 2, share - CONTEXT / total)

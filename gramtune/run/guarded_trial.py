@@ -1,11 +1,10 @@
-"""A trial under a runner. Any failure is returned to the driver as one line, never raised."""
+"""Trains a trial under a runner. Failures are returned to the driver as one line; `--debug` raises them."""
 
 from __future__ import annotations
 
 import re
 import traceback
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,78 +12,84 @@ from gramtune.components import Unavailable
 from gramtune.io import DiskFull, watching_space
 from gramtune.plugins import place_in_plugin
 from gramtune.record.layout import run_folder, trial_folder
-from gramtune.record.object_store import Mirror, mirror_of
+from gramtune.record.object_store import RunStore
+from gramtune.run.messages import Failed, Halted, Message, Reported
 from gramtune.run.trial_runner import TrialRun
 from gramtune.space.plan import PlannedTrial
 from gramtune.space.sweep import Judge
+from gramtune.training.real_data import RealData
 
 ERROR = "error.txt"
-"""File in the folder of a failed trial: the traceback."""
+"""File in the folder of a failed trial with its traceback."""
 _ASKED = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)
 
 
 class Attempt:
-    """Trains a trial, from its checkpoint if it has one. The networks are built in the first `step`."""
+    """Trains a trial, from its checkpoint if it has one. The networks are built in the first `step`.
+
+    `debug`: an exception of the trial is raised, for a debugger, instead of ending the trial as FAILED.
+    `real`: see `Trainer`.
+    """
 
     def __init__(
-        self, trial: PlannedTrial, sweep_folder: Path, root: Path, device: torch.device, judge: Judge = "last"
+        self,
+        trial: PlannedTrial,
+        store: RunStore,
+        root: Path,
+        device: torch.device,
+        judge: Judge = "last",
+        debug: bool = False,
+        real: RealData | None = None,
     ) -> None:
-        self._keeps_best = judge == "best"
-        self._trial, self._sweep_folder, self._root, self._device = trial, sweep_folder, root, device
+        self._real = real
+        self._keeps_best, self._debug = judge == "best", debug
+        self._trial, self._store, self._root, self._device = trial, store, root, device
         self._run: TrialRun | None = None
-        self._mirror: Mirror | None = None
 
-    def step(self) -> dict[str, Any]:
-        """The trial's name and its next report, with `damaged` checkpoints that had to be passed over the first time.
-
-        Instead of a report, `failed`: why the trial is given up (with `out_of_memory` where a GPU was full); or `halt`:
-        why no trial can go on before someone has made room, or put a file back.
-        """
-        below = f"trials/{self._trial.name}"
+    def step(self) -> Message:
+        """The trial's next report; or why the trial failed; or why no trial can continue until the user acts."""
         try:
-            return {"trial": self._trial.name, **self._report()}
+            return self._reported()
         except (DiskFull, Unavailable) as error:
-            return {"trial": self._trial.name, "halt": str(error)}
-        except Exception as error:  # noqa: BLE001 - an exception of a trial ends that trial, not the sweep
-            text = traceback.format_exc()
-            self._run = None  # frees its memory
-            place = place_in_plugin(error)
-            where = f" at {place}; traceback: {below}/{ERROR}" if place else ""
-            message = {"trial": self._trial.name, **self._given_up(in_words(error) + where, text)}
-            return message | {"out_of_memory": True} if isinstance(error, torch.OutOfMemoryError) else message
+            return Halted(self._trial.name, str(error))
+        except Exception as error:
+            if self._debug:
+                raise
+            return self._given_up(error)
 
-    def _report(self) -> dict[str, Any]:
+    def _reported(self) -> Reported:
         damaged: list[str] = []
         below = f"trials/{self._trial.name}"
         if self._run is None:
-            self._mirror = mirror_of(self._sweep_folder)
-            if self._mirror:
-                self._mirror.pull(below)
-            folder = run_folder(self._sweep_folder, self._trial)
+            self._store.pull(below)
+            folder = run_folder(self._store.folder, self._trial)
             self._run = TrialRun(
-                self._trial.config, folder, self._root, self._device, self._trial.first, self._keeps_best
+                self._trial.config, folder, self._root, self._device, self._trial.first, self._keeps_best, self._real
             )
             damaged = self._run.damaged
         report = self._run.step()
-        if self._mirror:
-            self._mirror.push(below)
-        return {**report, "damaged": damaged}
+        self._store.push(below)
+        return Reported(self._trial.name, report, tuple(damaged))
 
-    def _given_up(self, reason: str, text: str) -> dict[str, Any]:
-        folder = trial_folder(self._sweep_folder, self._trial.name)
+    def _given_up(self, error: Exception) -> Failed | Halted:
+        """Keeps the traceback in the trial's folder, and frees the memory of the trial."""
+        text, below = traceback.format_exc(), f"trials/{self._trial.name}"
+        self._run = None
+        folder = trial_folder(self._store.folder, self._trial.name)
         try:
-            with watching_space(self._sweep_folder):
+            with watching_space(self._store.folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / ERROR).write_text(text, encoding="utf-8")
-                if self._mirror:
-                    self._mirror.push(f"trials/{self._trial.name}")
-        except DiskFull as error:
-            return {"halt": str(error)}
-        return {"failed": reason}
+                self._store.push(below)
+        except DiskFull as full:
+            return Halted(self._trial.name, str(full))
+        place = place_in_plugin(error)
+        where = f" at {place}; traceback: {below}/{ERROR}" if place else ""
+        return Failed(self._trial.name, in_words(error) + where, isinstance(error, torch.OutOfMemoryError))
 
 
 def in_words(error: BaseException) -> str:
-    """One line for the user: what ran out, else the kind of error and its first line."""
+    """One line for the user: the resource that ran out, else the type of the error and its first line."""
     first = next(iter(str(error).splitlines()), "")
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in first:
         asked = _ASKED.search(first)

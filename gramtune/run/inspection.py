@@ -1,4 +1,4 @@
-"""The facts behind `gramtune doctor`: the state of one machine, and problems in comparison with another."""
+"""Checks for `gramtune doctor`: the state of a machine, and its differences from the driver's machine."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import platform
 import socket
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -22,39 +22,41 @@ _SKEW = 2.0
 """Tolerated clock error in seconds: less than any trial takes, more than NTP leaves."""
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True)
+class Finding:
     """One check on one machine."""
 
     node: str
     subject: str
     text: str
     remedy: str = ""
-    """The remedy; empty if the check passes."""
+    """What to do; empty if the check passed."""
 
 
-class Machine(NamedTuple):
+@dataclass(frozen=True)
+class Machine:
     """The state of one machine."""
 
     host: str
     cores: int
-    """That a process may use there."""
+    """CPU cores that a process may use."""
     free_memory: int
     memory_limit: int | None
-    """Bytes; None where only the machine's memory limits a process."""
+    """Bytes that a process may use; None if only the machine's memory limits it."""
     gpus: tuple[str, ...]
     """GPU names, from torch."""
     mps: bool
     """Whether CUDA's Multi-Process Service runs."""
     versions: Mapping[str, str | None]
-    """Of Python and packages."""
+    """Versions of Python and packages."""
     code: str
-    """Digest of gramtune's own modules: two checkouts of one version may differ."""
+    """Digest of gramtune's modules, because two checkouts of one version may differ."""
     data: tuple[str, ...]
-    """Entries of the data folder, with their sizes."""
+    """Entries of the data folder with their sizes."""
 
 
 def inspect(root: str) -> Machine:
-    """This machine; `root` is the data folder."""
+    """The state of this machine; `root` is the data folder."""
     return Machine(
         host=socket.gethostname(),
         cores=cores(),
@@ -83,13 +85,15 @@ def findings(node: str, machine: Machine, driver: Machine, promised_gpus: float)
     yield _gpus(node, machine, promised_gpus)
     if missing := sorted(set(driver.data) - set(machine.data)):
         text = f"misses {', '.join(missing[:5])} of the driver's data folder"
-        yield Finding(node, "data", text, "put the data folder on the shared disk ($GRAMTUNE_DATA), or copy it there")
+        yield Finding(
+            node, "data", text, "put the data folder on the shared disk ($GRAMTUNE_DATA), or copy it to this node"
+        )
     else:
         yield Finding(node, "data", f"{len(machine.data)} entries in the data folder, as on the driver")
 
 
 def clock(node: str, sent: float, there: float, received: float) -> Finding:
-    """A node's clock, read between two readings of the driver's, all in seconds."""
+    """Compares a node's clock, read at `there`, with the driver's, read before and after (all in seconds)."""
     ahead, behind = there - received, sent - there
     if max(ahead, behind) <= _SKEW:
         return Finding(node, "clock", f"as the driver's, within {received - sent + _SKEW:.0f} s")
@@ -124,7 +128,7 @@ def _gpus(node: str, machine: Machine, promised: float) -> Finding:
         return Finding(node, "gpu", text, "install NVIDIA's driver and a CUDA build of torch there, then restart Ray")
     if seen > promised:
         text = f"torch sees {seen} ({names}), Ray offers {promised:g}"
-        return Finding(node, "gpu", text, f"start Ray there with --num-gpus={seen}, or nobody will use them")
+        return Finding(node, "gpu", text, f"start Ray there with --num-gpus={seen}; otherwise they are not used")
     shared = "; MPS runs: trials that share a GPU run at the same time" if machine.mps else ""
     return Finding(node, "gpu", f"{seen} ({names}){shared}" if seen else "none")
 

@@ -1,4 +1,4 @@
-"""Signals that end a sweep early: Ctrl-C, SIGTERM (batch systems, containers, systemd), SIGHUP (a closed terminal)."""
+"""Handles signals that end a sweep: Ctrl-C, SIGTERM (batch systems, containers, systemd), SIGHUP (closed terminal)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruption:
-    """Whether a signal has asked the sweep to end. The first one is noted, and every further Ctrl-C raises.
+    """Records whether a signal has asked the sweep to end. Only a second Ctrl-C raises KeyboardInterrupt.
 
-    Whoever runs the sweep looks at `asked` between two events, so that the journal and the state stay one; only inside
-    `open` does the first signal raise KeyboardInterrupt.
+    The runner polls `asked` between two events, so that journal and state stay consistent. Inside `open` the first
+    signal already raises KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
@@ -27,22 +27,22 @@ class Interruption:
 
     @property
     def asked(self) -> bool:
-        """Whether the sweep is to end."""
+        """Whether the sweep should end."""
         return self._signal is not None
 
     @property
     def hurried(self) -> bool:
-        """Whether the sender will not wait: SIGTERM and SIGHUP are followed by SIGKILL, within 30 s as a rule."""
+        """Whether little time is left: SIGKILL usually follows SIGTERM and SIGHUP within 30 s."""
         return self._signal in (signal.SIGTERM, signal.SIGHUP)
 
     @property
     def seconds(self) -> float:
-        """Since the first signal."""
+        """Seconds since the first signal."""
         return time.monotonic() - self._at if self.asked else 0.0
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """A block without events, which a signal ends at once, with KeyboardInterrupt."""
+        """A block in which no event is processed, so that a signal may raise KeyboardInterrupt at once."""
         self._open = True
         try:
             if self.asked:
@@ -52,7 +52,7 @@ class Interruption:
             self._open = False
 
     def hear(self, number: int, frame: FrameType | None = None) -> None:
-        """Takes note of a signal; a handler."""
+        """The signal handler: records the signal."""
         if not self.asked:
             self._signal, self._at = signal.Signals(number), time.monotonic()
         elif number != signal.SIGINT or self.seconds < _AGAIN:
@@ -63,7 +63,7 @@ class Interruption:
             raise KeyboardInterrupt
 
     def arm(self) -> None:
-        """Makes `hear` the handler, again where Ray has put its own; a signal that is ignored (nohup) stays ignored."""
+        """Installs `hear` as the handler, also if Ray has replaced it. Ignored signals (nohup) stay ignored."""
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:
@@ -71,14 +71,14 @@ class Interruption:
 
 
 _AGAIN = 0.5
-"""Seconds within which a second Ctrl-C is the first one."""
+"""A second Ctrl-C within this many seconds counts as the same one."""
 
 
 @contextmanager
 def listening(say: Callable[[str], None]) -> Iterator[Interruption]:
-    """Hears the signals until the block ends, and answers the first at once, whatever the main thread is busy with.
+    """Handles the signals until the block ends; prints an answer to the first one at once, even if Python is busy.
 
-    Nobody can interrupt a sweep that runs outside the main thread.
+    A sweep outside the main thread cannot be interrupted.
     """
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
@@ -96,7 +96,7 @@ def listening(say: Callable[[str], None]) -> Iterator[Interruption]:
 
 @contextmanager
 def _answering(say: Callable[[str], None]) -> Iterator[None]:
-    """A thread answers: Python's handlers wait for the main thread, which may be in a long call of Ray's or SciPy's."""
+    """Answers from a thread, because Python's handlers wait for the main thread, which may be in a long C++ call."""
     ours, theirs = os.pipe()
     os.set_blocking(theirs, False)
     thread = threading.Thread(target=_answer, args=(ours, say), name="signals", daemon=True)
@@ -106,7 +106,7 @@ def _answering(say: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         signal.set_wakeup_fd(before)
-        os.close(theirs)  # the thread reads the end
+        os.close(theirs)  # the thread then reads the end of the pipe
         thread.join()
         os.close(ours)
 

@@ -1,4 +1,4 @@
-"""One driver per sweep: two would write into one journal, one study and the same checkpoints."""
+"""Locks a sweep for one driver: two would write to the same journal, study and checkpoints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from gramtune.errors import Issue, SpecError
 
 _LOCK, _DRIVER = ".driver.lock", ".driver"
-"""The kernel's lock, which a killed process loses, and a file that names the driver, for the message."""
+"""A lock file, whose lock the kernel releases when its process dies, and a file that names the driver, for messages."""
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def driving(folder: Path) -> Iterator[None]:
 
 
 def driver_of(folder: Path) -> str:
-    """`process 4711 on host`: who runs the sweep in `folder` now; empty where nobody does."""
+    """The driver that runs the sweep in `folder` now, as `process 4711 on host`; empty if there is none."""
     if not (folder / _LOCK).exists():
         return ""
     try:
@@ -50,5 +50,5 @@ def driver_of(folder: Path) -> str:
     except Timeout:
         driver = folder / _DRIVER
         return (driver.read_text().strip() if driver.is_file() else "") or "another process"
-    except OSError:  # a folder that is not ours to write
+    except OSError:  # this user may not write to the folder
         return ""

@@ -1,7 +1,7 @@
-"""How many CPUs and how much memory this process may use: found here, once, for Ray, threads, dry run and doctor.
+"""Finds how many CPUs and how much memory this process may use, for Ray, threads, dry run and doctor.
 
-The least of what its CPU affinity, its control groups (versions 1 and 2, from its own up to the root) and Slurm allow.
-A container, a batch job or a systemd unit may use less than the machine has, and Python and Ray do not see all of it.
+The result is the minimum of its CPU affinity, its control groups (versions 1 and 2, up to the root) and Slurm. A
+container, a batch job or a systemd unit may use less than the machine has, and Python and Ray do not see all limits.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ _PROC = Path("/proc")
 
 
 def cores() -> int:
-    """CPU cores that this process may use: whole ones, as a trial asks for them, and at least one."""
+    """Number of CPU cores that this process may use, rounded down, at least one."""
     limits = [float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)]
     limits += _quotas()
-    if slurm := os.environ.get("SLURM_CPUS_ON_NODE", ""):  # Slurm need not bind a job to its CPUs
+    if slurm := os.environ.get("SLURM_CPUS_ON_NODE", ""):  # Slurm may not bind a job to its CPUs
         limits += [float(slurm)] if slurm.isdecimal() else []
     return max(1, int(min(limits)))
 
 
 def memory_limit() -> int | None:
-    """Bytes that this process and all that share its control group may use; None where nothing limits them."""
+    """Bytes that this process and all others in its control group may use; None without a limit."""
     total = _total_memory()
     limits = [limit for limit, _ in _memory_groups() if limit < total]
-    if (slurm := os.environ.get("SLURM_MEM_PER_NODE", "")).isdecimal() and int(slurm):  # megabytes; 0 is all
+    if (slurm := os.environ.get("SLURM_MEM_PER_NODE", "")).isdecimal() and int(slurm):  # megabytes; 0 means all
         limits += [int(slurm) << 20]
     return min(limits, default=None)
 
 
 def free_memory() -> int:
-    """Bytes that new processes may take without swapping, as Linux and the control groups tell them."""
+    """Bytes that new processes can use without swapping, according to Linux and the control groups."""
     available = _meminfo("MemAvailable:")
     found = [_total_memory() if available is None else available]
     found += [max(0, limit - used) for limit, used in _memory_groups()]
@@ -40,7 +40,7 @@ def free_memory() -> int:
 
 
 def _quotas() -> Iterator[float]:
-    """CPUs that each control group allows, where it limits them."""
+    """Number of CPUs that each limited control group allows."""
     for folder in _groups("cpu"):
         if numbers := _numbers(folder / "cpu.max"):  # `50000 100000`, or `max 100000`
             yield from [numbers[0] / numbers[1]] if len(numbers) == 2 else []
@@ -50,7 +50,7 @@ def _quotas() -> Iterator[float]:
 
 
 def _memory_groups() -> Iterator[tuple[int, int]]:
-    """Limit of each control group that has one, and what is in use of it, in bytes; the page cache is not in use."""
+    """Limit and use in bytes of each limited control group; the page cache does not count as used."""
     for folder in _groups("memory"):
         for limit_file, used_file, cache in (
             ("memory.max", "memory.current", "inactive_file"),
@@ -62,20 +62,20 @@ def _memory_groups() -> Iterator[tuple[int, int]]:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """The folders of the control groups of this process, its own first, in which the controller's files may be."""
+    """The folders of this process's control groups, its own first, that may hold the controller's files."""
     for line in _lines(_PROC / "self" / "mountinfo"):
         before, _, after = line.partition(" - ")
         kind, _, options = after.partition(" ")
         if kind == "cgroup2" or (kind == "cgroup" and controller in options.split()[-1].split(",")):
             root, mount = before.split()[3:5]
             path = _path(controller if kind == "cgroup" else "")
-            # A container sees its own group at the mount point, whatever its path outside is.
+            # A container sees its own group at the mount point, not at its path on the host.
             inside = path.relative_to(root) if path.is_relative_to(root) else PurePosixPath()
             yield from (Path(mount) / part for part in (inside, *inside.parents))
 
 
 def _path(controller: str) -> PurePosixPath:
-    """This process's own group: `4:cpu,cpuacct:/path`, or of version 2, which no controller names, `0::/path`."""
+    """This process's own group, from a line `4:cpu,cpuacct:/path`, or `0::/path` (version 2, without a controller)."""
     for line in _lines(_PROC / "self" / "cgroup"):
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
@@ -97,7 +97,7 @@ def _labelled(file: Path, label: str) -> int:
 
 
 def _numbers(file: Path) -> list[int]:
-    """The numbers in a file; none where it is not there, or says `max`."""
+    """The numbers in a file; empty if the file is missing or contains `max`."""
     words = " ".join(_lines(file)).split()
     return [int(word) for word in words] if all(word.lstrip("-").isdecimal() for word in words) else []
 

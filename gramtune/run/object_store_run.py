@@ -1,4 +1,4 @@
-"""Sweeps whose folder is in an object store."""
+"""Runs sweeps whose folder is in an object store."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 from gramtune.errors import Issue, SpecError
 from gramtune.io import check_uri, local_runs, user_path
-from gramtune.record.object_store import Mirror, StoreLost, mirror_of
+from gramtune.record.object_store import RunStore, StoreLost, store_of
 from gramtune.record.state import SweepState
 from gramtune.record.tracker import Tracker, TrackerUnavailable, never
 from gramtune.run.driver import Driver
 from gramtune.space.sweep import Sweep
 
 _TRIALS = "trials/"
-"""The trials store their own files."""
+"""Folder whose files the trials upload themselves."""
 
 
 def local_sweep(folder: Path | str) -> Path:
@@ -32,27 +32,26 @@ def local_sweep(folder: Path | str) -> Path:
 
 
 def fetched(folder: Path) -> Path:
-    """The folder; a copy of one in an object store is downloaded first. Raises SpecError."""
+    """The folder; if it is the local copy of an object store, it is downloaded first. Raises SpecError."""
     try:
-        if mirror := mirror_of(folder):
-            mirror.pull()
+        store_of(folder).pull()
     except StoreLost as error:
         raise SpecError([Issue("--runs", str(error))]) from None
     return folder
 
 
-def check_mirrored(sweep: Sweep, folder: Path) -> None:
+def check_mirrored(sweep: Sweep, store: RunStore) -> None:
     """Raises SpecError for features that an object store does not support."""
-    if mirror_of(folder) and sweep.scheduler.name == "pbt":
-        rule = "the trials of a population take over each other's files: needs a folder that all nodes share"
+    if store.runs and sweep.scheduler.name == "pbt":
+        rule = "population-based training copies files between trials, so it needs a folder that all nodes share"
         raise SpecError([Issue("--runs", f"{rule}, not an object store")])
 
 
 class MirroredTracker:
-    """A tracker of a sweep in an object store: fetches the trials' files before it stores them in turn."""
+    """A tracker for a sweep in an object store: downloads the trials' files before it stores them."""
 
-    def __init__(self, tracker: Tracker, mirror: Mirror) -> None:
-        self._tracker, self._mirror = tracker, mirror
+    def __init__(self, tracker: Tracker, store: RunStore) -> None:
+        self._tracker, self._store = tracker, store
 
     @property
     def stored(self) -> int:
@@ -86,30 +85,30 @@ class MirroredTracker:
 
     def _pull(self) -> None:
         try:
-            self._mirror.pull("trials")
+            self._store.pull("trials")
         except StoreLost as error:
             raise TrackerUnavailable(str(error)) from error
 
 
-def store_first(mirror: Mirror) -> None:
+def store_first(store: RunStore) -> None:
     """Uploads the files of a sweep before it starts. Raises SpecError if the store does not answer."""
     try:
-        mirror.push(without=(_TRIALS,))
+        store.push(without=(_TRIALS,))
     except StoreLost as error:
         raise SpecError([Issue("--runs", str(error))]) from None
 
 
-def fetch_trials(mirror: Mirror, driver: Driver) -> None:
+def fetch_trials(driver: Driver) -> None:
     """Downloads the trials' files; halts the driver if the store does not answer."""
     try:
-        mirror.pull(_TRIALS)
+        driver.store.pull(_TRIALS)
     except StoreLost as error:
         driver.halt(str(error))
 
 
-def store_tables(mirror: Mirror, driver: Driver) -> None:
+def store_tables(driver: Driver) -> None:
     """Uploads everything except the trials' files; halts the driver if the store does not answer."""
     try:
-        mirror.push(without=(_TRIALS,))
+        driver.store.push(without=(_TRIALS,))
     except StoreLost as error:
         driver.halt(str(error))

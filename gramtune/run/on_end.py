@@ -1,4 +1,4 @@
-"""A command of the user's that runs when a sweep ends or its driver dies."""
+"""Runs the user's command when a sweep ends or its driver dies."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ DIED = "DIED"
 _WATCHER = (
     f'read -r GRAMTUNE_STATUS || GRAMTUNE_STATUS={DIED}; export GRAMTUNE_STATUS; eval "$GRAMTUNE_ON_END" </dev/null'
 )
-"""Waits for a line with the status. A driver that dies, by whatever signal, closes the pipe without one."""
+"""Shell code that waits for a line with the status. A driver that dies closes the pipe without such a line."""
 
 
 class Ending:
-    """The status with which a sweep ends; without one it has died."""
+    """The status with which a sweep ends; DIED until the block sets it."""
 
     status = DIED
 
@@ -26,7 +26,7 @@ def on_end(command: str | None, folder: Path) -> Iterator[Ending]:
     """Runs the shell command after the block, and waits for it.
 
     The command gets GRAMTUNE_STATUS (the `status` that the block set, else DIED), GRAMTUNE_FOLDER (the sweep's folder)
-    and GRAMTUNE_NAME. A process of its own runs it, so it also runs if this process is killed. None: no command.
+    and GRAMTUNE_NAME. A separate process runs it, so it also runs if this process is killed. None: no command.
     """
     ending = Ending()
     if command is None:
@@ -37,7 +37,7 @@ def on_end(command: str | None, folder: Path) -> Iterator[Ending]:
         ["/bin/sh", "-c", _WATCHER],
         env={**os.environ, **told},
         stdin=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is for the driver alone
+        start_new_session=True,  # Ctrl-C must reach only the driver
         text=True,
     )
     try:

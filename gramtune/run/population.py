@@ -35,7 +35,7 @@ class Population:
         return [self._now(record) for record in self._state.unfinished if self._end not in record.reports]
 
     def known(self, step: int) -> bool:
-        """Whether a report of this step was taken before: a resumed trial repeats the report of its checkpoint."""
+        """Whether a report of this step is already known: a resumed trial repeats the report of its checkpoint."""
         return 0 < step <= self._boundary
 
     def pauses(self, step: int) -> bool:
@@ -63,7 +63,7 @@ class Population:
         return PlannedTrial(name, assignment, self._state.plan.sweep.config(assignment))
 
     def _heirs(self, waiting: Sequence[TrialRecord]) -> dict[str, Inheritance]:
-        """The inheritance of each of the worst. Trials with a diverged replicate rank below all others."""
+        """The inheritance of each of the worst trials. Trials with a diverged replicate rank below all others."""
         ranking = sorted(waiting, key=self._loss)
         count = int(len(ranking) * self._scheduler.quantile)
         parents = [record for record in ranking[:count] if self._loss(record)[0] == 0]
@@ -100,7 +100,7 @@ class Population:
 def perturbed(
     parent: Assignment, space: Mapping[str, Domain], base: Mapping[str, Any], scheduler: Scheduler, rng: random.Random
 ) -> dict[str, Any]:
-    """Each value of the parent's drawn anew with probability `resample`, otherwise moved a step up or down."""
+    """The parent's values, each drawn at random with probability `resample`, otherwise moved one step up or down."""
     values: dict[str, Any] = {}
     for key, domain in space.items():
         if domain.active(values, base):

@@ -1,4 +1,4 @@
-"""Requests from another terminal to a sweep: files in its folder that the driver takes up between two reports."""
+"""Requests from another terminal to a sweep: files in its folder that the driver polls between two reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from gramtune.errors import Issue, SpecError, did_you_mean
 from gramtune.io import write_atomically
-from gramtune.record.object_store import mirror_of
+from gramtune.record.object_store import store_of
 from gramtune.record.state import SweepState
 from gramtune.space.domain import fitting
 from gramtune.space.plan import planned
@@ -24,7 +24,9 @@ def ask_to_stop(state: SweepState, folder: Path, trial: str) -> str:
     by_number = {str(record.number): name for name, record in state.records.items()}
     name = trial if trial in state.records else by_number.get(trial, "")
     if not name:
-        raise SpecError([Issue("--trial", f"{trial!r} is no trial of this sweep" + did_you_mean(trial, state.records))])
+        raise SpecError(
+            [Issue("--trial", f"{trial!r} is not a trial of this sweep" + did_you_mean(trial, state.records))]
+        )
     if state.records[name].status.final:
         raise SpecError([Issue("--trial", f"{name} has ended: {state.records[name].status}")])
     _ask(state, folder, {"stop": name})
@@ -34,10 +36,10 @@ def ask_to_stop(state: SweepState, folder: Path, trial: str) -> str:
 def ask_for(state: SweepState, folder: Path, settings: Sequence[str]) -> str:
     """Asks the driver for a trial with these values (`key=value`); returns its name.
 
-    Raises SpecError, with all faults, for other keys or values, and for a grid, which has all its trials.
+    Raises SpecError with all issues for wrong keys or values, and for a grid, whose trials are fixed.
     """
     if state.plan.sweep.search.name == "grid":
-        raise SpecError([Issue(str(folder), "a grid has all its trials; add values with: gramtune resume --add")])
+        raise SpecError([Issue(str(folder), "the trials of a grid are fixed; add values with: gramtune resume --add")])
     space = state.plan.sweep.space
     assignment: dict[str, Any] = {}
     issues: list[Issue] = []
@@ -57,13 +59,13 @@ def ask_for(state: SweepState, folder: Path, settings: Sequence[str]) -> str:
         raise SpecError(issues)
     trial = planned(state.plan.sweep, assignment)
     if trial.name in state.records:
-        raise SpecError([Issue(trial.name, "is a trial of this sweep already")])
+        raise SpecError([Issue(trial.name, "is already a trial of this sweep")])
     _ask(state, folder, {"enqueue": assignment})
     return trial.name
 
 
 def taken(folder: Path) -> Iterator[Mapping[str, Any]]:
-    """Takes the requests in their order; each is given once."""
+    """Yields the requests in order and deletes each."""
     for file in sorted((folder / _FOLDER).glob("[0-9]*.json")):
         request = json.loads(file.read_text(encoding="utf-8"))
         file.unlink()
@@ -71,10 +73,12 @@ def taken(folder: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _ask(state: SweepState, folder: Path, request: Mapping[str, Any]) -> None:
-    if mirror_of(folder):
-        raise SpecError([Issue(str(folder), "a sweep in an object store takes no requests")])
+    if store_of(folder).runs:
+        raise SpecError([Issue(str(folder), "a sweep in an object store does not support requests")])
     if state.plan.sweep.scheduler.name != "none":
-        raise SpecError([Issue(str(folder), "the trials of a population depend on each other and take no requests")])
+        raise SpecError(
+            [Issue(str(folder), "population-based training does not support requests: its trials depend on each other")]
+        )
     file = folder / _FOLDER / f"{time.time_ns():020d}.json"
     file.parent.mkdir(exist_ok=True)
     write_atomically(file, lambda temporary: temporary.write_text(json.dumps(request), encoding="utf-8"))

@@ -1,13 +1,14 @@
-"""Resuming an existing sweep: the requested changes, and whether they are allowed.
+"""Decides which changes of an existing sweep are allowed when it is resumed.
 
-Replicates, samples, training steps, budgets and the values of a grid may grow, since existing results stay valid. Other
-changes would mix the results of two sweeps in one table.
+Replicates, samples, training steps, budgets and the values of a grid may grow, because existing results stay valid.
+Other changes would mix the results of two sweeps in one table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from gramtune.errors import count
 from gramtune.record.report import Status
@@ -21,11 +22,12 @@ _GROWING = (
     *("search.samples", "budget.seconds", "budget.steps", _STEPS),
 )
 _EVEN = "steps should have been a multiple of training.eval_every"
-_WITHOUT_EFFECT = ("name", "about", "base.training.replicates")  # the last is `replicates` over again
+_WITHOUT_EFFECT = ("name", "about", "base.training.replicates")  # the last repeats `replicates`
 
 
-class Change(NamedTuple):
-    """A key whose value is no longer that of the stored sweep; None where it has none."""
+@dataclass(frozen=True)
+class Change:
+    """A key whose requested value differs from that of the stored sweep; None stands for no value."""
 
     key: str
     stored: Any
@@ -37,7 +39,7 @@ class Change(NamedTuple):
 
 
 def changes(stored: Sweep, wanted: Sweep) -> list[Change]:
-    """Every key that differs, apart from those that say nothing of what is trained."""
+    """Every key that differs, except those that do not affect training."""
     ours, theirs = _flat(wanted.model_dump(mode="json")), _flat(stored.model_dump(mode="json"))
     keys = (key for key in {**theirs, **ours} if key not in _WITHOUT_EFFECT)
     return [Change(key, theirs.get(key), ours.get(key)) for key in keys if theirs.get(key) != ours.get(key)]
@@ -49,25 +51,31 @@ def refusals(state: SweepState, wanted: Sweep) -> list[str]:
     wider = _is_wider(state.plan.sweep, wanted)
     kept = [change for change in found if change.key in _GROWING or (wider and change.key.startswith("space."))]
     mixed = [str(change) for change in found if change not in kept]
-    lines = [f"the sweep there is another one, and results are not mixed: {', '.join(mixed)}"] if mixed else []
+    lines = [f"the folder holds a different sweep, and results are not mixed: {', '.join(mixed)}"] if mixed else []
     have, want = state.plan.sweep.min_replicates, wanted.min_replicates
     if want < have:
-        lines.append(f"this sweep has {have} replicates; --replicates {want} cannot take any away")
+        lines.append(f"this sweep has {have} replicates; --replicates {want} cannot remove any")
     if want > have and wanted.scheduler.name != "none":
-        lines.append("replicates cannot be added to a population: what its trials inherit depends on their replicates")
+        lines.append("replicates cannot be added to population-based training: inheritance depends on them")
     if wanted.scheduler.name != "none" and wanted.search.samples != state.plan.sweep.search.samples:
-        lines.append("trials cannot be added to a population: the others have gone on from each other's weights")
+        lines.append(
+            "trials cannot be added to population-based training: the others already inherited from each other"
+        )
     if wanted.scheduler.name != "none" and any(change.key.startswith("space.") for change in kept):
-        lines.append("values cannot be added to a population: the others have gone on from each other's weights")
+        lines.append(
+            "values cannot be added to population-based training: the trials already inherited from each other"
+        )
     if not mixed and any(change.key == _STEPS for change in found):
         lines += _obstacles_to_steps(state, wanted)
     if want > have and (left := len(state.unfinished)):
-        lines.append(f"replicates are added to a finished sweep, and {left} of its trials are not finished")
+        lines.append(f"replicates can only be added to a finished sweep; {left} of its trials are not finished")
     if want > have and any(record.status == Status.STOPPED for record in state.records.values()):
-        lines.append("replicates are added to a finished sweep, and a budget has stopped this one: raise that first")
+        lines.append(
+            "replicates can only be added to a finished sweep; a budget has stopped this one: raise the budget first"
+        )
     if wanted.search.name != "grid" and wanted.search.samples < len(state.records):
         lines.append(
-            f"this sweep has {count(len(state.records), 'trial')}; --samples {wanted.search.samples} takes none away"
+            f"this sweep has {count(len(state.records), 'trial')}; --samples {wanted.search.samples} cannot remove any"
         )
     return lines
 
@@ -79,11 +87,11 @@ def left_as_they_are(state: SweepState, wanted: Sweep, retry_failed: bool = Fals
     left = (Status.PRUNED,) if retry_failed else (Status.PRUNED, Status.FAILED)
     statuses = [r.status for r in state.records.values() if r.status in left]
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
-    return f"{counts}: given no further replicates, as they never came to their end" if counts else ""
+    return f"{counts}: get no further replicates, because they did not finish training" if counts else ""
 
 
 def _is_wider(stored: Sweep, wanted: Sweep) -> bool:
-    """Whether the grid of `wanted` holds every trial of the stored one, under the same name."""
+    """Whether the grid of `wanted` contains every trial of the stored grid under the same name."""
     if stored.search.name != "grid" or list(stored.space) != list(wanted.space):
         return False
     return all(_has_all(wanted.space[key], domain) for key, domain in stored.space.items())
@@ -100,15 +108,15 @@ def _has_all(wider: Domain, domain: Domain) -> bool:
 
 
 def _obstacles_to_steps(state: SweepState, wanted: Sweep) -> list[str]:
-    """Why longer trials would not equal those of a sweep that had these steps from the start."""
+    """Reasons why longer trials would differ from those of a sweep with this number of steps from the start."""
     lines = [line for record in state.records.values() for line in _obstacles_of(record, wanted)]
     if wanted.scheduler.name != "none" or wanted.pruner.depends_on_length:
         name = wanted.scheduler.name if wanted.scheduler.name != "none" else wanted.pruner.name
-        lines.append(f"training.steps cannot grow with {name}, whose decisions depend on them")
+        lines.append(f"training.steps cannot grow with {name}, because its decisions depend on the number of steps")
     if wanted.min_replicates > state.plan.sweep.min_replicates:
         lines.append("training.steps and replicates cannot grow at once; add the steps first, then the replicates")
     if any(len(record.parts) > 1 for record in state.records.values()):
-        lines.append("training.steps cannot grow after replicates were added: those have checkpoints of their own")
+        lines.append("training.steps cannot grow after replicates were added, because these have separate checkpoints")
     return list(dict.fromkeys(lines))
 
 
@@ -119,11 +127,11 @@ def _obstacles_of(record: TrialRecord, wanted: Sweep) -> Iterator[str]:
         return
     change = f"training.steps {have.steps} → {want.steps}"
     if want.steps < have.steps:
-        yield f"{change}: steps cannot be taken away"
+        yield f"{change}: steps cannot be removed"
     elif record.reports and (late := [m.name for m in new.metrics if m.every and have.steps % m.every]):
-        yield f"{change}: {', '.join(late)} was computed after step {have.steps}, where longer trials do not compute it"
+        yield f"{change}: {', '.join(late)} was computed after step {have.steps}; longer trials do not compute it there"
     elif record.reports and (missing := sorted({*have.evaluations} - {*want.evaluations})):
-        yield f"{change}: the trials were evaluated after step {missing[-1]}, where longer ones are not; {_EVEN}"
+        yield f"{change}: the trials were evaluated after step {missing[-1]}; longer trials are not; {_EVEN}"
     for field, schedule in (("schedule", new.optimizer.schedule), ("critic_schedule", new.optimizer.critic_schedule)):
         if schedule is not None and schedule.whole_length:
             yield f"{change}: optimizer.{field} has no `steps`, so its rates depend on training.steps"

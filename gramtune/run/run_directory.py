@@ -1,4 +1,4 @@
-"""The folder of a sweep: create it, find it again, and handle an existing one."""
+"""Creates the folder of a sweep, or finds and checks an existing one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def existing_plan(folder: Path, overrides: Overrides = NO_OVERRIDES) -> Plan:
 
 
 def recorded_state(folder: Path) -> SweepState:
-    """The state that the journal in `folder` records, running or not. The data need not be on this machine.
+    """The state recorded in the journal of `folder`; the sweep may be running, and its data may be missing here.
 
     Raises SpecError if there is none.
     """
@@ -51,7 +51,7 @@ def start_folder(plan: Plan, folder: Path, say: Callable[[str], None] = print) -
         write_versions(plan, folder)
         if plan.sweep.search.warm_start:
             store_warm_start(warm, folder)
-        write_sweep(plan.sweep, folder)  # last: its presence means that the folder is a sweep
+        write_sweep(plan.sweep, folder)  # written last: this file marks the folder as a sweep
     except OSError as error:
         raise SpecError([Issue("--runs", f"{folder} cannot be written: {error.strerror or error}")]) from None
 
@@ -62,13 +62,13 @@ def agreed(folder: Path, wanted: Sweep, ask: Ask) -> SweepState:
     refuse(refusals(state, wanted), folder)
     finished = f"{len(state.records) - len(state.unfinished)} of {count(state.plan.size, 'trial')} finished"
     grown = not state.unfinished and bool(changes(state.plan.sweep, wanted))
-    if not grown and not ask(f"{folder}: this sweep is there already, {finished}. Go on with it?"):
-        refuse([f"this sweep is there already, {finished}"], folder)
+    if not grown and not ask(f"{folder} already holds this sweep, {finished}. Resume it?"):
+        refuse([f"this sweep already exists, {finished}"], folder)
     return state
 
 
 def refuse(lines: Sequence[str], folder: Path) -> None:
     """Raises SpecError if there are `lines`: reasons why the sweep in `folder` cannot continue as requested."""
-    ways = f"as it is, it goes on with: {command('resume', folder)}; or choose another --name"
+    ways = f"to continue it unchanged: {command('resume', folder)}; or choose another --name"
     if lines:
         raise SpecError([Issue(str(folder), f"{line}; {ways}") for line in lines])

@@ -1,1 +1,1 @@
-"""What the user wrote, read and checked: domains, the sweep, its plan."""
+"""Reads and checks what the user wrote: domains, the sweep, its plan."""

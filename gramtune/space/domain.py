@@ -21,7 +21,7 @@ Assignment = Mapping[str, Any]
 Values = Annotated[tuple[Any, ...], Field(min_length=1, max_length=2000, strict=False)]
 Bounds = Annotated[tuple[float, float], Field(strict=False)]
 Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
-"""Largest integers that float64 represents exactly: samplers compute in float64."""
+"""Integers that float64 represents exactly, because samplers compute in float64."""
 IntBounds = Annotated[tuple[Whole, Whole], Field(strict=False)]
 
 _KINDS = ("grid", "choice", "uniform", "loguniform", "int", "logint", "cases")
@@ -37,9 +37,9 @@ class Domain(Component):
     )
 
     grid: Values | None = None
-    """Each of these values."""
+    """All of these values are tried."""
     choice: Values | None = None
-    """One of these unordered values."""
+    """One of these values is sampled; they have no order."""
     uniform: Bounds | None = None
     """A number from low to high."""
     loguniform: Bounds | None = None
@@ -53,7 +53,7 @@ class Domain(Component):
     step: PositiveFloat | None = None
     """Distance between neighbouring values of `uniform` and `int`."""
     when: dict[str, Any] = Field(default_factory=dict)
-    """The key exists only where each of these keys has the value, or one of the list of values."""
+    """The key exists only if each of these keys has the given value, or one of the given values."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Domain:
@@ -120,7 +120,7 @@ class Domain(Component):
         return self.as_written(min(max(value, low), high))
 
     def as_written(self, value: float) -> float | int:
-        """A number of the range as people write it: 0.3, not 0.30000000000000004 = 3 · 0.1, where it has a step."""
+        """A number of a range with a step, rounded as people write it: 0.3, not 3 · 0.1 = 0.30000000000000004."""
         if self.whole:
             return round(value)
         if self.step is None or self.bounds is None:
@@ -129,7 +129,7 @@ class Domain(Component):
         return round(value, max(decimals, 0))
 
     def describe(self) -> str:
-        """`4, 8, 16` or `0.1 … 1 (log)`, with its condition."""
+        """The domain as text: `4, 8, 16` or `0.1 … 1 (log)`, with its condition."""
         if self.bounds:
             spacing = " (log)" if self.log else f" in steps of {self.step:g}" if self.step else ""
             text = f"{self.bounds[0]:g} … {self.bounds[1]:g}{spacing}"
@@ -159,7 +159,7 @@ class Domain(Component):
         if not low < high:
             raise ValueError(f"bounds [{low:g}, {high:g}]: the first must be below the second")
         if self.log and (low <= 0 or self.step is not None):
-            raise ValueError("a log scale needs a positive lower bound, and no step")
+            raise ValueError("a log scale needs a positive lower bound and no step")
         if self.step is not None and self.whole and self.step != int(self.step):
             raise ValueError(f"step {self.step:g}: a whole number goes with int")
 
@@ -228,7 +228,7 @@ def grid_assignments(space: Mapping[str, Domain], base: Mapping[str, Any]) -> It
 def _extended(
     assignments: Iterator[dict[str, Any]], key: str, domain: Domain, base: Mapping[str, Any], values: Sequence[Any]
 ) -> Iterator[dict[str, Any]]:
-    """Each of the assignments with each value of one more key. Lazy: a product can be too large for a list."""
+    """Every assignment combined with every value of one more key. Lazy: the product can be too large for a list."""
     for shorter in assignments:
         if domain.active(shorter, base):
             yield from ({**shorter, key: value} for value in values)
@@ -237,7 +237,7 @@ def _extended(
 
 
 def corner_assignment(space: Mapping[str, Domain], base: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
-    """A random combination of values and ends of ranges; mismatched shapes show there."""
+    """A random combination of values and ends of ranges, where mismatched shapes are most likely to show."""
     assignment: dict[str, Any] = {}
     for key, domain in space.items():
         if domain.active(assignment, base):
@@ -260,10 +260,10 @@ def expanded(assignment: Assignment, space: Mapping[str, Domain]) -> dict[str, A
 def assigned(base: Mapping[str, Any], paths: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of `base` with each dotted key set. Missing sections are created; the models then check them.
 
-    A section that is written as a name alone (`optimizer.schedule: cosine`) keeps the name.
+    A section given only by its name (`optimizer.schedule: cosine`) keeps that name.
 
-    Setting `objective.name` (or that of data, network or optimizer) to another component keeps those fields of the
-    base that the new component also has, and drops the others.
+    If `objective.name` (or that of data, network or optimizer) changes, the fields of the base that the new component
+    also has are kept; the others are dropped.
     """
     result: dict[str, Any] = copy.deepcopy(dict(base))
     for key in sorted(paths, key=lambda key: (key.count("."), not key.endswith(".name"))):  # wholes before parts

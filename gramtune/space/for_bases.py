@@ -1,8 +1,9 @@
-"""`for`: further values of an axis on one base, such as a larger K where the data are larger."""
+"""Handles `for`: additional values of a key for one base, such as a larger K for larger data."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -15,7 +16,7 @@ _KEY = "for"
 def extended(
     document: Document, base: FilePath | None, find: Callable[[str], FilePath]
 ) -> tuple[Document, list[Issue]]:
-    """The document with the values `for` this base added to those of each axis, and without any `for`.
+    """The document with the values under `for` of this base appended to each key, and `for` itself removed.
 
         objective.critic_dim: {grid: [16, 64, 256], for: {cifar10: [1000, 2000]}}
 
@@ -23,7 +24,7 @@ def extended(
     """
     space = document.data.get("space")
     if not isinstance(space, dict):
-        return document, []  # an issue of the shape
+        return document, []  # reported by the check of the file's structure
     data, lines, issues = {**document.data, "space": dict(space)}, dict(document.lines), []
     for key, domain in space.items():
         if not isinstance(domain, dict) or _KEY not in domain:
@@ -39,15 +40,15 @@ def extended(
                 for i in range(len(values)):
                     lines["space", key, kind, first + i] = lines.get(("space", key, _KEY, name, i), 1)
         data["space"][key] = rest
-    return document._replace(data=data, lines=lines), issues
+    return replace(document, data=data, lines=lines), issues
 
 
 def _issues(document: Document, key: str, given: Any, kind: str, find: Callable[[str], FilePath]) -> list[Issue]:
     where = document.where(("space", key, _KEY))
     if not kind:
-        return [Issue(where, f"space.{key}.for: goes with grid or choice, which it makes longer")]
+        return [Issue(where, f"space.{key}.for: only grid and choice can have it: it adds values to them")]
     if not isinstance(given, dict) or not given:
-        return [Issue(where, f"space.{key}.for: {given!r} should be a mapping of bases to further values")]
+        return [Issue(where, f"space.{key}.for: {given!r} should be a mapping of bases to additional values")]
     issues = []
     for name, values in given.items():
         where = document.where(("space", key, _KEY, name))

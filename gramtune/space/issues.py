@@ -14,11 +14,11 @@ from gramtune.registry import classes
 from gramtune.training.config import SECTIONS
 
 _TAGS = ("[key]", "[number]", "[mapping]")
-"""Parts of pydantic's locations that no file has."""
+"""Parts of pydantic's locations that do not occur in files."""
 
 
 def model_issues(model: type[BaseModel], error: ValidationError, where: Callable[[Path], str]) -> list[Issue]:
-    """One issue per error of validating `model`; `where` tells the place of a path."""
+    """One issue per validation error of `model`; `where` gives the file and line of a path."""
     issues = []
     for detail in error.errors():
         path, owner = _locate(model, detail["loc"])
@@ -79,7 +79,7 @@ def _message(detail: ErrorDetails, path: Path, owner: type[BaseModel] | None) ->
 
 
 def _keys(owner: type[BaseModel] | None) -> list[str]:
-    """The keys of a model as a file writes them: a field called `int_` is the key `int`."""
+    """The keys of a model as written in files: the field `int_` is the key `int`."""
     return [field.alias or name for name, field in owner.model_fields.items()] if owner else []
 
 

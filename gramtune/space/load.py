@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -29,34 +29,35 @@ from gramtune.training.config import TrialConfig
 _log = logging.getLogger(__name__)
 
 
-class Overrides(NamedTuple):
-    """What an option or a keyword changes in a space file."""
+@dataclass(frozen=True)
+class Overrides:
+    """Changes of a space file by options or keywords."""
 
     base: str | None = None
     name: str | None = None
     replicates: int | None = None
-    """Of every trial; with `until`, the least."""
+    """Replicates of every trial; with `until`, the minimum."""
     until: str | None = None
-    """`decided`: trials whose verdict is open are given more replicates."""
+    """`decided`: trials with an open verdict get more replicates."""
     max_replicates: int | None = None
     """With `until`."""
     samples: int | None = None
-    """Trials of a sweep that samples."""
+    """Number of sampled trials."""
     time_budget: float | None = None
     """Seconds."""
     set: tuple[str, ...] = ()
-    """`key=value`, the key a dotted path into the base, the value YAML."""
+    """Texts `key=value`: the key is a dotted path into the base, the value is YAML."""
     plugins: tuple[str, ...] = ()
-    """Files, relative to the working directory, or modules."""
+    """Plug-ins: files, relative to the working directory, or modules."""
     add: tuple[str, ...] = ()
-    """`key=[values]`: further values of a grid."""
-    values: Mapping[str, Any] = MappingProxyType({})
-    """As `set`, from Python."""
+    """Texts `key=[values]`: additional values of a grid."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Like `set`, but Python values."""
     python: str = ""
-    """The line of Python that gives them; empty for options."""
+    """The line of Python that gave these values; empty for options."""
 
     def where(self, option: str) -> str:
-        """`--option`, or the line of Python."""
+        """The origin to name in an issue: `--option`, or the line of Python."""
         return self.python or f"--{option}"
 
 
@@ -77,8 +78,8 @@ def load_sweep(
 ) -> Sweep:
     """The checked sweep of a space file, or of a shipped one by its name: `load_sweep("critic_dim")`.
 
-    The keywords are the options of `gramtune sweep`: `replicates=10, set={"training.steps": 3000}`. `overrides` has
-    them as one value instead. Raises SpecError with all issues at once.
+    The keywords are the options of `gramtune sweep`: `replicates=10, set={"training.steps": 3000}`. `overrides` passes
+    them as one object instead. Raises SpecError with all issues at once.
     """
     if overrides is None:
         plugged = tuple(map(str, plugins))
@@ -98,7 +99,7 @@ def load_sweep(
 
 
 def checked_sweep(fields: Mapping[str, Any]) -> Sweep:
-    """The sweep of a space file's keys as Python values. Raises SpecError, with the line of the call, as for a file."""
+    """The checked sweep of a space file's keys given as Python values. Raises SpecError with the line of the call."""
     where = calling_line()
     try:
         data = to_jsonable_python(fields, by_alias=True, exclude_none=True, inf_nan_mode="constants")
@@ -108,11 +109,11 @@ def checked_sweep(fields: Mapping[str, Any]) -> Sweep:
 
 
 def _checked(document: Document, overrides: Overrides) -> Sweep:
-    """The sweep of a document: base inline, overrides applied, every value of every varied key tried on the models."""
+    """The checked sweep of a document: inlines the base, applies overrides, tries every value of every varied key."""
     document, issues = _for_base(document, overrides)
     raw = dict(document.data)
     issues += _load_plugins(document, raw, overrides) + _add_values(raw, overrides.add)
-    issues += _shape_issues(document._replace(data=dict(raw)))
+    issues += _shape_issues(replace(document, data=dict(raw)))
     found, trial = _load_base(document, raw, overrides)
     if issues := issues + found:
         raise SpecError(issues)
@@ -135,7 +136,7 @@ def _checked(document: Document, overrides: Overrides) -> Sweep:
             ("replicates", "max"): "max-replicates",
             ("replicates", "until"): "until",
         }
-        if overrides.name is None:  # the name is the space file's and the base's together
+        if overrides.name is None:  # the default name is the space file's and the base's combined
             options["name",] = "base"
 
         def place(path: Path) -> str:
@@ -143,7 +144,7 @@ def _checked(document: Document, overrides: Overrides) -> Sweep:
 
         issues = model_issues(Sweep, error, place)
         hint = "; choose another name with --name"
-        raise SpecError([i._replace(message=i.message + hint) if i.where == "--base" else i for i in issues]) from None
+        raise SpecError([replace(i, message=i.message + hint) if i.where == "--base" else i for i in issues]) from None
     sweep = sweep.located(Provenance(document, _with_varied(document, sweep, trial)))
     if issues := [*population_issues(sweep, document.where), *point_issues(sweep, document.where)]:
         raise SpecError(issues)
@@ -151,27 +152,27 @@ def _checked(document: Document, overrides: Overrides) -> Sweep:
 
 
 def _with_varied(document: Document, sweep: Sweep, trial: Origins) -> Origins:
-    """The origins of a trial's configuration: of a varied value, its key in the space."""
+    """The origins of a trial's configuration; the origin of a varied value is its key in the space."""
     varied: dict[str, str] = {}
     for key, domain in sweep.space.items():
         for path in {path: None for case in (domain.cases or {}).values() for path in case} or {key: None}:
             varied[path] = document.where(("space", key))
-    return trial._replace(overrides={**trial.overrides, **varied})
-
-
-def config_places(file: FilePath, settings: tuple[str, ...]) -> Callable[[Path], str]:
-    """Tells where a part of a base file's trial configuration was given: file and line, or option."""
-    return Origins(_read_base(file), {key: _option(key) for key in _settings(settings)[0]}).where
+    return replace(trial, overrides={**trial.overrides, **varied})
 
 
 def load_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> TrialConfig:
     """The trial configuration of a base file with `--set` applied. Raises SpecError with all issues at once."""
+    return located_config(file, settings)[0]
+
+
+def located_config(file: FilePath | str, settings: tuple[str, ...] = ()) -> tuple[TrialConfig, Origins]:
+    """`load_config`, and where each of its values was given: file and line, or option."""
     document = _read_base(file)
     values, issues = _settings(settings)
-    issues += config_errors(assigned(document.data, values), Origins(document, {k: _option(k) for k in values}))
-    if issues:
+    origins = Origins(document, {key: _option(key) for key in values})
+    if issues := issues + config_errors(assigned(document.data, values), origins):
         raise SpecError(issues)
-    return TrialConfig.model_validate(assigned(document.data, values))
+    return TrialConfig.model_validate(assigned(document.data, values)), origins
 
 
 def _read_space(file: FilePath | str) -> Document:
@@ -179,7 +180,7 @@ def _read_space(file: FilePath | str) -> Document:
 
 
 def _for_base(document: Document, overrides: Overrides) -> tuple[Document, list[Issue]]:
-    """The document with its axes as long as they are on the base in use."""
+    """The document with the additional values `for` the base in use."""
     folder = document.folder
     base = _base_path(document.data.get("base"), folder, overrides)
     return extended(document, base, lambda name: _base_path(name, folder, NO_OVERRIDES) or folder / name)
@@ -194,7 +195,7 @@ def _load_plugins(document: Document, raw: dict[str, Any], overrides: Overrides)
     issues: list[Issue] = []
     folder, written = document.folder, raw.get("plugins", [])
     if not isinstance(written, list):
-        return []  # an issue of the shape
+        return []  # reported by the check of the file's structure
     entries = [(entry, folder, document.where(("plugins", index))) for index, entry in enumerate(written)]
     entries += [(entry, FilePath(), overrides.where(f"plugin {entry}")) for entry in overrides.plugins]
     found: list[Any] = []
@@ -220,7 +221,7 @@ def load_plugins(given: Sequence[str]) -> None:
 
 
 def _add_values(raw: dict[str, Any], additions: tuple[str, ...]) -> list[Issue]:
-    """Appends the values of `--add` to the grids in `raw`; returns what is wrong."""
+    """Appends the values of `--add` to the grids in `raw`; returns the issues."""
     issues: list[Issue] = []
     given = raw.get("space")
     space = dict(given) if isinstance(given, dict) else {}
@@ -293,7 +294,7 @@ def _asks_for_replicates(overrides: Overrides) -> bool:
 
 
 def _replicates(written: Any, overrides: Overrides) -> Any:
-    """What the file says of replicates, with what the command line changes."""
+    """The replicates of the file, changed by the command line."""
     if not _asks_for_replicates(overrides):
         return written
     if overrides.until is None and overrides.max_replicates is None:
@@ -310,7 +311,7 @@ def _replicates(written: Any, overrides: Overrides) -> Any:
 
 
 def _base_document(document: Document, raw: Mapping[str, Any], overrides: Overrides) -> Document | None:
-    """The base, inline or from its file; None if `base` is neither, which is already an issue. Raises SpecError."""
+    """The base, inline or from its file; None if `base` is neither, which is reported elsewhere. Raises SpecError."""
     base, folder = raw.get("base"), document.folder
     if (file := _base_path(base, folder, overrides)) is not None:
         name = str(overrides.base or base)
@@ -323,7 +324,7 @@ def _base_document(document: Document, raw: Mapping[str, Any], overrides: Overri
 
 
 def _base_path(base: Any, folder: FilePath, overrides: Overrides) -> FilePath | None:
-    """The file of the base in use; None where a space file in `folder` has it inline, or names none."""
+    """The file of the base in use; None if the space file in `folder` has an inline base or none."""
     if overrides.base:
         return shipped.base_file(overrides.base, folder)
     if not isinstance(base, str):

@@ -1,4 +1,4 @@
-"""Where values come from: file and line, an option, or a line of Python. Every issue names it."""
+"""The origins of values: file and line, an option, or a line of Python. Every issue names the origin."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import NamedTuple
 
 from gramtune.errors import Path, dotted
 from gramtune.space.yaml_reader import Document
 
 
-class Origins(NamedTuple):
-    """The origin of a value: an override or varied key by its dotted path, else the base document."""
+@dataclass(frozen=True)
+class Origins:
+    """The origins of a configuration's values: overrides and varied keys by dotted path, else lines of the base."""
 
     document: Document
     overrides: Mapping[str, str]
 
     def where(self, path: Path) -> str:
-        """file:line or option of the longest known part of `path`."""
+        """file:line or option of `path`, or of its nearest known parent."""
         for length in range(len(path), 0, -1):
             if (key := dotted(path[:length])) in self.overrides:
                 return self.overrides[key]
@@ -31,19 +31,19 @@ class Origins(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Provenance:
-    """The origins of a sweep's own keys and of its trials' values. Carried by `Sweep`; no part of its value."""
+    """The origins of a sweep's keys and of its trials' values. A `Sweep` holds it; it does not affect equality."""
 
     sweep: Document
     trial: Origins
 
     def __eq__(self, other: object) -> bool:
-        return True  # sweeps with equal values are equal, wherever those come from
+        return True  # sweeps with equal values are equal, whatever their origins
 
     __hash__ = None  # type: ignore[assignment]
 
 
 def calling_line() -> str:
-    """`script.py:12`: the innermost line of a caller outside of this package; a notebook's cell by its line."""
+    """The innermost calling line outside of this package, as `script.py:12`; in a notebook, the line of the cell."""
     frame = inspect.currentframe()
     while frame and frame.f_globals.get("__name__", "").partition(".")[0] == "gramtune":
         frame = frame.f_back

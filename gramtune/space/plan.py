@@ -8,6 +8,7 @@ import math
 import random
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
@@ -21,21 +22,22 @@ from gramtune.space.sweep import Sweep
 from gramtune.space.validate_space import CORNERS
 from gramtune.training.batches import check_epochs
 from gramtune.training.config import TrialConfig
-from gramtune.training.evaluator import statistics_digest
 from gramtune.training.networks import build_networks
+from gramtune.training.real_data import statistics_digest
 
 Check = tuple[Path, Callable[[], object]]
 """A part of a configuration and a check of it that raises ValueError; the message is the issue."""
 
 
 class Misfit(NamedTuple):
-    """An issue with a part of a configuration that is legal by itself."""
+    """An issue of a configuration that the models accept, for example a network that does not fit the data."""
 
     part: Path
     message: str
 
 
-class PlannedTrial(NamedTuple):
+@dataclass(frozen=True)
+class PlannedTrial:
     """One configuration of a sweep and its name, which is the same everywhere."""
 
     name: str
@@ -45,20 +47,21 @@ class PlannedTrial(NamedTuple):
     """The first replicate of `config`: above 0 if replicates are added to a finished trial."""
 
     def of(self, replicates: int) -> PlannedTrial:
-        """The trial with so many replicates, if it has fewer."""
+        """The trial with this number of replicates, if it has fewer."""
         training = self.config.training
         update = {"replicates": max(training.replicates, replicates)}
-        return self._replace(config=self.config.model_copy(update={"training": training.model_copy(update=update)}))
+        return replace(self, config=self.config.model_copy(update={"training": training.model_copy(update=update)}))
 
     def since(self, first: int) -> PlannedTrial:
-        """The trial of its replicates from `first` on alone: equal seeds, so equal numbers."""
+        """The trial with only its replicates from `first` on; they keep their seeds, so their numbers are the same."""
         training = self.config.training
         update = {"seed": training.seed + first, "replicates": training.replicates - first}
         config = self.config.model_copy(update={"training": training.model_copy(update=update)})
-        return self._replace(config=config, first=first)
+        return replace(self, config=config, first=first)
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True)
+class Plan:
     """A sweep, the trials known before it starts, and their common properties."""
 
     sweep: Sweep
@@ -91,12 +94,12 @@ def make_plan(sweep: Sweep, root: FilePath) -> Plan:
     """
     sample, plan = sampled(sweep, CORNERS), recorded_plan(sweep)
     misfits = issues_of([trial.config for trial in sample], root)
-    # Unlike networks, numbers of samples are quick to check: in every trial of a grid.
+    # Numbers of samples, unlike networks, are quick to check, so every trial of a grid is checked.
     misfits += _refusals(check for trial in plan.trials for check in _count_checks(trial.config))
     if misfits := list(dict.fromkeys(misfits)):
         raise SpecError([Issue(sweep.where_trial(part), message) for part, message in misfits])
     warnings = tuple(dict.fromkeys(warning for trial in sample for warning in sample_warnings(trial.config)))
-    return plan._replace(warnings=(*search_warnings(plan), *warnings))
+    return replace(plan, warnings=(*search_warnings(plan), *warnings))
 
 
 def recorded_plan(sweep: Sweep) -> Plan:
@@ -106,7 +109,7 @@ def recorded_plan(sweep: Sweep) -> Plan:
 
 
 def planned(sweep: Sweep, assignment: Assignment) -> PlannedTrial:
-    """The trial of these values."""
+    """The trial with these values."""
     return PlannedTrial(trial_name(assignment), assignment, sweep.config(assignment))
 
 
@@ -125,9 +128,9 @@ def sampled(sweep: Sweep, n: int) -> list[PlannedTrial]:
 
 
 def trial_name(assignment: Assignment) -> str:
-    """`critic_dim=16,learning_rate=0.001`: derived from the configuration alone, legal as a folder name.
+    """A trial's name such as `critic_dim=16,learning_rate=0.001`: depends only on the values; legal as a folder name.
 
-    Keys are cut to their last part where that is unambiguous. A name that is too long ends in a digest.
+    Keys are shortened to their last part if that is unambiguous. A name that is too long ends in a digest.
     """
     leaves = [key.rsplit(".", 1)[-1] for key in assignment]
     keys = leaves if len(set(leaves)) == len(leaves) else list(assignment)
@@ -141,9 +144,9 @@ def trial_name(assignment: Assignment) -> str:
 
 
 def issues_of(configs: Sequence[TrialConfig], root: FilePath) -> list[Misfit]:
-    """Checks that the models cannot make: networks and extractors against shapes, metrics against data, files on disk.
+    """Issues that the models cannot find: networks and extractors against shapes, metrics against data, missing files.
 
-    Files are read once, however many configurations need them: a checksum of CIFAR-10 takes a second.
+    Each file is read once for all configurations: a checksum of CIFAR-10 takes a second.
     """
     data = {config.data.model_dump_json(): config.data for config in configs}
     extractors = {metric.extractor: (i, config) for config in configs for i, metric in enumerate(config.metrics)}
@@ -174,7 +177,7 @@ def _count_checks(config: TrialConfig) -> list[Check]:
 
 
 def _try_generated(metric: Metric, config: TrialConfig) -> None:
-    """Raises ValueError if there are too few generated samples for the metric to have a value."""
+    """Raises ValueError if there are too few generated samples to compute the metric."""
     needed, samples = metric.least[0], config.training.eval_samples
     if samples < needed:
         rule = f"metric {metric.name} needs {needed} or more generated samples"
@@ -182,7 +185,7 @@ def _try_generated(metric: Metric, config: TrialConfig) -> None:
 
 
 def _try_data(dataset: Dataset, metrics: Sequence[Metric], root: FilePath) -> None:
-    """Raises ValueError if files are missing, or too few samples are held out for a metric to have a value."""
+    """Raises ValueError if files are missing, or too few samples are held out to compute a metric."""
     dataset.check(root)
     compared = [metric for metric in metrics if metric.against == "held_out"]
     needed = {m.name: m.least[1] for m in sorted(compared, key=lambda metric: metric.least[1])}
@@ -192,22 +195,22 @@ def _try_data(dataset: Dataset, metrics: Sequence[Metric], root: FilePath) -> No
 
 
 def _try_statistics(metric: Metric, config: TrialConfig, root: FilePath) -> None:
-    """Raises ValueError if the metric compares with a file that is missing or holds no such statistics."""
+    """Raises ValueError if the metric's file of statistics is missing or does not fit."""
     if statistics_digest(metric, root):
         metric.statistics(root / metric.against, config.extractors[metric.extractor].dim(config.data.shape))
 
 
 def _try_networks(config: TrialConfig) -> None:
-    """Raises ValueError if the networks do not fit the data, or have layers beyond what torch can address."""
+    """Raises ValueError if the networks do not fit the data, or have a layer that is too large for torch."""
     try:
         build_networks(config, config.data.shape)
     except (RuntimeError, TypeError, OverflowError) as error:
-        rule = "has a layer that is larger than torch can address"
+        rule = "has a layer that is too large for torch"
         raise ValueError(f"network {config.network.name} {rule}: {str(error).splitlines()[0]}") from error
 
 
 def _try_epochs(config: TrialConfig, root: FilePath) -> None:
-    """Raises ValueError if a minibatch is larger than the training set; missing files are an issue of their own."""
+    """Raises ValueError if a minibatch is larger than the training set; missing files are reported separately."""
     try:
         n = config.data.train_size(root)
     except Unavailable:
@@ -239,7 +242,7 @@ def search_warnings(plan: Plan) -> list[str]:
     pruner, trials = sweep.pruner, plan.size if size is None else min(size, plan.size)
     if pruner.false_prune_rate is not None and sweep.min_replicates == 1:
         warnings.append(
-            "pruner.false_prune_rate: one replicate has no spread, so no trial is ever stopped; use 2 or more"
+            "pruner.false_prune_rate: one replicate has no spread, so no trial is ever pruned; use 2 or more"
         )
     if pruner.name != "none" and pruner.least_trials > trials:
         rule = f"the sweep has {trials} trials, so the pruner never decides"
@@ -256,7 +259,7 @@ def _rungs(pruner: Pruner, trial: PlannedTrial) -> Sequence[int]:
 
 
 def sample_warnings(config: TrialConfig, samples: int | None = None) -> list[str]:
-    """One line per metric that has too few samples for its features; by default as many as the configuration says."""
+    """One warning per metric with too few samples for its features. Default of `samples`: training.eval_samples."""
     warnings = []
     samples = config.training.eval_samples if samples is None else samples
     for metric in config.metrics:
@@ -271,7 +274,7 @@ def sample_warnings(config: TrialConfig, samples: int | None = None) -> list[str
 
 
 def separable_gap(replicates: int) -> float:
-    """Smallest difference of two trials' means that R ≥ 2 replicates separate, in standard deviations over seeds.
+    """Smallest difference of two trials' means that R ≥ 2 replicates can separate, in standard deviations over seeds.
 
     δ with P(|T| > t) = 80 % for T noncentral t with ν = R − 1 degrees of freedom and noncentrality δ·√(R/2), where t is
     Student's two-sided 5 % quantile: the power of the paired t test that the report uses, for uncorrelated trials. It

@@ -1,14 +1,15 @@
-"""JSON Schemas of space files and base files, exported from the models: editors complete and check with them.
+"""Exports JSON Schemas of space files and base files from the models, for completion and checks in editors.
 
-Plug-ins that are loaded in this process are in them. A schema sees one value at a time: what values together must
-fulfil, `gramtune validate` says.
+They include the plug-ins loaded in this process. A schema checks single values; `gramtune validate` also checks
+combinations of values.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
@@ -25,7 +26,7 @@ _LISTS = ("grid", "choice", "uniform", "loguniform", "int", "logint")
 
 
 class _Untitled(GenerateJsonSchema):
-    """Without titles, which repeat the names of the fields."""
+    """Generates schemas without titles, which would repeat the names of the fields."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         """Never."""
@@ -43,7 +44,7 @@ def schema_text(kind: Kind) -> str:
 
 
 def fields(definitions: Mapping[str, Schema], of: Schema) -> Iterator[tuple[str, list[Schema]]]:
-    """Every dotted path below a schema with the schemas that its value may have, one per component that has it."""
+    """Every dotted path below a schema, with the possible schemas of its value: one per component with that field."""
     found: dict[str, list[Schema]] = {}
     for key, value in _properties(definitions, of):
         found.setdefault(key, []).append(value)
@@ -51,19 +52,20 @@ def fields(definitions: Mapping[str, Schema], of: Schema) -> Iterator[tuple[str,
         yield key, [value for i, value in enumerate(values) if value not in values[:i]]
 
 
-class FieldRow(NamedTuple):
-    """A field of a model in words."""
+@dataclass(frozen=True)
+class FieldRow:
+    """A field of a model as texts."""
 
     name: str
     domain: str
-    """`integer ≥ 1`, `adam | sgd`, `list of number > 0`."""
+    """The legal values: `integer ≥ 1`, `adam | sgd`, `list of number > 0`."""
     default: str
-    """As in YAML; empty where the field is required."""
+    """The default in YAML; empty for a required field."""
     text: str
 
 
 def field_rows(model: type[BaseModel]) -> list[FieldRow]:
-    """The fields of a model but for its name; those of a component are its hyperparameters."""
+    """The fields of a model, without `name`; a component's fields are its hyperparameters."""
     whole = model.model_json_schema(schema_generator=_Untitled)
     fixed = whole["properties"].get("name", {}).get("const")
     return [
@@ -81,12 +83,12 @@ def _default(model: type[BaseModel], key: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A section as its fields that are not the default."""
+    """A section as a mapping of the fields that differ from their defaults."""
     return value.model_dump(mode="json", exclude_defaults=True) if isinstance(value, BaseModel) else str(value)
 
 
 def domain_text(value: Schema) -> str:
-    """What a value may be, in words."""
+    """The legal values of a schema, in words."""
     if "anyOf" in value:
         return " or ".join(dict.fromkeys(map(domain_text, value["anyOf"])))
     if "enum" in value:
@@ -136,7 +138,7 @@ def _space() -> Schema:
         "additionalProperties": {"$ref": "#/$defs/Bundle"},
     }
     definitions["Domain"]["properties"]["for"] = {
-        "description": "Further values of a grid or choice on one base: {cifar10: [1000, 2000]}.",
+        "description": "Additional values of a grid or choice for one base: {cifar10: [1000, 2000]}.",
         "type": "object",
         "additionalProperties": {"type": "array", "minItems": 1},
     }
@@ -146,7 +148,7 @@ def _space() -> Schema:
         "properties": {key: value for key, value in domains.items() if key not in ("metric", "training.replicates")},
         "additionalProperties": {"$ref": "#/$defs/Domain", "required": ["cases"]},
     }
-    base["required"] = [key for key in base["required"] if key != "metric"]  # the space file's own stands in for it
+    base["required"] = [key for key in base["required"] if key != "metric"]  # the space file's own metric replaces it
     properties["base"] = {
         "anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/TrialConfig"}],
         "description": properties["base"]["description"],
@@ -182,7 +184,7 @@ _GRID = {
 
 
 def _properties(definitions: Mapping[str, Schema], of: Schema, prefix: str = "") -> Iterator[tuple[str, Schema]]:
-    """Paths below an object, sections before their fields; a path once per component that has it."""
+    """Paths below an object, sections before their fields; a path occurs once per component that has it."""
     for key, value in of.get("properties", {}).items():
         path = f"{prefix}{key}"
         if path in SECTIONS and "properties" in value:
@@ -202,7 +204,7 @@ def _without_name(of: Schema) -> Schema:
 
 
 def _sections(definitions: Mapping[str, Schema], value: Schema) -> Iterator[Schema]:
-    """The objects that a value may be."""
+    """The object schemas among the alternatives of a value."""
     for choice in (value, *value.get("anyOf", ())):
         name = str(choice.get("$ref", "")).removeprefix("#/$defs/")
         if "properties" in definitions.get(name, {}):

@@ -1,4 +1,4 @@
-"""Space and base files that come with gramtune: `critic_dim` names one from any directory."""
+"""Finds space and base files shipped with gramtune by name, such as `critic_dim`, from any directory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def folder() -> Path:
-    """The shipped space files: inside the package where it was installed from a wheel, beside it in a checkout."""
+    """The folder of shipped space files: inside the package if installed from a wheel, beside it in a checkout."""
     inside = _PACKAGE / "search_spaces"  # `Path.is_dir` raises where the package may not be read
     return inside if os.path.isdir(inside) else _PACKAGE.parent / "search_spaces"
 
@@ -25,7 +25,7 @@ def bases() -> dict[str, Path]:
 
 
 def space_file(given: Path | str) -> Path:
-    """`given`, or the shipped space of that name where there is no such file."""
+    """`given`; if there is no such file, the shipped space of that name."""
     return _found(Path(given), spaces())
 
 
@@ -38,7 +38,7 @@ def base_file(given: str, beside: Path) -> Path:
 
 
 def train_file(given: Path | str) -> Path:
-    """`given`, or the shipped base of that name where there is no such file."""
+    """`given`; if there is no such file, the shipped base of that name."""
     return _found(Path(given), bases())
 
 

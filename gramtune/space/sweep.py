@@ -1,4 +1,4 @@
-"""The model of a space file: what varies, on what base, how often, and with what."""
+"""The models of a space file (`SweepFile`) and of a checked sweep (`Sweep`), with their sections."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ ALGORITHMS: Mapping[str, Mapping[str, str]] = {
         "nsga2": "genetic algorithm for two metrics (Deb et al. 2002)",
     },
 }
-"""What each name of a search stands for, in a line."""
+"""One line on each search, by name."""
 
 Judge = Literal["last", "best"] | dict[Literal["mean_of_last"], int]
 
@@ -89,16 +89,16 @@ class Search(Component):
     population_size: Annotated[int, Field(ge=2)] | None = None
     """nsga2 only: configurations per generation. Default: a fifth of the samples, at least 4."""
     warm_start: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Observations for tpe and gp to begin with: folders of earlier sweeps, or CSV files with a column per varied key
-    and one of the metric. Paths are relative to the working directory."""
+    """Initial observations for tpe and gp: folders of earlier sweeps, or CSV files with one column per varied key and
+    one for the metric. Paths are relative to the working directory."""
 
     synchronous: bool = False
-    """Fixes the order of proposals and prunings, so that the whole sweep is reproducible: with any number of trials at
-    once, with or without Ray, interrupted or not. Trials then wait for each other. Without it, each trial's numbers are
-    reproducible, but what a sampler proposes and a pruner stops depends on the order in which results arrive."""
+    """Fixes the order of proposals and prunings, so that the whole sweep is reproducible: with any number of concurrent
+    trials, with or without Ray, interrupted or not. Trials then wait for each other. Without it, each trial's numbers
+    are reproducible, but proposals and prunings depend on the order in which results arrive."""
     batch: PositiveInt | None = None
-    """Of a synchronous search that learns: trials that are proposed together, once all earlier ones have ended.
-    Default: 8; nsga2: its generation."""
+    """For a synchronous search that learns from results: number of trials proposed together once all earlier ones have
+    ended. Default: 8; nsga2: its generation."""
 
     @property
     def learns(self) -> bool:
@@ -107,12 +107,12 @@ class Search(Component):
 
     @property
     def generation(self) -> int:
-        """Configurations per generation of nsga2: Optuna's default of 50 would make a typical sweep one random one."""
+        """Configurations per generation of nsga2. With Optuna's default (50) most sweeps are one random generation."""
         return self.population_size or max(4, self.samples // 5)
 
     @property
     def together(self) -> int:
-        """Trials that are proposed together once all earlier ones have ended; 0 where proposals wait for nothing."""
+        """Number of trials proposed together once all earlier ones have ended; 0 if proposals do not wait."""
         if not (self.synchronous and self.learns):
             return 0
         return self.batch or (self.generation if self.name == "nsga2" else 8)
@@ -152,9 +152,9 @@ class Scheduler(Component):
 
     name: Literal["none", "pbt"] = "pbt"
     interval: PositiveInt = 250
-    """Training steps of a generation; a multiple of training.eval_every."""
+    """Training steps per generation; a multiple of training.eval_every."""
     quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
-    """Share of the worst trials that inherit, and of the best trials that they inherit from."""
+    """Share of trials that inherit (the worst), and of those that they inherit from (the best)."""
     resample: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Probability that a value is drawn at random instead of being perturbed."""
     factors: Annotated[tuple[PositiveFloat, PositiveFloat], Field(strict=False)] = (0.8, 1.25)
@@ -178,39 +178,46 @@ _Number = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Share(Component):
-    """`{share: 0.25, required: true}`."""
+    """The long form of `gpu`: `{share: 0.25, required: true}`."""
 
     share: _Number
     required: bool = False
 
 
 _Gpu = _Number | Literal["auto"] | _Share
-"""What a file may say; the validator says more."""
+"""The type of `gpu` in a file; a validator checks further rules."""
 
 
 class Resources(Component):
     """The resources of one trial."""
 
     cpu: PositiveInt = 1
-    """CPU cores, and threads of torch."""
+    """CPU cores per trial, also the number of torch's threads."""
     gpu: Annotated[float | Literal["auto"], PlainValidator(_gpu, json_schema_input_type=_Gpu)] = 0.0
-    """Share of a GPU, from 0 to 1; dropped, and said so, where no node has one. `auto`: measured.
+    """Share of a GPU, from 0 to 1; ignored, with a note, if no node has a GPU. `auto`: measured.
 
-    `{share: 0.25, required: true}` asks for the share and sets `gpu_required`."""
+    `{share: 0.25, required: true}` also sets `gpu_required`."""
     gpu_required: bool = False
-    """Refuse to run if no node has a GPU."""
+    """Whether the sweep refuses to run if no node has a GPU."""
 
     timeout: PositiveFloat | None = None
-    """Seconds between two reports after which a trial counts as hanging and is killed. None: unlimited."""
+    """A trial that does not report for this many seconds is killed. None: no limit."""
     retries: NonNegativeInt = 1
-    """Number of restarts from the checkpoint after a trial's process dies; then the trial is FAILED."""
+    """Number of restarts from the checkpoint after a trial's process dies; after that the trial is FAILED."""
     price_per_hour: PositiveFloat | None = None
-    """Price of an hour of all machines of the sweep together, in any currency; `--dry-run` then estimates the cost."""
+    """Price of one hour of all machines of the sweep together, in any currency; `--dry-run` then estimates the cost."""
+
+    @property
+    def share(self) -> float:
+        """`gpu` as a number. Raises ValueError as long as it is `auto`: a sweep that has begun has a number."""
+        if self.gpu == AUTO:
+            raise ValueError("gpu = 'auto' is not measured yet")
+        return self.gpu
 
     @model_validator(mode="before")
     @classmethod
     def _split(cls, data: Any) -> Any:
-        """Splits `gpu: {share: …, required: …}` into its two fields; the field's own check handles other mappings."""
+        """Splits `gpu: {share: …, required: …}` into two fields; the field's own check reports other mappings."""
         gpu = data.get("gpu") if isinstance(data, dict) else None
         if not (isinstance(gpu, dict) and "share" in gpu and gpu.keys() <= {"share", "required"}):
             return data
@@ -230,10 +237,10 @@ _Metrics = Annotated[list[str], Field(min_length=1, max_length=2)]
 
 
 class Replicates(Component):
-    """Random initialisations where they are needed: all trials have `min`, then those whose verdict is open get more.
+    """A number of replicates that grows where needed: all trials have `min`, then those with an open verdict get more.
 
-    More are given at the declared looks (docs/verdict.md), when every trial of the look has ended. So who gets them
-    does not depend on how many trials run at once.
+    They are added at fixed looks (docs/verdict.md), when every trial of a look has ended. The allotment therefore does
+    not depend on how many trials run at once.
     """
 
     min: Annotated[int, Field(ge=3)] = 3
@@ -252,7 +259,7 @@ def _kind_of_replicates(value: Any) -> str:
 
 
 class SweepFile(Component):
-    """A space file: what varies, on what base, how often and with what."""
+    """A space file: the varied keys, the base, the replicates, and how the sweep is searched and run."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """Name of the folder under `runs/` and of the run in MLflow."""
@@ -274,21 +281,21 @@ class SweepFile(Component):
     ) = None
     """The optimised metric. Default: the base's primary metric. Two give a Pareto front; the first is primary."""
     tolerance: Annotated[float, Field(gt=0, lt=10)] = 0.1
-    """A method is insensitive to a key if every value is within this fraction of the best: 0.1 for 10 %."""
+    """A method is insensitive to a key if every value is within this fraction of the best; 0.1 means 10 %."""
     judge: Annotated[Judge, PlainValidator(_judge, json_schema_input_type=Judge)] = "last"
-    """Which values of a trial are ranked, reported and pruned: those at the end of the training, their mean over the
-    last k evaluations (`{mean_of_last: k}`), or those of the best checkpoint, which is then evaluated on fresh samples.
-    """
+    """The values of a trial used for ranking, reports and pruning: those at the end of training (`last`), their mean
+    over the last k evaluations (`{mean_of_last: k}`), or those of the best checkpoint (`best`), which is then evaluated
+    on new samples."""
     search: Annotated[Search, short(Search), Field(validate_default=True)] = Search()
     pruner: Annotated[Pruner, Named(Pruner, short=True, default="asha"), BeforeValidator(_own_fields)] = NO_PRUNER
-    """How hopeless trials are stopped early. A file without this section prunes nothing; one that has it prunes by asha
-    unless it says otherwise."""
+    """How hopeless trials are stopped early. Without this section nothing is pruned. With it, the default pruner is
+    asha."""
     scheduler: Annotated[Scheduler, short(Scheduler)] = NO_SCHEDULER
     replicates: Annotated[
         Annotated[PositiveInt, Tag("[number]")] | Annotated[Replicates, Tag("[mapping]")],
         Discriminator(_kind_of_replicates),
     ] = 3
-    """A number, of every trial; or `{min: 3, max: 20, until: decided}`."""
+    """The number of replicates of every trial, or `{min: 3, max: 20, until: decided}`."""
     budget: Budget = Budget()
     resources: Resources = Resources()
 
@@ -318,7 +325,9 @@ class SweepFile(Component):
     def _fits_domains(cls, search: Search, info: ValidationInfo) -> Search:
         for key, domain in info.data.get("space", {}).items():
             if search.name == "grid" and not domain.enumerable:
-                raise ValueError(f"grid needs grid or cases, but {key} is another kind; or use random, tpe, …")
+                raise ValueError(
+                    f"search grid needs keys with grid or cases, but {key} has another kind; or use random, tpe, …"
+                )
             if search.name != "grid" and domain.grid is not None:
                 raise ValueError(f"{search.name} samples, but {key} is a grid; use choice, uniform, int, … there")
         if search.warm_start and len(info.data.get("metric") or ()) == 2:
@@ -342,10 +351,10 @@ class SweepFile(Component):
         search, pruner = info.data["search"], info.data["pruner"]
         if pruner.name != "none":
             raise ValueError(
-                f"pbt replaces the worst trials, so pruner {pruner.name} has no place beside it; legal: none"
+                f"pbt replaces the worst trials, so it does not work with pruner {pruner.name}; legal: none"
             )
         if info.data.get("judge", "last") != "last":
-            raise ValueError("pbt trains on from the last checkpoints, so judge has to be last")
+            raise ValueError("pbt continues from the last checkpoints, so judge must be last")
         if len(info.data.get("metric") or ()) == 2:
             raise ValueError("pbt ranks by one metric, but two are optimised")
         if search.name not in (legal := ("grid", "random", "qmc")):
@@ -356,17 +365,17 @@ class SweepFile(Component):
 
     @property
     def min_replicates(self) -> int:
-        """Replicates that every trial has."""
+        """The number of replicates that every trial has."""
         return self.replicates if isinstance(self.replicates, int) else self.replicates.min
 
     @property
     def max_replicates(self) -> int | None:
-        """Replicates that a trial may come to have until its verdict is decided; None where all have equally many."""
+        """The most replicates that a trial can get until its verdict is decided; None for a fixed number."""
         return None if isinstance(self.replicates, int) else self.replicates.max
 
     @property
     def replicates_text(self) -> str:
-        """`3 replicates`, or `3 to 20 replicates, until decided`."""
+        """The replicates in words: `3 replicates`, or `3 to 20 replicates, until decided`."""
         if isinstance(self.replicates, int):
             return count(self.replicates, "replicate")
         return f"{self.replicates.min} to {self.replicates.max} replicates, until decided"
@@ -382,14 +391,14 @@ class SweepFile(Component):
         if len(info.data.get("metric") or ()) == 2:
             why = "a verdict is about one metric"
         if search.name != "grid" and len(info.data["space"]) > 1:
-            why = f"{search.name} varies several keys at once, so no two trials differ in one alone"
+            why = f"{search.name} varies several keys at once, so no two trials differ in only one key"
         if why:
             raise ValueError(f"until: decided needs a verdict, but {why}; legal here: a number")
         return replicates
 
 
 class _Checking(type(SweepFile)):  # type: ignore[misc]
-    """`Sweep(…)` in Python is checked as a file is; `model_validate` restores a sweep that has been checked."""
+    """Makes `Sweep(…)` in Python run the checks of a file; `model_validate` restores a checked sweep without them."""
 
     def __call__(cls, **fields: Any) -> Any:
         from gramtune.space.load import checked_sweep
@@ -398,10 +407,10 @@ class _Checking(type(SweepFile)):  # type: ignore[misc]
 
 
 class Sweep(SweepFile, metaclass=_Checking):
-    """A checked sweep: what varies, on what base, how often and with what. `load_sweep` reads one from a file.
+    """A checked sweep. `load_sweep` reads one from a file.
 
-    Written in Python, `Sweep(name=…, base=…, space={…}, …)` takes the keys of a space file and raises the same
-    SpecError, with the line of the call.
+    In Python, `Sweep(name=…, base=…, space={…}, …)` takes the keys of a space file and raises the same SpecError, with
+    the line of the call.
     """
 
     base: dict[str, Any]
@@ -413,14 +422,14 @@ class Sweep(SweepFile, metaclass=_Checking):
         return TrialConfig.model_validate(assigned(self.base, expanded(assignment, self.space)))
 
     def located(self, provenance: Provenance) -> Sweep:
-        """This sweep with the origins of its values."""
+        """This sweep with these origins of its values."""
         self._provenance = provenance
         return self
 
     def where(self, path: Path) -> str:
-        """Where a key of the sweep was given."""
+        """The origin of a key of the sweep: file and line, or option."""
         return self._provenance.sweep.where(path) if self._provenance else self.name
 
     def where_trial(self, path: Path) -> str:
-        """Where a part of its trials' configuration was given."""
+        """The origin of a part of the trials' configuration."""
         return self._provenance.trial.where(path) if self._provenance else self.name

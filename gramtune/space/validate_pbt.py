@@ -11,7 +11,7 @@ from gramtune.space.sweep import Sweep
 from gramtune.training.config import TrialConfig
 from gramtune.training.networks import build_networks
 
-_RULE = "pbt varies fields of optimizer and objective that keep their networks, and training.batch_size"
+_RULE = "pbt can vary training.batch_size, and fields of optimizer and objective that do not change the networks"
 
 
 def population_issues(sweep: Sweep, where: Callable[[Path], str]) -> Iterator[Issue]:
@@ -20,7 +20,7 @@ def population_issues(sweep: Sweep, where: Callable[[Path], str]) -> Iterator[Is
         return
     for key, domain in sweep.space.items():
         if reason := _fixed(key, domain, sweep.base):
-            yield Issue(where(("space", key)), f"space.{key}: {reason} in mid-training; {_RULE}")
+            yield Issue(where(("space", key)), f"space.{key}: {reason} during training; {_RULE}")
     training = sweep.base["training"]
     interval, steps, every = sweep.scheduler.interval, training["steps"], training["eval_every"]
     primary = _every(sweep.base)
@@ -39,7 +39,7 @@ def population_issues(sweep: Sweep, where: Callable[[Path], str]) -> Iterator[Is
 
 
 def _every(base: Mapping[str, Any]) -> int | None:
-    """Of the primary metric; None too where the base alone is no legal trial."""
+    """Training steps between values of the primary metric; None also if the base itself is not a legal trial."""
     try:
         return TrialConfig.model_validate(base).judged_every
     except ValueError:
@@ -57,7 +57,7 @@ def _fixed(key: str, domain: Domain, base: Mapping[str, Any]) -> str:
         return "this key cannot change"
     try:
         shapes = [_shapes(TrialConfig.model_validate(assigned(base, {key: value}))) for value in domain.probes]
-    except ValueError:  # legal beside values of other keys only; networks that do not fit are make_plan's issue to tell
+    except ValueError:  # legal only with values of other keys; make_plan reports networks that do not fit
         return "this key depends on others and cannot change"
     return (
         "" if all(other == shapes[0] for other in shapes) else "this key changes the networks' shapes and cannot change"

@@ -1,4 +1,4 @@
-"""Checks `search.points` like any other value of a varied key."""
+"""Checks `search.points`: each value must be a legal value of its key."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from gramtune.training.config import TrialConfig
 CORNERS = 64
 """Number of random combinations of a sampled space that are checked before anything starts."""
 MAX_TRIALS = 10_000
-"""The same for a grid."""
+"""Most trials of a grid; all of them are checked."""
 
 
 def space_issues(document: Document, raw: Mapping[str, Any], origins: Origins) -> list[Issue]:
@@ -59,11 +59,11 @@ def _value_issues(
 def _combination_issues(
     document: Document, raw: Mapping[str, Any], space: Mapping[str, Domain], origins: Origins
 ) -> list[Issue]:
-    """The first issues of combinations of values that are legal alone, and of too many trials."""
+    """Issues of the first illegal combination of values, and an issue if a grid has too many trials."""
     sampler = expand_name(raw.get("search", {}))
     grid = not isinstance(sampler, Mapping) or sampler.get("name", "grid") == "grid"
     if not space or (grid and not all(domain.enumerable for domain in space.values())):
-        return []  # an issue already
+        return []  # reported elsewhere
     rng = random.Random(0)
     corners = (corner_assignment(space, raw["base"], rng) for _ in range(CORNERS))
     assignments = grid_assignments(space, raw["base"]) if grid else corners
@@ -79,7 +79,7 @@ def _combination_issues(
             assigned(raw["base"], paths), Origins(origins.document, {**origins.overrides, **by})
         ):
             chosen = ", ".join(f"{key} = {value!r}" for key, value in assignment.items())
-            return [Issue(issue.where, f"{issue.message}; this is where {chosen}") for issue in issues]
+            return [Issue(issue.where, f"{issue.message}; this happens for {chosen}") for issue in issues]
     return []
 
 
@@ -90,7 +90,7 @@ def _paths(key: str, assignment: Assignment, space: Mapping[str, Domain]) -> Ite
 
 
 def legal_domains(space: Any) -> dict[str, Domain]:
-    """The domains that are legal by themselves; the others are already issues."""
+    """The domains that are legal by themselves; the others are reported elsewhere."""
     domains: dict[str, Domain] = {}
     for key, value in space.items() if isinstance(space, dict) else ():
         with suppress(ValidationError):
@@ -99,16 +99,16 @@ def legal_domains(space: Any) -> dict[str, Domain]:
 
 
 def _beside(key: str, space: Mapping[str, Domain]) -> dict[str, Any]:
-    """Values of other keys to check `key` with: those under which it is active, and one case of every `cases` key.
+    """Values of other keys for checking `key`: values under which it is active, and one case of every `cases` key.
 
-    A case is always chosen, so the base alone is not a trial: a key may vary a field that only the cases bring.
+    Every trial has a case, so the base alone need not be a trial: a key may vary a field that only the cases add.
     """
     first = {other: next(iter(domain.cases)) for other, domain in space.items() if domain.cases and not domain.when}
     return {**first, **_enabling(key, space)}
 
 
 def _places(document: Document, chosen: Assignment, space: Mapping[str, Domain]) -> dict[str, str]:
-    """The place of each path that these values set: in the bundle of a case, or under its own key."""
+    """The origin of each path that these values set: the line in the bundle of a case, or of the varied key."""
     bundled: dict[str, str] = {}
     plain: dict[str, str] = {}
     for key, value in chosen.items():
@@ -132,14 +132,14 @@ def _enabling(key: str, space: Mapping[str, Domain]) -> dict[str, Any]:
 
 
 def _above(key: str, space: Mapping[str, Domain]) -> list[str]:
-    """The keys that are varied above this one; conditions can be on these alone, so they make no circle."""
+    """The varied keys above this one. Conditions can only refer to these, so they cannot be circular."""
     return list(space)[: list(space).index(key)]
 
 
 def _condition_issues(
     document: Document, key: str, space: Mapping[str, Domain], base: Mapping[str, Any]
 ) -> list[Issue]:
-    """A condition is on a key that is varied above this one, or that the base has, and on values that it can have."""
+    """Issues of a condition: it must name a key that is varied above this one or is in the base, and legal values."""
     issues = []
     above = _above(key, space)
     for other, wanted in space[key].when.items():
@@ -159,7 +159,7 @@ def _condition_issues(
 
 
 def config_errors(raw: Mapping[str, Any], origins: Origins) -> list[Issue]:
-    """What the models say of a trial configuration, each issue with the place that it came from."""
+    """The issues that the models find in a trial configuration, with the origin of each value."""
     try:
         TrialConfig.model_validate(raw)
     except ValidationError as error:

@@ -1,12 +1,13 @@
-"""YAML with line numbers, YAML 1.2 numbers and no duplicate keys."""
+"""Reads YAML with line numbers and YAML 1.2 numbers; refuses duplicate keys."""
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
@@ -16,11 +17,11 @@ _MAX_SIZE = 64_000
 """Limit of a file in bytes, and of its data in entries with aliases expanded. PyYAML reads 50,000 per second."""
 _MAX_DEPTH = 32
 _MAX_BITS = 4096
-"""Digits of an integer: Python refuses to print more than 4,300 digits, which hexadecimal numbers can have."""
+"""Most bits of an integer: Python refuses to print more than 4,300 digits, which hexadecimal numbers can have."""
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's scalars: `1e-3` is a number, `no` and `2024-01-02` are text; PyYAML's are 1.1's."""
+    """SafeLoader with YAML 1.2's scalars: `1e-3` is a number, `no` and `2024-01-02` are text; PyYAML uses 1.1."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML declares it so
 
@@ -38,7 +39,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes what `_Loader` would not read back as text."""
+    """SafeDumper that quotes every text that `_Loader` would not read back as text."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML declares it so
 
@@ -54,17 +55,18 @@ for _tag, _pattern, _first in (
         _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
-class Document(NamedTuple):
-    """A parsed file: its data, and the line on which each key or list entry stands. Python's values have no lines."""
+@dataclass(frozen=True)
+class Document:
+    """A parsed file: its data and the line of each key and list entry. Values given in Python have no lines."""
 
     file: str
     data: Any
     lines: Mapping[Path, int]
     folder: FilePath = FilePath()
-    """What paths in it are relative to."""
+    """The folder that paths in the file are relative to."""
 
     def where(self, path: Path = ()) -> str:
-        """file:line of the longest known part of `path`; the place of the call for a sweep that Python made."""
+        """file:line of `path`, or of its nearest known parent; for a sweep written in Python, the line of the call."""
         while path and path not in self.lines:
             path = path[:-1]
         return f"{self.file}:{self.lines.get(path, 1)}" if self.lines else self.file
@@ -84,9 +86,9 @@ def yaml_text(data: Any) -> str:
 
 
 def read_yaml(file: FilePath, named_by: str | None = None, shipped: Iterable[str] = ()) -> Document:
-    """Reads a YAML mapping. Raises SpecError for a missing file, bad syntax, duplicate keys or anything else.
+    """Reads a YAML mapping. Raises SpecError for a missing file, bad syntax, duplicate keys and similar issues.
 
-    `named_by` is the place that named the file, `shipped` are the names that would be legal instead, for the message.
+    For the message, `named_by` is the origin of the file's name, and `shipped` are legal names of shipped files.
     """
     where = named_by or str(file)
     try:
@@ -118,18 +120,20 @@ def _document(content: bytes, file: str) -> Document:
         kind = type(parsed.data).__name__
         raise SpecError([Issue(f"{file}:1", f"should be a mapping of keys to values, not {kind}")])
     if parsed.issues:
-        raise SpecError(Issue(f"{file}:{line}", message) for line, message in parsed.issues)
+        raise SpecError(Issue(f"{file}:{issue.line}", issue.message) for issue in parsed.issues)
     return Document(file, parsed.data, parsed.lines, FilePath(file).parent)
 
 
-class _Misstep(NamedTuple):
-    """An error and its line."""
+@dataclass(frozen=True)
+class _Misstep:
+    """A message and its line."""
 
     line: int
     message: str
 
 
-class _Parsed(NamedTuple):
+@dataclass(frozen=True)
+class _Parsed:
     """A parsed YAML text: data, the line of every path, and issues. With issues the data are None."""
 
     data: Any
@@ -150,7 +154,7 @@ def _parse(text: str) -> _Parsed:
 
 
 class _Index:
-    """The line of every key and list entry of a text, and an issue per key that is repeated or not a string."""
+    """Finds the line of every key and list entry of a text, and keys that are repeated or not strings."""
 
     def __init__(self, text: str) -> None:
         self.lines: dict[Path, int] = {(): 1}
@@ -160,7 +164,7 @@ class _Index:
         self._section: yaml.Node | None = None
 
     def line(self, mark: yaml.Mark | None) -> int:
-        """The line number as editors count: PyYAML also starts a new line at U+0085, U+2028 and U+2029."""
+        """The line number as editors count lines: PyYAML also starts a new line at U+0085, U+2028 and U+2029."""
         return bisect_right(self._starts, mark.index) if mark else 1
 
     def add(self, node: yaml.Node, path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Kernels and estimators: pure tensor functions, leading batch dimensions allowed everywhere."""
+"""Kernels and estimators: pure tensor functions that accept any leading batch dimensions."""

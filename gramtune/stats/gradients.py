@@ -1,4 +1,4 @@
-"""Gradients of a critic at points: penalties, norms and Jacobians, to be differentiated once more by its parameters."""
+"""Gradients of a critic at points: penalties, norms and Jacobians, which can be differentiated by its parameters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 Function = Callable[[Tensor], Tensor]
-"""[..., B, D] → [..., B, K]; row b of the result depends on row b of the points alone."""
+"""[..., B, D] → [..., B, K]; row b of the result depends only on row b of the points."""
 
 
 def root(squared: Tensor) -> Tensor:

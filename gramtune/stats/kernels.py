@@ -1,4 +1,4 @@
-"""Kernels on feature vectors as values, and the MMD² of any of them."""
+"""Kernels on feature vectors as objects, and the MMD² with any kernel."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Kernel(ABC):
     @property
     @abstractmethod
     def curvature(self) -> float:
-        """c with ∂_{a_i} ∂_{b_j} k(a, b) = c·δ_ij at b = a. Raises ValueError where it is infinite."""
+        """c with ∂_{a_i} ∂_{b_j} k(a, b) = c·δ_ij at b = a. Raises ValueError if it is infinite."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class RationalQuadratic(Kernel):
 
     @property
     def curvature(self) -> float:
-        """1, whatever α is."""
+        """See `Kernel.curvature`: 1 for every α."""
         return 1.0
 
 
@@ -91,7 +91,7 @@ class Distance(Kernel):
     """(‖a‖ + ‖b‖ − ‖a − b‖)/2: 2·MMD² is the energy distance (Sejdinovic et al. 2013)."""
 
     def gram(self, a: Tensor, b: Tensor) -> Tensor:
-        """See `Kernel.gram`. Pairs nearer than 1e-6 of their norms count as one point, without a gradient."""
+        """See `Kernel.gram`. Pairs closer than 1e-6 of their norms are treated as one point, with zero gradient."""
         squared = squared_distances(a, b)
         scale = a.square().sum(dim=-1).unsqueeze(-1) + b.square().sum(dim=-1).unsqueeze(-2)
         apart = squared > 1e-12 * scale
@@ -132,13 +132,13 @@ class Mixture(Kernel):
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """‖a_i − b_j‖²: [..., N, K], [..., M, K] → [..., N, M].
 
-    By ‖a‖² + ‖b‖² − 2aᵀb of centred vectors. Give it float64: it cancels.
+    Computed as ‖a‖² + ‖b‖² − 2aᵀb of centred vectors. Pass float64: the subtraction loses digits.
     """
     centre = b.mean(dim=-2, keepdim=True).detach()
     a, b = a - centre, b - centre
     squares = a.square().sum(dim=-1).unsqueeze(-1) + b.square().sum(dim=-1).unsqueeze(-2)
     found = squares - 2 * product(a, b.mT)
-    return found + (-found.detach()).clamp_min(0)  # not below 0, with the derivatives of what is there
+    return found + (-found.detach()).clamp_min(0)  # at least 0; derivatives are those of `found`
 
 
 def kernel_mmd2(kernel: Kernel, f_q: Tensor, f_p: Tensor, *, unbiased: bool) -> Tensor:

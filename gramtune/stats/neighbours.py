@@ -1,8 +1,8 @@
-"""Nearest neighbours by exhaustive search, in pieces that fit in memory."""
+"""Finds nearest neighbours by exhaustive search, in chunks that fit in memory."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,7 +10,8 @@ from torch import Tensor
 _CHUNK = 1024
 
 
-class Neighbours(NamedTuple):
+@dataclass(frozen=True)
+class Neighbours:
     """The k nearest points of each query, nearest first."""
 
     distances: Tensor  # [N, k], Euclidean, float64

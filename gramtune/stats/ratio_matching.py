@@ -1,8 +1,9 @@
-"""MMD² and density ratios of two feature sets with the gradients in closed form: the inner loop of training."""
+"""MMD² and density ratios of two feature sets, with gradients in closed form: the inner loop of training."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -16,8 +17,8 @@ from gramtune.stats.triangular import inverse_of_lower
 def mixture_mmd2(f_q: Tensor, f_p: Tensor, bandwidths: Sequence[float]) -> Tensor:
     """MMD² (eq. 2, mean over the S bandwidths σ): [..., N, K] and [..., M, K] features → [...].
 
-    Equal to `mmd2` of the Gram matrices, but computed in float64: a clamped critic's features are so close that float32
-    leaves MMD² no digits. Several times as fast as autograd.
+    Equal to `mmd2` of the Gram matrices, but computed in float64: the features of a clamped critic are so close that
+    MMD² in float32 is pure rounding error. Several times as fast as autograd.
     """
     mmd: Tensor = _MixtureMmd2.apply(f_q, f_p, tuple(bandwidths))
     return mmd
@@ -28,14 +29,15 @@ def mmd2_and_ratios(f_q: Tensor, f_p: Tensor, bandwidths: Sequence[float], ridge
 
     [..., N, K] generated and [..., M, K] data features → [...] and [..., S, N]. Equal to autograd through Gram matrices
     and a solver, but the backward pass reuses the matrices and the factor of K_qq + εI instead of differentiating
-    through them. Ratios are NaN where the matrix cannot be factorised: for ε > 0
-    where rounding leaves it not positive definite (Cholesky), for ε = 0 only where it is exactly singular (LU).
+    through them. Ratios are NaN if the matrix cannot be factorised. For ε > 0 (Cholesky) this happens if rounding makes
+    it indefinite, for ε = 0 (LU) only if it is exactly singular.
     """
     mmd, ratios = _Mmd2AndRatios.apply(f_q, f_p, tuple(bandwidths), ridge)
     return mmd, ratios
 
 
-class _Points(NamedTuple):
+@dataclass(frozen=True)
+class _Points:
     """N generated points x and M data points y.
 
     Distances are float64. With float32 distances K_qq + εI is no longer positive definite, K_qp 1 loses its digits for
@@ -50,7 +52,7 @@ class _Points(NamedTuple):
 
 
 def _points(f_q: Tensor, f_p: Tensor, bandwidths: tuple[float, ...]) -> _Points:
-    """Of generated [..., N, K] and data features [..., M, K]."""
+    """The points of generated features [..., N, K] and data features [..., M, K]."""
     n, c = f_q.shape[-2], 1 / max(bandwidths) ** 2
     z = torch.cat((f_q, f_p), dim=-2).mT.double()
     z = z - z[..., n:].mean(dim=-1, keepdim=True)  # distances are invariant to a shift; centred values cancel less
@@ -62,7 +64,8 @@ def _points(f_q: Tensor, f_p: Tensor, bandwidths: tuple[float, ...]) -> _Points:
     return _Points(right[..., :-1, :], q, pp)
 
 
-class _Mixture(NamedTuple):
+@dataclass(frozen=True)
+class _Mixture:
     """The terms of the gradient of MMD², with h = mean_s k_s/σ_s²."""
 
     z1: Tensor  # [..., K + 1, N + M], as in `_Points`
@@ -93,11 +96,11 @@ def _mixed(exponents: Tensor, bandwidths: tuple[float, ...]) -> tuple[Tensor, Te
 
 
 def _kernels(exponents: Tensor, bandwidths: tuple[float, ...]) -> Iterator[tuple[float, Tensor]]:
-    """σ and kernel, [..., N, M], from the widest to the narrowest. Each may overwrite the one before it.
+    """Yields σ and kernel, [..., N, M], from the widest to the narrowest. Each may overwrite the one before it.
 
-    One at a time, since all together do not fit in the cache. A kernel of half the bandwidth is the fourth power of the
-    wider one: two products take a fifth of the time of an exponential. The paper's mixture, σ = 1, 2, 4, 8, 16, needs
-    one exponential.
+    Kernels come one at a time, because all together do not fit in the cache. A kernel of half the bandwidth is the
+    fourth power of the wider one: two products take a fifth of the time of an exponential. The paper's mixture,
+    σ = 1, 2, 4, 8, 16, needs one exponential.
     """
     widest, previous, gram = max(bandwidths), None, exponents
     for sigma in sorted(bandwidths, reverse=True):
@@ -111,7 +114,8 @@ def _kernels(exponents: Tensor, bandwidths: tuple[float, ...]) -> Iterator[tuple
         yield sigma, gram
 
 
-class _Ratios(NamedTuple):
+@dataclass(frozen=True)
+class _Ratios:
     """The terms of the gradient of the density ratios."""
 
     z1: Tensor  # [..., K + 1, N + M], as in `_Points`
@@ -223,7 +227,7 @@ def _weighted_sum(weights: Tensor, grams: Tensor) -> Tensor:
 
 
 class _Factor(NamedTuple):
-    """Of symmetric matrices [..., S, N, N]: Cholesky's factor, on a GPU its inverse; or LU, with its pivots."""
+    """Factors of symmetric matrices [..., S, N, N]: Cholesky's factor (on a GPU its inverse), or LU with its pivots."""
 
     triangles: Tensor
     pivots: Tensor | None
@@ -241,8 +245,8 @@ class _Factor(NamedTuple):
 def _factorise(k_qq: Tensor, ridge: float) -> tuple[_Factor, Tensor]:
     """A factor of K_qq + εI and, per matrix, 0 or the index of the pivot that failed.
 
-    Without a ridge it uses LU, which is what GRAMFlow's plain inverse does. When features are close in few dimensions
-    (on the ring: at once), rounding makes an eigenvalue of K_qq negative; Cholesky then fails and LU does not.
+    Without a ridge it uses LU, like GRAMFlow's plain inverse. When features are close in few dimensions (on the ring
+    from the first step), rounding makes an eigenvalue of K_qq negative; then Cholesky fails and LU does not.
     """
     if ridge == 0:
         triangles, pivots, info = torch.linalg.lu_factor_ex(k_qq)

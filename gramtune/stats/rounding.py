@@ -1,4 +1,4 @@
-"""Operations that round an element alike whatever lies beside it, so that a replicate equals its solo run."""
+"""Operations whose rounding does not depend on other elements, so that a replicate equals its solo run."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def product(left: Tensor, right: Tensor) -> Tensor:
 
 
 def softplus(x: Tensor) -> Tensor:
-    """log(1 + eˣ), elementwise, as max(x, 0) + log1p(e^−|x|). torch's own rounds by the place in memory."""
+    """log(1 + eˣ), elementwise, as max(x, 0) + log1p(e^−|x|). torch's own rounds differently by position in memory."""
     out: Tensor = _Softplus.apply(x)
     return out
 
 
 def sigmoid(x: Tensor) -> Tensor:
-    """1/(1 + e^−x), elementwise. torch's own rounds by the place in memory."""
+    """1/(1 + e^−x), elementwise. torch's own rounds differently by position in memory."""
     out: Tensor = _Sigmoid.apply(x)
     return out
 

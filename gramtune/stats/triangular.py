@@ -1,4 +1,4 @@
-"""Inverses of triangular matrices in few calls."""
+"""Inverts triangular matrices with few kernel launches."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ _CHOSEN_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TU
 
 
 def keep_freed_memory() -> bool:
-    """Makes glibc keep up to 1 GiB of freed memory in this process. Returns whether it does. Idempotent.
+    """Makes glibc keep up to 1 GiB of freed memory in this process; returns whether that worked. Idempotent.
 
     By default glibc returns each large block to the system when a tensor is freed, and gets zeroed pages back for the
     same tensor of the next step. That takes a sixth to a half of a step on a CPU (docs/performance.md). A no-op without

@@ -14,9 +14,8 @@ from gramtune.training.networks import Stack
 class WeightAverage:
     """w̄ ← d·w̄ + (1 − d)·w after each training step, of all parameters w and BatchNorm's running statistics.
 
-    d = min(decay, (1 + t)/(10 + t)) in step t, from 0: the initial weights are forgotten within a few steps, whatever
-    the decay. The average starts at the initial weights. Replicates are averaged one by one; one that is frozen keeps
-    its average.
+    d = min(decay, (1 + t)/(10 + t)) in step t, from 0, so the initial weights are forgotten within a few steps for any
+    decay. The average starts at the initial weights. A frozen replicate keeps its average.
     """
 
     def __init__(self, source: Stack, decay: float) -> None:
@@ -26,12 +25,12 @@ class WeightAverage:
         self._weight = torch.zeros((), device=source.values.device)  # a recorded CUDA graph would repeat a number
 
     def prepare(self, step: int) -> None:
-        """Call this before step number `step`, on the CPU's side."""
+        """Sets the weight of step number `step`. Call it before the step, outside a CUDA graph."""
         self._weight.fill_(1 - min(self._decay, (1 + step) / (10 + step)))
 
     @torch.no_grad()
     def update(self) -> None:
-        """After the generators have moved."""
+        """Updates the averages. Call it after the generators' step."""
         with self.stack.updating():
             self.stack.values.lerp_(self._source.values, self._weight)
         for mine, network in zip(self.stack.networks, self._source.networks, strict=True):

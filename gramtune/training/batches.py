@@ -13,14 +13,14 @@ Sampling = Literal["with_replacement", "epochs"]
 
 
 def check_epochs(batch_size: int, n: int) -> None:
-    """Raises ValueError where a minibatch is larger than an epoch of n samples."""
+    """Raises ValueError if a minibatch is larger than an epoch of n samples."""
     if batch_size > n:
         rule = f"at most the {n} training samples where training.sampling is epochs"
         raise ValueError(f"training.batch_size = {batch_size} should be {rule}")
 
 
 class Batches(ABC):
-    """Indices of the minibatches of R replicates, B of n samples each; replicate i draws from stream i alone."""
+    """Indices of the minibatches of R replicates, B of n samples each; replicate i draws only from stream i."""
 
     def __init__(self, n: int, size: int, streams: Sequence[torch.Generator]) -> None:
         self._n, self._size, self._streams = n, size, streams
@@ -74,7 +74,9 @@ class Epochs(Batches):
         check_epochs(size, n)
         super().__init__(n, size, streams)
         device = streams[0].device
-        self._next = torch.empty(len(streams), size, dtype=torch.long, device=device)  # a graph needs a fixed address
+        self._next = torch.empty(
+            len(streams), size, dtype=torch.long, device=device
+        )  # a CUDA graph needs a fixed address
         self._began = [rng.get_state() for rng in streams]
         self._orders = [self._shuffled(i) for i in range(len(streams))]
         self._positions = [0] * len(streams)
@@ -120,4 +122,4 @@ class Epochs(Batches):
 
 
 BATCHES: dict[Sampling, type[Batches]] = {"with_replacement": WithReplacement, "epochs": Epochs}
-"""By the value of `training.sampling`."""
+"""The class for each value of `training.sampling`."""

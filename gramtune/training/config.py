@@ -25,27 +25,27 @@ SECTIONS: Mapping[str, type[Component]] = {
     "optimizer": Optimizer,
     "metrics": Metric,
 }
-"""The kind of component that each section of a trial configuration holds."""
+"""The kind of component in each section of a trial configuration."""
 
 
 LAST = "_last"
-"""Ends the keys of metrics of the last weights, where they stand beside those of the averaged weights."""
+"""Suffix of the metrics of the last weights, if those of the averaged weights are computed too."""
 
 
 class Training(Component):
     """Length and size of the training of one trial."""
 
     batch_size: PositiveInt
-    """B: data samples, and as many generated ones, per step."""
+    """B, the number of data samples and of generated samples per step."""
     sampling: Sampling = "with_replacement"
     """How minibatches are drawn: independently, or from shuffled epochs (`epochs`), where B is at most the size of the
     training set and the last minibatch of an epoch is filled up from the next one."""
     steps: PositiveInt
     """Generator steps."""
     eval_every: PositiveInt
-    """Steps between evaluations; also after step 0 and the last."""
+    """Steps between evaluations; step 0 and the last step are also evaluated."""
     eval_at: Annotated[tuple[PositiveInt, ...], Field(strict=False)] = ()
-    """Additional steps with an evaluation, such as early steps for a figure. No pruner judges there."""
+    """Additional steps with an evaluation, such as early steps for a figure. Pruners do not decide at them."""
     eval_samples: PositiveInt
     """Generated samples per evaluation and replicate."""
     eval_batch_statistics: bool = False
@@ -58,10 +58,10 @@ class Training(Component):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of an exponential moving average of the generator's weights. None: no average."""
     ema_metrics: Literal["average", "last", "both"] = "average"
-    """Where there is an average: which generator metrics, samples and exported models are of. `both`: the last weights'
-    metrics are computed besides, under keys that end in `_last`."""
+    """With an average: the generator used for metrics, samples and exported models. `both`: the averaged one, and
+    metrics of the last weights are also computed, under keys that end in `_last`."""
     clip_norm: PositiveFloat | None = None
-    """Longest gradient: that of each network and replicate is scaled down to this Euclidean norm. None: any length."""
+    """Longer gradients of a network and replicate are scaled down to this Euclidean norm. None: no clipping."""
     horizontal_flips: bool = False
     """Each training image is mirrored with probability 1/2, each time it is drawn."""
 
@@ -76,17 +76,17 @@ class Training(Component):
         return eval_at
 
     def eval_batches(self, n: int) -> int:
-        """Equal parts, none smaller than `batch_size`, in which n samples are made with their own batch statistics."""
+        """Number of equal batches, of at least `batch_size`, in which n samples are generated with batch statistics."""
         return max(1, n // self.batch_size)
 
     @property
     def averaged(self) -> bool:
-        """Whether the generator that counts is the averaged one."""
+        """Whether the averaged generator is the one used for metrics and samples."""
         return self.ema is not None and self.ema_metrics != "last"
 
     @property
     def judged(self) -> Mapping[str, bool]:
-        """What metrics are computed of: whether of the averaged generator, by what is added to their keys."""
+        """The evaluated generators: by suffix of the metrics' keys, whether it is the averaged one."""
         return {"": self.averaged} | ({LAST: False} if self.ema_metrics == "both" else {})
 
     @property
@@ -96,7 +96,7 @@ class Training(Component):
 
     @property
     def schedule_text(self) -> str:
-        """`every 500 steps`, `every 500 steps and after 10, 100`."""
+        """The evaluations in words: `every 500 steps`, `every 500 steps and after 10, 100`."""
         return f"every {self.eval_every} steps" + (
             f" and after {', '.join(map(str, self.eval_at))}" * bool(self.eval_at)
         )
@@ -108,15 +108,15 @@ class TrialConfig(Component):
     data: Annotated[Dataset, Named(Dataset)]
     """The data set."""
     objective: Annotated[Objective, Named(Objective)]
-    """What the networks are trained for."""
+    """The training objective."""
     network: Annotated[Network, Named(Network)]
     """Generator and critic."""
     optimizer: Annotated[Optimizer, Named(Optimizer)]
-    """How both are stepped."""
+    """The optimizer of both networks."""
     training: Training
     """Length and size of the training."""
     metrics: Annotated[tuple[Annotated[Metric, Named(Metric, short=True)], ...], Field(min_length=1, strict=False)]
-    """What is computed at each evaluation; `fid` is short for `{name: fid}`."""
+    """The metrics computed at each evaluation; `fid` is short for `{name: fid}`."""
     metric: str
     """The primary metric: one of the keys that `metrics` compute."""
 

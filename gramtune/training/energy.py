@@ -8,7 +8,7 @@ import torch
 
 
 class EnergyMeter:
-    """Counts from its creation. The counter covers the whole GPU: trials that share it are charged by their shares."""
+    """Measures energy from its creation on, for the whole GPU; trials that share a GPU are charged by their shares."""
 
     def __init__(self, device: torch.device) -> None:
         self._handle = _handle(device) if device.type == "cuda" else None
@@ -36,7 +36,7 @@ def _handle(device: torch.device) -> Any:
     """NVML's handle, by UUID, since NVML's indices ignore CUDA_VISIBLE_DEVICES. None if NVML does not work."""
     try:
         import pynvml
-    except ImportError:  # training alone needs torch and nothing of NVIDIA's
+    except ImportError:  # training works without NVIDIA's packages
         return None
     try:
         pynvml.nvmlInit()

@@ -1,4 +1,4 @@
-"""Trained generators out of a checkpoint, without data, optimisers or critic."""
+"""Loads trained generators from a checkpoint, without data, optimisers or critic."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Generators(NamedTuple):
 
 
 def load_generators(config: TrialConfig, path: Path, first: int = 0) -> Generators:
-    """All of them, numbered from `first` on. Raises CheckpointError if the file is damaged or of other networks."""
+    """All generators of a checkpoint, numbered from `first`. Raises CheckpointError if the file is damaged or does not
+    fit the configuration."""
     with reading_checkpoint(path):
         trainer = torch.load(path, map_location="cpu", weights_only=True)["trainer"]
         states: dict[int, dict[str, Any]] = dict(enumerate(trainer["replicates"], start=first))
@@ -45,14 +46,15 @@ def load_generator(config: TrialConfig, path: Path, replicate: int) -> nn.Module
     with reading_checkpoint(path):
         replicates = torch.load(path, map_location="cpu", weights_only=True)["trainer"]["replicates"]
         if replicate >= len(replicates):
-            raise CheckpointError(f"checkpoint {path}: has {len(replicates)} replicates, no number {replicate}")
+            rule = f"has {len(replicates)} replicates, numbered from 0"
+            raise CheckpointError(f"checkpoint {path}: {rule}; there is no replicate {replicate}")
         return _generator(config, replicates[replicate])
 
 
 def draw_samples(
     config: TrialConfig, generator: nn.Module, n: int, seed: int, purpose: str, device: torch.device
 ) -> Tensor:
-    """n samples [n, *shape] of a replicate with that seed; for `evaluate`, those that the trial evaluates."""
+    """n samples [n, *shape] of a replicate with this seed. Purpose `evaluate` gives the samples that the trial used."""
     noise = config.network.noise(n, stream(seed, purpose, device))
     generator = generator.to(device)
     with torch.inference_mode():

@@ -15,7 +15,7 @@ RUNS_BEFORE = 3
 
 
 class Graphs:
-    """Runs steps, which take nothing and return tensors; each from its fourth run on as a CUDA graph.
+    """Runs steps, which take no arguments and return tensors. From its fourth run on, a step runs as a CUDA graph.
 
     For small networks the CPU takes several times as long to launch a step's kernels as the GPU takes to run them.
     Tensors used by a step must keep their addresses. A step may draw from `streams` and must not synchronise with the
@@ -28,7 +28,7 @@ class Graphs:
         self._recorded: dict[str, tuple[torch.cuda.CUDAGraph, Traces]] = {}
 
     def run(self, label: str, step: Callable[[], Traces]) -> Traces:
-        """One run of the step that is known by this label."""
+        """Runs the step with this label once."""
         self._runs[label] = self._runs.get(label, 0) + 1
         if label not in self._recorded and self._runs[label] > RUNS_BEFORE and not self._refused:
             self._try_to_record(label, step)
@@ -54,7 +54,7 @@ class Graphs:
             raise
         except RuntimeError as error:  # a user's objective may call what a graph cannot contain, such as `.item()`
             reason = next(iter(str(error).splitlines()), "")
-            warnings.warn(f"the {label} step cannot become a CUDA graph, and is slower for it: {reason}", stacklevel=2)
+            warnings.warn(f"the {label} step cannot become a CUDA graph, so it is slower: {reason}", stacklevel=2)
             self._refused = True
             for rng, state in drawn:  # they are still in recording mode
                 rng.graphsafe_set_state(state)
@@ -62,6 +62,6 @@ class Graphs:
         self._recorded[label] = graph, traces
 
     def _streams_now(self) -> list[tuple[torch.Generator, torch.Generator]]:
-        """Each stream, torch's default ones included, and a copy of its state."""
+        """Each stream, including torch's default ones, with a copy of its state."""
         streams = [*self._streams, torch.cuda.default_generators[torch.cuda.current_device()]]
         return [(rng, rng.clone_state()) for rng in streams]

@@ -45,8 +45,8 @@ class Stack:
     """R networks of one architecture, applied to R batches at once: [R, B, *in] → [R, B, *out].
 
     Multilayer perceptrons take one batched product per layer (`apply_perceptrons`). All others run one after the other:
-    on a CPU grouped convolutions are faster for the smallest networks only. Either way `values` [R, P] holds every
-    parameter and `gradient` [R, P] what `differentiate` found, so that one optimiser steps them all.
+    on a CPU grouped convolutions are faster only for the smallest networks. `values` [R, P] holds all parameters and
+    `gradient` [R, P] the result of `differentiate`, so that one optimiser steps all replicates.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
@@ -66,12 +66,12 @@ class Stack:
         """The tensors that autograd differentiates with respect to."""
         gradients = [self.gradient] if self._chain else [g for row in self.gradient for g in _views(row, self._slots)]
         self._of_leaves = gradients
-        """Where the gradients of the leaves belong."""
+        """Views of `gradient`, one per leaf."""
         self._spectral = list(zip(*map(spectral_layers, networks), strict=True))
         """Each spectral layer of all networks."""
         self._batch_norms = [layer for network in networks for layer in _batch_norms(network)]
         self.rows = [nn.Parameter(row) for row in self.values]
-        """What an optimiser steps: the parameters of each network. On a GPU few threads would update one long row."""
+        """The tensors that an optimiser steps: one per network. On a GPU few threads would update one long row."""
         for parameter, found in zip(self.rows, self.gradient, strict=True):
             parameter.grad = found
 
@@ -88,14 +88,14 @@ class Stack:
         return out.split([batch.shape[1] for batch in batches], dim=1) if len(batches) > 1 else (out,)
 
     def freeze(self, replicate: int, frozen: bool = True) -> None:
-        """Whether parameters and batch statistics of this replicate are frozen from now on."""
+        """Freezes (or unfreezes) the parameters and batch statistics of this replicate."""
         rows = {*self._frozen.tolist(), replicate} if frozen else {*self._frozen.tolist()} - {replicate}
         self._frozen = self._frozen.new_tensor(sorted(rows))
         self.networks[replicate].train(not frozen)
 
     @contextmanager
     def updating(self) -> Iterator[None]:
-        """Use this around every write to `values`: frozen rows keep their values."""
+        """Context for every write to `values`; frozen rows keep their values."""
         if not len(self._frozen):
             yield
             return
@@ -106,7 +106,7 @@ class Stack:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """BatchNorm uses its running averages, and leaves them alone."""
+        """Within the block BatchNorm uses its running averages and does not change them."""
         were = [network.training for network in self.networks]
         for network in self.networks:
             network.eval()
@@ -118,7 +118,7 @@ class Stack:
 
     @contextmanager
     def keeping_averages(self) -> Iterator[None]:
-        """BatchNorm uses the statistics of the batch, and leaves its running averages alone."""
+        """Within the block BatchNorm uses the batch's statistics and does not change its running averages."""
         for layer in self._batch_norms:
             layer.track_running_stats = False
         try:
@@ -148,9 +148,9 @@ class Stack:
 
     @torch.no_grad()
     def clip_gradient(self, limit: float) -> None:
-        """Scales row i of `gradient` to the Euclidean norm `limit` where it is longer, as torch's `clip_grad_norm_`.
+        """Scales rows of `gradient` that are longer down to the Euclidean norm `limit`, like `clip_grad_norm_`.
 
-        The norms are taken row by row: their rounding must not depend on the number of replicates.
+        Norms are computed row by row, so that their rounding does not depend on the number of replicates.
         """
         norms = torch.stack([torch.linalg.vector_norm(row) for row in self.gradient])
         self.gradient.mul_((limit / (norms + 1e-6)).clamp(max=1.0)[:, None])
@@ -162,8 +162,8 @@ class Stack:
 def differentiate(stacks: Sequence[Stack], losses: Tensor, *, retain: bool) -> Tensor:
     """Puts ∂loss_i/∂values_i into row i of each stack's `gradient`, for losses [R], in one backward pass.
 
-    Returns the Euclidean norms of the rows, all stacks together, [R]. No other parameters get a gradient. `retain`: the
-    graph is needed once more.
+    Returns the Euclidean norms of the rows over all stacks, [R]. No other parameters get a gradient. `retain`: keep the
+    graph for another backward pass.
     """
     leaves = [leaf for stack in stacks for leaf in stack.leaves]
     found = torch.autograd.grad(losses.sum(), leaves, retain_graph=retain)
@@ -175,7 +175,7 @@ def differentiate(stacks: Sequence[Stack], losses: Tensor, *, retain: bool) -> T
 
 
 def _drop_output_bias(network: nn.Module) -> None:
-    """No-op where the last layer is no known one, or has no bias."""
+    """Removes the bias of the last layer; no-op if the layer's type is unknown or it has no bias."""
     last = [layer for layer in _layers(network) if not isinstance(layer, nn.Flatten)][-1]
     if isinstance(last, nn.Linear | nn.Conv2d):
         last.register_parameter("bias", None)
@@ -183,7 +183,7 @@ def _drop_output_bias(network: nn.Module) -> None:
 
 @contextmanager
 def using_batch_statistics(networks: Sequence[nn.Module]) -> Iterator[None]:
-    """BatchNorm uses the statistics of the batch, whatever its mode, and leaves its running averages alone."""
+    """Within the block BatchNorm uses the batch's statistics in any mode and does not change its running averages."""
     norms = [(layer, layer.training) for network in networks for layer in _batch_norms(network)]
     for layer, _ in norms:
         layer.train()
@@ -209,7 +209,7 @@ def _layers(network: nn.Module) -> list[nn.Module]:
 
 
 def _slots(network: nn.Module) -> dict[str, torch.Size]:
-    """Name and shape of each parameter, in the order in which they lie in a row."""
+    """Name and shape of each parameter, in their order within a row."""
     return {name: parameter.shape for name, parameter in network.named_parameters()}
 
 
@@ -221,7 +221,7 @@ def _views(values: Tensor, slots: dict[str, torch.Size]) -> list[Tensor]:
 
 
 def _move(network: nn.Module, row: Tensor) -> None:
-    """Makes `row` the memory of the network's parameters."""
+    """Makes the network's parameters views of `row`."""
     slots = _slots(network)
     for name, view in zip(slots, _views(row, slots), strict=True):
         owner_name, _, leaf = name.rpartition(".")

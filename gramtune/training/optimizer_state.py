@@ -20,7 +20,7 @@ def row(optimizer: torch.optim.Optimizer, i: int, replicates: int) -> Row:
 def load_rows(optimizer: torch.optim.Optimizer, rows: Sequence[Row]) -> None:
     """Restores the moments and step counts of all replicates, but keeps the hyperparameters of `optimizer`.
 
-    A restored learning rate would undo a change of it.
+    Otherwise a restored learning rate would undo a change of the configuration.
     Raises ValueError for another number of networks.
     """
     count, r = len(optimizer.param_groups[0]["params"]), len(rows)
@@ -31,7 +31,7 @@ def load_rows(optimizer: torch.optim.Optimizer, rows: Sequence[Row]) -> None:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """The learning rate of the next steps. A tensor keeps its address, which a recorded CUDA graph reads."""
+    """Sets the learning rate of the next steps. A tensor keeps its address, which a recorded CUDA graph reads."""
     group = optimizer.param_groups[0]
     if isinstance(group["lr"], Tensor):
         group["lr"].fill_(rate)

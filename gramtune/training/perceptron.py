@@ -1,4 +1,4 @@
-"""R multilayer perceptrons in one batched product per layer, differentiable as often as an objective needs."""
+"""Applies R multilayer perceptrons with one batched product per layer; can be differentiated repeatedly."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from gramtune.networks._spectral import SpectralLinear, normalised
 from gramtune.stats.rounding import product
 
 _POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.Tanh)
-"""Not sigmoid: torch rounds an element by its place in memory, so a replicate would depend on those beside it."""
+"""Sigmoid is excluded: its rounding in torch depends on the position in memory, so replicates would not be
+independent."""
 
 
 def is_perceptron(layers: Sequence[nn.Module]) -> bool:
-    """Whether `apply_perceptrons` can run this chain: no layer may compute anything beside what its own type does.
+    """Whether `apply_perceptrons` can run this chain. Every layer must compute only what its type computes.
 
-    A parametrised layer has a subclass of its own; weight_norm and spectral_norm of torch.nn.utils are hooks.
+    Parametrised layers are subclasses, and weight_norm and spectral_norm of torch.nn.utils are hooks; both are refused.
     """
     return all(map(_is_known, layers))
 
@@ -37,7 +38,7 @@ def apply_perceptrons(
 ) -> Tensor:
     """R chains of linear and pointwise layers: [R, B, *in] → [R, B, *out]; no row depends on another.
 
-    `parameters`: those of the layers in their order, [R, *shape] each; row i belongs to chain i. `vectors`: the
+    `parameters`: the parameters of the layers in order, [R, *shape] each; row i belongs to chain i. `vectors`: the
     singular vectors of each spectral layer, [R, out] and [R, in].
     """
     left, found = iter(parameters), iter(vectors)

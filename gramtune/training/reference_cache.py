@@ -1,6 +1,6 @@
-"""Statistics of the held-out data for metrics: computed once per machine, then read from files under the data root.
+"""Caches statistics of the held-out data for metrics: computed once per machine, then read from files.
 
-Safetensors, never pickles. A damaged file is recomputed. Concurrent processes wait for the first.
+The files are safetensors under the data root. A damaged file is recomputed. Concurrent processes wait for the first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from gramtune.io import write_atomically
 
 FOLDER = "references"
-"""Under the data root; safe to delete."""
+"""Folder of the cache under the data root; safe to delete."""
 
 
 def cached(path: Path, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -40,7 +40,7 @@ def cached(path: Path, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str,
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Holds the lock of that name, which ends with its process. No lock if the folder is not writable."""
+    """Holds a file lock, which the system releases when the process ends. No lock if the folder is not writable."""
     lock = FileLock(path)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

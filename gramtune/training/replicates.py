@@ -1,12 +1,13 @@
-"""The R random initialisations of a trial, trained side by side: networks, optimisers, random streams, one step."""
+"""Trains the R random initialisations of a trial together: networks, optimisers, random streams, training steps."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,13 +29,14 @@ _FLIPS = "flips"
 _READ_CODES = ("generator", "decoder", "code_critic")
 """Roles whose networks read flat vectors, not samples."""
 _UNWATCHED = 500
-"""On a GPU, finiteness is checked once per so many steps."""
+"""Steps between two checks of finiteness on a GPU."""
 
 _Run = Callable[[str, Callable[[], Traces]], Traces]
 """Runs a named step."""
 
 
-class _Update(NamedTuple):
+@dataclass(frozen=True)
+class _Update:
     """A loss per replicate, [R], and the networks and optimiser that minimise it."""
 
     label: str
@@ -43,7 +45,8 @@ class _Update(NamedTuple):
     optimizer: torch.optim.Optimizer
 
 
-class _Generated(NamedTuple):
+@dataclass(frozen=True)
+class _Generated:
     """A minibatch of generated samples of each replicate."""
 
     noise: Tensor  # [R, B, h]
@@ -51,10 +54,10 @@ class _Generated(NamedTuple):
 
 
 class Replicates:
-    """R initialisations of one configuration. Raises ValueError if the shapes, or batch and epoch, do not fit.
+    """R initialisations of one configuration. Raises ValueError if shapes do not fit, or a batch exceeds an epoch.
 
-    Each replicate has its own seed, batches and noise; each is independent of the others: bit for bit on a CPU.
-    A replicate that diverges is frozen while the others continue.
+    Each replicate has its own seed, batches and noise, and does not depend on the others (on a CPU bit for bit). A
+    replicate that diverges is frozen while the others continue.
     """
 
     def __init__(self, config: TrialConfig, seeds: Sequence[int], train: Tensor, device: torch.device) -> None:
@@ -62,7 +65,7 @@ class Replicates:
         self.generator_steps = [0] * len(self.seeds)
         """Completed steps of each replicate; equal for all that have not diverged."""
         self.diverged: list[str | None] = [None] * len(self.seeds)
-        """Why and when each replicate has diverged; None where it has not."""
+        """Why and when each replicate diverged; None if it has not."""
         self._config, self._train, self._device = config, train, device
         self._stacks = self._initialised()
         players = config.objective.players(tuple(self._stacks))
@@ -96,10 +99,10 @@ class Replicates:
     def advance(self, steps: int) -> list[dict[str, float]]:
         """Trains for `steps` generator steps; returns each replicate's losses and traces, the mean over these steps.
 
-        On divergence `diverged` says why, and nothing of that replicate changes any more. The offending update is not
-        made: in a joint step neither network moves; where steps alternate, the network whose loss is at issue stays,
-        while the critic may have been clamped and have taken earlier steps of the same generator step. The traces are
-        those of the generator steps that were completed, so never NaN.
+        If a replicate diverges, `diverged` gives the reason, and the replicate no longer changes. The non-finite update
+        is not applied. In a joint step neither network moves. If steps alternate, the network with the non-finite loss
+        does not move, but the critic may already have been clamped and have taken earlier steps of the same generator
+        step. Traces cover completed generator steps only, so they are never NaN.
         """
         before, sums, left = tuple(self.generator_steps), Sums(), steps
         while left and not all(self.diverged):
@@ -110,10 +113,10 @@ class Replicates:
         return sums.means([now - then for now, then in zip(self.generator_steps, before, strict=True)])
 
     def sample(self, n: int, purpose: str = "evaluate", chunk: int = 512, average: bool = False) -> Tensor:
-        """n generated samples of each replicate, [R, n, *shape]: the same for the same purpose at every call.
+        """n generated samples of each replicate, [R, n, *shape]; the same purpose gives the same noise at every call.
 
-        `average`: of the averaged generators, where there are any. BatchNorm uses its running averages, so a sample
-        does not depend on those drawn with it, unless `training.eval_batch_statistics` says otherwise.
+        `average`: use the averaged generators, if there are any. BatchNorm uses its running averages, so a sample does
+        not depend on the others, unless `training.eval_batch_statistics` is on.
         """
         streams = [stream(seed, purpose, self._device) for seed in self.seeds]
         noise = torch.stack([self._config.network.noise(n, rng) for rng in streams])
@@ -128,11 +131,10 @@ class Replicates:
             return torch.cat([generator(part)[0] for part in parts], dim=1)
 
     def views(self, n: int, purpose: str, average: bool = False) -> tuple[View, View]:
-        """n data and n generated samples of each replicate as its critic sees them; no part of the training.
+        """n data and n generated samples of each replicate with their critic features; training is not affected.
 
-        `average`: of the averaged generators, where there are any.
-
-        The same for the same purpose at every call, but for what the networks have learnt. BatchNorm as in `sample`.
+        `average`: use the averaged generators, if there are any. The same purpose gives the same data and noise at
+        every call. BatchNorm as in `sample`.
         """
         streams = [stream(seed, purpose, self._device) for seed in self.seeds]
         index = [torch.randint(len(self._train), (n,), generator=rng, device=self._device) for rng in streams]
@@ -172,7 +174,7 @@ class Replicates:
             load_rows(optimizer, [state["optimizers"][label] for state in states])
 
     def end(self, i: int, reason: str | None) -> None:
-        """Freezes replicate i as diverged; None: it has not diverged."""
+        """Freezes replicate i as diverged for this reason; None: marks it as not diverged."""
         self.diverged[i] = reason
         self._live[i] = reason is None
         for stack in (*self._stacks.values(), *([self._average.stack] if self._average else [])):
@@ -191,7 +193,7 @@ class Replicates:
             self._average.load_state_dict(i, state["average"])
         for label, stack in self._stacks.items():
             stack.load_state_dict(i, state["networks"][label])
-        for purpose, stored in state["streams"].items():  # those of earlier versions have no stream `critic`
+        for purpose, stored in state["streams"].items():  # checkpoints of earlier versions have no stream `critic`
             self._streams[i][purpose].set_state(stored.cpu())
         self._batches.load_state_dict(i, state.get("batches", {}))  # absent in checkpoints of earlier versions
         for name, values in self._state.items():
@@ -259,7 +261,7 @@ class Replicates:
         return run(label, step)
 
     def _set_rates(self, step: int) -> None:
-        """Runs before each training step, outside the recorded graph, which reads what is set here."""
+        """Sets the learning rates of a training step, outside the recorded graph, which reads them."""
         for label, optimizer in self._optimizers.items():
             if self._config.optimizer.scheduled(label):
                 set_rate(optimizer, self._config.optimizer.rate(label, step, self._config.training.steps))
@@ -274,7 +276,7 @@ class Replicates:
         return applied | _detached(losses.traces)
 
     def _sequential_step(self) -> dict[str, Tensor]:
-        """θ first, then γ with the new θ, both on one batch. Where the second is not finite θ has moved."""
+        """Steps θ, then γ with the new θ, on the same batch. If γ's loss is not finite, θ has already moved."""
         real, generated = self._real(), self._generated()
         before = self._compute(_Generated(generated.noise, generated.samples.detach()), real, for_generator=False)
         assert before.critic is not None, "an objective without critic takes joint steps"
@@ -335,7 +337,7 @@ class Replicates:
         for_critic: bool = True,
         for_generator: bool = True,
     ) -> Losses:
-        """`batch`: data samples, [R, B, *shape]; None for those of the next minibatch."""
+        """The objective's losses. `batch`: data samples, [R, B, *shape]; None for the current minibatch."""
         real, fake = self._views(self._real() if batch is None else batch, generated.samples)
         context = Context(
             {role: partial(self._at_further_points, role) for role in self._stacks},
@@ -366,7 +368,7 @@ class Replicates:
             return self._views(samples)[0]
 
     def _views(self, *batches: Tensor) -> list[View]:
-        """Each of these batches of samples passes through the critic separately: separate batch statistics."""
+        """The views of these batches. Each passes through the critic separately, with its own batch statistics."""
         sides: list[tuple[Tensor, ...]] = [(batch.flatten(2),) for batch in batches]
         if "critic" in self._stacks:
             features = self._stacks["critic"](*batches)
@@ -411,7 +413,9 @@ class Replicates:
         if not self._watching:
             self._sum_of_checked += values.where(self._live, 0).sum()
             return
-        if math.isfinite(values.sum().item()):  # one call in the usual case; the loop handles overflow
+        if math.isfinite(
+            values.sum().item()
+        ):  # one GPU call in the usual case; if the sum overflows, the loop finds nothing
             return
         for i, column in enumerate(values.isfinite().T.tolist()):
             if not all(column) and self.diverged[i] is None:

@@ -1,9 +1,9 @@
-"""Checks whether a generator repeats its training set: its samples beside their nearest real images."""
+"""Finds the nearest real images of generated samples, to check whether a generator memorised its training set."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from gramtune.training.generator import load_generator
 from gramtune.training.seeds import stream
 
 
-class Nearest(NamedTuple):
+@dataclass(frozen=True)
+class Nearest:
     """The k real images that are nearest to each of n samples, nearest first."""
 
     images: Tensor  # uint8 [n, k, C, H, W]
@@ -24,7 +25,8 @@ class Nearest(NamedTuple):
     """Number of searched images."""
 
 
-class Resemblance(NamedTuple):
+@dataclass(frozen=True)
+class Resemblance:
     """n samples and their nearest images in the training and in the held-out set."""
 
     samples: Tensor  # uint8 [n, C, H, W]
@@ -35,7 +37,7 @@ class Resemblance(NamedTuple):
 def resemblance(config: TrialConfig, checkpoint: Path, root: Path, replicate: int, n: int, k: int) -> Resemblance:
     """The first n samples of a replicate's previews, and their k nearest images in either set.
 
-    By the Euclidean distance of pixels, exhaustively. Raises CheckpointError, and Unavailable if the data are missing.
+    Searches all images by the Euclidean distance of pixels. Raises CheckpointError; Unavailable if data are missing.
     """
     noise = config.network.noise(n, stream(config.training.seed + replicate, "preview"))
     with torch.inference_mode():

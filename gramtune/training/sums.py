@@ -16,7 +16,7 @@ class Sums:
         self._sums: Tensor | None = None
 
     def add(self, traces: Mapping[str, Tensor], live: Sequence[int]) -> None:
-        """One step of the live replicates."""
+        """Adds one step of the live replicates."""
         self._keys, values = tuple(traces), torch.stack(list(traces.values()))
         if self._sums is None:
             self._sums = torch.zeros_like(values)

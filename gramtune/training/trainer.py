@@ -1,4 +1,4 @@
-"""The training of one trial: R replicates, evaluated together, saved and restored as one."""
+"""Trains one trial: R replicates, evaluated together, saved and restored in one file."""
 
 from __future__ import annotations
 
@@ -19,33 +19,37 @@ from gramtune.pixels import to_uint8
 from gramtune.training.allocator import keep_freed_memory
 from gramtune.training.config import TrialConfig
 from gramtune.training.evaluator import Evaluator
+from gramtune.training.real_data import RealData
 from gramtune.training.replicates import Replicates
-from gramtune.training.samples import training_samples
 
 PerReplicate = dict[str, list[float | None]]
 """Values by key, one entry per replicate; None for a diverged replicate."""
 
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be read or is of another configuration. One line."""
+    """A checkpoint cannot be read or belongs to another configuration. The message is one line."""
 
 
 class Trainer:
-    """Trains, evaluates, saves and restores one trial. Same configuration, same numbers."""
+    """Trains, evaluates, saves and restores one trial. Equal configurations give equal numbers.
 
-    def __init__(self, config: TrialConfig, root: Path, device: torch.device) -> None:
+    `real` has the data sets and references of earlier trials; None: nothing yet.
+    """
+
+    def __init__(self, config: TrialConfig, root: Path, device: torch.device, real: RealData | None = None) -> None:
+        real = real or RealData()
         keep_freed_memory()
         self.config = config
         self.step = 0
         self.seconds = 0.0  # seconds spent in `advance` and `evaluate`
-        train = training_samples(config.data, root, device)
+        train = real.library.train(config.data, root, device)
         seeds = range(config.training.seed, config.training.seed + config.training.replicates)
         self.replicates = Replicates(config, seeds, train, device)
-        self._evaluator = Evaluator(config, root, device)
+        self._evaluator = Evaluator(config, root, device, real)
 
     @property
     def done(self) -> bool:
-        """All steps are done, or no live replicate is left."""
+        """Whether all steps are done or every replicate has diverged."""
         return self.step >= self.config.training.steps or all(self.replicates.diverged)
 
     def advance(self, steps: int) -> PerReplicate:
@@ -56,11 +60,10 @@ class Trainer:
         return _transpose(traces)
 
     def evaluate(self, purpose: str = "evaluate", metrics: Sequence[Metric] | None = None) -> PerReplicate:
-        """Every metric that is due, or these metrics, of every live replicate, each from `eval_samples` samples.
+        """The due metrics, or the given ones, of every live replicate, each from `eval_samples` samples.
 
-        Equal purposes draw equal noise.
-        Of the averaged generators, the last ones or both: `training.ema_metrics`. A replicate whose metric is not
-        finite diverges. Training is not disturbed: noise has a stream of its own.
+        Equal purposes draw equal noise. `training.ema_metrics` selects the averaged generators, the last ones or both.
+        A replicate whose metric is not finite diverges. Training is not affected: this noise has its own stream.
         """
         due = self.config.due(self.step) if metrics is None else metrics
         with self._timed():
@@ -73,7 +76,7 @@ class Trainer:
         return _transpose([{} if why[i] else row for i, row in enumerate(scores)])
 
     def evaluate_saved(self, path: Path, purpose: str) -> PerReplicate:
-        """`evaluate` of an earlier checkpoint; the trainer stays as it is. Raises CheckpointError as `load` does."""
+        """Evaluates an earlier checkpoint; the trainer's state does not change. Raises CheckpointError like `load`."""
         now, began = self.state_dict(), time.monotonic()
         try:
             self.load(path)
@@ -83,9 +86,9 @@ class Trainer:
             self.seconds += time.monotonic() - began
 
     def monitor(self) -> PerReplicate:
-        """The objective's monitored values on a batch of points outside training; None where not finite.
+        """The objective's monitored values on a separate batch of points; None if not finite.
 
-        Training is not disturbed: the batch has a stream of its own, and is the same at every call.
+        The batch has its own stream and is the same at every call, so training is not affected.
         """
         if self.config.data.kind != "points":
             return {}
@@ -98,7 +101,7 @@ class Trainer:
         }
 
     def preview(self, n: int = 16) -> Tensor | None:
-        """n samples of each replicate from noise that never changes: uint8 [R·n, C, H, W]; None for point sets."""
+        """n samples of each replicate from fixed noise: uint8 [R·n, C, H, W]; None for point sets."""
         if self.config.data.kind != "image":
             return None
         samples = self.replicates.sample(n, "preview", average=self.config.training.averaged)
@@ -110,14 +113,14 @@ class Trainer:
         return {"step": self.step, "seconds": self.seconds, "replicates": replicates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Inverse of `state_dict`; hyperparameters stay those of the configuration, not of the checkpoint."""
+        """Inverse of `state_dict`. The hyperparameters are those of the configuration, not of the checkpoint."""
         self.step, self.seconds = state["step"], state["seconds"]
         self.replicates.load_state_dict(state["replicates"])
 
     def save(self, path: Path, attachment: Mapping[str, Any] | None = None) -> None:
         """Writes one file, atomically, readable with `torch.load(path, weights_only=True)`.
 
-        `attachment` (plain values) travels with it. Raises OSError or RuntimeError where the disk is full.
+        `attachment` (plain values) is stored in the same file. Raises OSError or RuntimeError if the disk is full.
         """
         content = {"trainer": self.state_dict(), "attachment": dict(attachment or {})}
         write_atomically(path, lambda temporary: torch.save(content, temporary))

@@ -1,4 +1,4 @@
-"""Two methods along one key: which is less sensitive, and how often that is said wrongly."""
+"""Two methods along one key: which is less sensitive, and the error rate of that claim."""
 
 import numpy as np
 from states import complete, sweep_state

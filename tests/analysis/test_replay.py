@@ -1,7 +1,8 @@
-"""Replays over journals that are written by hand, so that what a pruner saves and loses is known exactly."""
+"""Replays of hand-written journals, so that the savings and losses of each pruner are known exactly."""
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from sweeps import BASE, write_space
@@ -12,7 +13,7 @@ from gramtune.cli.main import app
 from gramtune.errors import SpecError
 from gramtune.pruners.asha import Asha
 from gramtune.record.journal import Journal, load_state
-from gramtune.record.report import Status
+from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState
 from gramtune.record.tables import write_sweep
 from gramtune.space.load import load_sweep
@@ -32,8 +33,7 @@ CURVES = {
 
 def report(step, values, seconds, status=None):
     status = status or ("COMPLETED" if step == STEPS else "RUNNING")
-    return {"step": step, "metrics": {"fid_digits": values}, "traces": {}, "samples": 100, "seconds": seconds,
-            "timestamp": 0, "status": status, "reason": ""}  # fmt: skip
+    return Report(step, {"fid_digits": values}, {}, 100, seconds, 0, Status(status), "")
 
 
 def write_journal(folder, curves, pace=None, seconds=1.0):
@@ -99,7 +99,7 @@ def test_no_pruner_saves_and_loses_nothing(tmp_path):
 
 
 def test_more_is_better_turns_best_and_regret_round(tmp_path):
-    record = recorded(tmp_path, LATE, EARLY)._replace(direction="max")
+    record = replace(recorded(tmp_path, LATE, EARLY), direction="max")
     assert record.best == EARLY  # 2 above 1
     result = replay(record, ASHA, orders=100, workers=1, seed=0)
     assert 0 < result.best_lost < 100  # 5 is below LATE's 9 at the rung
@@ -134,7 +134,7 @@ def test_only_completed_trials_of_one_schedule_are_replayed(tmp_path):
     assert (set(found.trials), found.left_out) == ({LATE, EARLY}, ("1 PRUNED",))
     journal.reported(HOPELESS, report(STEPS, [90.0, 91.0], 2.0))
     found = recording(state, "here")
-    assert (set(found.trials), found.left_out) == ({LATE, EARLY}, ("1 COMPLETED after other steps",))
+    assert (set(found.trials), found.left_out) == ({LATE, EARLY}, ("1 COMPLETED evaluated at other steps",))
 
 
 def test_wilson_is_the_textbook_interval():
@@ -191,7 +191,7 @@ def test_settings_that_make_no_sense_are_one_line(tmp_path, options, issue):
 def test_too_few_trials_are_one_line(tmp_path):
     state = write_journal(tmp_path, {LATE: CURVES[LATE]})
     with pytest.raises(
-        SpecError, match=r"^here: a replay needs two COMPLETED trials of one schedule, found 1 \(2 PEND"
+        SpecError, match=r"^here: a replay needs two COMPLETED trials evaluated at the same steps, found 1 \(2 PEND"
     ):
         recording(state, "here")
     done = gramtune("replay", tmp_path, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""Replay of replicates until decided: what open values alone would have cost on a recorded sweep."""
+"""Replays of replicates until decided: the cost of giving replicates only to open values of a recorded sweep."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def test_the_same_seed_gives_the_same_orders(tmp_path):
 
 
 def test_a_sweep_without_a_verdict_cannot_be_replayed(tmp_path):
-    with pytest.raises(SpecError, match="here: a replay needs a verdict, and there is none: it needs 3 replicates"):
+    with pytest.raises(SpecError, match="here: a replay needs a verdict, but there is none: it needs 3 replicates"):
         replay_replicates(recorded(tmp_path, (100, 100, 300), 0.03, replicates=2), "here", None, 10, 0)
 
 

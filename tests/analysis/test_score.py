@@ -1,4 +1,4 @@
-"""The sensitivity score on curves whose share is known by hand, and what a reviewer would object to."""
+"""The sensitivity score on curves with a share known by hand, and in cases that a reviewer would question."""
 
 import math
 
@@ -39,7 +39,7 @@ def test_uneven_places_weigh_by_their_distance():
     )
 
 
-def test_where_more_is_better_inside_is_above():
+def test_inside_means_above_for_a_maximised_metric():
     found = shares(curve([0, 1, 2], [1.0, 1.0, 0.0]), direction="max")
     assert values(found) == pytest.approx([0.55, 0.625])
     assert found.best.value == 1.0
@@ -90,7 +90,7 @@ def test_a_uniformly_bad_method_is_not_robust_against_the_best_of_all():
 
 
 @pytest.mark.parametrize("columns", [([-1.0, 2.0],), ([0.0, 1.0],), ([-3.0, 5.0], [9.0, 8.0]), ([math.nan, math.nan],)])
-def test_a_percentage_of_nothing_is_no_score(columns):
+def test_a_best_value_near_zero_gives_no_score(columns):
     assert shares(curve([0, 1], *columns)) is None
 
 
@@ -156,4 +156,4 @@ def test_why_there_is_no_score(tmp_path):
     }
     joint = sweep_state(tmp_path, METHODS.replace("grid: [1, 4, 16]", "logint: [1, 16]"), sampled=True)
     complete(joint, begin(joint, method="gram", objective__critic_dim=2), [1.0, 2.0])
-    assert why(joint) == {"other keys are sampled along with it, so no two trials differ in this key alone"}
+    assert why(joint) == {"other keys are sampled too, so no two trials differ only in this key"}

@@ -1,4 +1,4 @@
-"""Verdicts: claims on data whose truth is known, the rules of looks and divergence, and the words."""
+"""Verdicts: claims on data with known truth, the rules of looks and divergence, and the texts."""
 
 import math
 from itertools import pairwise
@@ -152,7 +152,7 @@ def test_the_words_and_tags_of_a_sweep(tmp_path):
     (row,) = verdicts(state)
     text = "\n".join(verdict_text(row, state))
     assert "Verdict on critic_dim: SENSITIVE: critic_dim = 16 is worse than the best by at least" in text
-    assert "critic_dim ∈ {1, 4} may be the best; the other is worse (all together wrong with probability ≤ 5 %)" in text
+    assert "critic_dim ∈ {1, 4} may be the best; the other is worse (probability of any error ≤ 5 %)" in text
     assert verdict_tags(state) == {"gramtune.verdict.critic_dim": "SENSITIVE"}
 
 

@@ -1,8 +1,9 @@
-"""Each finding says what to do, and none where nothing is wrong."""
+"""Each finding states a remedy, and a healthy machine has no finding."""
 
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_an_equal_node_has_no_issue_and_every_check_is_reported():
     ],
 )
 def test_what_is_wrong_is_found(change, promised, subject, text):
-    found = issues(HERE._replace(**change), promised)
+    found = issues(replace(HERE, **change), promised)
     assert list(found) == [subject]
     assert text in found[subject].text
 

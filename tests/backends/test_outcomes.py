@@ -1,4 +1,4 @@
-"""Acceptance (e): pruned, diverged and failed trials of one real sweep, at once in Optuna, MLflow and our tables."""
+"""Acceptance (e): pruned, diverged and failed trials of one real sweep agree in Optuna, MLflow and the tables."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A message blames the source that a value came from: an option, an environment variable, a default or a file."""
+"""A message names the source of a bad value: an option, an environment variable, a default or a file."""
 
 import pytest
 from sweeps import SPACE, write_space
@@ -23,7 +23,7 @@ def refused(*arguments, **environment):
 
 
 def test_a_tracking_uri_is_blamed_on_whoever_gave_it():
-    rule = "'ftp://x' is of no known kind; legal: "
+    rule = "'ftp://x' has an unknown scheme; legal: "
     (line,) = refused("sweep", "axis.yaml", "--debug", "--tracking-uri", "ftp://x")
     assert line.startswith(f"--tracking-uri: {rule}")
     (line,) = refused("sweep", "axis.yaml", "--debug", MLFLOW_TRACKING_URI="ftp://x")

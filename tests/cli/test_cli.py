@@ -1,4 +1,4 @@
-"""The commands as a user types them."""
+"""The commands as the user runs them."""
 
 import json
 import os
@@ -86,7 +86,7 @@ main.script()
 """
 
 
-def test_a_command_ends_without_taking_python_apart_but_leaves_nothing_undone():
+def test_a_command_ends_quickly_but_runs_its_exit_handlers():
     def ended(daemon):
         code = ENDING.replace("DAEMON", str(daemon))
         return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -222,7 +222,7 @@ def test_an_interrupted_sweep_resumes_to_the_same_table(how, tmp_path):
     os.close(master)
     if how == "ctrl-c":
         assert process.returncode == 130, output
-        assert "go on with: gramtune resume runs/axis" in output
+        assert "resume with: gramtune resume runs/axis" in output
         assert "Traceback" not in output
         assert (tmp_path / "runs" / "axis" / "results.parquet").exists()
     resumed = gramtune("resume", "runs/axis", cwd=tmp_path)
@@ -243,13 +243,13 @@ def tiny_disk(tmp_path):
 
 
 @pytest.mark.parametrize("runner", [[], ["--debug"]])
-def test_a_full_disk_is_said_and_loses_nothing(runner, tiny_disk, tmp_path):
+def test_a_full_disk_is_reported_and_loses_nothing(runner, tiny_disk, tmp_path):
     write_space(tmp_path, SPACE.replace("[1, 4, 16]", "[1, 4, 16, 32, 64]"), BASE.replace("width: 4", "width: 64"))
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     arguments = [*runner, "--tracking-uri", store]
     done = gramtune("sweep", "axis.yaml", "--runs", tiny_disk, *arguments, cwd=tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert f"go on with: gramtune resume {tiny_disk / 'axis'}" in done.stdout
+    assert f"resume with: gramtune resume {tiny_disk / 'axis'}" in done.stdout
     assert "no space left on the disk that holds" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     subprocess.run(["mount", "-o", "remount,size=200m", str(tiny_disk)], check=True)

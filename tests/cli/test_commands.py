@@ -1,4 +1,4 @@
-"""The commands that people look for: list, describe, show, diff, status, schema, init, completion, -q and -v."""
+"""The commands list, describe, show, diff, status, schema, init, shell completion, and the options -q and -v."""
 
 import json
 import os

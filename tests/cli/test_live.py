@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs, and what `--dry-run` says."""
+"""The live view of a running sweep, and the text of `--dry-run`."""
 
 import io
 import threading
@@ -167,14 +167,14 @@ def test_each_change_is_one_line_once(tmp_path):
     assert lines.new() == []
 
 
-def test_trials_that_join_while_it_runs_are_told(tmp_path):
+def test_trials_that_join_a_running_sweep_are_reported(tmp_path):
     state = sweep_state(tmp_path, RATE, sampled=True)
     lines = Lines(state)
     begin(state, optimizer__learning_rate=1e-3)
     assert lines.new() == ["learning_rate=0.001  RUNNING"]
 
 
-def test_what_had_happened_before_is_not_said_again(tmp_path):
+def test_earlier_events_are_not_printed_again(tmp_path):
     state = sweep_state(tmp_path)
     complete(state, "critic_dim=1", [3.0, 5.0], [1.0, 2.0])
     state.reported("critic_dim=4", report(3, [3.0, 5.0]))
@@ -186,7 +186,7 @@ def test_what_had_happened_before_is_not_said_again(tmp_path):
     assert lines.new() == ["critic_dim=4  step 6/6  fid_digits 4.0 ± 1.4 (n=2)  COMPLETED"]
 
 
-def test_a_report_newer_than_the_status_that_was_read_is_said_once(tmp_path):
+def test_a_report_newer_than_the_status_is_printed_once(tmp_path):
     """Between the two reads of `Lines` the runner may report: it stores the report first, then the status."""
     state = sweep_state(tmp_path)
     lines = Lines(state)

@@ -1,4 +1,4 @@
-"""`gramtune report` and `gramtune export` on folders of sweeps that real journals describe."""
+"""`gramtune report` and `gramtune export` on folders of sweeps with real journals."""
 
 import subprocess
 import sys
@@ -86,7 +86,7 @@ def test_the_latex_table_has_the_paper_s_form(tmp_path):
     ]
 
 
-def test_what_latex_would_obey_is_escaped(tmp_path):
+def test_special_characters_of_latex_are_escaped(tmp_path):
     cases = r"{cases: {'50 % {a_b} & $x^2$ \input{x} ~ #1': {}, mmd_net: {}}}"
     state = sweep_state(tmp_path, f"  method: {cases}\n  {K}: {{grid: [1], when: {{method: mmd_net}}}}\n")
     complete(state, next(iter(state.records)), [-1.5e-12, -1.6e-12])
@@ -105,9 +105,7 @@ def test_report_follows_a_running_sweep_until_it_ends(tmp_path):
         assert following.stdout is not None
         assert "1 RUNNING, 1 COMPLETED, 1 PRUNED" in following.stdout.readline()
         assert 'http-equiv="refresh" content="30"' in page.read_text(encoding="utf-8")
-        Journal(target, recorded_state(target)).reported(
-            "critic_dim=16", report(6, [8.0, 9.0], Status.COMPLETED)._asdict()
-        )
+        Journal(target, recorded_state(target)).reported("critic_dim=16", report(6, [8.0, 9.0], Status.COMPLETED))
     assert "2 COMPLETED, 1 PRUNED" in following.stdout.readline()
     assert following.wait(60) == 0
     assert "http-equiv" not in page.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`gramtune sample` and `gramtune evaluate`: any checkpoint of a sweep or of train, and every way to ask wrongly."""
+"""`gramtune sample` and `gramtune evaluate`: any checkpoint of a sweep or of train, and every wrong request."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def test_the_command_says_so_and_ends_with_2(finished: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr.splitlines() == [
-        "--trial: 'critic_dim=5' is no trial of axis; legal numbers: 0 to 2; did you mean 'critic_dim=4'? "
+        "--trial: 'critic_dim=5' is not a trial of axis; legal numbers: 0 to 2; did you mean 'critic_dim=4'? "
         "legal: best, critic_dim=1, critic_dim=4, critic_dim=16"
     ]
 
@@ -114,7 +115,7 @@ def test_points_are_no_pictures(ring_config: dict[str, Any], tmp_path: Path) -> 
     assert invoke("train", base, "--runs", tmp_path).exit_code == 0
     folder = tmp_path / "train-ring"
     (line,) = refused("sample", folder)
-    assert line == "default of --out: samples.png: points are no images; write samples.safetensors"
+    assert line == "default of --out: samples.png: points are not images; write samples.safetensors"
     assert invoke("sample", folder, "-n", 7, "--out", tmp_path / "p.safetensors").exit_code == 0
     points = load_file(tmp_path / "p.safetensors")["samples"]
     assert (points.shape, points.dtype) == ((7, 2), torch.float32)
@@ -148,7 +149,7 @@ def test_a_sweep_that_has_only_begun(finished: Path, tmp_path: Path) -> None:
     assert only.name == "critic_dim=4"
 
 
-def test_a_diverged_replicate_is_said(finished: Path, tmp_path: Path) -> None:
+def test_a_diverged_replicate_is_reported(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "axis"
     (folder / "trials" / "critic_dim=4").mkdir(parents=True)
     for name in ("sweep.yaml", "journal.jsonl"):
@@ -255,6 +256,6 @@ def test_added_replicates_are_sampled_evaluated_and_compared_like_the_first(fini
     assert "replicate 3, step 6" in result.output
     assert "legal: 0, 1, 2, 3" in refused("sample", folder, "--replicate", 4, "--out", out)[0]
     record = state.records["critic_dim=4"]
-    record.add(record.parts[2][6]._replace(metrics={"fid_digits": [9.0, 1.0]}))  # the last added one is the best
+    record.add(replace(record.parts[2][6], metrics={"fid_digits": [9.0, 1.0]}))  # the last added one is the best
     found = nearest_images(record, folder, data_root(), n=4, k=1)
     assert (found.replicate, found.step) == (3, 6)

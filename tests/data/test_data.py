@@ -1,4 +1,4 @@
-"""Data sets: their contract, the embedded ones exactly, CIFAR-10 through files in its real format."""
+"""Data sets: their contract, the embedded ones exactly, and CIFAR-10 from files in its real format."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_gaussian_has_the_stated_covariance() -> None:
         ([[1, 0.5], [0.25, 1]], "symmetric"),
     ],
 )
-def test_a_covariance_that_is_none_is_refused(covariance: list[list[float]], rule: str) -> None:
+def test_an_illegal_covariance_is_refused(covariance: list[list[float]], rule: str) -> None:
     with pytest.raises(ValidationError, match=rule):
         Gaussian.model_validate({"covariance": covariance})
 
@@ -497,7 +497,9 @@ def test_copies_on_both_sides_of_the_split_are_found_by_their_pixels(pictures: P
 def test_a_warning_of_pillow_names_its_file(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (60, 60)).save(pictures / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)  # half of what is refused
-    with pytest.warns(UserWarning, match=r"1 of 61 images under .* are doubtful: large.png \(Image size \(3600 pixels"):
+    with pytest.warns(
+        UserWarning, match=r"1 of 61 images under .* may be damaged: large.png \(Image size \(3600 pixels"
+    ):
         folder_of(pictures).check(tmp_path)
 
 
@@ -519,7 +521,7 @@ def test_hidden_folders_are_left_out(pictures: Path, tmp_path: Path) -> None:
     assert len(data.train(tmp_path)) + len(data.held_out(tmp_path)) == 60
 
 
-def test_a_folder_that_may_not_be_read_is_said_and_not_left_out(unprivileged: Path) -> None:
+def test_an_unreadable_folder_is_reported_and_not_skipped(unprivileged: Path) -> None:
     """In silence the set would be another one."""
     for i, image in enumerate(load_split()[0][:60]):
         file = unprivileged / "own" / ("closed" if i % 10 == 0 else ".") / f"{i}.png"

@@ -1,4 +1,4 @@
-"""Feature extractors: the shipped digit features, and Inception as pytorch-fid runs it."""
+"""Feature extractors: the shipped digit features, and Inception as in pytorch-fid."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ from gramtune.metrics.frechet import frechet_distance, moments
 from gramtune.pixels import to_float
 from gramtune.registry import classes, create
 from gramtune.training.config import TrialConfig
-from gramtune.training.evaluator import Evaluator, extract
+from gramtune.training.evaluator import Evaluator
+from gramtune.training.real_data import extract
 
 CPU = torch.device("cpu")
 SHAPES: list[Shape] = [(2,), (1, 8, 8), (1, 28, 28), (3, 32, 32)]
@@ -171,7 +172,7 @@ def test_batch_size_does_not_change_fid(chunk: int, weight_file: Path, monkeypat
     real, fake = (to_float(natural(12, seed)) for seed in (0, 1))
     reference = moments(extract(network, real))
     whole = frechet_distance(reference, extract(network, fake))
-    monkeypatch.setattr("gramtune.training.evaluator._CHUNK", chunk)
+    monkeypatch.setattr("gramtune.training.real_data._CHUNK", chunk)
     assert whole > 0.01
     assert frechet_distance(reference, extract(network, fake)) == pytest.approx(whole, rel=1e-5)
 

@@ -1,4 +1,4 @@
-"""Small data sets in the official layouts: the real ones cannot be shipped."""
+"""Small data sets in the official layouts, because the real ones cannot be shipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random weights for pytorch-fid's Inception network, in the official layout: the real ones cannot be shipped."""
+"""Random weights for pytorch-fid's Inception network in the official layout; the real ones cannot be shipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An HTML page as a browser would read it: tags, texts and what it would load."""
+"""Parses an HTML page like a browser: tags, texts, and the addresses that it would load."""
 
 from html.parser import HTMLParser
 

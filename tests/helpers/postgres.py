@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster of the tests' own: on loopback, with a password, in a temporary folder, by a plain user."""
+"""Starts a PostgreSQL server for tests: on loopback, with a password, in a temporary folder, as an ordinary user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""States of sweeps that nothing has trained: reports by hand, so that every drawn or written number is known."""
+"""States of sweeps without training: reports are written by hand, so that every drawn or written number is known."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def recorded_sweep(folder, space, trials):
         trial = planned(plan.sweep, assignment)
         journal.started(trial)
         for each in reports:
-            journal.reported(trial.name, {**each._asdict(), "status": each.status.value})
+            journal.reported(trial.name, each)
         if end:
             journal.ended(trial.name, *end)
     return target

@@ -1,4 +1,4 @@
-"""Reads MLflow stores back with MLflow's own client: what a sweep left there, and whether it is there exactly once."""
+"""Reads MLflow stores with MLflow's own client, and checks that everything is stored exactly once."""
 
 from __future__ import annotations
 

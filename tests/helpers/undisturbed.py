@@ -1,4 +1,4 @@
-"""Events of a running sweep's journal, and the comparison of its results with those of an undisturbed sweep."""
+"""Reads events of a running sweep's journal, and compares its results with those of an uninterrupted sweep."""
 
 import json
 

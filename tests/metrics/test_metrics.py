@@ -94,7 +94,7 @@ def test_frechet_equals_pytorch_fid(d: int) -> None:
 def test_moments_equal_numpy_from_float32_features(n: int) -> None:
     """float32 sums over a large offset would lose the covariance."""
     x = (points(n, 3) + 1000).float()
-    mean, factor = moments(x)
+    mean, factor = vars(moments(x)).values()
     assert mean.dtype == factor.dtype == torch.float64
     np.testing.assert_allclose(mean, x.double().numpy().mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(factor @ factor.mT, np.cov(x.double().numpy(), rowvar=False), rtol=1e-9, atol=1e-10)

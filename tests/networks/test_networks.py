@@ -1,4 +1,4 @@
-"""The contract of generator/critic pairs on every shape that they serve, and the paper's tables."""
+"""The contract of generator/critic pairs for every supported shape, and the paper's tables."""
 
 from __future__ import annotations
 

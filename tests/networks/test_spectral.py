@@ -1,4 +1,4 @@
-"""Spectral normalisation and parametrisation: the layers, and where training moves their vectors."""
+"""Spectral normalisation and parametrisation: the layers, and when training updates their vectors."""
 
 from __future__ import annotations
 

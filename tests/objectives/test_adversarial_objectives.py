@@ -1,4 +1,4 @@
-"""The adversarial objectives against plain float64 implementations, gradients of penalties too, and closed forms."""
+"""The adversarial objectives against plain float64 implementations, including gradients of penalties."""
 
 from __future__ import annotations
 
@@ -542,7 +542,7 @@ def test_the_multiplier_grows_by_the_constraint() -> None:
         (lambda: SmmdGan(kernel="distance", scaling="theory"), "the distance kernel has no derivative"),
     ],
 )
-def test_what_cannot_work_is_one_line(objective: Callable[[], Objective], message: str) -> None:
+def test_an_unusable_set_up_is_one_line(objective: Callable[[], Objective], message: str) -> None:
     with pytest.raises(ValidationError, match=message) as caught:
         objective()
     assert len(caught.value.errors()) == 1

@@ -1,4 +1,4 @@
-"""What an objective may use beside the two views: further points, uniform draws, generated batches, noise, state."""
+"""The context of an objective: other points, uniform draws, generated batches, noise, state."""
 
 from __future__ import annotations
 

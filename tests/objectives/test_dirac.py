@@ -1,4 +1,4 @@
-"""The Dirac-GAN: what the slides say of each method's path, and of D_MMD and D_SMMD at 0."""
+"""The Dirac-GAN: each method's path, and D_MMD and D_SMMD at 0, as in the slides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objectives against independent plain implementations, by hand on three points, and in training."""
+"""Objectives against independent plain implementations, by hand on three points, and during training."""
 
 from __future__ import annotations
 
@@ -451,9 +451,8 @@ def plain_mmd_gan(objective: MmdGan, fake: View, real: View) -> Losses:
     if objective.autoencoder:
         for view in (real, fake):
             assert view.reconstruction is not None
-            penalty = penalty + sum((a - b) ** 2 for a, b in zip(*map(torch.ravel, view[::2]), strict=True)) / (
-                view.samples.numel()
-            )
+            pairs = zip(view.samples.ravel(), view.reconstruction.ravel(), strict=True)
+            penalty = penalty + sum((a - b) ** 2 for a, b in pairs) / view.samples.numel()
     return Losses(-(generator - objective.autoencoder_weight * penalty), generator, {})
 
 
@@ -484,7 +483,7 @@ def test_mmd_gan_equals_a_plain_implementation(fields: dict[str, Any], n: int, m
     """Of the two dimensions one violates the feasible set and one does not."""
     objective = mmd_gan(**fields)
     fake, real = encoded(n, 0, (2.0, -2.0)), encoded(m, 1, (0.0, 0.0))
-    inputs = [tensor for view in (fake, real) for tensor in view if tensor is not None]
+    inputs = [tensor for view in (fake, real) for tensor in vars(view).values() if tensor is not None]
     assert len(inputs) == 6
     compare(objective.losses(real, fake), plain_mmd_gan(objective, fake, real), inputs)
 
@@ -681,7 +680,7 @@ def losses_of(objective: Objective, real: View, fake: View, context: Context) ->
 
 
 def permuted(view: View, order: Tensor) -> View:
-    return View(*(None if tensor is None else tensor[order] for tensor in view))
+    return View(*(None if tensor is None else tensor[order] for tensor in vars(view).values()))
 
 
 @pytest.mark.parametrize("name", NAMES)

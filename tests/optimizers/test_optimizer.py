@@ -1,4 +1,4 @@
-"""Optimisers as configuration, and the restore that keeps a changed hyperparameter."""
+"""Optimisers as configuration, and that a restore keeps a changed hyperparameter."""
 
 from __future__ import annotations
 

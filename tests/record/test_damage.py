@@ -1,4 +1,4 @@
-"""Our own files damaged, missing or not writable: file, line and remedy, never a traceback; what can is rebuilt."""
+"""Damaged, missing or unwritable files: a message with file, line and remedy, never a traceback."""
 
 import json
 import shutil
@@ -161,7 +161,7 @@ def imported(folder, capsys, monkeypatch):
         assert run(command, *options, capsys=capsys, monkeypatch=monkeypatch)[0] == 0
 
 
-def test_what_cannot_be_written_is_one_line(imported, unprivileged, capsys, monkeypatch):
+def test_an_unwritable_file_is_one_line(imported, unprivileged, capsys, monkeypatch):
     write_space(unprivileged)
     monkeypatch.chdir(unprivileged)
     (unprivileged / "locked").mkdir(mode=0o500)
@@ -175,7 +175,7 @@ def test_what_cannot_be_written_is_one_line(imported, unprivileged, capsys, monk
             assert "gramtune failed" not in err
 
 
-def test_a_mistake_of_ours_is_one_line_with_the_place_of_its_traceback(capsys, monkeypatch):
+def test_an_internal_error_is_one_line_that_names_its_traceback_file(capsys, monkeypatch):
     def fails(prog_name):
         raise RuntimeError("unexpected\nby all")
 
@@ -203,7 +203,7 @@ def test_time_is_counted_by_a_clock_that_neither_sleeps_nor_jumps(folder, monkey
     assert state.elapsed < after < state.elapsed + 600
 
 
-def test_a_journal_that_is_not_readable_is_said(folder, monkeypatch):
+def test_an_unreadable_journal_is_reported(folder, monkeypatch):
     (folder / "journal.jsonl").unlink()
     (folder / "journal.jsonl").mkdir()
     with pytest.raises(SpecError, match="cannot be read"):

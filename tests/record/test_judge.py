@@ -1,7 +1,8 @@
-"""Which checkpoint counts: the last one, the mean of the last few evaluations, or the best one on fresh samples."""
+"""Which checkpoint counts: the last one, the mean of the last evaluations, or the best one on new samples."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -77,7 +78,7 @@ def reports(config: TrialConfig, folder: Path, calls: list[int] | None = None) -
         trial = TrialRun(config, folder, Path("unused"), CPU, keep_best=True)
         assert not trial.damaged
         for _ in range(count):
-            found.append(trial.step())
+            found.append(trial.step().to_json())
             if found[-1]["status"] != "RUNNING":
                 return found
     return found
@@ -98,7 +99,7 @@ def test_the_best_checkpoint_is_kept_and_evaluated_on_fresh_samples(config: Tria
     again.load(tmp_path / f"best-{step:08d}.pt")
     assert last["chosen"] == again.evaluate("judge")
     assert again.evaluate() == next(each["metrics"] for each in found if each["step"] == step) != last["chosen"]
-    assert all("chosen" not in each for each in found[:-1])
+    assert not any(each["chosen"] for each in found[:-1])
 
 
 def numbers(found: list[dict[str, Any]]) -> dict[int, Any]:
@@ -109,7 +110,7 @@ def test_keeping_the_best_changes_no_number_and_survives_deaths(config: TrialCon
     whole = reports(config, tmp_path / "whole")
     assert numbers(reports(config, tmp_path / "pieces", [2, 2, 1, 3, 9])) == numbers(whole)
     plain = TrialRun(config, tmp_path / "plain", Path("unused"), CPU)
-    metrics = [plain.step()["metrics"] for _ in whole]
+    metrics = [plain.step().to_json()["metrics"] for _ in whole]
     assert metrics == [each["metrics"] for each in whole]
 
 
@@ -127,7 +128,7 @@ def test_a_longer_trial_is_judged_at_its_new_end(config: TrialConfig, tmp_path: 
     longer = config.model_copy(update={"training": config.training.model_copy(update={"steps": 14})})
     pieces, whole = reports(longer, tmp_path / "pieces"), reports(longer, tmp_path / "whole")
     assert pieces[0]["status"] == "RUNNING"
-    assert "chosen" not in pieces[0]
+    assert not pieces[0]["chosen"]
     assert numbers(pieces)[14] == numbers(whole)[14]
 
 
@@ -155,7 +156,7 @@ def test_a_sweep_ranks_and_reports_the_best_checkpoints(tmp_path: Path) -> None:
         assert list(by_seed(records[name], "fid_digits").values()) == chosen
     best = min(records.values(), key=lambda record: fmean(record.last.chosen["fid_digits"]))
     assert ranked(result.state)[0] is result.state.best is best
-    assert basis_text(result.state).endswith("best checkpoint, on fresh samples")
+    assert basis_text(result.state).endswith("best checkpoint, on new samples")
     (trained,) = of_sweep(result.state, result.folder, best.trial.name)
     assert set(load(trained).steps.values()) == {best.last.chosen_step}
 
@@ -164,7 +165,7 @@ def test_a_sweep_reports_the_mean_of_the_last_evaluations(tmp_path: Path) -> Non
     path = write_space(tmp_path, SPACE + "judge: {mean_of_last: 2}\n")
     state = SweepState(make_plan(load_sweep(path), tmp_path))
     for step, values in {0: [9.0, 9.0], 3: [1.0, 2.0], 6: [3.0, 8.0]}.items():
-        state.reported("critic_dim=1", report(step, [])._replace(metrics={"fid_digits": list(values)}))
+        state.reported("critic_dim=1", replace(report(step, []), metrics={"fid_digits": list(values)}))
     assert state.records["critic_dim=1"].summary("fid_digits") == summarise([2.0, 5.0])
     assert "mean of the last 2 evaluations" in basis_text(state)
 
@@ -176,13 +177,13 @@ def test_a_pruner_judges_by_the_same_values(judge: str, stopped: bool, tmp_path:
     path = write_space(tmp_path, space.replace("base: base/tiny.yaml", "base: base/tiny.yaml"))
     plan = make_plan(load_sweep(path), tmp_path)
     training = plan.config.training.model_copy(update={"steps": 12})
-    state = SweepState(plan._replace(config=plan.config.model_copy(update={"training": training})))
+    state = SweepState(replace(plan, config=plan.config.model_copy(update={"training": training})))
     for name in ("critic_dim=2", "critic_dim=4", "critic_dim=16"):
         for step in (3, 6):
-            state.reported(name, report(step, [])._replace(metrics={"fid_digits": [5.0, 5.0]}))
+            state.reported(name, replace(report(step, []), metrics={"fid_digits": [5.0, 5.0]}))
     rungs = Rungs.of(state)
     for step, value in ((3, 1.0), (6, 6.0)):
-        newest = report(step, [])._replace(metrics={"fid_digits": [value, value]})
+        newest = replace(report(step, []), metrics={"fid_digits": [value, value]})
         state.reported("critic_dim=1", newest)
     record = state.records["critic_dim=1"]
     assert bool(rungs.decide("critic_dim=1", record.standing(newest, "fid_digits"), "fid_digits")) is stopped

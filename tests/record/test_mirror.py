@@ -1,4 +1,4 @@
-"""A sweep whose folder is in an object store, and the machines that work on it."""
+"""A sweep whose folder is in an object store, and several machines that work on it."""
 
 import json
 import socket
@@ -17,7 +17,7 @@ from gramtune import resume_sweep, run_sweep
 from gramtune.cli.main import app
 from gramtune.errors import SpecError
 from gramtune.io import local_runs
-from gramtune.record.object_store import Mirror, StoreLost, mirror_of
+from gramtune.record.object_store import Mirror, StoreLost, store_of
 
 
 def results(folder):
@@ -137,7 +137,7 @@ def test_a_store_that_is_lost_halts_the_sweep_and_nothing_is_lost(tmp_path, mach
     pd.testing.assert_frame_equal(results(files / "axis"), results(plain.folder), check_exact=True)
 
 
-def test_what_cannot_be_done_there_is_one_line(tmp_path, machine, store):
+def test_unsupported_features_are_one_line(tmp_path, machine, store):
     uri, files = store
     rates = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "optimizer.learning_rate: {grid: [1, 2, 3, 4]}")
     space = write_space(tmp_path, rates + "scheduler: {name: pbt, interval: 3}\n")
@@ -156,7 +156,7 @@ def test_what_cannot_be_done_there_is_one_line(tmp_path, machine, store):
 
 def test_only_what_is_new_is_copied(tmp_path, machine, store):
     uri, files = store
-    one = mirror_of(local_runs(uri) / "axis")
+    one = store_of(local_runs(uri) / "axis")
     here = local_runs(uri) / "axis" / "trials" / "a"
     here.mkdir(parents=True)
     (here / "checkpoint-00000001.pt").write_text("one")
@@ -167,11 +167,11 @@ def test_only_what_is_new_is_copied(tmp_path, machine, store):
     assert before == ((files / "axis/trials/a/checkpoint-00000001.pt").stat().st_ino, _time(files))
     machine("second")
     there = local_runs(uri) / "axis"
-    mirror_of(there).pull("trials/a")
+    store_of(there).pull("trials/a")
     assert (there / "trials/a/checkpoint-00000001.pt").read_text() == "one"
     (there / "trials/a/checkpoint-00000001.pt").unlink()
     (there / "trials/a/checkpoint-00000002.pt").write_text("two")
-    mirror_of(there).push("trials/a")
+    store_of(there).push("trials/a")
     assert [path.name for path in (files / "axis/trials/a").iterdir()] == ["checkpoint-00000002.pt"]
 
 
@@ -217,7 +217,7 @@ def test_s3(tmp_path, machine, s3):
     pd.testing.assert_frame_equal(results(result.folder), results(plain.folder), check_exact=True)
     machine("third")
     there = local_runs(s3) / "axis"
-    mirror_of(there).pull()
+    store_of(there).pull()
     pd.testing.assert_frame_equal(results(there), results(plain.folder), check_exact=True)
     with pytest.raises(StoreLost, match="s3://absent/axis cannot be read or written"):
         Mirror(f"s3://absent?{query}", Path("axis")).write("a", "b")

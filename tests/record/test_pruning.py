@@ -1,5 +1,6 @@
 import math
 import random
+from dataclasses import replace
 from statistics import fmean, stdev
 
 import pytest
@@ -192,7 +193,7 @@ def test_two_replicates_are_enough_where_all_trials_tell_the_spread():
     assert len(stopped(rungs(name="asha", false_prune_rate=0.1), arrivals)) > 10
 
 
-def test_those_stopped_earlier_count_as_rivals(tmp_path):
+def test_pruned_trials_count_as_rivals(tmp_path):
     def judge_at_400(stopped_before):
         judge = rungs(name="asha", min_trials=2, false_prune_rate=0.4)
         for i in range(stopped_before):
@@ -212,7 +213,7 @@ def test_seeds_stay_paired_where_a_replicate_has_diverged():
 
 
 @pytest.mark.parametrize("rule", [{"name": "asha"}, {"name": "median"}, {"name": "asha", "false_prune_rate": 0.4}])
-def test_a_trial_with_a_diverged_replicate_judges_nobody(rule):
+def test_a_trial_with_a_diverged_replicate_stops_no_other(rule):
     """It cannot win: its one lucky replicate must not stop a healthy trial. It is judged itself."""
     rule = {**rule, "min_trials": 2}
     half = ("half", [None, 1.0, 1.0])
@@ -239,7 +240,7 @@ def test_a_resumed_sweep_knows_its_rungs_and_whom_it_stopped(tmp_path):
     state.ended(second, Status.PRUNED, "asha at step 3")
     assert Rungs.of(state).reached(3) == {}  # the plan of this sweep has no pruner
     pruner = Asha(min_steps=3, min_trials=2, false_prune_rate=0.4)
-    state.plan = state.plan._replace(sweep=state.plan.sweep.model_copy(update={"pruner": pruner}))
+    state.plan = replace(state.plan, sweep=state.plan.sweep.model_copy(update={"pruner": pruner}))
     assert Rungs.of(state).reached(3) == {first: [1.0, 2.0], second: [9.0, 8.0]}
 
 

@@ -1,4 +1,4 @@
-"""The files of a sweep's folder: what is written is what was, and what reads it back gets the same."""
+"""The files of a sweep's folder contain what was reported, and reading them back gives the same."""
 
 import io
 import json

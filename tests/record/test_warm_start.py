@@ -1,4 +1,4 @@
-"""Earlier trials as observations: what is read, what is left out and said, and that the sampler uses it."""
+"""Earlier trials as observations: what is read, what is left out and reported, and that the sampler uses them."""
 
 from __future__ import annotations
 

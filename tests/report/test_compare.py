@@ -1,4 +1,4 @@
-"""Several sweeps side by side; what is not comparable is refused before anything is written."""
+"""The comparison of several sweeps; sweeps that are not comparable are refused before anything is written."""
 
 import json
 
@@ -60,7 +60,7 @@ def changed_versions(folder, **facts):
 
 
 @pytest.mark.parametrize("what", ["samples per value", "metric", "data", "features"])
-def test_what_is_not_comparable_is_refused_in_one_line(what, tmp_path, gramtune):
+def test_sweeps_that_are_not_comparable_are_refused_in_one_line(what, tmp_path, gramtune):
     one, two = pair(tmp_path)
     if what == "data":
         changed_versions(two, data=["digits of another year"])

@@ -1,7 +1,8 @@
-"""The HTML page: self-contained, small, true to the state, and safe from hostile names."""
+"""The HTML page is self-contained, small, shows the state, and is safe from hostile names."""
 
 import base64
 import re
+from dataclasses import replace
 
 import pytest
 from parsed_page import Parsed
@@ -48,8 +49,9 @@ def test_the_page_of_an_interrupted_sweep_says_what_there_is(tmp_path):
         "Unfinished: 1 of 3 trials.",
         "Lowest mean: critic_dim = 1",
         "no score: 1 of 3 trials not finished",
-        "Stopped early: 1 of 3 trials. Saved: 6 training steps (17 % of what the trials that began would have taken)",
-        "What it cost cannot be said",
+        "Stopped early: 1 of 3 trials. Saved: 6 training steps (17 % of the steps of all started trials without "
+        "pruning)",
+        "The cost of pruning is unknown",
         "18 of 36, all replicates together",
         "sweep.yaml --name again",
     ):
@@ -83,7 +85,7 @@ def test_two_hundred_trials_make_a_small_page(tmp_path):
     assert parsed.tags.count("img") == 5  # three keys, learning curves, parallel coordinates
     assert parsed.tags.count("meter") == 3
     assert "Stopped early: 20 of 200 trials" in parsed.text
-    assert "other keys are sampled along with it" in parsed.text
+    assert "other keys are sampled too" in parsed.text
 
 
 def test_importances_find_the_key_that_matters(tmp_path):
@@ -149,11 +151,11 @@ def test_energy_is_that_of_each_trials_share_of_a_gpu(tmp_path):
     assert cost_of(state).joules is None
     assert cost_of(state).energy.startswith("not measured")
     quarter = state.plan.sweep.model_copy(update={"resources": Resources(cpu=1, gpu=0.25)})
-    state.plan = state.plan._replace(sweep=quarter)
+    state.plan = replace(state.plan, sweep=quarter)
     first, second, _ = state.records
     for step, joules in ((3, 3.6e6), (6, 7.2e6)):
-        state.reported(first, report(step, [1.0, 2.0])._replace(joules=joules))
-    state.reported(second, report(3, [1.0, 2.0])._replace(joules=3.6e6))
+        state.reported(first, replace(report(step, [1.0, 2.0]), joules=joules))
+    state.reported(second, replace(report(3, [1.0, 2.0]), joules=3.6e6))
     assert cost_of(state).joules == 0.25 * (7.2e6 + 3.6e6)
     assert cost_of(state).energy.startswith("0.75 kWh")
 

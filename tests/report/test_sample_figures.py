@@ -1,4 +1,6 @@
-"""Figures of samples: what is drawn is what was stored, and nearest is nearest."""
+"""Figures of samples show the stored samples and the true nearest images."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,7 +47,7 @@ def ring_report(step, loss=0.5, status=Status.RUNNING, modes=(8.0, 7.0)):
         {"trace/mmd2": [1.0 / step, 3.0 / step], "trace/d_star": [0.5, None]} if step else {"trace/d_star": [9.0, 9.0]}
     )
     metrics = {"sliced_wasserstein": [loss, loss], "modes": list(modes)}
-    return report(step, [], status)._replace(metrics=metrics, traces=traces)
+    return replace(report(step, [], status), metrics=metrics, traces=traces)
 
 
 def keep(folder, name, step, k=3, seed=0):
@@ -187,7 +189,7 @@ def test_rounding_below_zero_leaves_the_traces_logarithmic(tmp_path):
     state, _ = ring_sweep(tmp_path, (0.1,), "  network.noise_dim: {grid: [2]}\n")
     (name,) = state.records
     last = state.records[name].last
-    state.reported(name, last._replace(traces={"trace/mmd2": [-1e-9, -1e-9]}))
+    state.reported(name, replace(last, traces={"trace/mmd2": [-1e-9, -1e-9]}))
     traces = sample_figures(state, tmp_path)["samples_projection"].axes[-1]
     assert traces.get_yscale() == "log"
     assert "up to 2 replicates" in traces.get_xlabel()  # D* of one has no value
@@ -237,7 +239,7 @@ def test_no_grid_where_there_is_one_trial_or_values_are_sampled(tmp_path):
     assert list(sample_figures(sampled, tmp_path)) == ["samples_projection"]
 
 
-def test_a_damaged_file_costs_its_panel_alone(tmp_path):
+def test_a_damaged_file_costs_only_its_panel(tmp_path):
     state, _ = ring_sweep(tmp_path)
     name = next(iter(state.records))
     (trial_folder(tmp_path, name) / "samples" / "step-00001000.safetensors").write_bytes(b"half")
@@ -303,7 +305,7 @@ def test_the_nearest_images_are_drawn_below_their_sample(images):
     title = figure.get_suptitle().replace("\n", " ")
     share = 4 * found.train.of / (found.train.of + found.held_out.of)
     assert f"{closer} of 4 samples are nearer to one of the" in title
-    assert f"{share:.1f} are expected of a generator that repeats nothing" in title
+    assert f"{share:.1f} expected without memorisation" in title
 
 
 def test_without_checkpoint_or_data_there_is_no_nearest_image(images, tmp_path):

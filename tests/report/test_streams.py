@@ -1,4 +1,4 @@
-"""A console that breaks, and matplotlib's user settings: no reason to lose tables, figures or MLflow's last state."""
+"""A broken console or the user's matplotlib settings do not lose tables, figures or MLflow's last state."""
 
 import errno
 import os
@@ -40,7 +40,7 @@ def test_a_full_standard_output_costs_nothing_but_what_was_printed(tmp_path):
         process = sweep(tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
         _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
-    assert errors == "standard output: No space left on device; what it lacks is in the files\n"
+    assert errors == "standard output: No space left on device; output is lost, the files are complete\n"
     assert not whole(tmp_path / "runs" / "axis")
     assert statuses(tmp_path) == ["FINISHED"] * 4
 
@@ -86,7 +86,7 @@ def test_closed_standard_streams_are_not_taken_by_files(closed, tmp_path):
     assert (tmp_path / "first").read_text().startswith("[0, 1, 2, ")
 
 
-def test_a_reader_that_leaves_is_no_fault(tmp_path):
+def test_a_closed_pipe_is_not_an_error(tmp_path):
     write_space(tmp_path)
     read, write = os.pipe()
     os.close(read)

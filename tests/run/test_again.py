@@ -1,4 +1,4 @@
-"""A sweep that is there already: what is added to it, what is refused, what is said."""
+"""A sweep that already exists: what can be added to it, what is refused, and the messages."""
 
 import json
 import os
@@ -24,10 +24,10 @@ from gramtune.space.plan import make_plan
 RATES = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "optimizer.learning_rate: {grid: [1e-3, 1e30, 2e-3]}")
 
 
-def once(folder, runs="runs", space=SPACE, **overrides):
+def once(folder, runs="runs", space=SPACE, debug=True, **overrides):
     said = []
     path = write_space(folder, space)
-    result = run_sweep(load_sweep(path, Overrides(**overrides)), folder / runs, debug=True, say=said.append)
+    result = run_sweep(load_sweep(path, Overrides(**overrides)), folder / runs, debug=debug, say=said.append)
     return result, said
 
 
@@ -76,7 +76,7 @@ def test_a_sweep_of_the_same_name_with_more_replicates_adds_them(finished, tmp_p
     added = [json.loads(line) for line in journal.read_text()[len(before) :].splitlines()]
     assert {event["first"] for event in added if "step" in event} == {2}
     assert_stored_once(grown)
-    with pytest.raises(ValueError, match="has 3 replicates; --replicates 2 cannot take any away"):
+    with pytest.raises(ValueError, match="has 3 replicates; --replicates 2 cannot remove any"):
         resume_sweep(finished, replicates=2, debug=True)
 
 
@@ -100,6 +100,7 @@ def assert_stored_once(result):
         assert run.info.status == "FINISHED"
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_pruned_and_failed_trials_stay_as_they_are_and_it_is_said(tmp_path):
     space = (
         SPACE.replace("[1, 4, 16]", "[1, 4, 16, 32]")
@@ -108,24 +109,24 @@ def test_pruned_and_failed_trials_stay_as_they_are_and_it_is_said(tmp_path):
     obstacle = tmp_path / "runs" / "axis" / "trials" / "critic_dim=32" / "samples"
     obstacle.parent.mkdir(parents=True)
     obstacle.write_text("a file where the trial wants a folder")
-    first, _ = once(tmp_path, space=space)
+    first, _ = once(tmp_path, space=space, debug=False)  # which would let the exception through
     before = dict(zip(first.trials["trial"], first.trials["status"], strict=True))
     assert set(before.values()) == {"COMPLETED", "PRUNED", "FAILED"}
     said = []
     grown = resume_sweep(first.folder, replicates=4, debug=True, say=said.append)
     pruned = list(before.values()).count("PRUNED")
-    assert f"{pruned} PRUNED, 1 FAILED: given no further replicates, as they never came to their end" in said
+    assert f"{pruned} PRUNED, 1 FAILED: get no further replicates, because they did not finish training" in said
     assert dict(zip(grown.trials["trial"], grown.trials["status"], strict=True)) == before
     n = dict(zip(grown.trials["trial"], grown.trials["n"], strict=True))
     assert all(n[trial] == {"COMPLETED": 4, "PRUNED": 2, "FAILED": 0}[status] for trial, status in before.items())
 
 
-def test_a_budget_that_ran_out_and_is_raised_goes_on_to_the_table_of_none(finished_once, tmp_path):
+def test_a_raised_budget_gives_the_table_of_a_sweep_without_one(finished_once, tmp_path):
     stopped, _ = once(tmp_path, space=SPACE + "budget: {steps: 8}\n")
     assert stopped.complete
     assert set(stopped.trials["status"]) == {"COMPLETED", "STOPPED"}
     assert set(stopped.trials["reason"]) == {"", "budget of 8 training steps reached"}
-    with pytest.raises(ValueError, match="a budget has stopped this one: raise that first"):
+    with pytest.raises(ValueError, match="a budget has stopped this one: raise the budget first"):
         resume_sweep(stopped.folder, replicates=4, debug=True)
     raised, _ = once(tmp_path, space=SPACE + "budget: {steps: 800}\n")
     whole = pd.read_parquet(finished_once / "results.parquet")
@@ -167,7 +168,7 @@ def test_another_sweep_of_that_name_is_refused_and_the_keys_are_named(finished, 
     assert "gramtune resume" in str(caught.value)
     with pytest.raises(ValueError, match=r"space.objective.critic_dim.grid \[1, 4, 16\] → \[1, 4\]"):
         once(tmp_path, space=SPACE.replace("[1, 4, 16]", "[1, 4]"))
-    with pytest.raises(ValueError, match="is there already, 3 of 3 trials finished; as it is, it goes on with"):
+    with pytest.raises(ValueError, match="this sweep already exists, 3 of 3 trials finished; to continue it unchanged"):
         once(tmp_path, space=SPACE.replace("Does K matter?", "Another question, the same sweep."))
     assert (finished / "results.csv").read_bytes() == table
     assert "batch_size: 16" in (finished / "sweep.yaml").read_text()
@@ -207,8 +208,8 @@ def test_a_person_at_a_terminal_is_asked_whether_to_go_on(answer, code, finished
     while chunk := read(master):
         said += chunk
     assert process.wait() == code, said.decode()
-    assert said.decode().count("this sweep is there already, 3 of 3 trials finished. Go on with it? [y/n]") == 2
-    assert ("goes on with: gramtune resume runs/axis" in said.decode()) == (answer == "n")
+    assert said.decode().count("already holds this sweep, 3 of 3 trials finished. Resume it? [y/n]") == 2
+    assert ("to continue it unchanged: gramtune resume runs/axis" in said.decode()) == (answer == "n")
 
 
 def read(terminal):

@@ -1,4 +1,4 @@
-"""What fits where, decided before anything starts: a trial that fits nowhere would wait for ever."""
+"""Which trials fit on which nodes, decided before the start; a trial that fits nowhere would wait forever."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_a_share_of_a_gpu_lies_on_one_gpu():
         ({"cpu": 8, "gpu": 1}, "each trial asks for cpu: 8 and gpu: 1; no node of the Ray at h:1 has both"),
     ],
 )
-def test_what_no_node_has_is_refused(resources, message):
+def test_resources_that_no_node_has_are_refused(resources, message):
     with pytest.raises(SpecError) as caught:
         grant(Resources(**resources), MIXED)
     assert str(caught.value) == f"resources: {message}"
@@ -52,7 +52,7 @@ def test_a_gpu_that_no_node_has_is_dropped_with_a_line_unless_it_is_required(cap
     place = "here" if capacity.local else "at the Ray at h:1"
     assert (share.gpu, share.note) == (
         0,
-        f"no GPU {place}: gpu: 0.5 is dropped, each trial runs on 1 CPU core",
+        f"no GPU {place}: gpu: 0.5 is ignored, each trial runs on 1 CPU core",
     )
     required = Resources.model_validate({"gpu": {"share": 0.5, "required": True}})
     assert Resources.model_validate(required.model_dump(mode="json")) == required

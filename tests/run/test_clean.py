@@ -1,4 +1,4 @@
-"""Checkpoints are deleted and nothing else; a command hears of the end of a sweep, and of its death."""
+"""`clean` deletes only checkpoints; the `--on-end` command runs when a sweep ends or dies."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_running_sweep_is_not_cleaned(finished: api.Result) -> None:
 SHOWN = 'echo "$GRAMTUNE_STATUS $GRAMTUNE_NAME $GRAMTUNE_FOLDER" > "{file}"'
 
 
-def test_a_command_hears_how_a_sweep_has_ended(tmp_path: Path, finished: api.Result) -> None:
+def test_the_end_command_gets_the_status(tmp_path: Path, finished: api.Result) -> None:
     file = tmp_path / "heard"
 
     def refusing(**_: object) -> api.Result:
@@ -112,7 +112,7 @@ def test_a_command_hears_how_a_sweep_has_ended(tmp_path: Path, finished: api.Res
         assert file.read_text() == f"{status} axis {finished.folder.absolute()}\n"
 
 
-def test_a_command_hears_of_a_kill(tmp_path: Path) -> None:
+def test_the_end_command_runs_after_a_kill(tmp_path: Path) -> None:
     """Nothing of the killed process can run any more; the command does."""
     file = tmp_path / "heard"
     code = (

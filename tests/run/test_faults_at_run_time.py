@@ -1,4 +1,4 @@
-"""What goes wrong while a sweep runs, done for real: each trial ends with a status and a reason in words."""
+"""Real failures while a sweep runs: each trial ends with a status and a reason in words."""
 
 import os
 import re
@@ -55,7 +55,7 @@ def numbers(state):
     }
 
 
-def test_a_truncated_checkpoint_is_said_and_the_one_before_is_used(tmp_path):
+def test_a_truncated_checkpoint_is_reported_and_the_one_before_is_used(tmp_path):
     plan, folder, said = planned(tmp_path), tmp_path / "run", []
     run(InProcessRunner(said.append), plan, folder, reports=2)
     newest, before = checkpoints(trial_folder(folder, "critic_dim=1"))
@@ -64,7 +64,7 @@ def test_a_truncated_checkpoint_is_said_and_the_one_before_is_used(tmp_path):
     state = run(InProcessRunner(said.append), plan, folder)
     (line,) = said
     assert line.startswith(f"critic_dim=1: checkpoint {newest}: ")
-    assert line.endswith("; the trial goes on from step 0")
+    assert line.endswith("; the trial continues from step 0")
     assert numbers(state) == numbers(run(InProcessRunner(), plan, tmp_path / "whole"))
 
 
@@ -123,7 +123,7 @@ def test_a_data_set_that_vanishes_halts_the_sweep_and_it_resumes(tmp_path, monke
     assert not halted.complete
     assert halted.problem == f"data set image_folder: {pictures} is not a folder"
     assert list(halted.trials["status"]) == ["COMPLETED", "RUNNING", "PENDING"]
-    assert f"{halted.problem}; mend that, then go on with: gramtune resume {halted.folder}" in said
+    assert f"{halted.problem}; fix that, then resume with: gramtune resume {halted.folder}" in said
     shutil.move(tmp_path / "elsewhere", pictures)
     resumed = resume_sweep(halted.folder, debug=True, say=said.append)
     assert list(resumed.trials["status"]) == ["COMPLETED"] * 3
@@ -131,7 +131,7 @@ def test_a_data_set_that_vanishes_halts_the_sweep_and_it_resumes(tmp_path, monke
 
 def test_a_sweep_in_which_a_trial_failed_ends_with_exit_code_1(tmp_path):
     write_space(tmp_path, SIZES)
-    done = subprocess.run([*COMMAND, "sweep", "axis.yaml", "--debug"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([*COMMAND, "sweep", "axis.yaml"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert "FAILED batch_size = 1000000000000: out of memory: it asked for" in done.stdout

@@ -1,4 +1,4 @@
-"""A finished sweep that is asked for more: further steps, further values of a grid, failed trials once more."""
+"""Extending a finished sweep: more steps, more values of a grid, and failed trials again."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from mlflow import MlflowClient
 from sweeps import BASE, SPACE, write_space
 
-from gramtune import api, load_sweep, resume_sweep, run_sweep
+from gramtune import api, load_sweep, open_run, resume_sweep, run_sweep
 from gramtune.backends.mlflow.store import EXPERIMENT, default_uri
 from gramtune.components import Objective, Optimizer
 from gramtune.record.report import Report, Status
@@ -46,9 +46,9 @@ def lean(monkeypatch):
     monkeypatch.setattr(api, "rewrite", lambda *_: "")
 
 
-def run(folder, runs="runs", space=SPACE, base=BASE, **overrides):
+def run(folder, runs="runs", space=SPACE, base=BASE, debug=True, **overrides):
     path = write_space(folder, space, base)
-    return run_sweep(load_sweep(path, Overrides(**overrides)), folder / runs, debug=True, say=lambda line: None)
+    return run_sweep(load_sweep(path, Overrides(**overrides)), folder / runs, debug=debug, say=lambda line: None)
 
 
 def go_on(result, **more):
@@ -84,10 +84,10 @@ def test_a_longer_trial_is_the_same_as_one_that_was_long_from_the_start(number, 
             trial = TrialRun(
                 TrialConfig.model_validate(settings | {"training": training}), folder, Path(), torch.device("cpu")
             )
-            report = trial.step()
+            report = trial.step().to_json()
             while report["status"] == "RUNNING":
                 found.append(report)
-                report = trial.step()
+                report = trial.step().to_json()
             found.append(report)
         return {report["step"]: (report["metrics"], report["traces"], report["status"]) for report in found}
 
@@ -145,7 +145,7 @@ def test_a_trial_with_a_live_replicate_goes_on_and_one_without_does_not(tmp_path
 @pytest.mark.parametrize(
     ("change", "more", "rule"),
     [
-        ({}, {"settings": ["training.steps=3"]}, r"training.steps 6 → 3: steps cannot be taken away"),
+        ({}, {"settings": ["training.steps=3"]}, r"training.steps 6 → 3: steps cannot be removed"),
         ({}, {"settings": ["training.steps=12"], "replicates": 3}, "cannot grow at once"),
         ({"eval_every: 3": "eval_every: 4"}, {"settings": ["training.steps=12"]}, "evaluated after step 6"),
         (
@@ -213,11 +213,30 @@ def test_a_wrong_addition_is_one_line(addition, rule, tmp_path):
 
 
 @pytest.mark.usefixtures("lean")
+def test_with_debug_an_exception_of_a_trial_is_raised_and_the_sweep_goes_on_from_there(tmp_path):
+    """The trial was FAILED, the others went on, and a debugger saw nothing."""
+    obstacle = tmp_path / "runs" / "axis" / "trials" / "critic_dim=4" / "samples"
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_text("a file where the trial wants a folder")
+    with pytest.raises(FileExistsError) as caught:
+        run(tmp_path)
+    assert caught.traceback[-1].name == "mkdir"  # where a debugger stops
+    assert caught.value.__notes__ == ["in trial critic_dim=4, after its last checkpoint"]
+    first = open_run(tmp_path / "runs" / "axis")
+    assert list(first.trials["status"]) == ["COMPLETED", "RUNNING", "PENDING"]
+    assert pd.read_csv(first.folder / "trials.csv")["status"].tolist() == ["COMPLETED", "RUNNING", "PENDING"]
+    obstacle.unlink()
+    resumed, _ = go_on(first)
+    assert resumed.complete
+    assert_same(resumed, run(tmp_path, "whole"))
+
+
+@pytest.mark.usefixtures("lean", "local_ray")
 def test_failed_trials_are_tried_again_from_their_last_checkpoint(tmp_path):
     obstacle = tmp_path / "runs" / "axis" / "trials" / "critic_dim=4" / "samples"
     obstacle.parent.mkdir(parents=True)
     obstacle.write_text("a file where the trial wants a folder")
-    first = run(tmp_path)
+    first = run(tmp_path, debug=False)
     assert list(first.trials["status"]) == ["COMPLETED", "FAILED", "COMPLETED"]
     obstacle.unlink()
     assert list(go_on(first)[0].trials["status"]) == ["COMPLETED", "FAILED", "COMPLETED"]

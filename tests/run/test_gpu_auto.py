@@ -1,4 +1,6 @@
-"""`gpu: auto`: how many trials share a GPU, decided by what they took and got done together."""
+"""`gpu: auto`: the number of trials per GPU, decided by measured memory and throughput."""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -38,9 +40,15 @@ def gpu(memory, room, seconds):
 @pytest.mark.parametrize(
     ("memory", "room", "seconds", "share", "why"),
     [
-        (1 * GIB, 80 * GIB, lambda n: 1.0, 1 / 16, "more than 16 are not tried"),  # idle most of the time
-        (1 * GIB, 80 * GIB, lambda n: max(1.0, n / 4), 1 / 4, "8 get 1.00 times as much done"),  # full with four
-        (1 * GIB, 80 * GIB, lambda n: n, 1, "2 get 1.00 times as much done"),  # full with one
+        (1 * GIB, 80 * GIB, lambda n: 1.0, 1 / 16, "16 is the maximum"),  # idle most of the time
+        (
+            1 * GIB,
+            80 * GIB,
+            lambda n: max(1.0, n / 4),
+            1 / 4,
+            "8 have only 1.00 times the throughput",
+        ),  # full with four
+        (1 * GIB, 80 * GIB, lambda n: n, 1, "2 have only 1.00 times the throughput"),  # full with one
         (10 * GIB, 80 * GIB, lambda n: 1.0, 1 / 4, "8 do not fit into 80.0 GiB"),
         (60 * GIB, 80 * GIB, lambda n: 1.0, 1, "2 do not fit into 80.0 GiB"),
     ],
@@ -82,15 +90,15 @@ def test_where_no_node_has_a_gpu_it_is_dropped_unless_it_is_required(tmp_path):
     plan, cluster = plan_of(tmp_path), Capacity((Node(8),), "a cluster", local=False)
     said = []
     assert settled(plan, cluster, data_root(), measure, said.append).sweep.resources.gpu == 0
-    assert said == ["no GPU at a cluster: gpu: auto is dropped, each trial runs on CPU"]
+    assert said == ["no GPU at a cluster: gpu: auto is ignored, each trial runs on CPU"]
     needed = plan.sweep.resources.model_copy(update={"gpu_required": True})
-    plan = plan._replace(sweep=plan.sweep.model_copy(update={"resources": needed}))
+    plan = replace(plan, sweep=plan.sweep.model_copy(update={"resources": needed}))
     with pytest.raises(SpecError, match="asks for gpu: 1; the largest node of a cluster has 0"):
         settled(plan, cluster, data_root(), measure, print)
     said = []
     capacity = Capacity((Node(2),))
     assert settled(plan_of(tmp_path), capacity, data_root(), measure, said.append).sweep.resources.gpu == 0
-    assert said == ["no GPU here: gpu: auto is dropped, each trial runs on CPU"]
+    assert said == ["no GPU here: gpu: auto is ignored, each trial runs on CPU"]
 
 
 def test_copies_run_at_the_same_time_and_each_costs_its_part(tmp_path):
@@ -111,7 +119,7 @@ def test_a_sweep_keeps_the_number_that_it_began_with(tmp_path):
     said = []
     first = run_sweep(space, tmp_path, debug=True, say=said.append)
     assert first.complete
-    dropped = [line for line in said if "gpu: auto is dropped" in line]
+    dropped = [line for line in said if "gpu: auto is ignored" in line]
     stored = existing_plan(first.folder).sweep.resources.gpu
     if not torch.cuda.is_available():
         assert len(dropped) == 1
@@ -119,4 +127,4 @@ def test_a_sweep_keeps_the_number_that_it_began_with(tmp_path):
     again = run_sweep(space, tmp_path, debug=True, say=said.append, ask=lambda question: True)
     assert again.complete
     assert existing_plan(first.folder).sweep.resources.gpu == stored
-    assert [line for line in said if "gpu: auto is dropped" in line] == dropped
+    assert [line for line in said if "gpu: auto is ignored" in line] == dropped

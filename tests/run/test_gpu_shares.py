@@ -1,4 +1,4 @@
-"""Trials that share a GPU: what each may allocate, and what becomes of one that wants more."""
+"""Trials that share a GPU: the memory limit of each, and what happens if one needs more."""
 
 import pytest
 import torch
@@ -80,7 +80,7 @@ def test_out_of_memory_leaves_the_neighbours_alone_and_goes_again_with_more(one_
     }
     reason = state.records["critic_dim=16"].reason
     assert reason == "out of memory: it asked for 2.00 GiB at once"
-    assert said.count("critic_dim=1: out of memory with gpu: 0.25; it goes on with gpu: 0.5") == 1
-    assert said.count("critic_dim=16: out of memory with gpu: 0.5; it goes on with gpu: 1") == 1
+    assert said.count("critic_dim=1: out of memory with gpu: 0.25; it continues with gpu: 0.5") == 1
+    assert said.count("critic_dim=16: out of memory with gpu: 0.5; it continues with gpu: 1") == 1
     assert len(said) == 3
     assert not load_state(tmp_path, state.plan).unfinished

@@ -1,4 +1,4 @@
-"""Acceptance: the driver and all that it started killed at ten random moments of a sweep, and the table is undisturbed.
+"""Acceptance: the driver and all its processes are killed at ten random moments; the table equals an undisturbed one.
 
 Slow: see docs/testing.md. Each sweep is begun, killed and resumed through the real command.
 """

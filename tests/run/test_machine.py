@@ -1,4 +1,4 @@
-"""What limits a process: affinity, control groups of both versions, Slurm. Ray looks at a part of it."""
+"""Limits of a process: affinity, control groups of both versions, Slurm. Ray knows only some of them."""
 
 import os
 import subprocess
@@ -94,7 +94,7 @@ def test_memory_without_a_limit_is_the_machines(limit, groups):
     assert free_memory() == PLENTY // 2
 
 
-def test_a_machine_that_tells_nothing_has_its_affinity(groups, tmp_path):
+def test_without_other_limits_the_affinity_counts(groups, tmp_path):
     assert cores() == 16
     (tmp_path / "proc" / "meminfo").unlink()
     assert 0 < free_memory() == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

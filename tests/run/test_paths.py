@@ -1,4 +1,4 @@
-"""Paths as users write them; folders that are moved, copied or entered; names that a shell would split."""
+"""Paths as users write them, moved or copied folders, and names that need quoting in a shell."""
 
 import getpass
 import os
@@ -121,7 +121,7 @@ def test_suggested_commands_can_be_copied(runs, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     again = gramtune("sweep", "axis.yaml", "--debug", "--runs", strange, cwd=tmp_path)
     assert again.returncode == 2
-    suggested = again.stderr.partition("it goes on with: ")[2].partition("; or choose")[0]
+    suggested = again.stderr.partition("to continue it unchanged: ")[2].partition("; or choose")[0]
     assert shlex.split(suggested) == ["gramtune", "resume", str(strange / "axis")]
     assert f"gramtune ui --runs {shlex.quote(str(strange))}" in done.stdout
     assert command("resume", "runs/axis") == "gramtune resume runs/axis"

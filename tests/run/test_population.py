@@ -1,4 +1,4 @@
-"""Population-based training: a result that depends on nothing but the seed, whatever runs at once and is killed."""
+"""Population-based training: the result depends only on the seed, for any concurrency and after kills."""
 
 import random
 
@@ -157,7 +157,7 @@ def before_the_first_report_of_a_generation(driver):
         pytest.param(before_the_first_report_of_a_generation, id="turned"),
     ],
 )
-def test_a_killed_population_goes_on_as_if_nothing_had_been(dies, undisturbed, tmp_path):
+def test_a_killed_population_resumes_with_the_same_result(dies, undisturbed, tmp_path):
     with pytest.raises(Killed):
         run(tmp_path, dies=dies)
     assert outcome(run(tmp_path)) == outcome(undisturbed)
@@ -208,7 +208,7 @@ def test_summary_and_figures_show_a_schedule(undisturbed, tmp_path):
     assert lines["best"].get_ydata()[-1] == undisturbed.best.assignment["optimizer.learning_rate"]
 
 
-def test_a_budget_ends_those_that_wait(tmp_path):
+def test_a_budget_ends_waiting_trials(tmp_path):
     state = run(tmp_path, SPACE + "budget: {steps: 20}\n")
     assert {r.status for r in state.records.values()} == {Status.STOPPED}
     assert not state.unfinished
@@ -218,7 +218,9 @@ def test_a_population_does_not_grow(undisturbed):
     sweep = undisturbed.plan.sweep
     larger = sweep.model_copy(update={"search": sweep.search.model_copy(update={"samples": 7})})
     assert refusals(undisturbed, sweep) == []
-    assert [line.split(":")[0] for line in refusals(undisturbed, larger)] == ["trials cannot be added to a population"]
+    assert [line.split(":")[0] for line in refusals(undisturbed, larger)] == [
+        "trials cannot be added to population-based training"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -229,7 +231,7 @@ def test_a_population_does_not_grow(undisturbed):
         ("interval: 3", "interval: 9", "8: scheduler.interval = 9 should be a multiple of training.eval_every (1)"),
         ("quantile: 0.4", "quantile: 0.1", "8: scheduler.quantile = 0.1 of 5 trials is less than one trial"),
         ("name: random", "name: tpe", "8: scheduler: tpe learns from finished trials"),
-        ("scheduler:", "pruner: asha\nscheduler:", "9: scheduler: pbt replaces the worst trials, so pruner asha has"),
+        ("scheduler:", "pruner: asha\nscheduler:", "9: scheduler: pbt replaces the worst trials, so it does not work"),
         ("name: pbt", "name: pbd", "8: scheduler.name = 'pbd' is not legal; legal: 'none' or 'pbt'"),
     ],
 )  # fmt: skip

@@ -1,7 +1,8 @@
-"""Replicates where they are needed: who is given more, that the way there does not matter, and what is refused."""
+"""Replicates until decided: which values get more, that the order of events does not matter, and what is refused."""
 
 import json
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -86,7 +87,7 @@ def test_a_finished_sweep_goes_on_until_decided(undisturbed, tmp_path):
     assert load_sweep(grown.folder / "sweep.yaml") == load_sweep(undisturbed.folder / "sweep.yaml")
 
 
-def test_a_budget_ends_it_with_what_has_come_to_its_end_and_raised_it_goes_on(undisturbed, tmp_path):
+def test_a_spent_budget_keeps_finished_replicates_and_a_raised_one_continues(undisturbed, tmp_path):
     spent = swept(tmp_path, UNTIL + "budget: {steps: 58}\n")  # 54 are those of three replicates
     assert spent.complete
     assert list(spent.trials["status"]) == ["COMPLETED"] * 3
@@ -158,7 +159,7 @@ def test_a_value_that_sometimes_diverges_stays_open(tmp_path):
         ),
     ],
 )
-def test_what_is_refused_in_a_line(tmp_path, replicates, more, message):
+def test_refusals_are_one_line(tmp_path, replicates, more, message):
     path = write_space(tmp_path, SPACE.replace("replicates: 2", f"replicates: {replicates}") + more)
     with pytest.raises(SpecError) as caught:
         load_sweep(path)
@@ -198,6 +199,6 @@ def test_a_live_verdict_counts_the_replicates_that_have_ended(tmp_path):
     before = verdicts(state)[0].finding
     state.extended(replicates_needed(state))
     name = state.unfinished[0].trial.name
-    state.reported(name, report(3, [50.0])._replace(first=3))
+    state.reported(name, replace(report(3, [50.0]), first=3))
     assert verdicts(state)[0].finding.verdict == before.verdict == Verdict.UNDECIDED
     assert verdicts(state)[0].replicates == (3, 3, 3)

@@ -1,4 +1,4 @@
-"""A running sweep and another terminal: one trial is stopped, one is added; both survive a restart."""
+"""Requests from another terminal to a running sweep: one trial is stopped, one is added; both survive a restart."""
 
 from __future__ import annotations
 
@@ -126,6 +126,6 @@ def test_a_request_that_makes_no_sense_is_refused(settings: list[str], rule: str
     plan = plan_in(tmp_path, SAMPLED)
     with pytest.raises(SpecError, match=rule):
         ask_for(load_state(tmp_path, plan), tmp_path, settings)
-    with pytest.raises(SpecError, match="is no trial of this sweep"):
+    with pytest.raises(SpecError, match="is not a trial of this sweep"):
         ask_to_stop(load_state(tmp_path, plan), tmp_path, "7")
     assert not list(taken(tmp_path))

@@ -1,4 +1,4 @@
-"""Data that a process is lent: not read from disk, not copied, not written to; one copy per node under Ray."""
+"""Lent data sets: not read from disk, not copied, not written to; one copy per node with Ray."""
 
 from __future__ import annotations
 
@@ -25,29 +25,21 @@ from gramtune.run.datasets import MOST, datasets
 from gramtune.run.driver import Driver, NothingNew
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
-from gramtune.training import evaluator, samples
 from gramtune.training.config import TrialConfig
-from gramtune.training.samples import Samples, lend, training_samples
+from gramtune.training.real_data import RealData
+from gramtune.training.samples import Samples
 from gramtune.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 Settings = dict[str, Any]
 
 
-@pytest.fixture(autouse=True)
-def _nothing_lent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing lent, and nothing kept in memory by other tests."""
-    monkeypatch.setattr(samples, "_lent", {})
-    for remembered in (samples._training_samples, evaluator._real_features, evaluator._reference):
-        remembered.cache_clear()
-
-
 def refuse(*_: object) -> Tensor:
     raise AssertionError("read from disk")
 
 
-def trained(settings: Settings, root: Path) -> tuple[Any, ...]:
-    trainer = Trainer(TrialConfig.model_validate(settings), root, CPU)
+def trained(settings: Settings, root: Path, real: RealData | None = None) -> tuple[Any, ...]:
+    trainer = Trainer(TrialConfig.model_validate(settings), root, CPU, real)
     return trainer.evaluate(), trainer.advance(3), trainer.evaluate()
 
 
@@ -66,20 +58,15 @@ def test_lent_data_are_used_unread_uncopied_and_unchanged(
     own = Samples(
         dataset.fingerprint(tmp_path), *(part(tmp_path).clone() for part in (dataset.train, dataset.held_out))
     )
-    _forget()
     for name in ("train", "held_out", "fingerprint"):
         monkeypatch.setattr(type(dataset), name, refuse)
-    lend(dataset, own)
+    real = RealData()
+    real.library.lend(dataset, own)
     before = own.train.clone(), own.held_out.clone()
-    assert trained(settings, tmp_path / "two") == expected
-    assert training_samples(dataset, tmp_path, CPU).data_ptr() == own.train.data_ptr(), "a copy"
+    assert trained(settings, tmp_path / "two", real) == expected
+    assert real.library.train(dataset, tmp_path, CPU).data_ptr() == own.train.data_ptr(), "a copy"
     assert torch.equal(before[0], own.train)
     assert torch.equal(before[1], own.held_out)
-
-
-def _forget() -> None:
-    for remembered in (samples._training_samples, evaluator._real_features, evaluator._reference):
-        remembered.cache_clear()
 
 
 # Which data sets a sweep needs

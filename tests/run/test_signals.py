@@ -1,4 +1,4 @@
-"""SIGTERM, SIGHUP and Ctrl-C end a sweep in order; the suite starts its children with the default handlers."""
+"""SIGTERM, SIGHUP and Ctrl-C end a sweep cleanly; the suite starts its children with the default handlers."""
 
 import os
 import signal
@@ -105,7 +105,7 @@ def test_a_signal_ends_a_sweep_with_tables_a_hint_and_no_process_left(name, runn
         if name != "SIGINT":  # which a person sends, who can wait for the figures
             assert ended < 10 * patience()
         assert f"{'Ctrl-C' if name == 'SIGINT' else name}: the sweep ends here" in output
-        assert "interrupted with 3 trials unfinished; go on with: gramtune resume runs/axis" in output
+        assert "interrupted with 3 trials unfinished; resume with: gramtune resume runs/axis" in output
         assert "Traceback" not in output
         assert "*** SIG" not in output
         table = pd.read_parquet(sweep.folder / "results.parquet")

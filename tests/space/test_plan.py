@@ -120,7 +120,7 @@ def test_missing_data_and_weights_are_one_line_each(tmp_path, offline):
     assert all(str(tmp_path / "data") in line and "\n" not in line for line in lines)
 
 
-def test_too_few_samples_for_the_features_are_said(tmp_path):
+def test_too_few_samples_for_the_features_are_reported(tmp_path):
     assert plan(tmp_path).warnings == ()
     (warning,) = plan(tmp_path, set=("training.eval_samples=64",)).warnings
     assert "64 generated samples for 64 features" in warning
@@ -232,7 +232,8 @@ def test_every_line_of_the_plan_is_computed(tmp_path, monkeypatch):
         "pruner": "none",
         "resources": "1 CPU and 0 GPU per trial, 2 at once on 2 cores",
         "time": "about 1:00 per trial, 2:00 in all, without start-up",
-        "memory": "about 400 MB per trial, 800 MB in all; 700 MB are free here | measured: 40 updates of 2 trials",
+        "memory": "about 400 MB per trial, 800 MB in all; 700 MB free on this machine "
+        "| measured: 40 updates of 2 trials",
         "warning": "2 trials at once may run out of memory (--max-concurrent)",
         "resolution": "2 replicates tell two trials apart if their means differ by more than | "
         "16.33 standard deviations over seeds (paired t, two-sided 5 %, power 80 %)",
@@ -243,9 +244,9 @@ def test_every_line_of_the_plan_is_computed(tmp_path, monkeypatch):
     other = facts(tmp_path, pruned, 1, 30.0, replicates=8, set=("training.steps=24",))
     assert other["trials"].startswith("7 × 8 replicates, 24 steps each")
     assert other["search"] == "random; scheduler: none"
-    assert other["pruner"] == "asha | the best 1/2 goes on after 3, 6, 12 steps, once 2 trials have come as far"
+    assert other["pruner"] == "asha | the best 1/2 continues after 3, 6, 12 steps, once 2 trials have reached them"
     assert other["resources"] == "1 CPU and 0 GPU per trial, 1 at once on 2 cores"
-    assert other["time"] == "about 0:30 per trial, 3:30 in all, without start-up | the budget ends it after 1:30"
+    assert other["time"] == "about 0:30 per trial, 3:30 in all, without start-up | the budget ends the sweep after 1:30"
     assert other["memory"].startswith("about 400 MB per trial, 400 MB in all")
     assert "1.63 standard deviations" in other["resolution"]
     assert "warning" not in other

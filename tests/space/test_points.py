@@ -1,4 +1,4 @@
-"""The points that a search tries first: checked as any value is, and never the end of a sweep."""
+"""The points that a search tries first: they are checked like any value, and never end the sweep."""
 
 import pytest
 from sweeps import SPACE, write_space
@@ -41,15 +41,15 @@ def test_equal_points_that_leave_a_key_open_do_not_end_the_sweep(tmp_path):
     assert len(result.state.records) == 3
 
 
-def test_a_space_that_is_used_up_is_told(tmp_path):
+def test_an_exhausted_space_is_reported(tmp_path):
     space = SPACE.replace("grid: [1, 4, 16]", "choice: [1, 4]").replace("replicates: 2", "replicates: 1")
     path, lines = write_space(tmp_path, space + "search: {name: random, samples: 6}\n"), []
     result = run_sweep(path, tmp_path / "runs", debug=True, say=lines.append)
     assert result.complete
-    assert any("holds 2 configurations, and all are tried" in line for line in lines)
+    assert any("has only 2 configurations, and all were tried" in line for line in lines)
 
 
-def test_a_search_that_finds_nothing_new_is_no_finished_sweep(tmp_path, monkeypatch):
+def test_a_search_that_finds_nothing_new_does_not_finish_the_sweep(tmp_path, monkeypatch):
     monkeypatch.setattr("gramtune.backends.optuna.search.OptunaProposer.propose", lambda self: None)
     path, lines = write_space(tmp_path, SAMPLED + "search: {name: random, samples: 6}\n"), []
     result = run_sweep(path, tmp_path / "runs", debug=True, say=lines.append)

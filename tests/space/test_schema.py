@@ -1,4 +1,4 @@
-"""The JSON Schemas: every shipped file passes, broken files are refused, a plug-in's fields are known on request."""
+"""The JSON Schemas: shipped files pass, broken files are refused, and a plug-in's fields are included on request."""
 
 import copy
 import json

@@ -1,5 +1,6 @@
-"""The shipped space files: what they plan, that they run, and that they say what the paper says."""
+"""The shipped space files: their plans, that they run, and that their settings are those of the paper."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,7 @@ def test_it_runs_for_20_steps_on_every_base_without_download(name, on, tmp_path,
     monkeypatch.setenv("GRAMTUNE_DATA", str(root))
     narrow = "network.width=4" if base(on).network.name == "dcgan" and name != "ring_stability" else None
     plan = planned(name, base=on, replicates=1, set=(*TINY, *([narrow] if narrow else [])))
-    plan = plan._replace(sweep=shortened(plan.sweep), trials=tuple(map(unboosted, covering(plan.trials))))
+    plan = replace(plan, sweep=shortened(plan.sweep), trials=tuple(map(unboosted, covering(plan.trials))))
     state = load_state(tmp_path, plan)
     grid = plan.sweep.search.name == "grid"
     InProcessRunner().run(Driver(state, tmp_path, NothingNew() if grid else OptunaProposer(state, tmp_path)))
@@ -136,7 +137,7 @@ def unboosted(trial):
     if trial.config.objective.name not in ("mmd_gan", "wgan"):
         return trial
     fewer = trial.config.objective.model_copy(update={"boosted_critic_iterations": 2, "critic_iterations": 2})
-    return trial._replace(config=trial.config.model_copy(update={"objective": fewer}))
+    return replace(trial, config=trial.config.model_copy(update={"objective": fewer}))
 
 
 def shortened(sweep):

@@ -144,7 +144,7 @@ def test_cases_bundle_values_and_conditions_leave_keys_out(tmp_path):
     ("old", "new", "expected"),
     [
         # each value is legal alone: `sweep` used to die on the combination
-        (", when: {method: GRAM}", "", "axis.yaml:8: unknown key 'objective.critic_dim'; legal: name, critic_iterations, loss; this is where method = 'GAN'"),
+        (", when: {method: GRAM}", "", "axis.yaml:8: unknown key 'objective.critic_dim'; legal: name, critic_iterations, loss; this happens for method = 'GAN'"),
         ("{method: GRAM}", "{method: []}", "axis.yaml:8: space.objective.critic_dim.when: method = [] should be a value, or"),
         # the base's value would have been compared, not the varied one
         ("{method: GRAM}", "{objective.critic_dim: 2}", "axis.yaml:8: space.objective.critic_dim.when: 'objective.critic_dim' should be"),

@@ -1,4 +1,4 @@
-"""Inverses of triangles by blocks."""
+"""Blockwise inverses of triangular matrices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The average of the weights, clipped gradients and mirrored images: alone and beside other replicates."""
+"""The average of the weights, clipped gradients and mirrored images, for single and for several replicates."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_a_trial_reports_both_and_goes_on_from_its_checkpoint(digits_config: Set
         found = []
         for steps in runs:
             run = TrialRun(config, folder, Path("unused"), CPU)
-            found += [run.step() for _ in range(steps)]
+            found += [run.step().to_json() for _ in range(steps)]
         return found
 
     whole, pieces = reports(tmp_path / "whole", [3]), reports(tmp_path / "pieces", [2, 2])

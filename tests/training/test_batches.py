@@ -1,4 +1,4 @@
-"""Minibatches: shuffled epochs hold every sample once, resume bit for bit and are each replicate's own."""
+"""Minibatches: shuffled epochs contain every sample once, resume bit for bit, and are independent per replicate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trial configurations: everything is checked, nothing is converted silently, nothing unknown is swallowed."""
+"""Trial configurations: everything is checked, nothing is converted silently, unknown keys are refused."""
 
 from __future__ import annotations
 

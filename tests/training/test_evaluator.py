@@ -1,4 +1,4 @@
-"""The evaluator: what is cached and what makes a cache void, samples that are no numbers, misfits before the start."""
+"""The evaluator: what is cached and what invalidates a cache, non-finite samples, misfits found before the start."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from gramtune.pixels import to_float
 from gramtune.registry import classes
 from gramtune.space.plan import issues_of, sample_warnings
 from gramtune.training.config import TrialConfig
-from gramtune.training.evaluator import Evaluator, extract
-from gramtune.training.samples import training_samples
+from gramtune.training.evaluator import Evaluator
+from gramtune.training.real_data import RealData, extract
 
 CPU = torch.device("cpu")
 ON_DIGITS = [name for name, cls in classes(Metric).items() if cls.extractor == "digits_cnn"]
@@ -96,19 +96,20 @@ def test_a_folder_whose_images_change_is_read_again(digits_config: Settings, tmp
     before, after = load_split()[0][:60], load_split()[0][600:660]
     fake = to_float(load_split()[1][:100])
     write(tmp_path / "own", before)
-    first = Evaluator(config, tmp_path, CPU).scores(fake)
-    first_train = training_samples(config.data, tmp_path, CPU).clone()
-    assert Evaluator(config, tmp_path, CPU).scores(fake) == first
+    real = RealData()
+    first = Evaluator(config, tmp_path, CPU, real).scores(fake)
+    first_train = real.library.train(config.data, tmp_path, CPU).clone()
+    assert Evaluator(config, tmp_path, CPU, real).scores(fake) == first
     write(tmp_path / "own", after)
     for file in (tmp_path / "own").iterdir():
         os.utime(file, (1, 1))
-    assert Evaluator(config, tmp_path, CPU).scores(fake) != first
-    assert not torch.equal(training_samples(config.data, tmp_path, CPU), first_train)
+    assert Evaluator(config, tmp_path, CPU, real).scores(fake) != first
+    assert not torch.equal(real.library.train(config.data, tmp_path, CPU), first_train)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("shape", [(2,), (1, 8, 8)], ids=str)
-def test_samples_that_are_no_numbers_have_no_score(
+def test_non_finite_samples_have_no_score(
     value: float, shape: tuple[int, ...], ring_config: Settings, digits_config: Settings
 ) -> None:
     """As bytes NaN is 0, and no sample near a mode is a share of 0: either would be a number."""
@@ -119,7 +120,7 @@ def test_samples_that_are_no_numbers_have_no_score(
         Evaluator(config, Path("unused"), CPU).scores(samples)
 
 
-def test_a_metric_that_is_no_number_is_an_error(ring_config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_non_finite_metric_is_an_error(ring_config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Modes, "compute", lambda *_: {"modes": 1.0, "high_quality": math.nan})
     with pytest.raises(ArithmeticError, match="high_quality is nan"):
         Evaluator(configured(ring_config, "modes"), Path("unused"), CPU).scores(torch.zeros(100, 2))
@@ -133,9 +134,9 @@ def test_a_metric_that_does_not_fit_the_data_is_one_line_before_the_start(digits
 
 @pytest.mark.parametrize(
     ("metric", "samples", "reason"),
-    [("modes", 79, "missed by chance"), ("sliced_wasserstein", 1, "no distribution")],
+    [("modes", 79, "missed by chance"), ("sliced_wasserstein", 1, "does not define a distribution")],
 )
-def test_too_few_samples_are_said(metric: str, samples: int, reason: str, ring_config: Settings) -> None:
+def test_too_few_samples_are_reported(metric: str, samples: int, reason: str, ring_config: Settings) -> None:
     def warnings(count: int) -> list[str]:
         training = ring_config["training"] | {"eval_samples": count}
         return sample_warnings(configured(ring_config, metric, training=training))

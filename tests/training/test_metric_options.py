@@ -1,4 +1,4 @@
-"""When a metric is computed, against which real data, and how often Inception runs for two of them."""
+"""When a metric is computed, with which real data, and how often Inception runs for two metrics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from gramtune.run.trial_runner import TrialRun
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
 from gramtune.training.config import TrialConfig
-from gramtune.training.evaluator import Evaluator, extract
+from gramtune.training.evaluator import Evaluator
+from gramtune.training.real_data import extract
 
 CPU = torch.device("cpu")
 Settings = dict[str, Any]
@@ -44,7 +45,7 @@ def test_a_metric_has_values_on_its_own_clock_and_at_both_ends(digits_config: Se
     trial = TrialRun(config, tmp_path, tmp_path, CPU)
     found = {}
     for _ in config.training.evaluations:
-        report = trial.step()
+        report = trial.step().to_json()
         found[report["step"]] = report["metrics"]
     assert [step for step, metrics in found.items() if "kid_digits" in metrics] == [0, 6, 10]
     assert [step for step, metrics in found.items() if "fid_digits" in metrics] == [0, 2, 4, 6, 8, 10]
@@ -52,11 +53,11 @@ def test_a_metric_has_values_on_its_own_clock_and_at_both_ends(digits_config: Se
         digits(digits_config, ["fid_digits", "kid_digits"], steps=10, eval_every=2), tmp_path / "p", tmp_path, CPU
     )
     for step in found:
-        every = plain.step()["metrics"]
+        every = plain.step().to_json()["metrics"]
         assert found[step] == {key: every[key] for key in found[step]}
 
 
-def test_a_clock_is_on_the_grid_of_evaluations(digits_config: Settings) -> None:
+def test_the_interval_of_a_metric_is_a_multiple_of_eval_every(digits_config: Settings) -> None:
     with pytest.raises(ValidationError, match=r"every = 6 should be a multiple of training.eval_every \(4\)"):
         digits(digits_config, [{"name": "fid_digits", "every": 6}], eval_every=4, steps=8)
 

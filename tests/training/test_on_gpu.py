@@ -1,4 +1,4 @@
-"""What only a GPU can show: steps as CUDA graphs are the same steps, and nothing in them waits for the CPU."""
+"""Tests that need a GPU: steps as CUDA graphs equal plain steps, and do not wait for the CPU."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_steps_in_graphs_are_the_plain_steps(name: str, network: str, fitting: F
 
 
 @pytest.mark.parametrize(("n", "sigmas", "ridge"), [(30, (1.0,), 1e-3), (200, (1.0,), 1e-3), (64, (1.0, 4.0), 0.1)])
-def test_the_head_on_a_gpu_equals_the_head_on_a_cpu(n: int, sigmas: tuple[float, ...], ridge: float) -> None:
+def test_feature_heads_agree_on_gpu_and_cpu(n: int, sigmas: tuple[float, ...], ridge: float) -> None:
     """MMD², ratios and all gradients, in float64."""
     rng = torch.Generator().manual_seed(n)
     points = [torch.randn(3, n, 5, dtype=torch.float64, generator=rng) for _ in range(2)]
@@ -130,7 +130,7 @@ def test_epochs_in_graphs_are_the_plain_epochs(name: str, fitting: Fitting) -> N
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_restored_trial_goes_on_as_if_nothing_had_happened(name: str, fitting: Fitting) -> None:
+def test_a_restored_trial_continues_bit_for_bit(name: str, fitting: Fitting) -> None:
     config = fitting(name)
     assert config is not None
     whole, resumed = trainer(config), trainer(config)

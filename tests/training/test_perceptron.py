@@ -128,7 +128,7 @@ def test_a_loss_without_the_networks_is_refused():
     "layer",
     [nn.Conv2d(1, 1, 1), nn.BatchNorm1d(4), nn.Flatten(0), nn.Unflatten(2, (1, 2)), nn.GELU()],
 )
-def test_what_is_none_is_left_to_torch(layer):
+def test_other_networks_are_left_to_torch(layer):
     assert not is_perceptron([nn.Linear(4, 4), layer])
 
 

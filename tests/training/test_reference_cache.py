@@ -1,4 +1,4 @@
-"""What metrics need of the data is computed once per machine, and a file that tells lies about it is not believed."""
+"""Statistics of the data are computed once per machine; a damaged cache file is not used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gramtune.data.digits import Digits
 from gramtune.metrics.kid import KidDigits
 from gramtune.pixels import to_float
 from gramtune.registry import classes
-from gramtune.training import evaluator
+from gramtune.training import real_data
 from gramtune.training.config import TrialConfig
 from gramtune.training.evaluator import Evaluator
 from gramtune.training.reference_cache import FOLDER, cached
@@ -89,8 +89,6 @@ def test_an_error_of_the_computation_is_no_cache_miss(tmp_path: Path) -> None:
 
 def scores(settings: dict[str, Any], root: Path, *metrics: Any) -> dict[str, float]:
     """As a new process would compute them: nothing in memory, the files of earlier ones on disk."""
-    evaluator._real_features.cache_clear()
-    evaluator._reference.cache_clear()
     named = [{"name": m} if isinstance(m, str) else m for m in metrics]
     primary = next(iter(classes(Metric)[named[0]["name"]].model_validate(named[0]).directions))
     config = TrialConfig.model_validate(settings | {"metrics": named, "metric": primary})
@@ -137,7 +135,7 @@ def test_lies_under_the_right_name_are_seen_through_by_name_alone(
     assert new_files() == 1
     monkeypatch.setattr(Digits, "fingerprint", lambda self, root: "digits of another split")
     assert new_files() == 2
-    monkeypatch.setattr(evaluator, "_code", lambda cls: "a later version")
+    monkeypatch.setattr(real_data, "_code", lambda cls: "a later version")
     assert new_files() == 2
 
 

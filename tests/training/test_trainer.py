@@ -1,4 +1,4 @@
-"""One trial without Ray: reproducible, resumable bit for bit, undisturbed by evaluation, honest about divergence."""
+"""One trial without Ray: reproducible, resumable bit for bit, not changed by evaluation, and divergence is reported."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from gramtune.components import CriticSpec, Losses, Objective, View
 from gramtune.objectives.gram import Gram
 from gramtune.registry import classes
 from gramtune.training.config import TrialConfig
-from gramtune.training.evaluator import Evaluator, extract
+from gramtune.training.evaluator import Evaluator
 from gramtune.training.generator import draw_samples, load_generator
 from gramtune.training.graphs import Graphs, Traces
+from gramtune.training.real_data import extract
 from gramtune.training.seeds import stream
 from gramtune.training.trainer import CheckpointError, PerReplicate, Trainer
 
@@ -296,7 +297,7 @@ def test_features_do_not_depend_on_the_batch_size(digits_config: Settings, monke
     network = config.extractors["digits_cnn"].load(Path("unused"), CPU)
     samples = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     whole = extract(network, samples)
-    monkeypatch.setattr("gramtune.training.evaluator._CHUNK", 3)
+    monkeypatch.setattr("gramtune.training.real_data._CHUNK", 3)
     torch.testing.assert_close(extract(network, samples), whole, atol=1e-5, rtol=1e-5)
 
 
@@ -477,7 +478,7 @@ class Launched:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_steps_that_nobody_looks_at_end_where_looking_would_have_ended_them(name: str, fitting: Fitting) -> None:
+def test_unwatched_steps_diverge_where_watched_steps_do(name: str, fitting: Fitting) -> None:
     """As on a GPU: one look after many steps, which are taken again where it finds something."""
     config = fitting(name)
     assert config is not None
@@ -600,7 +601,7 @@ def test_a_non_finite_gradient_moves_neither_network(ring_config: Settings) -> N
     assert [parameters(trained, i) for i in range(2)] == frozen
 
 
-def test_samples_that_are_no_numbers_end_the_replicate(ring_config: Settings) -> None:
+def test_non_finite_samples_end_the_replicate(ring_config: Settings) -> None:
     trained = trainer(ring_config)
     blow_up(trained, 1)
     scores = trained.evaluate()

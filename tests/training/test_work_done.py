@@ -1,4 +1,4 @@
-"""Work, not time: operator calls of a step, waits for the device, disk accesses of a result. Time varies, these do not.
+"""Amounts of work, which do not vary like times: operator calls of a step, waits for the device, disk accesses.
 
 The ceilings are upper bounds: what the step takes with the pinned torch. A change that needs more raises them, with a
 reason.
@@ -105,11 +105,11 @@ def test_a_result_is_one_append_that_reaches_the_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", lambda path, *rest, **more: (done.update([path]), open_(path, *rest, **more))[1])
     for step in range(20):
         each = report(step, [1.0, 2.0])
-        driver.reported(name, {**each._asdict(), "status": each.status.value})
+        driver.reported(name, each)
     assert done == {"fsync": 20, tmp_path / "journal.jsonl": 20}
 
 
-def test_a_proposal_looks_at_no_trial_that_there_was(tmp_path, monkeypatch):
+def test_a_proposal_does_not_scan_earlier_trials(tmp_path, monkeypatch):
     looks, look = [], JournalStorage.get_all_trials
     monkeypatch.setattr(JournalStorage, "get_all_trials", lambda self, *a, **k: looks.append(1) or look(self, *a, **k))
     state = sweep_state(tmp_path, "  objective.critic_dim: {int: [1, 512]}\n", sampled=True)

@@ -1,1 +1,1 @@
-"""Clusters: one file per kind of target; Ray's, Kubernetes' and Slurm's own commands do the work."""
+"""Clusters, one file per kind of target; they call the commands of Ray, Kubernetes and Slurm."""

@@ -11,7 +11,7 @@ from gramtune.backends.cluster.target import ClusterError, Request, Say
 
 
 class Existing(JobsTarget):
-    """gramtune neither starts nor stops it."""
+    """A Ray cluster that gramtune neither starts nor stops."""
 
     def __init__(self, file: Path, dashboard: str) -> None:
         super().__init__(file)
@@ -31,4 +31,4 @@ class Existing(JobsTarget):
 
     def down(self) -> None:
         """See `Target`. Raises ClusterError: the owner of the cluster must stop it."""
-        raise ClusterError(f"{self.file}: gramtune has not started this cluster and does not end it")
+        raise ClusterError(f"{self.file}: gramtune did not start this cluster and does not stop it")

@@ -1,4 +1,4 @@
-"""Targets that are reached through Ray's Jobs API: submit, follow through lost connections, stop."""
+"""Targets reached through Ray's Jobs API: submits jobs, follows their output across lost connections, stops them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gramtune.backends.cluster.target import ClusterError, Request, Say, Target
 from gramtune.record.tables import write_sweep
 
 _MARK = "gramtune"
-"""Metadata key of gramtune's jobs: the sweep's name."""
+"""Metadata key of gramtune's jobs; its value is the sweep's name."""
 _SILENCE = 30.0
 """After this many seconds without a log line, the job's state is polled over a new connection."""
 _AGAIN = 5.0
@@ -36,17 +36,17 @@ _LOST = (OSError, RuntimeError, aiohttp.ClientError, RayError)
 
 
 class JobsTarget(Target):
-    """A Ray cluster whose dashboard, and so its Jobs API, is reachable from here."""
+    """A Ray cluster whose dashboard, and therefore its Jobs API, can be reached from this machine."""
 
     runs: str | None = None
-    """Default folder of all sweeps there; None: the cluster's environment sets it."""
+    """Default folder of all sweeps on the cluster; None if the cluster's environment sets it."""
 
     @abstractmethod
     def dashboard(self) -> AbstractContextManager[str]:
         """URL of the dashboard while the block runs. Raises ClusterError."""
 
     def submit(self, request: Request) -> str:
-        """See `Target`. Ships the package: the cluster runs the code of this machine."""
+        """See `Target`. Uploads the package, so that the cluster runs the code of this machine."""
         with self._client() as client, tempfile.TemporaryDirectory() as folder:
             write_sweep(request.sweep, Path(folder))
             job = {
@@ -56,7 +56,7 @@ class JobsTarget(Target):
                 "runtime_env": {
                     "working_dir": folder,
                     "py_modules": [str(Path(gramtune.__file__).parent)],
-                    # Ctrl-C's signal, so that a stopped sweep ends as an interrupted one.
+                    # The signal of Ctrl-C, so that a stopped sweep ends like an interrupted one.
                     "env_vars": {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(_GRACE)},
                 },
             }
@@ -67,7 +67,7 @@ class JobsTarget(Target):
         with self._client() as client:
             ours = [job for job in client.list_jobs() if _MARK in (job.metadata or {})]
         if not ours:
-            raise ClusterError(f"{self.file}: no sweep has been launched there")
+            raise ClusterError(f"{self.file}: no sweep was launched on this cluster")
         newest: str = max(ours, key=lambda job: job.start_time or 0).submission_id
         return newest
 
@@ -88,7 +88,7 @@ class JobsTarget(Target):
                         return _exit_code(details, say)
             except _LOST as error:
                 if not lost:
-                    say(f"connection lost ({_line(error)}); the sweep goes on there, connecting again")
+                    say(f"connection lost ({_line(error)}); the sweep keeps running there; reconnecting")
                 lost = True
             time.sleep(_AGAIN)
 
@@ -114,7 +114,7 @@ def _submitted(client: Any, job: dict[str, Any]) -> str:
             return name
         except _LOST as error:
             if _NOT_YET not in str(error) or time.monotonic() > deadline:
-                raise ClusterError(f"the job was not taken: {_line(error)}") from None
+                raise ClusterError(f"the cluster refused the job: {_line(error)}") from None
         time.sleep(1)
 
 
@@ -138,7 +138,7 @@ class _Client:
 
 
 class _Printer:
-    """Prints each character of a log once, although every new connection sends it from the beginning."""
+    """Prints each character of a log once, although every new connection resends the log from its beginning."""
 
     def __init__(self) -> None:
         self._printed = self._seen = 0
@@ -156,7 +156,7 @@ class _Printer:
 
 
 async def _tail(client: Any, job: str, printer: _Printer) -> None:
-    """Prints the log to its end, or until it is silent for a while: the connection may be dead."""
+    """Prints the log to its end, or until it is silent for a while, because the connection may be lost."""
     printer.begin()
     log = client.tail_job_logs(job)
     with suppress(StopAsyncIteration, TimeoutError):
@@ -169,17 +169,17 @@ def _details(client: Any, job: str) -> Any:
         return client.get_job_info(job)
     except RuntimeError as error:
         known = ", ".join(j.submission_id for j in client.list_jobs() if _MARK in (j.metadata or {})) or "none"
-        raise ClusterError(f"no job {job}: {_line(error)}; there are: {known}") from None
+        raise ClusterError(f"no job {job}: {_line(error)}; existing jobs: {known}") from None
 
 
 def _exit_code(details: Any, say: Say) -> int:
     if details.status == JobStatus.STOPPED:
-        say("stopped; go on with: gramtune launch … --resume")
+        say("stopped; resume with: gramtune launch … --resume")
         return 130
     if details.status == JobStatus.SUCCEEDED:
         return 0
     if details.driver_exit_code is None:
-        say(f"{details.submission_id}: {_line(details.message or 'the job died without a word')}")
+        say(f"{details.submission_id}: {_line(details.message or 'the job died without an error message')}")
         return 1
     code: int = details.driver_exit_code
     return code

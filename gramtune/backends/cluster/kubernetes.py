@@ -1,4 +1,4 @@
-"""Kubernetes with the KubeRay operator: the file is what `kubectl apply` takes."""
+"""Kubernetes with the KubeRay operator; the cluster file is a file for `kubectl apply`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Kubernetes(JobsTarget):
             yield url
 
     def down(self) -> None:
-        """See `Target`. Keeps the volume claim of the file: it holds the results."""
+        """See `Target`. Keeps the file's volume claim, which holds the results."""
         run(["kubectl", "delete", *self._space, f"raycluster/{self._name}"])
 
     def _up(self) -> list[list[str]]:

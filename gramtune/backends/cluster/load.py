@@ -1,4 +1,4 @@
-"""Loads a cluster file as its target. Reports all missing values of the owner at once."""
+"""Loads a cluster file as its target. Reports all values that the user must still fill in at once."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class SlurmFile(Component):
 
     target: Literal["slurm"]
     folder: Annotated[str, Field(pattern=r"^/")]
-    """On the disk that all nodes share."""
+    """A folder on the disk that all nodes share."""
     sbatch: dict[Annotated[str, Field(pattern=r"^[a-z][a-z-]*$")], str | int] = Field(default_factory=dict)
-    """Options of sbatch by their long names."""
+    """Options of sbatch, by their long names."""
     setup: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Shell lines before Ray starts."""
+    """Shell lines that run before Ray starts."""
 
 
 _Ours = Annotated[LocalFile | ExistingFile | SlurmFile, Field(discriminator="target")]
@@ -72,7 +72,7 @@ def _ours(file: Path, data: dict[str, Any]) -> Target:
         settings = TypeAdapter[LocalFile | ExistingFile | SlurmFile](_Ours).validate_python(data)
     except ValidationError as error:
         raise SpecError([Issue(str(file), _message(detail)) for detail in error.errors()]) from None
-    if isinstance(settings, LocalFile):  # other users of this machine reach its ports, but do not have the token
+    if isinstance(settings, LocalFile):  # other users of this machine can reach its ports, but they lack the token
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray reads it when it is imported
     from gramtune.backends.cluster.existing import Existing
     from gramtune.backends.cluster.local import Local
@@ -88,12 +88,12 @@ def _ours(file: Path, data: dict[str, Any]) -> Target:
 def _message(detail: Any) -> str:
     if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
         kinds = "target: local, existing or slurm, Ray's `provider:`, or Kubernetes' `kind: RayCluster`"
-        return f"is no cluster file: it needs one of {kinds}"
+        return f"is not a cluster file: it needs one of {kinds}"
     return f"{dotted(detail['loc'][1:])} = {detail['input']!r}: {detail['msg']}"
 
 
 def _documents(file: Path) -> list[dict[str, Any]]:
-    """The YAML documents of a file. Raises SpecError if it is unreadable, or has values that its owner must fill in."""
+    """The YAML documents of a file. Raises SpecError if it is unreadable or still has values to fill in."""
     try:
         text = file.read_text(encoding="utf-8")
         nodes = list(yaml.compose_all(text, yaml.SafeLoader))
@@ -110,8 +110,8 @@ def _documents(file: Path) -> list[dict[str, Any]]:
 
 
 def _unfilled(file: Path, node: Any, path: tuple[str | int, ...], seen: set[int]) -> Iterator[Issue]:
-    """An issue per YOUR_… in a value, at its line."""
-    if id(node) in seen:  # an anchor's value, met again
+    """One issue per YOUR_… in a value, with its line."""
+    if id(node) in seen:  # the value of an anchor that was already visited
         return
     seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
@@ -122,4 +122,4 @@ def _unfilled(file: Path, node: Any, path: tuple[str | int, ...], seen: set[int]
             yield from _unfilled(file, value, (*path, index), seen)
     elif isinstance(node, yaml.ScalarNode):
         for name in _YOURS.findall(node.value):
-            yield Issue(f"{file}:{node.start_mark.line + 1}", f"{dotted(path)}: only you know {name}; write it there")
+            yield Issue(f"{file}:{node.start_mark.line + 1}", f"{dotted(path)}: replace {name} with your own value")

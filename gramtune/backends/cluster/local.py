@@ -1,4 +1,4 @@
-"""This machine as a cluster of one: a Ray head that outlives the terminal."""
+"""This machine as a cluster with one node: a Ray head that keeps running when the terminal is closed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gramtune.backends.cluster.target import ClusterError, Request, Say
 from gramtune.run.machine import cores
 
 _MARK = "GRAMTUNE_RAY_HEAD"
-"""Variable by which everything that a head has started is known, also after the head was killed."""
+"""Environment variable that marks all processes of a head, so that they are found after the head was killed."""
 _TIDY = """
 trap : TERM INT HUP
 port=$0 file=$1; shift
@@ -27,9 +27,9 @@ code=$?
 case $(cat "$file" 2>/dev/null) in *:$port) rm -f "$file";; esac
 exit $code
 """
-"""Shell lines that start Ray and remove the note of its address when it ends, for whatever reason."""
+"""Shell lines that start Ray and remove the file with its address when Ray ends for any reason."""
 _STOP = 20.0
-"""Seconds for Ray to end by itself, and for what is left after that to be gone."""
+"""Seconds to wait for Ray to end by itself, and then for its remaining processes to end."""
 _START = 300.0
 """Seconds for Ray and its dashboard to start; on a busy machine half a minute is usual."""
 
@@ -55,7 +55,7 @@ class Local(JobsTarget):
             run([*RAY, "get-auth-token", "--generate"], capture=True)
         say(f"starting a Ray head on this machine, dashboard on port {self._dashboard_port}")
         log = Path(tempfile.gettempdir()) / f"gramtune-ray-{os.getuid()}-{self._port}.log"
-        # The jobs' agent listens on one fixed port, and is silently missing where another Ray of this machine has it.
+        # The jobs' agent uses a fixed port; if another Ray on this machine uses it, the agent is silently missing.
         start = [*self._start(), f"--dashboard-agent-listen-port={free_port()}"]
         tidy = ["sh", "-c", _TIDY, str(self._port), str(get_ray_address_file(None)), *start]
         process = detached(tidy, log, **{_MARK: str(self._port)})
@@ -74,18 +74,18 @@ class Local(JobsTarget):
         yield f"http://127.0.0.1:{self._dashboard_port}"
 
     def down(self) -> None:
-        """See `Target`. `ray stop` would end every Ray of this machine, and is not used."""
+        """See `Target`. Does not use `ray stop`, which would end every Ray on this machine."""
         found, deadline = self._processes(), time.monotonic() + _STOP
         for pid in self._leaders():
             _signal(pid, signal.SIGTERM)
         while self._leaders() and time.monotonic() < deadline:
             time.sleep(0.2)
-        for pid in self._processes():  # those that did not follow, or whose head was killed
+        for pid in self._processes():  # processes that outlived their head
             _signal(pid, signal.SIGKILL)
         while self._processes() and time.monotonic() < deadline + _STOP:
             time.sleep(0.2)
         if not (self._forget_address() or found):
-            raise ClusterError(f"{self.file}: no Ray head at port {self._port} that gramtune has started")
+            raise ClusterError(f"{self.file}: gramtune started no Ray head at port {self._port}")
 
     def _start(self) -> list[str]:
         words = [*RAY, "start", "--head", "--block", "--disable-usage-stats", f"--port={self._port}"]
@@ -93,24 +93,24 @@ class Local(JobsTarget):
         return words + [f"{option}={value}" for option, value in self._shares.items() if value is not None]
 
     def _forget_address(self) -> bool:
-        """Removes Ray's note of its address: every plain `ray.init()` of this machine would wait for the dead head."""
+        """Removes Ray's file with its address; otherwise every plain `ray.init()` here would wait for the dead head."""
         file = Path(get_ray_address_file(None))
         try:
             host, _, port = file.read_text(encoding="utf-8").strip().rpartition(":")
             if port != str(self._port) or is_open(self._port):
                 return False
             file.unlink()
-        except (OSError, UnicodeDecodeError):  # there is none, or it is another user's
+        except (OSError, UnicodeDecodeError):  # the file is missing or belongs to another user
             return False
         return bool(host)
 
     def _leaders(self) -> list[int]:
-        """Processes of this user that are the `ray start` of this file's ports."""
+        """Processes of this user that run `ray start` with this file's ports."""
         wanted = [word.encode() for word in self._start()[: len(RAY) + 7]]
         return [pid for pid in _own() if _words(pid, "cmdline")[: len(wanted)] == wanted]
 
     def _processes(self) -> list[int]:
-        """Everything that has come of this file's head: they have its mark in their environment."""
+        """All processes started by this file's head, found by the mark in their environment."""
         mark = f"{_MARK}={self._port}".encode()
         return [pid for pid in _own() if mark in _words(pid, "environ")]
 
@@ -119,7 +119,7 @@ def _own() -> list[int]:
     """Processes of this user."""
     found = []
     for entry in Path("/proc").iterdir():
-        with suppress(OSError):  # has ended meanwhile
+        with suppress(OSError):  # the process has ended meanwhile
             found += [int(entry.name)] if entry.name.isdecimal() and entry.stat().st_uid == os.getuid() else []
     return found
 

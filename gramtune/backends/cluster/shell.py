@@ -23,7 +23,7 @@ _TUNNEL = 60.0
 
 
 def run(command: Sequence[str], *, capture: bool = False) -> str:
-    """Runs a tool to its end, its output on the terminal, or returned. Raises ClusterError if it fails."""
+    """Runs a tool to its end; its output goes to the terminal, or is returned. Raises ClusterError if it fails."""
     if shutil.which(command[0]) is None:
         raise ClusterError(f"{command[0]} is not installed on this machine")
     done = subprocess.run(command, stdout=subprocess.PIPE if capture else None, text=True, check=False)
@@ -34,9 +34,9 @@ def run(command: Sequence[str], *, capture: bool = False) -> str:
 
 @contextmanager
 def tunnel(command: Sequence[str], port: int) -> Iterator[str]:
-    """A tool that forwards `port` of this machine's loopback interface for as long as the block runs; its URL.
+    """Runs a tool that forwards `port` of the loopback interface during the block; yields the URL.
 
-    Raises ClusterError if it ends, or does not open the port.
+    Raises ClusterError if the tool ends or does not open the port.
     """
     if shutil.which(command[0]) is None:
         raise ClusterError(f"{command[0]} is not installed on this machine")
@@ -51,7 +51,7 @@ def tunnel(command: Sequence[str], port: int) -> Iterator[str]:
 
 
 def detached(command: Sequence[str], log: Path, **variables: str) -> subprocess.Popen[bytes]:
-    """A tool without terminal, its output in `log`, leader of a process group of its own."""
+    """Starts a tool without a terminal, in a new process group, with its output in `log`."""
     with log.open("wb") as file:
         return subprocess.Popen(
             command,
@@ -81,7 +81,7 @@ def is_open(port: int) -> bool:
 
 
 def end(leader: int) -> None:
-    """SIGTERM to a process and its group, which it leads."""
+    """Sends SIGTERM to a process and the process group that it leads."""
     try:
         os.killpg(leader, signal.SIGTERM)
     except ProcessLookupError:
@@ -91,7 +91,7 @@ def end(leader: int) -> None:
 def last_line(log: Path) -> str:
     """The last line of a tool's output."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else "it said nothing"
+    return lines[-1].strip() if lines else "no output"
 
 
 def _wait_open(port: int, process: subprocess.Popen[bytes], command: Sequence[str], log: Path) -> None:

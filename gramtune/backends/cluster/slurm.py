@@ -1,4 +1,4 @@
-"""Slurm: a batch script that makes a Ray cluster of the job's nodes, runs the sweep in it, and ends with it."""
+"""Slurm: writes a batch script that starts a Ray cluster on the job's nodes, runs the sweep, and ends with it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from gramtune.backends.cluster.shell import run
@@ -25,7 +26,7 @@ _SCRIPT = """\
 #SBATCH --open-mode=append
 #SBATCH --ntasks-per-node=1
 #SBATCH --signal=B:INT@120
-# Written by gramtune. Submit it again to go on with the sweep.
+# Written by gramtune. Submit it again to resume the sweep.
 set -uo pipefail
 {setup}
 cd {folder}
@@ -58,7 +59,7 @@ set +m
 trap 'kill -INT "$sweep"' INT TERM
 while kill -0 "$sweep" 2> /dev/null; do wait "$sweep"; code=$?; done
 kill $(jobs -p) 2> /dev/null
-wait  # so that what follows is the last line
+wait  # so that the exit code is the last line
 echo "{exit}$code"
 exit "$code"
 """
@@ -84,7 +85,7 @@ class Slurm(Target):
         """See `Target`. The job's name is the sweep's; its number is in a file beside the script."""
         name = request.sweep.name
         if not request.resume and (self._folder / "runs" / name).exists():
-            raise ClusterError(f"{self._runs}/{name} is there already: go on with --resume, or choose another --name")
+            raise ClusterError(f"{self._runs}/{name} already exists: resume it with --resume, or choose another --name")
         place = self._place(name)
         place.mkdir(parents=True, exist_ok=True)
         write_sweep(request.sweep, place)
@@ -107,8 +108,8 @@ class Slurm(Target):
             folder=shlex.quote(str(self._place(name))),
             data=self._folder / "data",
             sweep_folder=shlex.quote(f"{runs}/{name}"),
-            sweep=request._replace(resume=False).command(runs, '"$head:$port"').removeprefix("exec "),
-            resume=request._replace(resume=True).command(runs, '"$head:$port"').removeprefix("exec "),
+            sweep=replace(request, resume=False).command(runs, '"$head:$port"').removeprefix("exec "),
+            resume=replace(request, resume=True).command(runs, '"$head:$port"').removeprefix("exec "),
             exit=_EXIT,
         )
 
@@ -116,7 +117,7 @@ class Slurm(Target):
         """See `Target`."""
         jobs = sorted(self._folder.glob("jobs/*/job"), key=lambda file: file.stat().st_mtime)
         if not jobs:
-            raise ClusterError(f"{self.file}: no sweep has been launched there")
+            raise ClusterError(f"{self.file}: no sweep was launched on this cluster")
         return jobs[-1].parent.name
 
     def follow(self, job: str, say: Say) -> int:
@@ -157,5 +158,5 @@ class Slurm(Target):
         file = self._place(job) / "job"
         if not file.is_file():
             known = ", ".join(sorted(path.parent.name for path in self._folder.glob("jobs/*/job"))) or "none"
-            raise ClusterError(f"no job {job} under {self._folder}/jobs; there are: {known}")
+            raise ClusterError(f"no job {job} under {self._folder}/jobs; existing jobs: {known}")
         return file.read_text()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from gramtune.space.sweep import Sweep
 
@@ -14,23 +14,24 @@ Say = Callable[[str], None]
 
 
 class ClusterError(RuntimeError):
-    """A cluster's tool failed or does not answer. One line; the tool's output is above it."""
+    """A cluster's tool failed or does not answer. The message is one line; the tool's output was printed before it."""
 
 
-class Request(NamedTuple):
+@dataclass(frozen=True)
+class Request:
     """A sweep to run on a cluster."""
 
     sweep: Sweep
-    """Resolved: its base inline, the overrides of the command line applied."""
+    """The resolved sweep: the base inline, and the overrides of the command line applied."""
     runs: str | None = None
-    """Folder of all sweeps there; None: $GRAMTUNE_RUNS of the cluster's own environment."""
+    """Folder of all sweeps on the cluster; None: $GRAMTUNE_RUNS of the cluster's environment."""
     resume: bool = False
     """Resume the sweep of that name instead of starting it."""
     options: tuple[str, ...] = ()
-    """More arguments of `gramtune sweep`."""
+    """Further arguments of `gramtune sweep`."""
 
     def command(self, runs: str | None = None, address: str = "auto") -> str:
-        """The shell line that runs the sweep there, beside its `sweep.yaml`; `runs` is the target's default folder."""
+        """The shell line that runs the sweep next to its `sweep.yaml`; `runs` is the target's default folder."""
         folder = self.runs or runs
         unset = "${GRAMTUNE_RUNS:?is not set where this Ray was started: give gramtune launch --runs}"
         place = shlex.quote(folder) if folder else f'"{unset}"'
@@ -43,7 +44,7 @@ class Request(NamedTuple):
 
 
 class Target(ABC):
-    """A cluster as one file under cluster/ describes it."""
+    """A cluster described by a file under cluster/."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -54,7 +55,7 @@ class Target(ABC):
 
     @abstractmethod
     def up(self, say: Say) -> None:
-        """Starts the cluster unless it is up. Raises ClusterError."""
+        """Starts the cluster unless it is running. Raises ClusterError."""
 
     @abstractmethod
     def submit(self, request: Request) -> str:
@@ -66,15 +67,15 @@ class Target(ABC):
 
     @abstractmethod
     def follow(self, job: str, say: Say) -> int:
-        """Prints the job's output from its beginning until it ends, lost connections notwithstanding.
+        """Prints the job's output from its beginning until it ends; reconnects after lost connections.
 
         Returns the exit code of the sweep. Raises ClusterError if there is no such job.
         """
 
     @abstractmethod
     def stop(self, job: str) -> None:
-        """Interrupts the sweep like Ctrl-C: it writes its tables; resume it later. Raises ClusterError."""
+        """Interrupts the sweep like Ctrl-C, so that it writes its tables and can be resumed. Raises ClusterError."""
 
     @abstractmethod
     def down(self) -> None:
-        """Ends the cluster; results on shared storage stay. Raises ClusterError."""
+        """Shuts down the cluster; results on shared storage are kept. Raises ClusterError."""

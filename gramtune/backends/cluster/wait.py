@@ -1,4 +1,4 @@
-"""`python -m gramtune.backends.cluster.wait HOST:PORT N`: until the Ray there has N nodes; for batch scripts."""
+"""`python -m gramtune.backends.cluster.wait HOST:PORT N`: waits until that Ray has N nodes; for batch scripts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PATIENCE = 600.0
 
 
 def wait_for_nodes(address: str, n: int) -> int:
-    """Waits; returns how many nodes are up."""
+    """Waits for n nodes; returns the number of running nodes."""
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     try:
         deadline = time.monotonic() + _PATIENCE

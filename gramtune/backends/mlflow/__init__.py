@@ -1,1 +1,1 @@
-"""Tracking with MLflow."""
+"""Stores results in MLflow."""

@@ -1,4 +1,4 @@
-"""What MLflow is told of a sweep, as plain values: points, tags and the description."""
+"""The contents of MLflow's runs as plain values: points, tags and the description."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _SYMBOLS = {
     "training.batch_size": "B",
     "network.noise_dim": "h",
 }
-"""The paper's letters for what a run's name has to say shortly; other keys are cut to their last part."""
+"""Short symbols of the paper for keys in the names of runs; other keys are shortened to their last part."""
 
 
 def run_name(trial: PlannedTrial) -> str:
-    """`gram K=128 lr=1e-4`: the objective, then what was varied; a bundle of cases by its name alone."""
+    """The name of a run, `gram K=128 lr=1e-4`: the objective, then the varied values; a case by its name only."""
     bundles = [parameter_text(value) for key, value in trial.assignment.items() if "." not in key]
     objective = trial.config.objective.name
     if any(_letters(name).startswith(_letters(objective)) for name in bundles):
@@ -41,7 +41,7 @@ def run_name(trial: PlannedTrial) -> str:
 
 
 def parameter_text(value: Any) -> str:
-    """16, 1e-4, 0.05, gram; lists and mappings as JSON. A number that needs more than four digits is rounded."""
+    """A value as text: 16, 1e-4, 0.05, gram; lists and mappings as JSON. Numbers are rounded to four digits."""
     if isinstance(value, str):
         return value
     if isinstance(value, float):
@@ -54,7 +54,8 @@ def parameter_text(value: Any) -> str:
 
 
 def report_points(report: Report) -> list[Point]:
-    """`fid` (mean over replicates), `fid_std`, `fid/replicate_0`, …, and the mean of each loss and trace."""
+    """The points of a report: `fid` (mean over replicates), `fid_std`, `fid/replicate_0`, …, and means of losses and
+    traces."""
     values: dict[str, float | None] = {}
     for key, replicates in report.metrics.items():
         values |= {f"{key}/replicate_{i}": value for i, value in enumerate(replicates)}
@@ -69,7 +70,7 @@ def report_points(report: Report) -> list[Point]:
 
 
 def trial_params(trial: PlannedTrial) -> dict[str, Any]:
-    """What people filter trials of several sweeps by, and the values that the trial varies."""
+    """A run's parameters: those useful for filtering trials of several sweeps, and the varied values."""
     config = trial.config
     sections = ("data", "objective", "network", "optimizer")
     names = {f"{section}.name": getattr(config, section).name for section in sections}
@@ -78,7 +79,7 @@ def trial_params(trial: PlannedTrial) -> dict[str, Any]:
 
 
 def best_points(state: SweepState) -> list[Point]:
-    """`fid_best`: the best mean of the primary metric among the first i completed trials, at step i."""
+    """The metric `fid_best`: at step i, the best mean of the primary metric among the first i completed trials."""
     metric, pick = state.plan.metric, min if _minimised(state) else max
     completed = [record for record in state.records.values() if record.status == Status.COMPLETED]
     scored = [(r.last.timestamp, r.trial.name, s.mean) for r in completed if r.last and (s := r.summary(metric))]
@@ -90,14 +91,14 @@ def best_points(state: SweepState) -> list[Point]:
 
 
 def verdict_points(state: SweepState) -> list[Point]:
-    """`worst_loss_at_least/critic_dim` and `…_at_most/…`, to filter sweeps by, at the number of trained replicates."""
+    """The metrics `worst_loss_at_least/critic_dim` and `…_at_most/…`; the step is the number of trained replicates."""
     seconds = max((record.last.timestamp for record in state.records.values() if record.last), default=0)
     step = sum(record.trained for record in state.records.values())
     return [Point(key, value, seconds * 1000, step) for key, value in verdict_bounds(state).items()]
 
 
 def trial_tags(status: str, reason: str, last: Report | None) -> dict[str, str]:
-    """Status, why and at which step; the generated samples and the replicates behind the newest values."""
+    """Tags of a trial: status, reason, step, and the numbers of samples and replicates behind the newest values."""
     tags = {"gramtune.status": status, "gramtune.reason": reason}
     if last:
         tags["gramtune.step"] = str(last.step)
@@ -109,7 +110,7 @@ def trial_tags(status: str, reason: str, last: Report | None) -> dict[str, str]:
 
 
 def description(state: SweepState, figure: str = "") -> str:
-    """Markdown for the top of the sweep's page: the best, the verdicts, the figure, then what was asked."""
+    """Markdown for the top of the sweep's page: the best trial, the verdicts, the figure, then the question."""
     sweep = state.plan.sweep
     counts = Counter(record.status for record in state.records.values())
     lines = [
@@ -124,7 +125,7 @@ def description(state: SweepState, figure: str = "") -> str:
 
 
 def plan_text(plan: Plan) -> str:
-    """The plan as it was before anything started: what varies, how often, judged by what."""
+    """The plan of the sweep as text: varied keys, trials, replicates, metric, search and resources."""
     sweep, training = plan.sweep, plan.config.training
     lines = [
         f"{sweep.name}: {sweep.about}".removesuffix(": "),
@@ -142,7 +143,7 @@ def plan_text(plan: Plan) -> str:
 
 
 def identity_tags(versions: Mapping[str, Any]) -> dict[str, str]:
-    """Who stores this, and from which source, with which versions and on what the sweep ran (see `versions`)."""
+    """Tags of the user, the source commit, the versions and the device of the sweep (see `versions`)."""
     packages = {"gramtune": versions["gramtune"], "python": versions["python"], **versions["packages"]}
     tags = {
         "mlflow.source.name": "gramtune",
@@ -152,7 +153,7 @@ def identity_tags(versions: Mapping[str, Any]) -> dict[str, str]:
     }
     try:
         tags["mlflow.user"] = getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
+    except (KeyError, OSError):  # in a container the user may have no name
         tags["mlflow.user"] = "unknown"
     if source := versions["source"]:
         tags |= {"mlflow.source.git.commit": source["commit"], "gramtune.source.dirty": str(source["dirty"])}
@@ -160,7 +161,7 @@ def identity_tags(versions: Mapping[str, Any]) -> dict[str, str]:
 
 
 def started(record: TrialRecord, now: float) -> int:
-    """When the trial began, in milliseconds: from its first report, so that a later replay says the same."""
+    """Start time of the trial in milliseconds, computed from its first report, so that repeated calls agree."""
     if not record.reports:
         return int(now * 1000)
     first = record.reports[min(record.reports)]
@@ -170,7 +171,7 @@ def started(record: TrialRecord, now: float) -> int:
 def _best_line(state: SweepState) -> str:
     best, metric = state.best, state.plan.metric
     if not state.comparable:
-        return "No best of all: values on different data, metrics, samples or lengths are not comparable."
+        return "No overall best: values with different data, metrics, samples or lengths are not comparable."
     if len(state.plan.metrics) == 2 and state.front:
         return f"**Pareto front** of {' and '.join(state.plan.metrics)}: " + "; ".join(
             record.trial.name for record in state.front
@@ -186,7 +187,7 @@ def _best_line(state: SweepState) -> str:
 
 
 def _verdict_line(state: SweepState) -> str:
-    """`**critic_dim: SENSITIVE** within 10 %`, of several methods one each; empty where there is no verdict."""
+    """The verdicts in Markdown, `**critic_dim: SENSITIVE** within 10 %`, one per method; empty without verdicts."""
     names, within = leaves(state.plan.sweep.space), f"{100 * state.plan.sweep.tolerance:g} %"
     known = [(" ".join(filter(None, (names[row.key], row.method))), row.finding) for row in verdicts(state)]
     return "; ".join(f"**{name}: {finding.verdict}** within {within}" for name, finding in known if finding)

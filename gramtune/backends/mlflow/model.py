@@ -1,12 +1,13 @@
-"""The best generator of a sweep as an MLflow model: an exported graph, which needs torch but not gramtune."""
+"""Stores the best generator of a sweep as an MLflow model: an exported graph that needs torch but not gramtune."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,7 +25,7 @@ from gramtune.training.seeds import stream
 MODEL = "generator"
 """Name of the logged model: `runs:/<parent run>/generator`."""
 DIGEST = "gramtune.digest"
-"""Tag of a model and of its version in the registry: a digest of the weights."""
+"""Tag with the digest of the weights, for a model and its version in the registry."""
 _EXAMPLE = 2
 """Noise vectors of the input example. With a single one torch.export would treat the batch size as a constant."""
 
@@ -33,21 +34,22 @@ class NotExportable(ValueError):
     """torch cannot export the generator as a graph."""
 
 
-class BestGenerator(NamedTuple):
+@dataclass(frozen=True)
+class BestGenerator:
     """The generator behind the best value of the primary metric: one replicate of the best trial."""
 
     record: TrialRecord
     replicate: int
     file: Path
     place: int
-    """Of the replicate in the file."""
+    """Index of the replicate in the checkpoint."""
 
 
 def checked_model_name(name: str) -> str:
     """Returns the name if it is legal in the registry. Raises SpecError."""
     if not re.fullmatch(r"[\w. -]{1,250}", name) or not name.strip(". "):
         rule = "should be letters, digits, spaces and . _ - only, 250 at most; for example gram-digits"
-        raise SpecError([Issue("--register", f"{name!r} is no name for a model; it {rule}")])
+        raise SpecError([Issue("--register", f"{name!r} is not a legal model name; it {rule}")])
     return name
 
 

@@ -1,4 +1,4 @@
-"""What the page of a sweep's own run shows besides numbers: data set, plan, tables, figures, the best generator."""
+"""Stores the files of a sweep's own run: data set, plan, tables, figures, the best generator."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PREVIEW, _PREVIEW_SIZE = "preview", (560, 560)
 
 
 def store_files(runs: SweepRuns, parent: StoredRun, state: SweepState, folder: Path) -> None:
-    """Stores the plan, and the tables, pages and figures of the sweep's folder; each in place of the one before."""
+    """Stores the plan, and the tables, pages and figures of the sweep's folder; each replaces its earlier version."""
     if not (folder / _PLAN_FILE).exists():
         runs.log_text(parent, plan_text(state.plan), _PLAN_FILE)
     for file in _files(folder, _TABLES):
@@ -38,8 +38,8 @@ def store_files(runs: SweepRuns, parent: StoredRun, state: SweepState, folder: P
 def store_preview(runs: SweepRuns, parent: StoredRun, state: SweepState, folder: Path) -> str:
     """Stores the figure of the first varied key, small, and returns the Markdown that shows it in the description.
 
-    Any other figure where that is missing; an empty text where there is none. At its full size it would push the rest
-    of the page out of the window.
+    If that figure is missing, another one is used; without any figure the result is empty. The figure is small, so that
+    the rest of the page stays visible.
     """
     pictures = {file.stem: file for file in _files(folder / "figures", ("*.png",))}
     keys = [name for key in state.plan.sweep.space for name in (key, key.rpartition(".")[2])]
@@ -94,10 +94,10 @@ def _datasets(state: SweepState) -> Iterator[Dataset]:
 
 
 def _entity(data: Dataset) -> dict[str, str]:
-    """The fields of an MLflow dataset: name, a digest of what is in it, its configuration and its shape."""
+    """The fields of an MLflow dataset: name, digest of its contents, configuration and shape."""
     try:
         fingerprint = data.fingerprint(data_root())
-    except Unavailable:  # stored from a machine without the data
+    except Unavailable:  # this machine does not have the data
         fingerprint = data.model_dump_json()
     kind = "uint8" if data.kind == "image" else "float32"
     tensor = {"type": "tensor", "tensor-spec": {"dtype": kind, "shape": [-1, *data.shape]}}
@@ -112,6 +112,6 @@ def _entity(data: Dataset) -> dict[str, str]:
 
 
 def _files(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
-    """Files directly in `folder`; a leading dot is a file that is just being written."""
+    """Files directly in `folder`; names with a leading dot are files that are still being written."""
     found = (file for pattern in patterns for file in folder.glob(pattern))
     return sorted(file for file in found if file.is_file() and not file.name.startswith("."))

@@ -1,4 +1,4 @@
-"""The MLflow runs of one sweep, found by gramtune's own ids, so that any process can continue where another stopped."""
+"""The MLflow runs of one sweep, found by gramtune's own ids, so that any process can complete them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import re
 import tempfile
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
 from PIL import Image
@@ -27,11 +27,12 @@ _TAG_LENGTH = 5000
 _PARAM_LENGTH = 6000
 _PAGE = 1000
 _THUMBNAIL = 512
-"""Pixels of a thumbnail's longer side, at least; MLflow's own would be blurred."""
+"""Least number of pixels of a thumbnail's longer side; MLflow's own thumbnails are blurred."""
 
 
-class Point(NamedTuple):
-    """One value of a metric. MLflow stores the same point once, however often it is sent."""
+@dataclass(frozen=True)
+class Point:
+    """One value of a metric. MLflow stores equal points only once."""
 
     key: str
     value: float
@@ -45,7 +46,7 @@ class StoredRun:
 
     run_id: str
     artifacts: str
-    """Where its files go."""
+    """Location of the run's files."""
     started: int  # milliseconds
     status: str
     tags: dict[str, str]
@@ -53,7 +54,7 @@ class StoredRun:
     steps: dict[str, int] = field(default_factory=dict)
     """Last step of each metric."""
     images: dict[int, int] | None = None
-    """Bytes of the image of each step; None before the first look."""
+    """Size in bytes of the image of each step; None before the store was asked."""
 
 
 def legal_key(key: str) -> str:
@@ -66,7 +67,7 @@ def legal_key(key: str) -> str:
 
 
 def legal_value(text: str) -> str:
-    """`text` as a legal value of an MLflow parameter: what is too long is replaced by a digest."""
+    """`text` as a legal value of an MLflow parameter; a text that is too long ends in a digest."""
     if len(text) <= _PARAM_LENGTH:
         return text
     return f"{text[: _PARAM_LENGTH - 10]}… {hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -85,7 +86,7 @@ class SweepRuns:
         self._runs = self._find()
 
     def get(self, run_key: str) -> StoredRun | None:
-        """The run of a trial by its name, or of the sweep by the empty string."""
+        """The run of the trial with this name, or the sweep's run for the empty string."""
         return self._runs.get(run_key)
 
     def create(self, run_key: str, name: str, started: int, tags: Mapping[str, str]) -> StoredRun:
@@ -128,15 +129,16 @@ class SweepRuns:
     def missing(self, run: StoredRun, points: Iterable[Point]) -> list[Point]:
         """The points that are not yet stored, ordered by step.
 
-        A trial that restarts from a checkpoint repeats steps at another time; what was stored first remains.
+        A trial that restarts from a checkpoint repeats steps with other timestamps; the points stored first remain.
         """
-        legal = (point._replace(key=legal_key(point.key)) for point in points)
+        legal = (replace(point, key=legal_key(point.key)) for point in points)
         return sorted((p for p in legal if p.step > run.steps.get(p.key, -1)), key=lambda p: (p.step, p.key))
 
     def log_image(self, run: StoredRun, key: str, step: int, file: Path) -> None:
         """Stores a PNG so that the run's page shows all steps of `key` with a slider.
 
-        Same names as `MlflowClient.log_image` makes, but the same at every call: a repetition replaces the file.
+        Uses names in the format of `MlflowClient.log_image`, but equal at every call, so that a repetition replaces the
+        file.
         """
         if run.images is None:
             run.images = self._stored_images(run, key)
@@ -154,9 +156,9 @@ class SweepRuns:
         run.images[step] = size
 
     def log_file(self, run: StoredRun, file: Path, folder: str | None = None, name: str | None = None) -> None:
-        """Stores a file among the run's artifacts, in place of one of the same name. Raises OSError if it is gone.
+        """Stores a file among the run's artifacts and replaces one of the same name. Raises OSError if it is missing.
 
-        Does not use the client, which asks the store for the location once per run; that costs more than the files.
+        Does not use the client, which asks the store for the location of each run; that takes longer than the upload.
         """
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -191,7 +193,7 @@ class SweepRuns:
             thumbnail = Path(folder) / f"{name}+compressed.webp"
             enlarged.save(thumbnail, lossless=True)
             self.log_file(run, thumbnail, "images")
-        self.log_file(run, file, "images", f"{name}.png")  # last: its presence says that both are there
+        self.log_file(run, file, "images", f"{name}.png")  # uploaded last: its presence means that both exist
         self.log(run, tags={"mlflow.loggedImages": "True"})
 
     def _experiment(self, runs_folder: Path) -> str:
@@ -204,18 +206,18 @@ class SweepRuns:
                     (root / EXPERIMENT).mkdir(parents=True, exist_ok=True)
                 return str(self.client.create_experiment(EXPERIMENT, artifact_location=location))
         if not found.experiment_id:
-            raise TrackerUnavailable(f"MLflow at {redact(self.uri)}: what it answers is not MLflow's")
+            raise TrackerUnavailable(f"MLflow at {redact(self.uri)}: the server there is not MLflow")
         if found.lifecycle_stage != "active":
             raise TrackerUnavailable(
                 f"MLflow's experiment {EXPERIMENT!r} has been deleted; "
-                f"mlflow experiments restore -x {found.experiment_id} brings it back"
+                f"mlflow experiments restore -x {found.experiment_id} restores it"
             )
         if is_server(self.uri) and found.artifact_location.startswith(("/", "file:")):
             _check_local(found.artifact_location.removeprefix("file://"))
         return str(found.experiment_id)
 
     def _find(self) -> dict[str, StoredRun]:
-        """All runs of the sweep. If a lost answer made a run appear twice, one of them is deleted."""
+        """All runs of the sweep. If a run exists twice because an answer was lost, one of them is deleted."""
         runs: dict[str, StoredRun] = {}
         for stored in sorted(self._pages(), key=lambda run: (-len(run.steps), -len(run.tags), run.run_id)):
             key = stored.tags.get(TRIAL_ID, "")
@@ -244,14 +246,14 @@ class SweepRuns:
     def _batch(self, run: StoredRun, points: list[Point], params: dict[str, str], tags: dict[str, str]) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
-        metrics = [Metric(*point) for point in points]
+        metrics = [Metric(**vars(point)) for point in points]
         with translated(self.uri):
             self.client.log_batch(
                 run.run_id, metrics, [Param(*item) for item in params.items()], [RunTag(*item) for item in tags.items()]
             )
 
     def _one_by_one(self, run: StoredRun, points: list[Point], params: dict[str, str], tags: dict[str, str]) -> None:
-        """Like `_batch`, one name at a time, since one rejected name makes MLflow reject the whole batch."""
+        """Like `_batch`, but one name at a time, because MLflow rejects a whole batch for one bad name."""
         none: list[Point] = []
         by_key = {point.key: [p for p in points if p.key == point.key] for point in points}
         parts: list[tuple[str, list[Point], dict[str, str], dict[str, str]]]
@@ -265,7 +267,7 @@ class SweepRuns:
                 self.reject(run, name)
 
     def reject(self, run: StoredRun, name: str) -> None:
-        """Records in the run that data of this name could not be stored."""
+        """Records in the run that data with this name could not be stored."""
         names = [*filter(None, run.tags.get(REJECTED, "").split(", ")), name]
         run.tags[REJECTED] = ", ".join(dict.fromkeys(names))[:_TAG_LENGTH]
         with translated(self.uri):
@@ -289,14 +291,14 @@ def _image_prefix(key: str) -> str:
 
 
 def _enlarged(file: Path) -> Image.Image:
-    """The picture, enlarged by repeating whole pixels."""
+    """The image, enlarged by repeating pixels."""
     with Image.open(file) as image:
         factor = max(1, -(-_THUMBNAIL // max(image.size)))
         return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
 def _check_local(location: str) -> None:
-    """A server on a local database tells clients to write to the server's disk."""
+    """Raises TrackerUnavailable if the server tells clients to write to a folder that is not on this machine."""
     if not Path(unquote(location)).is_dir():
         raise TrackerUnavailable(
             f"this MLflow server keeps the files of experiment {EXPERIMENT!r} in {location}, "

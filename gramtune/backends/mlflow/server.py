@@ -1,4 +1,4 @@
-"""MLflow's web interface for `gramtune ui`: on loopback only, with few processes, and stopped when the command ends."""
+"""Runs MLflow's web interface for `gramtune ui`: only on loopback, with few processes, until the command ends."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _SETTINGS = {
 
 
 class ServerError(RuntimeError):
-    """The web interface cannot start; one line."""
+    """The web interface cannot start. The message is one line."""
 
 
 def serve(uri: str, port: int, runs: Path, say: Callable[[str], None] = print) -> int:
     """Serves the store until Ctrl-C and prints its address; for a server's URI only prints it. Returns the exit code.
 
-    `runs`: folder of sweeps, where the files of a database without a folder of its own are.
+    `runs`: folder of sweeps, which holds the files of a database that has no folder itself.
     Raises SpecError for a URI that cannot hold a sweep.
     """
     uri = checked_uri(uri)
@@ -49,9 +49,9 @@ def serve(uri: str, port: int, runs: Path, say: Callable[[str], None] = print) -
         return 0
     try:
         with _interruptible(), running_server(uri, port, runs) as (base, process):
-            say(f"{_pages(base, base)}\nCtrl-C ends it")
+            say(f"{_pages(base, base)}\nCtrl-C stops the server")
             process.wait()
-            say(f"MLflow's server ended by itself (exit code {process.returncode})")
+            say(f"MLflow's server ended unexpectedly (exit code {process.returncode})")
             return 1
     except (ServerError, OSError) as error:
         print(redact(str(error), uri), file=sys.stderr)
@@ -62,7 +62,7 @@ def serve(uri: str, port: int, runs: Path, say: Callable[[str], None] = print) -
 
 @contextmanager
 def running_server(uri: str, port: int = 0, runs: Path = Path("runs")) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A healthy `mlflow server` on the store: its address and process. It and its children end with the block.
+    """Starts an `mlflow server` on the store; yields its address and process. All its processes end with the block.
 
     Port 0 chooses a free port. Raises ServerError, or OSError if the store's folder cannot be written.
     """
@@ -100,7 +100,7 @@ def _command(uri: str, port: int, runs: Path) -> list[str]:
 
 
 def _environment(uri: str) -> dict[str, str]:
-    """The store is passed in the environment: an argument would show its password in the list of processes."""
+    """The server's environment. It contains the store's URI, because an argument would show its password to `ps`."""
     inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_LOGGING_LEVEL"}
     return {**inherited, **_SETTINGS, "MLFLOW_BACKEND_STORE_URI": uri}
 
@@ -111,7 +111,7 @@ def _free_port(port: int) -> int:
         try:
             probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
-            raise ServerError(f"port {port} of {HOST} cannot be used ({error}); take another with --port") from None
+            raise ServerError(f"port {port} of {HOST} cannot be used ({error}); choose another with --port") from None
         return int(probe.getsockname()[1])
 
 
@@ -121,7 +121,7 @@ def _wait_until_healthy(base: str, process: subprocess.Popen[bytes], log: IO[byt
         if process.poll() is not None:
             log.seek(0)
             lines = log.read().decode(errors="replace").split("\n")
-            last = next((line.strip() for line in reversed(lines) if line.strip()), "without a word")
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
             raise ServerError(f"MLflow's server did not start: {last}")
         try:
             with _direct(f"{base}/health", timeout=2):
@@ -147,7 +147,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _pages(base: str, shown: str) -> str:
-    """Address of the experiment's runs and of the newest sweep's view; of the start page while there is no answer."""
+    """The addresses of the experiment's runs and of the newest sweep's view; before it answers, of the start page."""
     query = f"{base}/api/2.0/mlflow/experiments/get-by-name?experiment_name={EXPERIMENT}"
     try:
         with _direct(query, timeout=10) as answer:

@@ -1,4 +1,4 @@
-"""MLflow's stores: their addresses, safe creation, and translation of errors. MLflow is imported late."""
+"""MLflow's stores: addresses, safe creation, and translation of errors. Imports MLflow only when needed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PLACES = (
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-"""Tables and columns of MLflow's database with absolute paths of files."""
+"""Tables and columns of MLflow's database that hold absolute file paths."""
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _GONE = "RESOURCE_DOES_NOT_EXIST"
 _REJECTED = "INVALID_PARAMETER_VALUE"
@@ -71,7 +71,7 @@ def default_uri(runs: Path) -> str:
 
 
 def found_stores(start: Path) -> list[Path]:
-    """Folders of sweeps with an embedded store: in `start`, beside it, or in a folder around it; nearest first."""
+    """Folders of sweeps with an embedded store: `start`, its subfolders, then parent folders; nearest first."""
     children = sorted(folder for folder in start.iterdir() if folder.is_dir())
     around = [runs for place in start.parents for runs in (place, place / "runs")]
     candidates = dict.fromkeys((start, start / "runs", *children, *around))
@@ -88,7 +88,7 @@ def checked_uri(uri: str) -> str:
         return f"sqlite:///{user_path(path).absolute()}"
     if scheme not in ("http", "https", *_DATABASES):
         legal = ", ".join(f"{name}://" for name in ("http", "https", *_DATABASES))
-        raise _issue(f"{redact(uri)!r} is of no known kind; legal: {legal}")
+        raise _issue(f"{redact(uri)!r} has an unknown scheme; legal: {legal}")
     return uri.rstrip("/")
 
 
@@ -103,7 +103,7 @@ def database_file(uri: str) -> Path | None:
 
 
 def artifact_root(uri: str, runs: Path) -> Path | None:
-    """Folder for files of a store that is a database: beside SQLite's own, else under `runs`; None for a server."""
+    """Folder for the files of a database store: beside an SQLite file, else under `runs`; None for a server."""
     if is_server(uri):
         return None
     file = database_file(uri)
@@ -117,7 +117,7 @@ def runs_url(base: str, experiment_id: str, view: str | None = None) -> str:
 
 
 def quiet_environment() -> None:
-    """Sets MLflow's switches for this process and those it starts: silent, no telemetry, no retries of its own."""
+    """Configures MLflow for this process and its children: no output, no telemetry, no retries."""
     os.environ.update(QUIET)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(TIMEOUT))
     for name in ("mlflow", "alembic"):
@@ -125,7 +125,7 @@ def quiet_environment() -> None:
 
 
 def connect(uri: str) -> Any:
-    """An MlflowClient; the store of a new SQLite file is made first. Raises TrackerUnavailable."""
+    """An MlflowClient for the store; creates a new SQLite store first. Raises TrackerUnavailable."""
     quiet_environment()
     with translated(uri):
         ensure_store(uri)
@@ -155,9 +155,9 @@ def ensure_store(uri: str) -> None:
 
 
 def _relocate(file: Path) -> None:
-    """Updates the absolute paths that MLflow stores, where the store was moved or copied with its files.
+    """Updates the absolute paths in MLflow's database after the store was moved or copied with its files.
 
-    Without this, MLflow writes new files to the old folder, which it creates again. Raises OSError.
+    Otherwise MLflow would recreate the old folder and write new files to it. Raises OSError.
     """
     ours = (file.parent / "artifacts").as_uri()
     try:
@@ -167,7 +167,7 @@ def _relocate(file: Path) -> None:
             theirs = location.removesuffix(f"/{EXPERIMENT}")
             if theirs == ours or not theirs.startswith("file:///") or not theirs.endswith("/artifacts"):
                 return
-            if not (file.parent / "artifacts" / EXPERIMENT).is_dir():  # they are somewhere else, on purpose
+            if not (file.parent / "artifacts" / EXPERIMENT).is_dir():  # the files are elsewhere on purpose
                 return
             for table, column in _PLACES:
                 update = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} LIKE ? || '/%'"

@@ -1,4 +1,4 @@
-"""A sweep in MLflow: one parent run, one nested run per trial, every value exactly once whatever happens between."""
+"""Stores a sweep in MLflow: one parent run, one nested run per trial, every value exactly once despite failures."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
@@ -51,8 +52,9 @@ _MLFLOW_STATUS = {
 }
 
 
-class _Snapshot(NamedTuple):
-    """A trial record at one moment; the runner's thread goes on changing the record itself."""
+@dataclass(frozen=True)
+class _Snapshot:
+    """A copy of a trial record at one moment; the runner's thread keeps changing the record itself."""
 
     status: Status
     reason: str
@@ -72,8 +74,8 @@ class MlflowTracker:
 
     Raises SpecError for a URI that cannot hold a sweep, or a name that cannot be registered.
 
-    Numbers go before files, so a store that takes no files still has every number. A run is closed last: a closed
-    run is complete, and is not looked at again.
+    Numbers are stored before files, so a store that refuses files still has every number. A run is closed last, so a
+    closed run is complete and is not checked again.
     """
 
     def __init__(self, uri: str, folder: Path, register: str | None = None) -> None:
@@ -92,12 +94,12 @@ class MlflowTracker:
 
     @property
     def link(self) -> str:
-        """Page of the sweep's trials on a server; for a database its URI, without credentials."""
+        """The address of the sweep's trials on a server; for a database its URI without credentials."""
         return self._link
 
     @property
     def hint(self) -> str:
-        """How to look at a store that has no web page of its own; empty for a server."""
+        """The command that opens a store without a web page; empty for a server."""
         if is_server(self._uri):
             return ""
         if self._uri == default_uri(self._folder.parent):
@@ -107,7 +109,7 @@ class MlflowTracker:
 
     @property
     def remedy(self) -> str:
-        """`gramtune sync` on the same folder and store; credentials that the URI had have to be put in again."""
+        """The command `gramtune sync` for the same folder and store; the user must insert credentials of the URI."""
         embedded = self._uri == default_uri(self._folder.parent)
         return command("sync", self._named, *(() if embedded else ("--tracking-uri", redact(self._uri))))
 
@@ -126,9 +128,10 @@ class MlflowTracker:
         self._reliably(lambda: self._finish(state, folder))
 
     def _reliably(self, action: Callable[[], None]) -> None:
-        """Runs `action`, once more where a run has been deleted meanwhile. After a failure nothing is taken as known:
+        """Runs `action`; repeats it once if a run was deleted meanwhile.
 
-        a request whose answer was lost may have been carried out, so the next attempt asks the store what it holds.
+        After a failure all knowledge of the store is dropped: a request whose answer was lost may have been executed,
+        so the next attempt asks the store for its contents.
         """
         try:
             try:
@@ -195,13 +198,13 @@ class MlflowTracker:
     def _parent(self, runs: SweepRuns, state: SweepState) -> StoredRun:
         if found := runs.get(SWEEP_RUN):
             return found
-        now = time.time()  # a sweep that samples may have no trial yet
+        now = time.time()  # a sampled sweep may have no trial yet
         start = min((started(record, now) for record in state.records.values()), default=int(now * 1000))
         tags = {"gramtune.kind": "sweep", **identity_tags(_versions(self._folder, state.plan))}
         return runs.create(SWEEP_RUN, state.plan.sweep.name, start, tags)
 
     def _is_complete(self, runs: SweepRuns, run: StoredRun | None, snapshot: _Snapshot) -> bool:
-        """Whether nothing of this trial has to be sent: it has not begun, or its run is closed and has everything."""
+        """Whether nothing has to be sent for this trial: it has not begun, or its run is closed and complete."""
         if run is None:
             return snapshot.status == Status.PENDING and not snapshot.reports
         if runs.missing(run, snapshot.points):
@@ -218,12 +221,12 @@ class MlflowTracker:
         run = runs.get(trial.name)
         status_tags = trial_tags(snapshot.status, redact(snapshot.reason, self._uri), snapshot.last)
         if run is not None and _outgrown(run, status_tags):
-            runs.delete(trial.name)  # MLflow never takes a value back: means over fewer replicates would remain
+            runs.delete(trial.name)  # MLflow cannot delete a value: means over fewer replicates would remain
             self._configured.discard(trial.name)
             run = None
         if run is None:
             tags = {"gramtune.kind": "trial", PARENT: parent.run_id, "mlflow.user": parent.tags.get("mlflow.user", "")}
-            tags |= {key: value for key, value in status_tags.items() if value}  # cheaper here than one by one
+            tags |= {key: value for key, value in status_tags.items() if value}  # in the same request, which is cheaper
             run = runs.create(trial.name, f"{record.number}: {run_name(trial)}", started(record, time.time()), tags)
         if not snapshot.status.final:
             runs.set_status(run, "RUNNING")
@@ -233,7 +236,7 @@ class MlflowTracker:
         parent = self._parent(runs, state)
         if state.unfinished:
             runs.set_status(parent, "RUNNING")
-        if parent.status == "RUNNING":  # a closed one shows the figure, which `finish` puts there
+        if parent.status == "RUNNING":  # a closed run shows the figure that `finish` stored
             self._describe(runs, parent, state, "")
 
     def _describe(self, runs: SweepRuns, parent: StoredRun, state: SweepState, figure: str) -> None:
@@ -262,12 +265,12 @@ class MlflowTracker:
 
 
 def _growing(record: TrialRecord) -> bool:
-    """Whether a finished trial is being given more replicates: it is stored anew when all have their values."""
+    """Whether a finished trial is getting more replicates; its run is replaced when all of them have values."""
     return not record.status.final and record.trained > 0
 
 
 def _outgrown(run: StoredRun, tags: Mapping[str, str]) -> bool:
-    """Whether the stored run is of fewer replicates than the trial has now; its tag says `2 of 3`."""
+    """Whether the stored run has fewer replicates than the trial now, according to its tag `2 of 3`."""
     stored, now = (int(each.get("gramtune.replicates", "0").rpartition(" ")[2]) for each in (run.tags, tags))
     return 0 < stored < now
 
@@ -279,9 +282,9 @@ def _store_checkpoint(runs: SweepRuns, run: StoredRun, folder: Path) -> None:
 
 
 def _sweep_id(folder: Path) -> str:
-    """Identity of a sweep, kept in its folder: the folder can be moved, and sent to any server. Raises OSError.
+    """The id of a sweep, stored in its folder, so that the folder can be moved and sent to any server. Raises OSError.
 
-    A copy beside its original is a sweep of its own: both would write into the same runs.
+    A copy of a folder gets a new id while the original exists; otherwise both would write to the same runs.
     """
     file = folder / "sweep_id"
     identity, place = _identity(file)
@@ -297,7 +300,7 @@ def _sweep_id(folder: Path) -> str:
 
 
 def _identity(file: Path) -> tuple[str, str]:
-    """What `_sweep_id` has written there, and where that was; empty texts where it has not."""
+    """The id and the folder that `_sweep_id` wrote to the file; empty texts if it has not."""
     try:
         identity, _, place = file.read_text(encoding="utf-8").strip().partition("\n")
     except (OSError, UnicodeDecodeError):
@@ -306,10 +309,10 @@ def _identity(file: Path) -> tuple[str, str]:
 
 
 def _versions(folder: Path, plan: Plan) -> dict[str, Any]:
-    """What the sweep ran with, as its folder says; of this machine where the folder does not."""
+    """The versions stored in the sweep's folder; without them, those of this machine."""
     try:
         return read_versions(folder) or versions(plan)
-    except SpecError:  # whoever resumes the sweep is told
+    except SpecError:  # `resume` reports the damaged file
         return versions(plan)
 
 
@@ -318,7 +321,7 @@ def _end(run: StoredRun, last: Report | None) -> int:
 
 
 def _ended(parent: StoredRun, state: SweepState) -> int:
-    """When the sweep ended, in milliseconds: with its last report, whenever it is stored."""
+    """End time of the sweep in milliseconds: the time of its last report, not of storing it."""
     reports = [record.last.timestamp for record in state.records.values() if record.last]
     return max([parent.started, *(1000 * seconds for seconds in reports)])
 

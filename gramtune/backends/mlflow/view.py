@@ -1,7 +1,7 @@
-"""A saved view of one sweep's trials for MLflow's interface, whose own first page shows no number at all.
+"""Saves a view of a sweep's trials for MLflow's interface, whose own first page shows no metric.
 
-The format is that of the interface's "Share" button. MLflow does not document it, so nothing depends on it: where a
-later interface does not read it, it shows its usual page.
+The format is that of the interface's "Share" button. MLflow does not document it, so nothing depends on it: a later
+interface that cannot read it shows its usual page.
 """
 
 from __future__ import annotations
@@ -10,23 +10,24 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from gramtune.backends.mlflow.runs import StoredRun, SweepRuns, legal_key
 from gramtune.backends.mlflow.store import runs_url, translated
 from gramtune.record.state import SweepState
 
 IMAGES = "samples/fixed_noise"
-"""Key of the sample grids: the same noise at every step."""
+"""Key of the sample grids, which use the same noise at every step."""
 _TAG = "mlflow.sharedViewState."
 _OURS = f"{_TAG}gramtune-"
 _NOTE, _KIND = "mlflow.note.content", "mlflow.experimentKind"
-"""Tags of an experiment: its description, and which of MLflow's two sidebars its pages open in."""
+"""Tags of an experiment: its description, and the one of MLflow's two sidebars that its pages use."""
 _INTRODUCTION = "Sweeps, with metric, varied keys and status as columns:"
 _LINKS = 100
-"""Sweeps in the description: MLflow cuts tags of an experiment at 20,000 characters."""
+"""Most sweeps in the description, because MLflow cuts tags of an experiment at 20,000 characters."""
 _SHOWN_KEYS = 8
-"""Varied keys that get a column and an axis."""
+"""Most varied keys with a column and an axis."""
 _SECTIONS = ("overview", "samples", "losses")
 
 
@@ -35,15 +36,16 @@ def view_key(sweep_id: str) -> str:
     return f"{_OURS.removeprefix(_TAG)}{sweep_id[:16]}"
 
 
-class SavedView(NamedTuple):
-    """A saved view: its name in an address, and the one that a person reads."""
+@dataclass(frozen=True)
+class SavedView:
+    """A saved view: its name in addresses and its displayed name."""
 
     key: str
     name: str
 
 
 def newest_view(tags: Mapping[str, str]) -> SavedView | None:
-    """The view of the sweep that began last, by the tags of the experiment."""
+    """The view of the sweep that began last, from the tags of the experiment."""
     views = [(key.removeprefix(_TAG), json.loads(value)) for key, value in tags.items() if key.startswith(_OURS)]
     if not views:
         return None
@@ -52,7 +54,7 @@ def newest_view(tags: Mapping[str, str]) -> SavedView | None:
 
 
 def store_view(runs: SweepRuns, parent: StoredRun, state: SweepState) -> None:
-    """Saves the view among the experiment's, once, with a link to it in the experiment's description."""
+    """Saves the view in the experiment, once, and links it in the experiment's description."""
     key = f"{_TAG}{view_key(runs.sweep_id)}"
     content = json.dumps(_state(state, parent.run_id), sort_keys=True, separators=(",", ":"))
     packed = base64.b64encode(zlib.compress(content.encode())).decode()
@@ -61,7 +63,7 @@ def store_view(runs: SweepRuns, parent: StoredRun, state: SweepState) -> None:
     with translated(runs.uri):
         tags = dict(runs.client.get_experiment(runs.experiment_id).tags)
     wanted = {key: value, _KIND: "custom_model_development"}
-    if tags.get(_NOTE, _INTRODUCTION).startswith(_INTRODUCTION):  # else somebody has written a note of their own
+    if tags.get(_NOTE, _INTRODUCTION).startswith(_INTRODUCTION):  # otherwise the user has written a description
         wanted[_NOTE] = _note(runs.experiment_id, {**tags, key: value})
     with translated(runs.uri):
         for name, text in wanted.items():
@@ -72,16 +74,16 @@ def store_view(runs: SweepRuns, parent: StoredRun, state: SweepState) -> None:
 def _note(experiment_id: str, tags: Mapping[str, str]) -> str:
     """Markdown for the top of the list of runs: a link to the view of each sweep, the newest first.
 
-    MLflow's own list has fixed columns in a new browser, and no setting of an experiment changes them.
+    In a new browser MLflow's own list has fixed columns, which no setting of an experiment changes.
     """
     views = [(json.loads(text), key.removeprefix(_TAG)) for key, text in tags.items() if key.startswith(_OURS)]
     newest = sorted(views, key=lambda view: (-view[0]["createdAt"], view[1]))[:_LINKS]
     links = [f"[{view['name']}]({runs_url('', experiment_id, key).lstrip('/')})" for view, key in newest]
-    return f"{_INTRODUCTION} {' · '.join(links)}"  # one line: MLflow shows the first alone until it is unfolded
+    return f"{_INTRODUCTION} {' · '.join(links)}"  # one line, because MLflow first shows only one
 
 
 def _state(state: SweepState, parent_run: str) -> dict[str, Any]:
-    """Trials of the sweep, best first, with metric, varied keys and status; charts of the same."""
+    """The view's state: trials, best first, with metric, varied keys and status, and their charts."""
     metric = legal_key(state.plan.metric)
     params = [legal_key(key) for key in state.plan.sweep.space][:_SHOWN_KEYS]
     columns = [f"metrics.`{metric}`", f"metrics.`{metric}_std`", *(f"params.`{key}`" for key in params)]
@@ -90,7 +92,7 @@ def _state(state: SweepState, parent_run: str) -> dict[str, Any]:
         "orderByKey": f"metrics.`{metric}`",
         "orderByAsc": state.plan.config.directions[state.plan.metric] == "min",
         "selectedColumns": [*columns, "tags.`gramtune.status`", "tags.`gramtune.reason`"],
-        "isAccordionReordered": True,  # sections in our order, not the alphabet's
+        "isAccordionReordered": True,  # keep the order of sections
         "compareRunCharts": _charts(metric, params, state.plan.config.training.steps),
         "globalLineChartConfig": {"lineSmoothness": 0},  # MLflow smooths by default: 170 where the value is 107
         "compareRunSections": [{"uuid": n, "name": n, "display": True, "isReordered": False} for n in _SECTIONS],
@@ -100,7 +102,7 @@ def _state(state: SweepState, parent_run: str) -> dict[str, Any]:
 def _charts(metric: str, params: list[str], steps: int) -> list[dict[str, Any]]:
     """Charts with names and without smoothing; the samples open at the last step.
 
-    The axes of the parallel coordinates are linear: MLflow has no logarithmic ones.
+    The axes of the parallel coordinates are linear, because MLflow has no logarithmic ones.
     """
     lines = [("overview", metric), ("losses", "loss/generator"), ("losses", "loss/critic")]
     parallel = {"selectedParams": params, "selectedMetrics": [metric], "showAllRuns": True}

@@ -1,1 +1,1 @@
-"""Proposals and importances by Optuna."""
+"""Proposes trials and computes importances with Optuna."""

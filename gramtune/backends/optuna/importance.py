@@ -1,4 +1,4 @@
-"""Parameter importances by Optuna: which varied key decides about being among the best trials."""
+"""Computes importances with Optuna: how much each varied key determines whether a trial is among the best."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from gramtune.record.state import SweepState
 from gramtune.space.domain import Domain
 
 _TOP, _FEWEST = 0.1, 5
-"""The best tenth of the trials, but at least five: fewer have no distribution."""
+"""Best trials: a tenth of all, but at least five, because fewer do not have a distribution."""
 
 
 def importances(state: SweepState) -> Importances:
     """PED-ANOVA (Watanabe et al. 2023) over completed, pruned and diverged trials; conditional keys included.
 
-    It compares the distribution of a key among the best trials with that among all. Only the order of the trials
-    counts, so pruned and diverged trials, which have no final value, stand behind all completed ones. Only where
-    `unknown` has nothing to say.
+    It compares the distribution of a key among the best trials with that among all. Only the order of trials counts,
+    so pruned and diverged trials, which have no final value, are placed after all completed ones. Call it only if
+    `unknown` is empty.
     """
     metric = state.plan.metric
     minimised = state.plan.config.directions[metric] == "min"
@@ -47,7 +47,7 @@ def importances(state: SweepState) -> Importances:
 
 
 def _distribution(domain: Domain) -> BaseDistribution:
-    """As it is searched; listed numbers have an order, which a category would lose."""
+    """Optuna's distribution of a domain; listed numbers keep their order, unlike categories."""
     values = domain.values
     if values and len(values) > 1 and all(type(value) in (int, float) for value in values):
         return FloatDistribution(float(min(values)), float(max(values)))

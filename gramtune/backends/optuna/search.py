@@ -1,4 +1,4 @@
-"""Proposals by Optuna: a study in a file in the sweep's folder, told the outcome of each trial."""
+"""Proposes trials with Optuna. The study is a file in the sweep's folder and learns the result of each trial."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ from gramtune.space.sweep import Search
 STUDY_FILE = "study.journal"
 """Open it with `optuna-dashboard`, or `optuna.load_study` on its JournalStorage; the study has the sweep's name."""
 _REPEATS = 100
-"""Largest number of consecutive proposals that are duplicates or illegal."""
+"""Most consecutive proposals that are duplicates or illegal."""
 _STATES = {
     Status.COMPLETED: TrialState.COMPLETE,
     Status.PRUNED: TrialState.PRUNED,
     Status.DIVERGED: TrialState.COMPLETE,
     Status.FAILED: TrialState.FAIL,
 }
-"""Not STOPPED: with a larger budget the trial continues.
+"""Optuna's state for each final status. STOPPED is missing, because the trial continues with a larger budget.
 
-DIVERGED is told with a penalty (`_penalty`): TPE, GP and CMA-ES ignore failed trials and would propose the same region.
+DIVERGED trials get a penalty (`_penalty`): TPE, GP and CMA-ES ignore failed trials and would propose the same region.
 """
 _SEEDS = 2**32
 """NumPy's RandomState takes seeds below this."""
@@ -65,9 +65,9 @@ _SAMPLERS: dict[str, Callable[[Search, int], BaseSampler]] = {
 
 
 class _Storage(JournalStorage):  # type: ignore[misc]  # mypy does not follow optuna
-    """A study's file to which only this process adds trials, so it knows whether an enqueued trial waits.
+    """Storage of a study to which only this process adds trials, so that it knows whether an enqueued trial is waiting.
 
-    Without this, each `ask` of Optuna scans all trials, which takes a growing part of the driver's time per trial.
+    Otherwise each `ask` of Optuna would scan all trials, which slows the driver down as the study grows.
     """
 
     _may_wait = True
@@ -81,7 +81,7 @@ class _Storage(JournalStorage):  # type: ignore[misc]  # mypy does not follow op
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """As JournalStorage, but returns at once if waiting trials are requested and there are none."""
+        """Like JournalStorage, but returns at once if waiting trials are requested and there are none."""
         only_waiting = states == (TrialState.WAITING,)
         if only_waiting and not self._may_wait:
             return []
@@ -92,11 +92,11 @@ class _Storage(JournalStorage):  # type: ignore[misc]  # mypy does not follow op
 
 
 class OptunaProposer:
-    """The Proposer of a sweep that samples.
+    """The Proposer of a sampled sweep.
 
     Its study holds one Optuna trial per trial of the sweep, with the mean over replicates at each evaluation as
-    intermediate values; where two metrics are optimised, with both means at the end. PRUNED is told as PRUNED, FAILED
-    as FAIL, DIVERGED as COMPLETE with a penalty. The penalty exists in the study alone: tables have no number there.
+    intermediate value; with two metrics, only both means at the end. The study gets PRUNED as PRUNED, FAILED as FAIL,
+    and DIVERGED as COMPLETE with a penalty. The penalty exists only in the study, not in tables.
     """
 
     def __init__(self, state: SweepState, folder: Path) -> None:
@@ -107,7 +107,7 @@ class OptunaProposer:
         try:
             self._study = self._open(folder, directions)
             stale = self._has_ended_what_goes_on()
-        except Exception:  # noqa: BLE001 - the file is damaged, in any way; the journal has everything that counts
+        except Exception:  # noqa: BLE001 - a damaged file can raise anything; the journal has all results
             stale = True
         if stale:
             (folder / STUDY_FILE).unlink()
@@ -116,20 +116,20 @@ class OptunaProposer:
             self._observe(stored_warm_start(folder))
         self._trials: dict[str, optuna.Trial] = {}
         self._curves: defaultdict[str, set[int]] = defaultdict(set)
-        """Steps whose values the study has, by trial: it accepts each step once."""
+        """Steps whose values the study already has, by trial, because it accepts each step once."""
         self._orphans: list[optuna.Trial] = []
         self._untold: list[TrialRecord] = []
-        """Diverged trials that wait for the first completed trial: without one there is no penalty."""
+        """Diverged trials that wait for the first completed trial, which is needed to compute a penalty."""
         self._told = 0
-        """Records that the study knows to their end, in a synchronous search."""
+        """In a synchronous search: records whose results are completely in the study."""
         self._batch: list[PlannedTrial] = []
-        """Trials of a synchronous search that were proposed together and have not been handed out."""
+        """In a synchronous search: trials that were proposed together and are not yet handed out."""
         self._recall()
         self._catch_up()
         self._next_number = len(self._frozen())
         asked = (t.user_attrs.get("point", -1) for t in self._frozen())
         self._next_point = max(len(self._trials), 1 + max(asked, default=-1))
-        """Index of the next of `search.points`. A point that gave no new trial is not tried again."""
+        """Index of the next entry of `search.points`. A point that gave no new trial is not tried again."""
 
     def _open(self, folder: Path, directions: Sequence[Direction]) -> optuna.Study:
         return optuna.create_study(
@@ -140,20 +140,23 @@ class OptunaProposer:
         )
 
     def _observe(self, earlier: Sequence[Observation]) -> None:
-        """Adds trials of earlier sweeps; they are no trials of this one."""
-        for source, assignment, value in earlier:
-            params = {key: encoded(chosen) for key, chosen in assignment.items()}
+        """Adds trials of earlier sweeps as observations; they are not trials of this sweep."""
+        for observed in earlier:
+            params = {key: encoded(chosen) for key, chosen in observed.assignment.items()}
             domains = {key: distribution(self._sweep.space[key]) for key in params}
             self._study.add_trial(
                 optuna.trial.create_trial(
-                    params=params, distributions=domains, value=value, user_attrs={"warm_start": source}
+                    params=params,
+                    distributions=domains,
+                    value=observed.value,
+                    user_attrs={"warm_start": observed.source},
                 )
             )
 
     def _has_ended_what_goes_on(self) -> bool:
-        """Whether the study has closed a trial that now goes on: with more steps, or again after a failure.
+        """Whether the study has closed a trial that now continues, with more steps or after a failure.
 
-        Optuna reopens no trial, so the study is then rebuilt from the journal.
+        Optuna cannot reopen a trial, so the study is then rebuilt from the journal.
         """
         known = ((t.state, self._state.records.get(t.user_attrs.get("trial", ""))) for t in self._frozen())
         return any(s.is_finished() and r is not None and not r.status.final and not r.due.first for s, r in known)
@@ -164,13 +167,13 @@ class OptunaProposer:
 
     @property
     def waiting(self) -> bool:
-        """Whether there will be proposals once all earlier trials have ended."""
+        """Whether further proposals exist but must wait until all earlier trials have ended."""
         together, known = self._sweep.search.together, len(self._trials)
         at_border = together and not self._batch and known % together == 0 and known < self._sweep.search.samples
         return bool(at_border and self._state.unfinished)
 
     def propose(self) -> PlannedTrial | None:
-        """A new configuration; None if there are enough, if no new one is found, or, where `waiting`, if none yet."""
+        """A new configuration; None if there are enough, if no new one is found, or if proposals must wait."""
         if not (together := self._sweep.search.together):
             return self._proposal()
         if not self._batch and not self.waiting:
@@ -179,13 +182,13 @@ class OptunaProposer:
         return self._batch.pop(0) if self._batch else None
 
     def _proposal(self) -> PlannedTrial | None:
-        if len(self._trials) >= self._sweep.search.samples:  # includes trials that were handed out but have not started
+        if len(self._trials) >= self._sweep.search.samples:  # includes trials that are handed out but not started
             return None
         for _ in range(_REPEATS):
             trial = self._orphans.pop(0) if self._orphans else self._ask()
             try:
                 proposal = planned(self._sweep, self._suggest(trial))
-            except ValidationError as error:  # only some combinations were checked before
+            except ValidationError as error:  # not all combinations were checked before the start
                 trial.set_user_attr("reason", str(error.errors()[0]["msg"]))
                 self._study.tell(trial, state=TrialState.FAIL)
                 continue
@@ -197,7 +200,7 @@ class OptunaProposer:
         return None
 
     def learn(self, record: TrialRecord) -> None:
-        """Reports the newest value to the study, and the end; in a synchronous search once its batch has ended."""
+        """Reports the newest value and the end of a trial to the study; if synchronous, once its batch has ended."""
         if self._sweep.search.together:
             self._catch_up()
             return
@@ -208,7 +211,7 @@ class OptunaProposer:
             self._tell(trial, record)
 
     def enqueue(self, record: TrialRecord) -> None:
-        """Adds a trial that a user asked for to the study."""
+        """Adds a trial that the user enqueued to the study."""
         self._trials[record.trial.name] = trial = self._again(record)
         self._next_number = trial.number + 1
 
@@ -218,7 +221,7 @@ class OptunaProposer:
             point = {key: encoded(fitting(space[key], value)) for key, value in points[self._next_point].items()}
             self._study.enqueue_trial(point, user_attrs={"point": self._next_point})
             self._next_point += 1
-        # Before it asks: CMA-ES and GP draw all keys at once, in `ask`.
+        # Set the sampler before `ask`, in which CMA-ES and GP draw all keys at once.
         self._study.sampler = make_sampler(self._sweep.search, self._next_number)
         trial = self._study.ask()
         self._next_number = trial.number + 1
@@ -232,7 +235,7 @@ class OptunaProposer:
         return assignment
 
     def _repeat(self, trial: optuna.Trial, name: str) -> None:
-        """A repeated configuration would give the same numbers, so they are told without training."""
+        """Reports the known result of a repeated configuration, which needs no training."""
         trial.set_user_attr("repeats", name)
         record = self._state.records.get(name)
         if record and record.status in _STATES:
@@ -281,17 +284,17 @@ class OptunaProposer:
         self._curves[name].add(report.step)
 
     def _recall(self) -> None:
-        """The study's trials of an earlier driver: trials of the sweep by name, and trials that never started."""
+        """Recalls the trials that an earlier driver added to the study, including trials that never started."""
         for frozen in self._frozen():
             name = frozen.user_attrs.get("trial")
             if name in self._state.records:
                 self._trials[name] = optuna.Trial(self._study, frozen._trial_id)
-            elif frozen.state == TrialState.RUNNING:  # asked for, but the driver died before the trial started
+            elif frozen.state == TrialState.RUNNING:  # the driver died before this trial started
                 self._study.sampler = make_sampler(self._sweep.search, frozen.number)
                 self._orphans.append(optuna.Trial(self._study, frozen._trial_id))
 
     def _catch_up(self) -> None:
-        """Tells the study what only the journal knows: the journal is written first."""
+        """Adds to the study the results that only the journal has, because the journal is written first."""
         for name, record in self._state.records.items():
             if name not in self._trials:
                 self._trials[name] = self._again(record)
@@ -311,7 +314,7 @@ class OptunaProposer:
                 self._tell(trial, record)
 
     def _settled(self) -> list[TrialRecord]:
-        """The trials that the study may know: all, but in a synchronous search only batches that have ended."""
+        """The trials whose results the study may use: all; in a synchronous search, only those of ended batches."""
         records, together = list(self._state.records.values()), self._sweep.search.together
         for start in range(0, len(records), together or len(records) or 1) if together else ():
             batch = records[start : start + together]
@@ -321,7 +324,7 @@ class OptunaProposer:
         return records
 
     def _again(self, record: TrialRecord) -> optuna.Trial:
-        """Recreates a trial that the study has lost, with its values."""
+        """Recreates a trial that the study has lost."""
         assignment = record.trial.assignment
         self._study.enqueue_trial({key: encoded(value) for key, value in assignment.items()})
         trial = self._study.ask({key: distribution(self._sweep.space[key]) for key in assignment})
@@ -330,17 +333,17 @@ class OptunaProposer:
 
 
 def _free(study: Path) -> None:
-    """Removes the lock of a killed driver: Optuna would wait for it for ever."""
+    """Removes the lock of a killed driver, for which Optuna would wait forever."""
     study.with_name(f"{study.name}.lock").unlink(missing_ok=True)
     mend(study)
 
 
 def make_sampler(search: Search, number: int) -> BaseSampler:
-    """Optuna's sampler of that name, for the trial of that number in the study.
+    """Optuna's sampler with the name of the search, for trial `number` of the study.
 
-    A new one for each proposal, so that it depends only on the seed, the number and the study, not on draws of an
-    earlier driver. QMC's points are one sequence, whose position is in the study. Conditional keys are not part of that
-    sequence; a sampler with the trial's own seed draws them.
+    Each proposal gets a new sampler, so that it depends only on the seed, the number and the study, not on draws of an
+    earlier driver. QMC uses one sequence, whose position is stored in the study; conditional keys are not part of the
+    sequence and are drawn by a sampler with the trial's own seed.
     """
     seed = (search.seed * 1_000_003 + number) % _SEEDS
     with warnings.catch_warnings():
@@ -360,12 +363,12 @@ def distribution(domain: Domain) -> BaseDistribution:
 
 
 def encoded(value: Any) -> Any:
-    """Lists and mappings as JSON: Optuna's stores hold scalars."""
+    """Encodes lists and mappings as JSON, because Optuna's stores hold only scalars."""
     return json.dumps(value, sort_keys=True) if isinstance(value, list | tuple | Mapping) else value
 
 
 def _decoded(value: Any, domain: Domain) -> Any:
-    """The value of the domain that was encoded."""
+    """The value of the domain for an encoded value."""
     if domain.bounds is not None:
         return domain.as_written(value)
     return next((v for v in domain.values if encoded(v) == value), value) if domain.values else value

@@ -1,6 +1,6 @@
-"""The driver as Ray Tune sees it: a searcher that hands out trials, a stopper that ends them, a callback.
+"""Adapts the driver to Ray Tune: a searcher that hands out trials, a stopper that ends them, and a callback.
 
-Tune pickles all three into a state of its own, which gramtune does not use: the journal is what a sweep resumes from.
+Tune pickles all three into its own state, which gramtune does not use: a sweep resumes from the journal.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from gramtune.backends.ray.trainable import HANG
 from gramtune.record.layout import trial_folder
 from gramtune.run.driver import Driver
 from gramtune.run.gpu_shares import GpuShares
+from gramtune.run.messages import Failed, decoded
 from gramtune.space.plan import PlannedTrial
 
 
@@ -29,7 +30,7 @@ def ray_trial_name(trial: Any) -> str:
 
 
 class _Unpickled:
-    """Drops state that Tune cannot pickle and nobody reads back."""
+    """Drops state that Tune cannot pickle and that is never read."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -45,7 +46,7 @@ class TrialRegistry:
 
 
 class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is not annotated
-    """Hands out the driver's trials as `{"trial": {…}}`: name, assignment, first, replicates in all, gpu."""
+    """Hands out the driver's trials as `{"trial": {…}}` with name, assignment, first, number of replicates, gpu."""
 
     def __init__(self, driver: Driver, registry: TrialRegistry) -> None:
         super().__init__()
@@ -53,14 +54,14 @@ class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is n
         self._running: set[str] = set()
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
-        """Accepts anything: Tune's search space is unused."""
+        """Accepts anything, because Tune's search space is not used."""
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next trial, None if there is none yet, or FINISHED."""
+        """The next trial; None if there is none yet; FINISHED if there are no more."""
         trial = self._registry.retries.pop(0) if self._registry.retries else self._driver.next()
         if trial is None:
-            returning = self._running and self._registry.shares.may_grow  # one of them may want a larger share
+            returning = self._running and self._registry.shares.may_grow  # one of them may need a larger share
             return None if returning or self._driver.pausing else Searcher.FINISHED
         self._running.add(trial_id)
         self._registry.planned[trial.name] = trial
@@ -69,87 +70,88 @@ class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is n
         return {"trial": {**fields, "gpu": self._registry.shares.of(trial.name)}}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """No-op: the driver knows how the trial ended."""
+        """Does nothing: the driver already knows how the trial ended."""
         self._running.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save."""
+        """Does nothing: there is no state to save."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
+        """Does nothing: there is no state to restore."""
 
 
 class LiveTrialsInOrder(FIFOScheduler):  # type: ignore[misc]  # ray is not annotated
-    """Tune's own order, searched among live trials only: Tune searches all trials, ended ones included."""
+    """Keeps Tune's order but searches only live trials; Tune itself also searches the ended ones."""
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """The longest-waiting trial, before any paused one; None if there is none."""
+        """The trial that has waited longest, preferred to paused trials; None if there is none."""
         live = sorted(tune_controller.get_live_trials(), key=lambda trial: trial.trial_id)
         waiting = [t for status in (Trial.PENDING, Trial.PAUSED) for t in live if t.status == status]
         return waiting[0] if waiting else None
 
 
 class ConductedStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray is not annotated
-    """Passes every report to the driver and stops a trial that it prunes.
+    """Passes every report to the driver and stops a trial that the driver prunes.
 
-    A scheduler would do the same, but is given a flattened report, and not the last one of a trial.
+    A Tune scheduler is not used, because it gets flattened reports and not the last report of a trial.
     """
 
     def __init__(self, driver: Driver, registry: TrialRegistry, say: Callable[[str], None]) -> None:
         self._driver, self._registry, self._say = driver, registry, say
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether the trial is to stop."""
-        if result.get("out_of_memory") and self._retry(result["trial"]):
+        """Whether the trial should stop."""
+        message = decoded(result["message"])
+        if isinstance(message, Failed) and message.out_of_memory and self._retry(message.trial):
             return True
-        return not self._driver.heard(result, self._say)
+        return not self._driver.heard(message, self._say)
 
     def _retry(self, name: str) -> bool:
-        """After running out of GPU memory the trial restarts from its checkpoint with a larger share."""
+        """Restarts a trial that ran out of GPU memory from its checkpoint with a larger share."""
         before, share = self._registry.shares.of(name), self._registry.shares.grow(name)
         if share is None:
             return False
-        self._say(f"{name}: out of memory with gpu: {before:g}; it goes on with gpu: {share:g}")
+        self._say(f"{name}: out of memory with gpu: {before:g}; it continues with gpu: {share:g}")
         self._registry.retries.append(self._registry.planned[name])
         return True
 
     def stop_all(self) -> bool:
-        """Whether the sweep stops now; otherwise the searcher ends it."""
+        """Whether the sweep should stop now; normally the searcher ends it."""
         return bool(self._driver.halted)
 
 
 class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray is not annotated
-    """Tells the driver of starts and failures, and ends the run when it is interrupted.
+    """Reports starts and failures to the driver, and ends the run when it is interrupted.
 
-    `own`: Ray is shut down after the run, so nothing has to be tidied up before; Tune would wait for running trials.
+    `own`: Ray is shut down after the run, so the run can end without waiting for running trials.
     """
 
     def __init__(self, driver: Driver, registry: TrialRegistry, say: Callable[[str], None], own: bool) -> None:
         self._driver, self._registry, self._say, self._own = driver, registry, say, own
 
     def setup(self, *arguments: Any, **info: Any) -> None:
-        """Tune has just put its handler of Ctrl-C in the place of ours."""
+        """Reinstalls our signal handlers, which Tune has just replaced."""
         self._driver.interruption.arm()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Between two events: ends the run if it is interrupted."""
+        """Ends the run between two events if it is interrupted."""
         if self._driver.interruption.asked:
             if self._own:
                 raise KeyboardInterrupt
             signal.raise_signal(signal.SIGUSR1)  # Tune's own way to end early
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial got an actor."""
+        """Records that the trial started."""
         self._driver.started(self._registry.planned[ray_trial_name(trial)])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial died and will be retried."""
-        if self._driver.interruption.asked:  # the signal went to the trial's process, too
+        """Reports that the trial died and will be retried."""
+        if self._driver.interruption.asked:  # the trial's process got the signal too
             return
-        self._say(f"{ray_trial_name(trial)}: {self._failure(trial)}; it starts again from its newest checkpoint")
+        self._say(f"{ray_trial_name(trial)}: {self._failure(trial)}; it restarts from its newest checkpoint")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial died for good."""
+        """Records that the trial died and has no retries left."""
         if self._driver.interruption.asked:
             return
         self._driver.failed(ray_trial_name(trial), self._failure(trial))
@@ -159,10 +161,12 @@ class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray
         folder = trial_folder(self._driver.folder, ray_trial_name(trial))
         if (hang := folder / HANG).is_file() and hang.stat().st_size:
             timeout = self._driver.state.plan.sweep.resources.timeout
-            return f"no report within {timeout:g} s; {HANG} in its folder tells where it hung"
+            return f"no report within {timeout:g} s; {HANG} in its folder shows where it hung"
         local = Path(trial.error_file) if trial.error_file else None
         text = local.read_text(encoding="utf-8") if local and local.is_file() else str(trial.get_error() or "")
         if "OutOfMemoryError" in text:  # a page of advice follows
-            return "out of memory: Ray ended its process as the machine ran low (--max-concurrent: fewer at once)"
+            return (
+                "out of memory: Ray killed its process because the machine ran out of memory (lower --max-concurrent)"
+            )
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return lines[-1] if lines else "the trial's process died without a word"
+        return lines[-1] if lines else "the trial's process died without an error message"

@@ -1,7 +1,7 @@
-"""Data sets through Ray's object store: one copy per node, however many trials read it.
+"""Shares data sets through Ray's object store: one copy per node for any number of trials.
 
-The driver reads each data set once. Ray hands NumPy arrays to the processes of a node as views of shared, read-only
-memory; torch tensors it would copy.
+The driver reads each data set once. Ray passes NumPy arrays to the processes of a node as views of shared, read-only
+memory; it would copy torch tensors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gramtune.backends.ray.quiet import ray
 from gramtune.components import Dataset
-from gramtune.training.samples import Samples, is_lent, lend, read_samples
+from gramtune.training.samples import Library, Samples, read_samples
 
 Refs = Mapping[str, Any]
 """Ray's references by data set, in JSON."""
@@ -27,12 +27,12 @@ def put(datasets: Iterable[Dataset], root: Path) -> Refs:
     return {dataset.model_dump_json(): _put(read_samples(dataset, root)) for dataset in datasets}
 
 
-def borrow(dataset: Dataset, refs: Refs) -> None:
-    """Makes this process use the node's copy of `dataset`; a no-op if the driver stored none."""
-    if is_lent(dataset) or dataset.model_dump_json() not in refs:
+def borrow(dataset: Dataset, refs: Refs, library: Library) -> None:
+    """Lends the node's copy of `dataset` to the library; a no-op if the driver stored none."""
+    if library.is_lent(dataset) or dataset.model_dump_json() not in refs:
         return
     fingerprint, train, held_out = ray.get(refs[dataset.model_dump_json()])
-    lend(dataset, Samples(fingerprint, _tensor(train), _tensor(held_out)))
+    library.lend(dataset, Samples(fingerprint, _tensor(train), _tensor(held_out)))
 
 
 def _put(samples: Samples) -> Any:

@@ -1,4 +1,4 @@
-"""Ray without its own output and without usage reports: import `ray` and `tune` from here.
+"""Imports Ray without its own output and usage reports; other modules import `ray` and `tune` from here.
 
 Ray reads these variables when it is imported or started. The user's settings take precedence.
 """
@@ -32,9 +32,9 @@ __all__ = ["quiet", "ray", "tune"]
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silences Ray while the block runs: failed trials and a full disk are said by us, in one line.
+    """Silences Ray during the block, because gramtune reports failed trials and a full disk in one line.
 
-    Ray's own Ctrl-C handlers, which Tune keeps after a run, are taken back: those of a notebook are its own.
+    Afterwards it restores the signal handlers, which Tune would keep replaced, for example in a notebook.
     """
     loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.train")]
     levels = [logger.level for logger in loggers]

@@ -24,8 +24,7 @@ from gramtune.backends.ray.quiet import quiet, ray, tune
 from gramtune.backends.ray.trainable import GramTrainable
 from gramtune.components import Unavailable
 from gramtune.errors import Issue, SpecError
-from gramtune.io import data_root, remote_runs
-from gramtune.record.object_store import mirror_of
+from gramtune.io import data_root
 from gramtune.run.capacity import Capacity, Grant, at_once, grant, here
 from gramtune.run.datasets import datasets
 from gramtune.run.driver import Driver
@@ -34,11 +33,11 @@ from gramtune.run.machine import cores, memory_limit
 
 _STARTS = 3
 _OBJECT_STORE, _LEAST_STORE = 0.3, 80 * 2**20
-"""Ray's own share of the memory for its object store, and a little more than the least that it takes."""
+"""Ray's default share of memory for its object store, and slightly more than the minimum that it accepts."""
 
 
 class RayRunner:
-    """Runs a sweep on the Ray that this process is connected to, else on a local Ray that ends with the run."""
+    """Runs a sweep on the Ray that this process is connected to, or on a local Ray that ends with the run."""
 
     def __init__(
         self, say: Callable[[str], None], max_concurrent: int | None = None, capacity: Capacity | None = None
@@ -66,7 +65,7 @@ class RayRunner:
                 ray.shutdown()
 
     def _tuner(self, driver: Driver, share: Grant, own: bool) -> Any:
-        registry, mirror = TrialRegistry(share.gpu), mirror_of(driver.folder)
+        registry = TrialRegistry(share.gpu)
         return tune.Tuner(
             tune.with_resources(_trainable(driver), partial(_bundle, share.cpu)),
             tune_config=tune.TuneConfig(
@@ -80,7 +79,7 @@ class RayRunner:
             ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=mirror.uri if mirror else str(driver.folder.absolute()),
+                storage_path=driver.store.uri if driver.store.runs else str(driver.folder.absolute()),
                 verbose=0,
                 stop=ConductedStopper(driver, registry, self._say),
                 callbacks=[ConductedCallback(driver, registry, self._say, own)],
@@ -91,7 +90,7 @@ class RayRunner:
 
 
 def _problem_to_start(interruption: Interruption) -> str:
-    """Starts a local Ray; says why there is none if the last attempt fails too: Ray gives itself 30 s, busy or not."""
+    """Starts a local Ray in several attempts, as each times out after 30 s; returns the problem if all fail."""
     problem = ""
     for _ in range(_STARTS):
         try:
@@ -106,10 +105,10 @@ def _problem_to_start(interruption: Interruption) -> str:
                 )
             interruption.arm()
             return ""
-        except SystemExit:  # what Ray's own handler of SIGTERM raises
+        except SystemExit:  # raised by Ray's handler of SIGTERM
             interruption.hear(signal.SIGTERM)
             raise KeyboardInterrupt from None
-        except Exception as error:  # noqa: BLE001 - Ray raises nothing narrower where it does not come up in time
+        except Exception as error:  # noqa: BLE001 - Ray raises no narrower exception for a slow start
             ray.shutdown()
             problem = f"Ray does not start here: {next(iter(str(error).splitlines()), type(error).__name__)}"
     return problem
@@ -130,16 +129,16 @@ def _deaf_to_hangups() -> Iterator[None]:
 
 
 class _Imported(list[str]):
-    """Of the folders that are added, those from which this process imports."""
+    """A list that accepts only folders from which this process imports."""
 
     def extend(self, folders: Iterable[str]) -> None:
         super().extend(folder for folder in folders if folder in sys.path)
 
 
 def job() -> Any:
-    """Ray's settings of this driver: its workers do not import from the working directory, which may hold a random.py.
+    """Ray's job settings: workers must not import from the working directory, which may contain a random.py.
 
-    Ray adds that folder to the path of every worker, before the standard library.
+    By default Ray puts that folder before the standard library in the path of every worker.
     """
     config = JobConfig()
     config._py_driver_sys_path = _Imported()
@@ -147,7 +146,7 @@ def job() -> Any:
 
 
 def limits() -> dict[str, int]:
-    """What Ray may take of this machine, in the words of `ray.init`: it looks at a part of what may limit a process."""
+    """The CPUs and memory that Ray may use here, as arguments of `ray.init`; Ray itself does not see all limits."""
     limit, found = memory_limit(), {"num_cpus": cores()}
     if limit is None:
         return found
@@ -164,7 +163,7 @@ def _bundle(cpu: int, config: dict[str, Any]) -> Any:
 def _trainable(driver: Driver) -> Any:
     sweep = driver.state.plan.sweep.model_dump(mode="json", exclude_none=True)
     folder = driver.folder.absolute()
-    places = {"folder": str(folder), "remote": remote_runs(folder.parent), "root": str(data_root())}
+    places = {"folder": str(folder), "remote": driver.store.runs, "root": str(data_root())}
     try:
         data = put(datasets(driver.state), data_root())
     except Unavailable as error:  # the files changed after the check

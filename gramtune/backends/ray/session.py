@@ -1,4 +1,4 @@
-"""Joining a Ray that is running: its nodes, and whether a sweep can work there, before anything starts."""
+"""Connects to a running Ray cluster, lists its nodes, and checks before a sweep starts whether it can run there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +24,21 @@ from gramtune.run.cost_estimate import TrialCost, measured, order_of
 _REACHABLE = 10.0
 """Seconds to connect to the head."""
 _PROBE = 300.0
-"""Seconds for a node to start a worker and answer; a cold one imports torch from a network disk."""
+"""Seconds for a node to start a worker and answer; a new node may import torch from a network disk."""
 _BOOTSTRAP = "~/ray_bootstrap_config.yaml"
-"""Where `ray up` leaves the cluster's file on the head: node types of which no node may be there yet."""
+"""The cluster's file that `ray up` puts on the head; it also lists node types that have no node yet."""
 _JOIN = 600.0
-"""Seconds for the machines of an on-premises cluster to join: a new one installs torch first."""
+"""Seconds for the machines of an on-premises cluster to join; a new machine installs torch first."""
 _KUBERAY = "RAY_CLUSTER_NAME"
-"""Variable that the KubeRay operator sets in its pods; how many more it may start, only Kubernetes knows."""
+"""Variable that the KubeRay operator sets in its pods; only Kubernetes knows how many more it may start."""
 
 
 @contextmanager
 def connect_ray(address: str, runs: Path, say: Callable[[str], None]) -> Iterator[Capacity]:
-    """This process as a driver of the Ray at `address` (`auto`: the one of this machine); what there is to use.
+    """Connects to the Ray at `address` (`auto`: the one on this machine) during the block; yields its capacity.
 
-    Waits for machines that `ray up` is still setting up, which `say` tells. Raises SpecError if there is none that this
-    process can join, or if `runs` is not the same folder on all its nodes.
+    Waits for machines that `ray up` is still setting up, with a message through `say`. Raises SpecError if the
+    connection fails, or if `runs` is not the same folder on all nodes.
     """
     with connected(address):
         _await_machines(say)
@@ -47,7 +48,7 @@ def connect_ray(address: str, runs: Path, say: Callable[[str], None]) -> Iterato
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
-    """This process as a driver of the Ray at `address`. Raises SpecError if there is none that it can join."""
+    """Connects to the Ray at `address` during the block. Raises SpecError if the connection fails."""
     if issue := _unreachable(address):
         raise SpecError([Issue("--address", issue)])
     try:
@@ -61,12 +62,12 @@ def connected(address: str) -> Iterator[None]:
 
 
 def alive_nodes() -> list[dict[str, Any]]:
-    """Ray's descriptions of the nodes that are up."""
+    """Ray's descriptions of the running nodes."""
     return [node for node in ray.nodes() if node["Alive"]]
 
 
 def capacity() -> Capacity:
-    """The nodes of the Ray that this process is connected to; where it starts nodes on demand, those it may start."""
+    """The nodes of the connected Ray cluster; with an autoscaler, the nodes that it may start."""
     where = f"the Ray at {ray.get_runtime_context().gcs_address}"
     if _KUBERAY in os.environ:
         return Capacity((), where, local=False)
@@ -75,14 +76,14 @@ def capacity() -> Capacity:
 
 
 def _cluster_file() -> dict[str, Any]:
-    """The file of the cluster that `ray up` has made of this machine; empty if it has not."""
+    """The cluster file with which `ray up` set up this machine; empty if it did not."""
     file = Path(_BOOTSTRAP).expanduser()
     found: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return found
 
 
 def _await_machines(say: Callable[[str], None]) -> None:
-    """Until all machines of an on-premises cluster are up: trials are counted out, and folders checked, on them."""
+    """Waits until all machines of an on-premises cluster are running, because capacity and folders are then checked."""
     wanted, deadline = machines(_cluster_file()), time.monotonic() + _JOIN
     if (up := len(alive_nodes())) < wanted:
         say(f"waiting for {wanted - up} of {wanted} machines to join, at most {_JOIN / 60:g} minutes")
@@ -91,17 +92,17 @@ def _await_machines(say: Callable[[str], None]) -> None:
 
 
 def machines(config: dict[str, Any]) -> int:
-    """How many machines of its own a cluster file of Ray's launcher names, the head included; 0 if it rents them."""
+    """Number of on-premises machines, including the head, in a cluster file of Ray's launcher; 0 for a cloud."""
     provider = config.get("provider", {})
     return 1 + len(provider["worker_ips"]) if "worker_ips" in provider else 0
 
 
 def node_types(config: dict[str, Any]) -> tuple[Node, ...]:
-    """The machines that a cluster file of Ray's launcher allows for; none if it names no resources (on-premises)."""
+    """The machines that a cluster file of Ray's launcher may start; empty if it names no resources (on-premises)."""
     nodes = []
     for name, kind in config.get("available_node_types", {}).items():
         most = kind.get("max_workers", config["max_workers"]) + (name == config["head_node_type"])
-        nodes.append(_node(kind.get("resources", {}))._replace(number=most))
+        nodes.append(replace(_node(kind.get("resources", {})), number=most))
     return tuple(node for node in nodes if node.cpu)
 
 
@@ -110,16 +111,16 @@ def _node(resources: dict[str, float]) -> Node:
 
 
 def measure_there(configs: Any, root: Path, device: str, threads: int, passes: int, copies: int) -> list[TrialCost]:
-    """`measure` on a node with a GPU, the whole of which it has; an autoscaler may have to start one."""
+    """`measure` on a node with a GPU, with the whole GPU; an autoscaler may have to start the node."""
     remote = ray.remote(num_cpus=threads, num_gpus=1, max_retries=0)(measured)
     costs: list[TrialCost] = ray.get(remote.remote(order_of(configs, root, device, threads, passes, copies)))
     return costs
 
 
 def on_every_node(function: Any, *arguments: Any) -> list[tuple[str, Any]]:
-    """Address and `function(*arguments)` of each node that is up; an error of Ray's stands for no answer.
+    """The address of each running node with the result of `function(*arguments)` there, or Ray's error.
 
-    It takes no CPU, so that a busy cluster answers too.
+    The call reserves no CPU, so that a busy cluster answers too.
     """
     refs = []
     for node in alive_nodes():
@@ -137,7 +138,7 @@ def _answer(ref: Any) -> Any:
 
 
 def _unreachable(address: str) -> str:
-    """What is wrong with an address, where that can be told without Ray, whose own wait is long."""
+    """The problem of an address, found without Ray, which would wait long; empty if none is found."""
     if address == "auto":
         return ""
     host, separator, port = address.rpartition(":")
@@ -151,7 +152,7 @@ def _unreachable(address: str) -> str:
 
 
 def not_shared(runs: Path) -> list[tuple[str, str]]:
-    """Address of each node, and why `runs` is not the same folder there; empty where it is.
+    """The address of each node, and why `runs` is not the same folder there; empty if it is.
 
     A file of the driver must be readable on the node, and one of the node by the driver. Raises SpecError if the driver
     itself cannot write there.
@@ -175,7 +176,7 @@ def not_shared(runs: Path) -> list[tuple[str, str]]:
 
 
 def _not_reached(uri: str) -> list[tuple[str, str]]:
-    """The same for an object store: what the driver writes is read on each node, and the other way round."""
+    """The same for an object store: driver and nodes must read each other's objects."""
     token = uuid.uuid4().hex
     probe = f".shared-{token}"
     try:
@@ -190,7 +191,7 @@ def _not_reached(uri: str) -> list[tuple[str, str]]:
 
 
 def _leave_object(uri: str, probe: str) -> str | StoreLost:
-    """On a node: writes what the driver has written once more, under a name that it returns; or why it cannot."""
+    """Runs on a node: copies the driver's object to a new name, which it returns; or returns why it cannot."""
     name = uuid.uuid4().hex
     try:
         mirror = Mirror(uri, Path(probe))
@@ -201,7 +202,7 @@ def _leave_object(uri: str, probe: str) -> str | StoreLost:
 
 
 def _why(answer: Any) -> str:
-    return _last_line(answer) if isinstance(answer, Exception) else "another object is there"
+    return _last_line(answer) if isinstance(answer, Exception) else "it has another object with this name"
 
 
 def _check_shared(runs: Path) -> None:
@@ -213,7 +214,7 @@ def _check_shared(runs: Path) -> None:
 
 
 def _leave_mark(folder: str, token: str) -> str | None:
-    """On a node: reads the driver's file, writes one; returns the name of that, None if it does not see the first."""
+    """Runs on a node: reads the driver's file and writes one, whose name it returns; None if it cannot read."""
     driver = Path(folder) / "driver"
     try:
         if driver.read_text() != token:

@@ -1,4 +1,4 @@
-"""One figure per file. They are the same whatever matplotlib's user settings are: nobody's backend, style or TeX."""
+"""One figure per file. Figures do not depend on the user's matplotlib settings (backend, style, TeX)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 try:
     import matplotlib
-except (ValueError, OSError):  # MPLBACKEND or the user's matplotlibrc is what this matplotlib refuses: without them
+except (ValueError, OSError):  # matplotlib refuses MPLBACKEND or the user's matplotlibrc: import it without them
     _before = dict(os.environ)
     os.environ |= {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
     for _name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
-        del sys.modules[_name]  # a half of it is there
+        del sys.modules[_name]  # the failed import left some modules behind
     try:
         import matplotlib
     finally:
@@ -25,7 +25,7 @@ _BACKENDS = ("backend", "backend_fallback")
 
 @contextmanager
 def plain_settings() -> Iterator[None]:
-    """Draws with matplotlib's own defaults; those of the user are back after the block."""
+    """Draws with matplotlib's own defaults; restores the user's settings after the block."""
     defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if key not in _BACKENDS}
     with matplotlib.rc_context(defaults):
         yield

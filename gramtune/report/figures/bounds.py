@@ -1,4 +1,4 @@
-"""What a verdict rests on: how much worse than the best each value of a key may be, and the band of the tolerance."""
+"""The bounds behind a verdict: how much worse than the best each value of a key may be, and the tolerance as a band."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from gramtune.record.state import SweepState
 from gramtune.report.figures import style
 
 _WIDTH = 0.5
-"""Of the distance between two values: what the bars of all methods together take."""
+"""Width of the bars of all methods together, as a share of the distance between two values."""
 
 
 def bounds_figure(state: SweepState, key: str) -> Figure | None:
-    """Bounds of the relative loss of each value of a key, as `Finding.low` and `high`; None without a verdict.
+    """The bounds `Finding.low` and `high` of the relative loss of each value of a key; None without a verdict.
 
-    A bar goes from the lower bound, simultaneous for all values, to the upper bound that INSENSITIVE asks for; the dot
-    is the geometric mean over the lowest one. Hollow dots are open values, symbols on top values that diverged.
+    A bar goes from the lower bound (simultaneous for all values) to the upper bound that INSENSITIVE requires. The dot
+    is the geometric mean relative to the lowest one. Hollow dots are open values; symbols at the top edge are values
+    that diverged.
     """
     rows = [row for row in verdicts(state) if row.key == key and row.finding]
     if not rows:

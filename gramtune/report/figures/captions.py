@@ -1,4 +1,4 @@
-"""What each figure shows and what stands behind it, by the name of its file."""
+"""Captions of the figures, by file name: what each shows and how many replicates and samples it is based on."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from gramtune.analysis.labels import basis_text
 from gramtune.record.state import SweepState
 from gramtune.report.figures.catalogue import BOUNDS, CURVES, FRONT, PARALLEL, file_names
 
-_LOST = "Symbols tell trials that diverged, failed or were stopped early."
+_LOST = "Symbols mark trials that diverged, failed or were stopped early."
 _SAMPLES = {
-    "samples_nearest": "Samples of the configuration named above and, below each, the real images nearest to it, of "
-    "the training set first, then of the held-out set.",
-    "samples_training": "Samples from the same noise after more and more training, and the traces of training.",
-    "samples_projection": "Data and samples, as they are and as the critic projects them, over training.",
-    "samples_grid": "The samples of each configuration at its end.",
+    "samples_nearest": "Samples of the configuration named above. Below each sample are its nearest real images, first "
+    "from the training set, then from the held-out set.",
+    "samples_training": "Samples from the same noise at increasing training steps, and the traces of training.",
+    "samples_projection": "Data and samples over training, in data space and in the critic's feature space.",
+    "samples_grid": "Samples of each configuration at the end of its training.",
 }
 
 
 def captions(state: SweepState) -> dict[str, str]:
-    """Captions of the figures that stand for themselves, by file stem."""
+    """Captions of all figures but those of samples, by file stem."""
     metric, basis = state.plan.metric, f"{basis_text(state)}."
     keys = {
-        stem: f"{key} of every trial during training, and of what led to the best one."
+        stem: f"{key} of every trial during training, and the schedule that led to the best one."
         if state.plan.sweep.scheduler.name == "pbt"
         else f"{metric} against {key}: mean ± standard deviation over replicates (dark) and Student's 95 % interval of "
-        f"the mean (light); every replicate a dot. {_LOST} {basis}"
+        f"the mean (light); one dot per replicate. {_LOST} {basis}"
         for key, stem in file_names(state.plan.sweep.space).items()
     }
     bounds = {
-        f"{BOUNDS}{stem}": f"How much worse than the best each value of {key} may be. Bars: from the lower bound, "
-        "which holds for all values together with probability 95 % at all looks, to the upper bound that INSENSITIVE "
-        "asks for; dots: geometric means, hollow where the value is open; the band is the tolerance. "
+        f"{BOUNDS}{stem}": f"How much worse than the best each value of {key} may be. Each bar goes from the lower "
+        "bound, which holds for all values and looks together with probability 95 %, to the upper bound that "
+        "INSENSITIVE requires. Dots are geometric means, hollow for open values. The band is the tolerance. "
         f"{basis}"
         for key, stem in file_names(state.plan.sweep.space).items()
     }
@@ -37,15 +37,15 @@ def captions(state: SweepState) -> dict[str, str]:
         **keys,
         **bounds,
         CURVES: f"{metric} during training: mean ± standard deviation over replicates, one line per trial. A line "
-        f"ends with a symbol where its trial was lost. {basis}",
-        FRONT: f"Every completed trial in both metrics, and the front that no other trial dominates. {basis}",
-        PARALLEL: f"Every completed trial as a line through its values, coloured by {metric}; dashed where a key does "
-        f"not apply. {basis}",
+        f"ends with a symbol where its trial diverged, failed or was stopped. {basis}",
+        FRONT: f"Every completed trial in both metrics, and the Pareto front. {basis}",
+        PARALLEL: f"Every completed trial as a line through its values, coloured by {metric}; dashed if a key does "
+        f"not apply to it. {basis}",
     }
 
 
 def caption(stem: str, known: dict[str, str]) -> str:
-    """The caption of a figure; of one that says for itself what it shows, its name in words."""
+    """The caption of a figure; for an unknown file name, the name in words."""
     if stem in known:
         return known[stem]
     kind, _, of = stem.partition("-")

@@ -1,4 +1,4 @@
-"""Figures of a sweep for a paper's column: the primary metric against each varied key, and against training steps."""
+"""Writes all figures of a sweep in the column width of a paper: one per varied key, learning curves, samples."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ __all__ = ["learning_curves", "sensitivity_figure", "write_figures"]
 
 CURVES, FRONT, PARALLEL = "learning_curves", "front", "parallel_coordinates"
 BOUNDS = "bounds-"
-"""Beginning of the names of the figures of verdicts."""
+"""Prefix of the file names of figures that show verdicts."""
 _DPI = 300
 _METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
-"""Nothing that changes from one writing to the next, so that equal sweeps give equal bytes."""
+"""Metadata without dates and versions, so that equal sweeps give equal bytes."""
 
 
 def write_figures(state: SweepState, folder: Path, failed: list[str] | None = None) -> list[Path]:
-    """Writes figures/<key>.png and .svg for each varied key, learning_curves, the front of two metrics, and samples.
+    """Writes figures/<key>.png and .svg for each varied key, learning_curves, the Pareto front, and samples.
 
-    Each figure is drawn on its own. `failed` gets a line for each that cannot be drawn.
+    A figure that cannot be drawn adds a line to `failed`; the other figures are still written.
     """
     target = folder / FIGURES
     target.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def _write_figures(state: SweepState, folder: Path, target: Path, failed: list[s
             if (figure := draw()) is None:
                 continue
             _lay_out(figure)
-        # Anything may be wrong with data and files that others wrote. Tables and page matter more than one figure.
+        # Any error is possible with data and files written by others. Tables and page matter more than one figure.
         except Exception as error:  # noqa: BLE001 (see above)
             if failed is not None:
                 reason = next(iter(str(error).splitlines()), "")
@@ -80,12 +80,13 @@ def _write_figures(state: SweepState, folder: Path, target: Path, failed: list[s
 
 
 def _joint(sweep: Sweep) -> bool:
-    """Whether keys vary together for the whole of a trial; a grid of two is told by its lines."""
+    """Whether several keys vary at once and stay constant within a trial. A grid of two keys is excluded: the lines of
+    its other figures show it."""
     return sweep.scheduler.name == "none" and len(sweep.space) > (2 if sweep.search.name == "grid" else 1)
 
 
 def file_names(keys: Iterable[str]) -> dict[str, str]:
-    """A file name for each key: its label where that is legal and free. A key with cases may be called anything."""
+    """A file name for each key: its label, changed if it is illegal or taken. A key with cases may have any name."""
     names: dict[str, str] = {}
     for key, label in leaves(keys).items():
         stem = _legal(label)
@@ -96,20 +97,20 @@ def file_names(keys: Iterable[str]) -> dict[str, str]:
 
 
 def _free(stem: str, taken: Container[str]) -> str:
-    """`stem`, or with a number where another name became the same one."""
+    """`stem`, with a number appended if it is taken."""
     numbered = (f"{stem}_{number}" for number in count(2))
     return stem if stem not in taken else next(name for name in numbered if name not in taken)
 
 
 def _legal(name: str) -> str:
-    """A file name that looks like `name`."""
+    """`name` with illegal characters replaced by underscores."""
     return re.sub(r"[^A-Za-z0-9.,=_+-]", "_", name).lstrip(".") or "_"
 
 
 def _lay_out(figure: Figure) -> None:
-    """Places everything for good: each format would solve the same constraints again, half of the time it takes.
+    """Runs the layout engine once and removes it: each file format would run it again, which takes half of the time.
 
-    None leaves no engine; "none" would leave one that does nothing, for whose sake matplotlib draws everything twice.
+    `set_layout_engine(None)` removes it; "none" would keep a placeholder engine, and matplotlib would draw twice.
     """
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)

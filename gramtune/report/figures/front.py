@@ -1,4 +1,4 @@
-"""Two metrics against each other: every completed trial, and the front of those that no other beats in both."""
+"""Two metrics against each other: every completed trial, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _OTHER, _FRONT = style.OKABE_ITO[5], style.OKABE_ITO[1]
 
 
 def front_figure(state: SweepState) -> Figure:
-    """Mean ± std of the first metric on x, of the second on y; the front in another colour, joined by its steps.
+    """Mean ± std of the first metric on x and of the second on y; the Pareto front in another colour, as a staircase.
 
-    The steps bound what the front dominates. Raises ValueError for a sweep of one metric.
+    The staircase bounds the region that the front dominates. Raises ValueError for a sweep of one metric.
     """
     first, second = state.plan.metrics
     figure, axes = style.column_figure(state)
@@ -31,7 +31,7 @@ def front_figure(state: SweepState) -> Figure:
     _steps(axes, state, front)
     if not front:
         style.say_empty(axes)
-    handles = [_handle("on the front", _FRONT), _handle("other completed trial", _OTHER)]
+    handles = [_handle("on the Pareto front", _FRONT), _handle("other completed trial", _OTHER)]
     style.legend(figure, handles if others else handles[:1])
     return figure
 
@@ -55,7 +55,7 @@ def _draw(axes: Axes, state: SweepState, records: list[TrialRecord], colour: str
 
 
 def _steps(axes: Axes, state: SweepState, front: list[TrialRecord]) -> None:
-    """Between neighbours the line turns at the worse value of both: what lies beyond it is dominated."""
+    """Draws the staircase: it turns at the worse values of two neighbours, and points beyond it are dominated."""
     first, second = state.plan.metrics
     pairs = [(x.mean, y.mean) for r in front if (x := r.summary(first)) and (y := r.summary(second))]
     where: Literal["post", "pre"] = "post" if state.plan.config.directions[first] == "min" else "pre"

@@ -1,4 +1,4 @@
-"""Samples over training from the same noise, and the traces beneath (the paper's Fig. 7)."""
+"""Samples from the same noise during training, with the traces below (the paper's Fig. 7)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WIDTH = 5.0
 
 
 def image_training_figure(record: TrialRecord, strips: Mapping[int, NDArray[np.uint8]], sweep: str) -> Figure:
-    """A row of images per step, each column from one noise vector; `strips`: a tiled row of replicate 0 by step."""
+    """One row of images per step, one column per noise vector; `strips`: the tiled row of replicate 0, by step."""
     height, width = next(iter(strips.values())).shape[:2]
     row = (_WIDTH - 0.7) * height / width
     figure = style.sheet(_WIDTH, len(strips) * (row + 0.04) + 2.2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -19,24 +20,24 @@ from gramtune.record.state import SweepState, TrialRecord
 from gramtune.report.figures import style
 
 _MAX_NAMED = 12
-"""Trials that the legend names; beyond, a colour bar tells the value of the key."""
+"""Most trials that the legend names; with more, a colour bar shows the value of the key."""
 _LONGEST = 72
-"""Characters of a trial's name that fit below the axes."""
+"""Most characters of a trial's name that fit below the axes."""
 _LINES = ("-", "--", ":", "-.")
 _VIRIDIS = ListedColormap([colormaps["viridis"](i / 255) for i in range(225)])
-"""Without its light end, which does not show on white."""
+"""Viridis without its light end, which is hard to see on white."""
 
 
 def learning_curves(state: SweepState) -> Figure:
     """Mean ± std of the primary metric at each evaluation, coloured by the first varied key.
 
-    A line ends, with a symbol, where a replicate diverges: the mean of the survivors would be another quantity.
+    A line ends with a symbol where a replicate diverges: the mean of the remaining replicates is not comparable.
     """
     figure, axes = style.column_figure(state)
     style.label_x(axes, "training steps")
     colours = _Colours(state)
     curves = [curve for record in state.records.values() if (curve := _curve(record, state.plan.metric, colours))]
-    # One artist for all bands: each `fill_between` would go through all that is drawn already.
+    # One artist for all bands: each `fill_between` would iterate over everything already drawn.
     bands = PolyCollection(
         [curve.band for curve in curves],
         facecolors=[curve.look["color"] for curve in curves],
@@ -63,8 +64,8 @@ def learning_curves(state: SweepState) -> Figure:
 class _Colours:
     """Colour and dashes of each trial.
 
-    The colour tells the first varied key, by a bar where it is a number; the dashes tell all other keys, where there
-    are few enough combinations. Where colours do not suffice for that, they tell the trial.
+    The colour shows the value of the first varied key, with a colour bar for numbers. The dashes show the other keys,
+    if they have few enough combinations. If there are too few colours, each trial has its own colour.
     """
 
     def __init__(self, state: SweepState) -> None:
@@ -110,7 +111,7 @@ class _Colours:
 
     @property
     def handles(self) -> list[Line2D]:
-        """The legend's entries: colours of the first key's values, unless a bar tells them; dashes of the others."""
+        """The legend's entries: the first key's colours, unless a colour bar shows them; the other keys' dashes."""
         colours = [
             Line2D([], [], linewidth=1.4, color=style.OKABE_ITO[i], label=style.escaped(self._texts[i]))
             for i in range(len(self._categories))
@@ -123,7 +124,8 @@ class _Colours:
         ]
 
 
-class _Curve(NamedTuple):
+@dataclass(frozen=True)
+class _Curve:
     """One trial, ready to be drawn."""
 
     record: TrialRecord
@@ -131,11 +133,11 @@ class _Curve(NamedTuple):
     steps: list[int]
     means: list[float]
     band: list[tuple[float, float]]
-    """Corners of mean ± std: along its lower edge and back along the upper one."""
+    """Corners of the band mean ± std: along its lower edge and back along the upper one."""
 
 
 def _curve(record: TrialRecord, metric: str, colours: _Colours) -> _Curve | None:
-    """None for a trial without a value."""
+    """The curve of a trial; None for a trial without a value."""
     if not (points := _points(record, metric)):
         return None
     low = [(float(step), summary.mean - (summary.std or 0.0)) for step, summary in points]
@@ -164,7 +166,7 @@ def _lost_handles(state: SweepState) -> list[Line2D]:
 
 
 def _name_lines(figure: Figure, state: SweepState, colours: _Colours, lost: list[Line2D]) -> None:
-    """A legend of all trials that have a line: values alone, under the key, where only one key varies."""
+    """Adds a legend of all trials with a line. If only one key varies, its entries are the values, under the key."""
     shown = [record for record in state.records.values() if _points(record, state.plan.metric)]
     single = len(state.plan.sweep.space) == 1
     names = [

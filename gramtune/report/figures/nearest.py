@@ -1,4 +1,4 @@
-"""Generated images and the real ones that are nearest to them (the paper's Fig. 4)."""
+"""Generated images and their nearest real images (the paper's Fig. 4)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from gramtune.record.state import TrialRecord
 from gramtune.report.figures import style
 
 _PANEL = 0.62
-"""Inches of an image and the gap after it."""
+"""Width in inches of an image with the gap after it."""
 _GAP = 8
-"""The gap is this part of an image's width."""
+"""The gap between images is 1/8 of an image's width."""
 
 
 def nearest_figure(record: TrialRecord, found: NearestImages, sweep: str) -> Figure:
     """A column per sample: the sample, its nearest training images, its nearest held-out ones, each with its distance.
 
-    A generator that repeats its training set is nearer to that than to images that it has never seen. The figure says
-    how often this is so, and how often where the sets are exchangeable: the share of the training set in both.
+    Samples of a generator that memorised its training set are nearer to that set than to held-out images. The figure
+    states how many samples are, and how many are expected without memorisation: the training set's share of all images.
     """
     n, k = len(found.samples), found.train.images.shape[1]
     figure = style.sheet(n * _PANEL + 0.9, (1 + 2 * k) * (_PANEL + 0.15) + 0.9)
@@ -38,7 +38,7 @@ def nearest_figure(record: TrialRecord, found: NearestImages, sweep: str) -> Fig
 
 
 def _show(axes: Axes, images: NDArray[np.uint8], texts: Sequence[str], label: str) -> None:
-    """A row of images side by side, with a text below each; one picture, since axes are slow to draw."""
+    """Draws a row of images with a text below each, as one picture: many axes are slow to draw."""
     height, width = images.shape[1:3]
     gap = max(1, width // _GAP)
     strip = np.full((height, len(images) * (width + gap) - gap, *images.shape[3:]), 255, np.uint8)
@@ -60,7 +60,7 @@ def _title(record: TrialRecord, found: NearestImages, sweep: str) -> list[str]:
         f"{sweep}: {assignment_text(record.assignment)}; replicate {found.replicate}, step {found.step:,}",
         "nearest images by pixels; number: root mean square difference of grey values (0 to 255)",
         f"{closer} of {n} samples are nearer to one of the {sizes[0]:,} training images than to any of the "
-        f"{sizes[1]:,} held-out ones; {by_chance:.1f} are expected of a generator that repeats nothing",
+        f"{sizes[1]:,} held-out ones; {by_chance:.1f} expected without memorisation",
     ]
 
 

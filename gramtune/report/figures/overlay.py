@@ -1,4 +1,4 @@
-"""The curves of several sweeps over the same key in one figure."""
+"""Draws the curves of several sweeps over the same key in one figure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_LINES = len(style.OKABE_ITO)
 
 
 def common_keys(sweeps: Sequence[NamedSweep]) -> list[str]:
-    """The keys that all sweeps vary, numbers in each: only these have a common axis."""
+    """The numeric keys that all sweeps vary; only these have a common axis."""
     first, *others = sweeps
     spaces = [sweep.state.plan.sweep.space for sweep in others]
     return [
@@ -31,7 +31,7 @@ def common_keys(sweeps: Sequence[NamedSweep]) -> list[str]:
 def overlay_figure(sweeps: Sequence[NamedSweep], key: str) -> Figure:
     """Mean ± std of the primary metric against `key`, one line per sweep and method, at most eight lines.
 
-    Only completed trials have a mean; a line is interrupted where there is none.
+    Only completed trials have a mean; a line has a gap at other trials.
     """
     figure, axes = style.column_figure(sweeps[0].state)
     metric = sweeps[0].state.plan.metric

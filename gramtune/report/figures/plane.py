@@ -1,4 +1,4 @@
-"""Point sets in any number of dimensions, on paper."""
+"""Draws point sets of any dimension in the plane."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ DATA_COLOUR, SAMPLE_COLOUR = style.OKABE_ITO[0], style.OKABE_ITO[1]
 
 
 def in_plane(real: Points, fake: Points) -> tuple[Points, Points]:
-    """Both [N, d] as [N, 2], those that are not finite left out: a diverged critic can make any of both so.
+    """Maps both point sets from [N, d] to [N, 2] and drops points that are not finite (a diverged critic gives such).
 
-    Two dimensions as they are; one along x, data below the samples; of more the first two principal components of data
-    and samples together, each turned so that its largest weight is positive.
+    d = 2: unchanged. d = 1: along x, data below the samples. d > 2: the first two principal components of data and
+    samples together; the sign of each is chosen so that its largest weight is positive.
     """
     real, fake = (points[np.isfinite(points).all(axis=1)].astype(float) for points in (real, fake))
     if real.shape[1] == 1:
@@ -24,7 +24,7 @@ def in_plane(real: Points, fake: Points) -> tuple[Points, Points]:
     if real.shape[1] == 2:
         return real, fake
     both = np.concatenate((real, fake))
-    if len(both) < 2:  # no direction to be found
+    if len(both) < 2:  # too few points for principal components
         return real[:, :2], fake[:, :2]
     centre = both.mean(axis=0)
     axes = np.linalg.svd(both - centre, full_matrices=False)[2][:2]
@@ -33,14 +33,14 @@ def in_plane(real: Points, fake: Points) -> tuple[Points, Points]:
 
 
 def plane_text(dim: int) -> str:
-    """What `in_plane` shows, for a caption."""
+    """Describes the output of `in_plane` for a caption."""
     return {1: "1 dimension, data below, samples above", 2: "2 dimensions"}.get(
         dim, f"first two principal components of {dim} dimensions"
     )
 
 
 def scatter(axes: Axes, real: Points, fake: Points, *, size: float) -> None:
-    """Data below, samples on top; one unit is equally long in both directions."""
+    """Draws the samples over the data, with equal units on both axes."""
     for points, colour, gid in ((real, DATA_COLOUR, "data"), (fake, SAMPLE_COLOUR, "samples")):
         axes.scatter(
             points[:, 0], points[:, 1], s=size, color=colour, alpha=0.4, linewidths=0, rasterized=True, gid=gid
@@ -48,7 +48,7 @@ def scatter(axes: Axes, real: Points, fake: Points, *, size: float) -> None:
 
 
 def frame(axes: Axes, points: Points, margin: float) -> None:
-    """Limits that hold these points, where there are any, and a square box."""
+    """Sets limits that contain the points, if there are any, and a square box."""
     axes.set_box_aspect(1)
     if not len(points):
         return

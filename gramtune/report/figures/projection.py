@@ -1,4 +1,4 @@
-"""Data and samples in observation and projected space over training, and the traces beneath (the paper's Fig. 1)."""
+"""Data and samples in observation and projected space over training, with the traces below (the paper's Fig. 1)."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from gramtune.report.figures.plane import (
 from gramtune.report.figures.traces import draw_traces
 
 _PANEL = 1.55
-"""Inches of a panel with its margins."""
+"""Size in inches of a panel with its margins."""
 _REPLICATE = 0
-"""Of which the points are drawn; the traces are of all."""
+"""The replicate whose points are drawn; the traces show all replicates."""
 
 
 def projection_figure(record: TrialRecord, recorded: Mapping[int, PointSamples], sweep: str) -> Figure:
-    """One column per step: the points above, and, where there is a critic, their features below.
+    """One column per step: the points above and, if there is a critic, their features below.
 
-    The observation space has the same limits at every step, those of the data; samples outside are counted. The limits
-    of the projected space hold what is there, since a critic may choose any scale.
+    The observation space has the limits of the data at every step; the number of samples outside is printed. The limits
+    of the projected space fit the features of each step, because a critic may choose any scale.
     """
     first = next(iter(recorded.values()))
     rows = 1 if first.real_features is None else 2

@@ -1,4 +1,4 @@
-"""Figures of what a sweep generated, by file name; each only where the sweep's folder has what it shows."""
+"""Figures of generated samples, by file name. A figure is left out if the sweep's folder lacks its data."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from gramtune.report.figures.selection import evenly_spaced, one_per_method
 
 Draw = Callable[[], Figure | None]
 PREFIX = "samples_"
-"""Of the names of all of them: no figure of a varied key begins with it."""
+"""Prefix of the names of these figures; no figure of a varied key has it."""
 _COLUMNS, _ROWS = 4, 8
 
 
 def sample_figures(state: SweepState, folder: Path) -> dict[str, Figure]:
-    """The figures themselves: what `sample_draws` draws."""
+    """The figures of `sample_draws`, drawn."""
     drawn = {name: draw() for name, draw in sample_draws(state, folder).items()}
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
 def sample_draws(state: SweepState, folder: Path) -> dict[str, Draw]:
-    """What draws Fig. 1, 2, 4 and 7 of the paper, for this sweep, by name; None where there is nothing to show."""
+    """Functions that draw Fig. 1, 2, 4 and 7 of the paper for this sweep, by name; each returns None without data."""
     found: dict[str, Draw] = {}
     with_points = one_per_method(state, lambda record: bool(point_samples(_trial(record, folder))))
     for method, record in with_points.items():

@@ -1,4 +1,4 @@
-"""Samples of every trial on point sets, one panel each: the paper's Fig. 2 and 6."""
+"""Samples of every trial of a sweep on a point set, one panel per trial (the paper's Fig. 2 and 6)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from gramtune.report.figures import style
 from gramtune.report.figures.plane import frame, in_plane, outside, plane_text, scatter
 
 MAX_PANELS = 96
-"""More are too small to see anything in."""
+"""Most panels; more would be too small to read."""
 _PANEL = 0.8
 _REPLICATE = 0
 _METRIC = "modes"
 
 Cell = tuple[str, str, str]
-"""Block, row and column of a panel, as its keys' values say."""
+"""Block, row and column of a panel, named by the values of the varied keys."""
 
 
 def scatter_grid(state: SweepState, newest: Mapping[str, PointSamples]) -> Figure | None:
     """One panel per trial, from the points at its newest evaluation, by trial name.
 
-    Columns are the values of the last varied key, rows those of the keys between, and each value of the first one is a
-    block, as the paper has one per method. None for a sweep that is sampled, has one trial, or too many to see any.
+    Columns are the values of the last varied key; each value of the first key is a block (the paper has one per
+    method); rows are the keys between them. None for a sampled sweep, for one trial, and for more than MAX_PANELS.
     """
     cells = {_cell(state, record): record for record in state.records.values()}
     listed = all(domain.values is not None for domain in state.plan.sweep.space.values())
@@ -56,7 +56,7 @@ def scatter_grid(state: SweepState, newest: Mapping[str, PointSamples]) -> Figur
 
 
 def _cell(state: SweepState, record: TrialRecord) -> Cell:
-    """Where the trial stands: of one varied key there are columns alone, of two columns and blocks."""
+    """Block, row and column of the trial. One varied key gives only columns; two give columns and blocks."""
     names, assignment = leaves(state.plan.sweep.space), record.trial.assignment
     texts = {key: f"{name} = {value_text(assignment[key])}" for key, name in names.items() if key in assignment}
     first, *between, last = ["", *names] if len(names) == 1 else list(names)

@@ -1,4 +1,4 @@
-"""A varied value against training steps, for a population whose values change on the way."""
+"""A varied value against training steps, for population-based training, which changes values during training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ALL, _BEST = style.OKABE_ITO[5], style.OKABE_ITO[1]
 def schedule_figure(state: SweepState, key: str) -> Figure:
     """Every trial's value of `key` at each step, and the schedule that led to the best trial's weights.
 
-    Where a trial inherits, its line jumps to the value that it goes on with. Raises KeyError if `key` does not vary.
+    When a trial inherits from another, its line jumps to its new value. Raises KeyError if `key` does not vary.
     """
     domain = state.plan.sweep.space[key]
     places = {identity(value): float(i) for i, value in enumerate(domain.values or ())}
@@ -36,7 +36,7 @@ def schedule_figure(state: SweepState, key: str) -> Figure:
         _draw(figure, points, best.last.step if best.last else 0, places, _BEST, "best")
     if places:
         axes.set_yticks(list(places.values()), [style.escaped(value_text(value)) for value in domain.values or ()])
-    style.legend(figure, [_handle("a trial", _ALL), *([_handle("the best one's past", _BEST)] if best else [])])
+    style.legend(figure, [_handle("a trial", _ALL), *([_handle("history of the best", _BEST)] if best else [])])
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Which trials and which evaluations the figures of samples show."""
+"""Selects the trials and evaluations that the figures of samples show."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from gramtune.analysis.series import numeric
 from gramtune.record.state import SweepState, TrialRecord
 
 _METHODS = 6
-"""Values of the first varied key of which a trial is shown, at most."""
+"""Most values of the first varied key for which a trial is shown."""
 
 
 def one_per_method(state: SweepState, has_samples: Callable[[TrialRecord], bool]) -> dict[str, TrialRecord]:
-    """The trials to show, by a name for each: the best one per value of the first varied key, where that is no number.
+    """The trials to show, by name: the best per value of the first varied key, if its values are not numbers.
 
-    Of trials that have not completed, that which came furthest; where the key is a number, the best of all. The overall
-    best comes first.
+    For a numeric key, only the best of all trials. If none of a value's trials has completed, the one with most steps.
+    The overall best comes first.
     """
     key = next(iter(state.plan.sweep.space))
     by_value = not numeric(state.values(key))
@@ -33,7 +33,7 @@ def one_per_method(state: SweepState, has_samples: Callable[[TrialRecord], bool]
 
 
 def evenly_spaced(steps: Sequence[int], n: int, *, log: bool) -> list[int]:
-    """At most n of these ascending steps, the first and the last among them, at equal distances or equal ratios."""
+    """At most n of these ascending steps, including the first and the last, at equal distances or equal ratios."""
     if len(steps) <= n:
         return list(steps)
     low, high = (math.log(steps[0]), math.log(steps[-1])) if log else (float(steps[0]), float(steps[-1]))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,10 +17,11 @@ from gramtune.record.state import SweepState, TrialRecord
 from gramtune.report.figures import style
 
 _MAX_LINES = 8
-"""Combinations of the other varied keys that are drawn as lines; more of them are drawn as dots only."""
+"""Most combinations of the other varied keys that are drawn as lines; more combinations are drawn as dots only."""
 
 
-class _Line(NamedTuple):
+@dataclass(frozen=True)
+class _Line:
     """A series and how it is drawn."""
 
     label: str
@@ -27,20 +29,21 @@ class _Line(NamedTuple):
     colour: str
     marker: str
     connected: bool
-    """Whether a line through the means makes sense: the key is a number, and nothing else differs."""
+    """Whether the means are connected: the key is a number, and nothing else differs."""
 
 
 def sensitivity_figure(state: SweepState, key: str) -> Figure:
-    """The primary metric at each trial's end against `key`: mean, std, interval, replicates as dots, lost ones on top.
+    """The primary metric at each trial's end against `key`: mean, std, interval, replicates as dots.
 
-    The dark band, or the bar with caps, is ± std over replicates; the light one, or the long bar, Student's 95 %
-    interval of the mean, which at few replicates is wider. The y axis shows all dots and all of the first.
+    The dark band, or the bar with caps, is ± std over replicates. The light band, or the long bar, is Student's 95 %
+    interval of the mean, which is wider for few replicates. The y axis shows all dots and all standard deviations.
+    Symbols at the top edge mark trials without a final value.
 
-    A logarithmic x axis for a range that is sampled so and for listed numbers that span more than a decade, categories
-    for anything but numbers. Further varied keys give a line per combination of their listed values (one per method,
-    for example), or dots alone where there are more than eight. Where one of them is sampled from a range, the means
-    are not connected: neighbours then differ in more than `key`. Trials without the key are left out. Only completed
-    trials enter the means; a line is interrupted where its trial has none. Raises KeyError if `key` does not vary.
+    The x axis is logarithmic for a logarithmically sampled range and for listed numbers that span more than a decade;
+    values that are not numbers are categories. Each combination of the listed values of further varied keys has a line
+    (one per method, for example); more than eight have only dots. If one of these keys is sampled from a range, the
+    means are not connected: neighbours differ in more than `key`. Trials without the key are left out. Only completed
+    trials have a mean; a line has a gap at other trials. Raises KeyError if `key` does not vary.
     """
     axis = axis_of(state, key)
     lines = _lines(axis)
@@ -100,7 +103,8 @@ def _draw_means(axes: Axes, series: _Line, metric: str) -> None:
     summaries = [r.summary(metric) if r.status == Status.COMPLETED else None for _, r in series.records]
     x = [place.x for place, _ in series.records]
     mean = [s.mean if s else math.nan for s in summaries]
-    margin, std = [_or_nan(s and s.margin) for s in summaries], [_or_nan(s and s.std) for s in summaries]
+    margin = [_or_nan(s.margin if s else None) for s in summaries]
+    std = [_or_nan(s.std if s else None) for s in summaries]
     look: Mapping[str, Any] = {"color": series.colour, "marker": series.marker, "markersize": 3.5, "gid": "mean"}
     if series.connected:
         axes.plot(x, mean, linewidth=1.2, **look)
@@ -120,7 +124,7 @@ def _or_nan(value: float | None) -> float:
 
 
 def _frame_y(axes: Axes, dots: Sequence[float], lines: Sequence[_Line], metric: str) -> None:
-    """Room for dots and standard deviations; an interval may go on beyond the frame."""
+    """Fits the y axis to dots and standard deviations; an interval may extend beyond the frame."""
     summaries = [r.summary(metric) for line in lines for _, r in line.records if r.status == Status.COMPLETED]
     ends = [s.mean + sign * (s.std or 0.0) for s in summaries if s for sign in (-1, 1)]
     if known := [*dots, *ends]:
@@ -129,7 +133,7 @@ def _frame_y(axes: Axes, dots: Sequence[float], lines: Sequence[_Line], metric: 
 
 
 def _final_values(record: TrialRecord, metric: str) -> list[float]:
-    """Values at the end of a completed trial, and those of the replicates that survived in a diverged one."""
+    """Final values of a completed trial; of a diverged trial, those of the replicates that did not diverge."""
     if record.last is None or record.status not in (Status.COMPLETED, Status.DIVERGED):
         return []
     return [value for value in record.values(metric) if value is not None]
@@ -140,7 +144,7 @@ def _frame(axes: Axes, places: Sequence[Place], *, categorical: bool, sampled: b
     if categorical:
         axes.set_xlim(-0.5, len(xs) - 0.5)
     elif len(xs) > 1:
-        # Lost trials at either end need their place although nothing is drawn there.
+        # Trials without a value at either end need space for their symbols.
         log = axes.get_xscale() == "log"
         low, high = (math.log10(min(xs)), math.log10(max(xs))) if log else (min(xs), max(xs))
         margin = 0.04 * (high - low)
@@ -179,6 +183,6 @@ def _mean_handle(series: _Line) -> Line2D:
 
 
 def _columns(lines: Sequence[_Line]) -> int:
-    """Columns of the legend: long labels get room."""
+    """Columns of the legend; fewer for long labels."""
     longest = max((len(series.label) for series in lines), default=0)
     return 4 if longest < 16 else 2 if longest < 32 else 1

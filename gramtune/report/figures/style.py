@@ -1,4 +1,4 @@
-"""What the figures have in common: size, colours, symbols, axes. No pyplot: nothing here is global."""
+"""Shared style of the figures: size, colours, symbols, axes. Does not use pyplot, which has global state."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from gramtune.record.state import SweepState
 WIDTH, HEIGHT = 3.4, 2.8
 """Inches: one column of a two-column paper."""
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C7A00")
-"""Okabe and Ito's colours, told apart by the colour-blind; the yellow is darkened to show on white."""
+"""Okabe and Ito's colours, safe for colour-blind readers; the yellow is darkened to be visible on white."""
 MARKERS = "osD^vPX*"
 LOST = {Status.DIVERGED: "^", Status.FAILED: "X", Status.PRUNED: "v", Status.STOPPED: "s"}
-"""Symbols of trials that have no final value."""
+"""Symbols of trials without a final value."""
 _LOST_COLOUR = "#B00000"
 TEXT, SMALL = 8, 7
-"""Points: labels, and everything else."""
+"""Font sizes in points: labels, and everything else."""
 _ROW = 0.12
-"""Inches of a row of the legend."""
+"""Height in inches of a row of the legend."""
 
 
 def column_figure(state: SweepState, shown: str = "mean ± std") -> tuple[Figure, Axes]:
-    """An empty figure of column width; its title tells what is shown, and what stands behind the values."""
+    """An empty figure of column width; its title says what is shown, and the numbers of replicates and samples."""
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -52,28 +52,28 @@ def column_figure(state: SweepState, shown: str = "mean ± std") -> tuple[Figure
 
 
 def sheet(width: float, height: float) -> Figure:
-    """An empty figure of so many inches, for many panels."""
+    """An empty figure for many panels; `width` and `height` in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def title(figure: Figure, *lines: str) -> None:
-    """What the figure shows and of what, at the top left; long lines are broken."""
-    columns = int(figure.get_figwidth() * 17)  # characters of a small line
+    """Sets the title at the top left and wraps long lines."""
+    columns = int(figure.get_figwidth() * 17)  # characters that fit in a line of small text
     text = "\n".join(part for line in lines for part in textwrap.wrap(line, columns))
     figure.suptitle(escaped(text), fontsize=SMALL, x=0.01, ha="left")
 
 
 def legend_below(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """A legend in one or two rows below all panels."""
+    """Adds a legend below all panels."""
     columns = max(1, int(figure.get_figwidth()))
     size = SMALL - 0.5
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=size, frameon=False)
 
 
 def trace_axes(figure: Figure, place: SubplotSpec) -> Axes:
-    """Axes for traces beneath the panels."""
+    """Axes for traces below the panels."""
     axes = figure.add_subplot(place)
     small_ticks(axes)
     axes.spines[["top", "right"]].set_visible(False)
@@ -81,12 +81,12 @@ def trace_axes(figure: Figure, place: SubplotSpec) -> Axes:
 
 
 def small_ticks(axes: Axes) -> None:
-    """Few small numbers at the axes of a panel."""
+    """Makes the tick labels of a panel small."""
     axes.tick_params(which="both", labelsize=SMALL - 1, length=2, pad=1)
 
 
 def picture(axes: Axes, image: NDArray[np.uint8]) -> None:
-    """An image, [H, W] in greys or [H, W, 3], one pixel as one square."""
+    """Draws an image without interpolation: [H, W] in grey, or [H, W, 3]."""
     axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -94,12 +94,12 @@ def picture(axes: Axes, image: NDArray[np.uint8]) -> None:
 
 
 def corner(axes: Axes, text: str) -> None:
-    """A few words in the upper left corner of a panel."""
+    """Writes a short text in the upper left corner of a panel."""
     axes.text(0.03, 0.97, text, transform=axes.transAxes, ha="left", va="top", fontsize=SMALL - 1.5, gid="corner")
 
 
 def banner(axes: Axes, text: str) -> None:
-    """A word across a panel that is not what the others are."""
+    """Writes a trial's status across its panel, for trials that are not completed."""
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
     axes.text(
         0.5,
@@ -115,12 +115,12 @@ def banner(axes: Axes, text: str) -> None:
 
 
 def label_x(axes: Axes, text: str) -> None:
-    """The label of the x axis."""
+    """Sets the label of the x axis."""
     axes.set_xlabel(escaped(text), fontsize=TEXT)
 
 
 def legend(figure: Figure, handles: Sequence[Line2D], title: str | None = None, columns: int = 4) -> None:
-    """A legend below the axes, where it hides nothing; the figure grows with its rows."""
+    """Adds a legend below the axes; the figure grows with the number of rows."""
     if handles:
         rows = math.ceil(len(handles) / columns) + (title is not None)
         figure.set_figheight(HEIGHT + _ROW * max(0, rows - 3))
@@ -139,12 +139,12 @@ def legend(figure: Figure, handles: Sequence[Line2D], title: str | None = None, 
 
 
 def say_empty(axes: Axes) -> None:
-    """Says, where the curve would be, that there is none."""
+    """Writes into empty axes that no trial has a value."""
     axes.text(0.5, 0.5, "no trial has a value", transform=axes.transAxes, ha="center", va="center", fontsize=TEXT)
 
 
 def mark_lost(axes: Axes, status: Status, x: Sequence[float], colour: str = _LOST_COLOUR) -> None:
-    """Marks, at the top edge, the places of trials that ended without a final value."""
+    """Marks trials without a final value at the top edge."""
     axes.plot(
         x,
         [1.0] * len(x),
@@ -164,12 +164,12 @@ def lost_handle(status: Status, colour: str = _LOST_COLOUR) -> Line2D:
 
 
 def mark_end(axes: Axes, status: Status, x: float, y: float, colour: Any) -> None:
-    """Marks where the curve of a trial stops short."""
+    """Marks the end of the curve of a trial that did not complete."""
     axes.plot([x], [y], LOST[status], color=colour, markersize=5, zorder=5, gid=status.value)
 
 
 def colour_bar(figure: Figure, axes: Axes, scale: ScalarMappable, text: str) -> None:
-    """A colour bar beside the axes."""
+    """Adds a colour bar beside the axes."""
     bar = figure.colorbar(scale, ax=axes, pad=0.02)
     bar.set_label(escaped(text), fontsize=SMALL)
     bar.ax.tick_params(which="both", labelsize=SMALL)
@@ -178,7 +178,7 @@ def colour_bar(figure: Figure, axes: Axes, scale: ScalarMappable, text: str) -> 
 
 
 def scale_y(axes: Axes, values: Iterable[float]) -> None:
-    """A logarithmic y axis where the drawn values are positive and span more than 1.5 decades."""
+    """Makes the y axis logarithmic if the values are positive and span more than 1.5 decades."""
     known = list(values)
     if not spans(known, 1.5):
         return
@@ -190,7 +190,7 @@ def scale_y(axes: Axes, values: Iterable[float]) -> None:
 
 
 def plain_log_ticks(axis: Axis, decades: float) -> None:
-    """Labels 1, 2, 5, 10, … on a logarithmic axis of so few decades that it has few powers of ten."""
+    """Labels 1, 2, 5, 10, … on a logarithmic axis of fewer than 3 decades; plain powers of ten are too few there."""
     axis.set_minor_formatter(NullFormatter())
     if decades < 3:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -198,13 +198,13 @@ def plain_log_ticks(axis: Axis, decades: float) -> None:
 
 
 def tick_values(axes: Axes, places: Sequence[float], texts: Sequence[str]) -> None:
-    """Ticks at the values that were tried; labels that would touch their left neighbour are left out."""
+    """Sets ticks at the values of the trials; leaves out labels that would touch their left neighbour."""
     to_axes = axes.transData.transform
     left, right = (to_axes((x, axes.get_ylim()[1]))[0] for x in axes.get_xlim())
     labels, edge = [], -math.inf
     for place, text in sorted(zip(places, texts, strict=True)):
         centre = (to_axes((place, axes.get_ylim()[1]))[0] - left) / (right - left)
-        half = 0.012 * len(text)  # width of a character at column width, as part of the axis
+        half = 0.012 * len(text)  # width of half a character as a fraction of the axis
         fits = centre - half > edge
         labels.append(escaped(text) if fits else "")
         edge = centre + half + 0.01 if fits else edge
@@ -214,5 +214,5 @@ def tick_values(axes: Axes, places: Sequence[float], texts: Sequence[str]) -> No
 
 
 def escaped(text: str) -> str:
-    """A label as it is: matplotlib would read what stands between two dollars as mathematics."""
+    """Escapes dollars: matplotlib would typeset text between two dollars as mathematics."""
     return text.replace("$", r"\$")

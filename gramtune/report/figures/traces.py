@@ -1,4 +1,4 @@
-"""Traces of one trial over training: what it minimises and maximises, as the paper's Fig. 1b and 7b plot it."""
+"""Traces of one trial over training: the quantities that it minimises and maximises (the paper's Fig. 1b and 7b)."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _PAPER = ("trace/mmd2", "trace/pearson_divergence", "trace/data_pearson_divergen
 
 
 def draw_traces(axes: Axes, record: TrialRecord) -> list[Line2D]:
-    """Mean over replicates of MMD² and, where there are any, PD and D*, with the range of the replicates as a band.
+    """Draws MMD² and, if recorded, PD and D*: the mean over replicates, with their range as a band.
 
-    An objective without either gets its losses. Step 0 has no place on the logarithmic axis. Returns the lines, for a
-    legend.
+    An objective without these traces gets its losses. Step 0 is left out, because the axis is logarithmic. Returns the
+    lines, for a legend.
     """
     known = {key for report in record.reports.values() for key in report.traces}
     keys = [key for key in _PAPER if key in known] or [key for key in _SHOWN if key in known]
@@ -38,7 +38,7 @@ def draw_traces(axes: Axes, record: TrialRecord) -> list[Line2D]:
     if lines:
         steps, values = (np.concatenate([line.get_data()[i] for line in lines]) for i in (0, 1))
         style.plain_log_ticks(axes.xaxis, math.log10(steps.max() / steps.min()))
-        if keys[0] in _PAPER or values.min() > 0:  # rounding takes MMD² below 0, where it is left out
+        if keys[0] in _PAPER or values.min() > 0:  # rounding can make MMD² negative; such values are left out
             axes.set_yscale("log", nonpositive="mask")
     total = record.trial.config.training.replicates
     missing = any(None in report.traces.get(key, []) for report in record.reports.values() for key in keys)
@@ -48,7 +48,7 @@ def draw_traces(axes: Axes, record: TrialRecord) -> list[Line2D]:
 
 
 def _draw(axes: Axes, record: TrialRecord, key: str, colour: str) -> list[Line2D]:
-    """The line of one trace, over the replicates that have a value; none where there is no value at all."""
+    """Draws one trace over the replicates that have a value; returns no line if none has."""
     reports = [report for step, report in sorted(record.reports.items()) if step > 0]
     rows = [(report.step, [v for v in report.traces.get(key, []) if v is not None]) for report in reports]
     rows = [(step, values) for step, values in rows if values]

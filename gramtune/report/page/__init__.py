@@ -1,1 +1,1 @@
-"""The report as one HTML page."""
+"""Writes the report as one HTML page."""

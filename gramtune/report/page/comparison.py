@@ -1,4 +1,4 @@
-"""Several sweeps side by side: their best trials, the paired differences between them, their curves on one axis."""
+"""Compares several sweeps: their best trials, paired differences between these, and curves on a common axis."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _HEADER = ["sweep", "mean ± std", "n", "trials", "best"]
 
 
 def comparison_lines(sweeps: Sequence[NamedSweep]) -> list[str]:
-    """A table of the best of each sweep, then each against the first. Raises SpecError if they are not comparable."""
+    """A table of the best trials, then each best minus the first sweep's. Raises SpecError if not comparable."""
     check_comparable(sweeps)
     rows = aligned([_HEADER, *_rows(sweeps)])
     return [_basis(sweeps), "", *rows, "", *_verdicts(sweeps)]
 
 
 def comparison_page(sweeps: Sequence[NamedSweep]) -> str:
-    """The same as an HTML page, with the curves over every key that all of them vary."""
+    """The comparison as an HTML page, with a figure for every key that all sweeps vary."""
     check_comparable(sweeps)
     with plain_settings():
         pictures = [
@@ -69,11 +69,11 @@ def _rows(sweeps: Sequence[NamedSweep]) -> list[list[str]]:
 
 
 def _no_best(sweep: NamedSweep) -> str:
-    return "none completed" if sweep.state.comparable else "none: its trials are not comparable with each other"
+    return "none completed" if sweep.state.comparable else "none: its trials are not comparable"
 
 
 def _verdicts(sweeps: Sequence[NamedSweep]) -> list[str]:
-    """The best of each sweep minus that of the first, seed by seed."""
+    """The paired difference by seed between the best of each sweep and the best of the first."""
     first, *others = sweeps
     lines = []
     for other in others:
@@ -82,7 +82,7 @@ def _verdicts(sweeps: Sequence[NamedSweep]) -> list[str]:
         if ours and theirs:
             said = verdict(paired_difference(theirs, ours, first.state.plan.metric, len(others)))
         lines.append(f"best of {other.name} minus best of {first.name}: {said}")
-    return [*lines, "Each best was picked out of its sweep by the same values: confirm with fresh seeds."]
+    return [*lines, "Each best was selected by the same values that are compared here: confirm with new seeds."]
 
 
 def _uri(figure: Figure) -> str:

@@ -1,4 +1,4 @@
-"""What the page's script needs to draw, sort and filter trials; without scripts the page shows its figures alone."""
+"""Data for the page's script, which draws, sorts and filters trials; without scripts the page shows static figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gramtune.report.text.summary import trial_tables
 LIBRARY = "plotly-cartesian.min.js"
 """Plotly's bundle of cartesian charts, 1.5 MB, MIT licence: see vendor/README.md."""
 _GRIDS, _GRID_BYTES = 12, 60_000
-"""Most steps in the slider of sample grids, and bytes of one of them."""
+"""Most sample grids in the slider, and most bytes of one grid."""
 _DECADE = 10.0
 
 
@@ -37,13 +37,13 @@ def explore_data(state: SweepState, folder: Path) -> dict[str, Any]:
 
 
 def as_script(data: dict[str, Any]) -> str:
-    """JSON for a `<script type="application/json">`: no text in it can end the element or begin another."""
+    """JSON for a `<script type="application/json">`, escaped so that no text can end the element or start another."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def library() -> str:
-    """Plotly's source, to stand inside a page."""
+    """Plotly's source, to be embedded in the page."""
     return (Path(__file__).parent / "vendor" / LIBRARY).read_text(encoding="utf-8")
 
 
@@ -89,7 +89,7 @@ def _value(value: Any) -> Any:
 
 
 def _grids(state: SweepState, folder: Path) -> list[dict[str, Any]]:
-    """The best trial's sample grids, evenly chosen, the last one included."""
+    """The best trial's sample grids at evenly spaced steps, including the last."""
     if state.best is None:
         return []
     files = sample_grids(trial_folder(folder, state.best.trial.name))

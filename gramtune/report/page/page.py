@@ -1,4 +1,4 @@
-"""The report of a sweep as one HTML page that needs no server, no network and no other file."""
+"""Writes the report of a sweep as one HTML page that needs no server, no network and no other file."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def page(
 
 
 def template(name: str) -> Template:
-    """A template of this package; whatever is put into it is escaped."""
+    """A template of this package; inserted values are HTML-escaped."""
     environment = Environment(
         loader=PackageLoader("gramtune.report.page"),
         autoescape=True,
@@ -82,7 +82,7 @@ def template(name: str) -> Template:
 
 
 def _pictures(state: SweepState, figures: Sequence[Path]) -> dict[str, list[Picture]]:
-    """The figures by the section of the page that they belong to."""
+    """The figures, by section of the page."""
     known = captions(state)
     pictures = [Picture(stem, data_uri(files), caption(stem, known)) for stem, files in by_stem(figures).items()]
     axes = set(file_names(state.plan.sweep.space).values())
@@ -114,11 +114,11 @@ def _issues(state: SweepState) -> list[tuple[str, str, str]]:
 
 
 def _provenance(folder: Path) -> dict[str, Any]:
-    """What it takes to repeat the sweep: its resolved file, and what it ran with; both may be missing."""
+    """What is needed to reproduce the sweep: its resolved file and the versions; both may be missing."""
     space = folder / SWEEP_FILE
     try:
         versions = read_versions(folder)
-    except SpecError:  # whoever resumes the sweep is told
+    except SpecError:  # `resume` reports the damaged file
         versions = {}
     packages = versions.get("packages", {})
     told = {key: value for key, value in versions.items() if key != "packages" and value not in (None, [], {})}

@@ -1,1 +1,1 @@
-"""Results as plain text and LaTeX."""
+"""Writes results as plain text and LaTeX."""

@@ -1,4 +1,4 @@
-r"""The result of a sweep as a LaTeX table for a paper; it needs `\usepackage{booktabs}`."""
+r"""Writes the result of a sweep as a LaTeX table for a paper; the table needs `\usepackage{booktabs}`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _EXPONENT = re.compile(r"e([+-]?)0*(\d+)")
 def latex_table(state: SweepState) -> str:
     r"""A booktabs table: one row per configuration, its varied values, then mean ± std of every metric.
 
-    The best completed mean of the primary metric is bold. A trial that has not completed has its status in place of
-    numbers, so that they are not taken for results. Whatever LaTeX would obey in a name is escaped.
+    The best completed mean of the primary metric is bold. A trial that has not completed shows its status instead of
+    numbers, so that partial values are not taken for results. LaTeX's special characters are escaped.
     """
     keys, metrics = leaves(state.plan.sweep.space), _metrics(state)
     lines = [
@@ -44,12 +44,12 @@ def latex_table(state: SweepState) -> str:
 
 
 def escaped(text: str) -> str:
-    """The text as LaTeX prints it."""
+    """Escapes LaTeX's special characters."""
     return text.translate(_SPECIAL)
 
 
 def _metrics(state: SweepState) -> list[str]:
-    """The primary metric, then whatever else is computed."""
+    """The primary metric, then all other computed metrics."""
     return sorted(state.plan.config.directions, key=lambda name: name != state.plan.metric)
 
 
@@ -62,7 +62,7 @@ def _caption(state: SweepState) -> str:
 
 
 def _verdicts(state: SweepState) -> str:
-    """The verdict on each key, a sentence each; empty where there is none."""
+    """The verdicts, one sentence per key; empty without verdicts."""
     return "".join(f" {escaped(verdict_text(row, state)[0])}" for row in verdicts(state) if row.finding)
 
 

@@ -1,4 +1,4 @@
-"""Sensitivity scores as cells of a table."""
+"""Formats sensitivity scores as cells of a table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gramtune.analysis.sensitivity_score import Estimate
 
 
 def score_cells(row: Robustness) -> dict[str, object]:
-    """What the page shows of a score; shares in per cent with their intervals."""
+    """The cells of a score in the page's table; shares are in per cent, with intervals."""
     cells: dict[str, object] = {
         "key": row.key,
         "method": row.method,
@@ -25,7 +25,7 @@ def score_cells(row: Robustness) -> dict[str, object]:
 
 
 def _share(share: Estimate) -> str:
-    """`41 % (12 to 55)`."""
+    """A share with its interval: `41 % (12 to 55)`."""
     if share.interval is None:
         return f"{percent(share.value)} (one seed: no interval)"
     low, high = share.interval

@@ -1,4 +1,4 @@
-"""The result of a sweep in words: one screen of plain text."""
+"""Summarises the result of a sweep in one screen of plain text."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from gramtune.record.student_t import t_quantile
 from gramtune.report.text.verdict import comparison_text, verdict_text
 
 _ROWS = 24
-"""Trials in the table; of a longer sweep the best and where to find the others."""
+"""Most trials in the table; a longer sweep shows its best trials and the name of the file with all others."""
 _REASONS = 6
 _WIDTH = 100
 _FEW = 5
-"""Replicates below which an interval is called what it is: wide."""
+"""With fewer replicates than this the summary warns that intervals are wide."""
 
 
 def summary_lines(state: SweepState) -> list[str]:
-    """Counts by status, the table of trials, the best one, what the data can tell apart, what went wrong and why."""
+    """Counts by status, the table of trials, the best trial, comparisons and verdicts, and failures with reasons."""
     sections = [_wrapped(heading(state)), _table(state), _wrapped(best_lines(state)), _wrapped(_problems(state))]
     lines = [line for section in sections if section for line in ("", *section)]
     return lines[1:]
@@ -47,7 +47,7 @@ def summary_text(state: SweepState) -> str:
 
 
 def heading(state: SweepState) -> list[str]:
-    """Name and question, trials by status, metric and what stands behind its values."""
+    """Name and question of the sweep, trials by status, the metric, and the numbers of replicates and samples."""
     sweep = state.plan.sweep
     counts = ", ".join(f"{n} {status}" for status, n in status_counts(state).items())
     metrics = " and ".join(f"{metric} ({direction_text(state, metric)})" for metric in state.plan.metrics)
@@ -59,7 +59,7 @@ def heading(state: SweepState) -> list[str]:
 
 
 def _table(state: SweepState) -> list[str]:
-    """One table, or one per group where trials are not comparable."""
+    """One table; if trials are not comparable, one per comparable group."""
     groups = state.groups
     if state.comparable:
         return _one_table(state, list(state.records.values()))
@@ -68,7 +68,7 @@ def _table(state: SweepState) -> list[str]:
 
 
 def group_text(basis: Basis, groups: Iterable[Basis]) -> str:
-    """What tells a group of comparable trials from the others: `data.radius = 0.5, 1,500 steps`."""
+    """How a group of comparable trials differs from the other groups: `data.radius = 0.5, 1,500 steps`."""
     groups = list(groups)
     data, metrics = [g.data.model_dump(mode="json") for g in groups], [g.metrics for g in groups]
     own = basis.data.model_dump(mode="json")
@@ -83,7 +83,7 @@ def group_text(basis: Basis, groups: Iterable[Basis]) -> str:
 
 
 def trial_tables(state: SweepState) -> list[tuple[str, list[list[str]]]]:
-    """The tables of all trials, the best first; one per group, under its name, where trials are not comparable."""
+    """The tables of all trials, best first, with titles; if trials are not comparable, one per group."""
     groups = {"": list(state.records.values())}
     if not state.comparable:
         groups = {group_text(basis, state.groups): group for basis, group in state.groups.items()}
@@ -109,7 +109,7 @@ def _one_table(state: SweepState, shown: list[TrialRecord]) -> list[str]:
 
 
 def trial_rows(state: SweepState, records: Sequence[TrialRecord]) -> list[list[str]]:
-    """A heading and a row per trial: number, values, mean ± std of each metric, n, status, and a note on the best."""
+    """A heading and one row per trial: number, values, mean ± std of each metric, n, status, a mark for the best."""
     notes = (
         {state.best.trial.name: _best_mean(state).lower()}
         if state.best
@@ -134,7 +134,7 @@ def _status(record: TrialRecord) -> str:
 
 
 def aligned(rows: list[list[str]]) -> list[str]:
-    """Columns of equal width; all but the last two, which are words, to the right."""
+    """Pads the columns to equal width. The last two columns are words and left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     words = len(widths) - 2
     return [
@@ -147,7 +147,7 @@ def aligned(rows: list[list[str]]) -> list[str]:
 
 
 def _wrapped(lines: list[str]) -> list[str]:
-    """Lines that are too long, such as an error's text, cut between words, their continuation indented by four."""
+    """Wraps long lines, such as an error's text, between words; continuation lines are indented by four."""
     return [
         part
         for line in lines
@@ -158,7 +158,7 @@ def _wrapped(lines: list[str]) -> list[str]:
 
 
 def best_lines(state: SweepState) -> list[str]:
-    """The best trial, or the front of two metrics, and what the data can tell apart; deeper lines are indented."""
+    """The best trial, or the Pareto front, and its comparisons; details are indented."""
     if not state.comparable:
         return _by_group(state)
     ranking = ranked(state)
@@ -176,7 +176,7 @@ def best_lines(state: SweepState) -> list[str]:
 
 
 def verdict_lines(state: SweepState) -> list[str]:
-    """The verdict on each varied key; empty where there is none on any."""
+    """The verdicts on the varied keys; empty without verdicts."""
     rows = verdicts(state)
     if not any(row.finding for row in rows):
         return []
@@ -185,7 +185,7 @@ def verdict_lines(state: SweepState) -> list[str]:
 
 
 def _by_group(state: SweepState) -> list[str]:
-    """The best of each group of comparable trials, and that there is no best of all."""
+    """The best of each group of comparable trials, and the note that there is no overall best."""
     groups = state.groups
     lines = ["Best of all: none, because values on different data, metrics, samples or lengths are not comparable."]
     for basis, group in groups.items():
@@ -197,7 +197,7 @@ def _by_group(state: SweepState) -> list[str]:
 
 
 def _how(state: SweepState, best: TrialRecord) -> list[str]:
-    """The values of the best trial: a point, or, in a population, a schedule."""
+    """The values of the best trial; for population-based training, its schedule."""
     past = lineage(state, best.trial.name)
     if len(past) == 1:
         return [f"{_best_mean(state)}: {assignment_text(best.assignment)}"]
@@ -206,23 +206,23 @@ def _how(state: SweepState, best: TrialRecord) -> list[str]:
 
 
 def _best_mean(state: SweepState) -> str:
-    """What the single best trial is: which values may be the best in truth is the verdict's to say."""
+    """The name of the best trial's role: best mean. The verdict says which values may truly be the best."""
     return "Lowest mean" if state.plan.config.directions[state.plan.metric] == "min" else "Highest mean"
 
 
 def _front(state: SweepState) -> list[str]:
-    """The trials that no other beats in both metrics; no single one of them is the best."""
+    """The Pareto front of two metrics; none of its trials is the single best."""
     spreads = {r.trial.name: [f"{m} {spread_text(r.summary(m))}" for m in state.plan.metrics] for r in state.front}
     return [
-        f"Front: {count(len(spreads), 'trial')} of {len(state.completed)} completed; no other is as good in "
-        f"{' and '.join(state.plan.metrics)}",
+        f"Pareto front of {' and '.join(state.plan.metrics)}: {count(len(spreads), 'trial')} of "
+        f"{len(state.completed)} completed",
         *(f"  {assignment_text(r.trial.assignment)}: {', '.join(spreads[r.trial.name])}" for r in state.front),
-        "  It goes by the means: neighbours may have changed places by chance.",
+        "  The front compares means: which of two similar trials is on it may be chance.",
     ]
 
 
 def _comparisons(state: SweepState, ranking: list[TrialRecord]) -> list[str]:
-    """The best against the runner-up and the worst, and how far to trust that."""
+    """Compares the best with the runner-up and the worst, with confidence intervals."""
     best, *others = ranking
     if not others:
         return ["No other trial has completed: nothing to compare it with."]
@@ -231,7 +231,7 @@ def _comparisons(state: SweepState, ranking: list[TrialRecord]) -> list[str]:
         if len(others) > 1
         else {"only other completed": others[0]}
     )
-    pairs = len(ranking) * (len(ranking) - 1) // 2  # which ones are printed depends on the data
+    pairs = len(ranking) * (len(ranking) - 1) // 2  # correct for all pairs: the data decide which two are printed
     differences = [paired_difference(rival, best, state.plan.metric, pairs) for rival in rivals.values()]
     lines = [
         line
@@ -246,7 +246,7 @@ def _comparisons(state: SweepState, ranking: list[TrialRecord]) -> list[str]:
 
 
 def verdict(difference: Difference | None) -> str:
-    """The verdict and the numbers behind it."""
+    """Whether two trials are separated, with the difference and its interval."""
     if difference is None:
         return "unknown: fewer than two seeds have a value in both trials (--replicates 3)"
     decimals = decimals_for(max(difference.high - difference.low, 0) / 4)
@@ -265,14 +265,16 @@ def _caveats(trials: int, n: int, pairs: int) -> list[str]:
 
 
 def _problems(state: SweepState) -> list[str]:
-    """Diverged and failed trials with their reasons, and how many have not ended."""
+    """Diverged and failed trials with reasons, and the number of stopped and unfinished ones."""
     bad = [r for r in state.records.values() if r.status in (Status.DIVERGED, Status.FAILED)]
     lines = [f"{r.status} {assignment_text(r.assignment)}: {r.reason}" for r in bad[:_REASONS]]
     if len(bad) > _REASONS:
         lines.append(f"… and {len(bad) - _REASONS} more DIVERGED or FAILED: see trials.csv")
     stopped = [record for record in state.records.values() if record.status == Status.STOPPED]
     if stopped:
-        lines.append(f"STOPPED {count(len(stopped), 'trial')}: {stopped[0].reason}; resumed with more, they go on")
+        lines.append(
+            f"STOPPED {count(len(stopped), 'trial')}: {stopped[0].reason}; resume with a larger budget to continue them"
+        )
     if left := state.unfinished:
         lines.append(f"Unfinished: {count(len(left), 'trial')}")
     return lines

@@ -1,4 +1,4 @@
-"""Verdicts in words. Every sentence is a claim that docs/verdict.md proves or an estimate that says so."""
+"""Writes verdicts in words. Every sentence is a claim proved in docs/verdict.md or is marked as an estimate."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gramtune.analysis.verdicts import KeyVerdict
 from gramtune.record.state import SweepState
 
 _SHOWN = 12
-"""Values named in a sentence; of more, so many and how many there are."""
+"""Most values named in a sentence; for more, the first 12 and their number."""
 
 
 def verdict_text(row: KeyVerdict, state: SweepState) -> list[str]:
-    """The lines on one method along one key: the verdict, what it means, the values that may be the best."""
+    """The lines on one method and one key: the verdict, its meaning, and the values that may be the best."""
     name = leaves(state.plan.sweep.space)[row.key]
     subject = f"{name} ({row.method})" if row.method else name
     if row.finding is None:
@@ -26,14 +26,14 @@ def verdict_text(row: KeyVerdict, state: SweepState) -> list[str]:
     rest = {0: "no value is shown to be worse", 1: "the other is worse"}.get(worse, "all others are worse")
     return [
         f"Verdict on {subject}: {_headline(row, row.finding, name, state.plan.sweep.tolerance)}",
-        f"  {_named(row, best, name)} may be the best; {rest} (all together wrong with probability ≤ {alpha}).",
+        f"  {_named(row, best, name)} may be the best; {rest} (probability of any error ≤ {alpha}).",
         f"  {_replicates(row)}, geometric means of {state.plan.metric}, "
         f"{direction_text(state)}; assumptions: docs/verdict.md.",
     ]
 
 
 def _replicates(row: KeyVerdict) -> str:
-    """`3 replicates of each value`, or `3 to 8 replicates of a value, 25 in all`."""
+    """The replicates: `3 replicates of each value`, or `3 to 8 replicates of a value, 25 in all`."""
     known = [n for n in row.replicates if n]
     if len(set(known)) == 1:
         return f"{count(known[0], 'replicate')} of each value" + (" with a result" if 0 in row.replicates else "")
@@ -63,14 +63,14 @@ def _missing(row: KeyVerdict, finding: Finding, name: str) -> str:
         return f"it cannot be INSENSITIVE, because a replicate diverged at {name} = {', '.join(lost)}"
     if lost := [value for value, n in zip(row.values, row.replicates, strict=True) if not n]:
         return f"it cannot be INSENSITIVE, because {name} = {', '.join(lost)} was pruned or failed"
-    words = f"open is {_named(row, finding.open, name)}"
+    words = f"{_named(row, finding.open, name)} is open"
     if finding.more is None:
         return f"{words}; more than 400 replicates seem to be needed"
-    return f"{words}; about {finding.more} more replicates of each would decide, if means and spreads stay"
+    return f"{words}; about {finding.more} more replicates of each would decide, if means and spreads stay the same"
 
 
 def _named(row: KeyVerdict, indices: tuple[int, ...], name: str) -> str:
-    """`critic_dim = 4` or `critic_dim ∈ {4, 16}`."""
+    """The values in words: `critic_dim = 4` or `critic_dim ∈ {4, 16}`."""
     texts = [row.values[i] for i in indices]
     if len(texts) == 1:
         return f"{name} = {texts[0]}"
@@ -79,7 +79,7 @@ def _named(row: KeyVerdict, indices: tuple[int, ...], name: str) -> str:
 
 
 def comparison_text(row: Comparison, state: SweepState) -> list[str]:
-    """The lines on two methods along one key: which is less sensitive, and the worst-case losses behind it."""
+    """The lines on two methods and one key: which is less sensitive, and the losses of their worst values."""
     name, (low, high) = leaves(state.plan.sweep.space)[row.key], row.interval
     first, second = row.methods
     said = "neither is shown to be less sensitive"
@@ -90,7 +90,7 @@ def comparison_text(row: Comparison, state: SweepState) -> list[str]:
     each = ", ".join(f"{method} {_percent(*worst)}" for method, worst in zip(row.methods, row.worst, strict=True))
     return [
         f"{first} against {second} along {name}: {said}.",
-        f"  The worst value is above the best by: {each} (all comparisons wrong with probability ≤ {ALPHA:.0%}).",
+        f"  The worst value is above the best by: {each} (probability of any error ≤ {ALPHA:.0%}).",
     ]
 
 

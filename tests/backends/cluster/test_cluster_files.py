@@ -1,4 +1,4 @@
-"""The files under cluster/: complete but for what only the owner knows, and legal in the formats that they are in."""
+"""The files under cluster/: complete except for the user's values, and legal in their formats."""
 
 import copy
 import json
@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_there_is_a_file_per_target():
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_what_only_the_owner_knows_is_asked_for_by_name_and_line(file):
+def test_values_to_fill_in_are_reported_by_name_and_line(file):
     lines = file.read_text().splitlines()
     wanted = {
         (number, name)
@@ -53,7 +54,7 @@ def test_what_only_the_owner_knows_is_asked_for_by_name_and_line(file):
         return
     with pytest.raises(SpecError) as caught:
         load_target(file)
-    asked = {re.search(r"only you know (\w+); write it there", issue.message)[1] for issue in caught.value.issues}
+    asked = {re.search(r"replace (\w+) with your own value", issue.message)[1] for issue in caught.value.issues}
     assert asked == {name for _, name in wanted}
     for issue in caught.value.issues:
         assert re.fullmatch(rf"{re.escape(str(file))}:\d+", issue.where)
@@ -163,8 +164,8 @@ def test_kuberay_pods_share_one_claim_and_the_head_trains_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("target: locla\n", "is no cluster file: it needs one of target: local"),
-        ("a: 1\n", "is no cluster file: it needs one of target: local"),
+        ("target: locla\n", "is not a cluster file: it needs one of target: local"),
+        ("a: 1\n", "is not a cluster file: it needs one of target: local"),
         ("target: local\nport: 99999\n", "port = 99999: Input should be less than or equal to 65535"),
         ("target: local\nprot: 1\n", "prot = 1: Extra inputs are not permitted"),
         ("target: existing\ndashboard: head:8265\n", "dashboard = 'head:8265': String should match"),
@@ -200,7 +201,7 @@ def test_the_command_of_a_job_survives_odd_names(tmp_path):
         *("--tracking-uri", "sqlite:////a b/m.db"),
     ]
     assert not (tmp_path / "x").exists()
-    unset = subprocess.run(["sh", "-c", request._replace(runs=None).command()], capture_output=True, text=True, env={})
+    unset = subprocess.run(["sh", "-c", replace(request, runs=None).command()], capture_output=True, text=True, env={})
     assert unset.returncode != 0
     assert "GRAMTUNE_RUNS: is not set where this Ray was started" in unset.stderr
 

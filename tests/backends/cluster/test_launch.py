@@ -1,4 +1,4 @@
-"""A sweep on a cluster through Ray's Jobs API, from a client that comes and goes."""
+"""A sweep on a cluster through Ray's Jobs API, from a client that disconnects and reconnects."""
 
 import asyncio
 import os
@@ -110,7 +110,7 @@ def relay(target):
 
 
 @pytest.mark.slow
-def test_a_launched_sweep_outlives_its_client_and_is_stopped_and_gone_on_with(local):
+def test_a_launched_sweep_outlives_its_client_and_is_stopped_and_resumed(local):
     work, dashboard, environment, gramtune = local
     journal = work / "runs" / "axis" / "journal.jsonl"
 
@@ -131,7 +131,7 @@ def test_a_launched_sweep_outlives_its_client_and_is_stopped_and_gone_on_with(lo
     assert "--resume" in output
     code, output = gramtune("attach", "local.yaml", job[1])
     assert code == 130, output
-    assert "go on with: gramtune resume" in output  # the sweep itself was interrupted, not killed
+    assert "resume with: gramtune resume" in output  # the sweep itself was interrupted, not killed
     assert (work / "runs" / "axis" / "results.parquet").exists()
 
     (work / "there.yaml").write_text("target: existing\ndashboard: http://127.0.0.1:PORT\n")
@@ -169,7 +169,7 @@ def test_a_launched_sweep_outlives_its_client_and_is_stopped_and_gone_on_with(lo
     assert output.startswith("local.yaml: no Jobs API at http://127.0.0.1:")
 
 
-def test_a_line_that_is_dead_without_a_word_is_left(monkeypatch, capsys):
+def test_a_silent_connection_is_abandoned(monkeypatch, capsys):
     """As when a laptop changes networks: nobody closes the connection. The state is asked for over a new one."""
 
     class Silent:

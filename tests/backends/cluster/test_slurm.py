@@ -1,4 +1,4 @@
-"""The batch script of cluster/slurm.yaml, run."""
+"""Runs the batch script of cluster/slurm.yaml."""
 
 import os
 import re
@@ -60,7 +60,7 @@ def test_a_batch_job_is_stopped_and_submitted_again_and_ends_with_the_sweep(slur
     assert code == 0, output
     code, output = slurm("attach", "slurm.yaml")
     assert code == 130, output
-    assert "go on with: gramtune resume" in output
+    assert "resume with: gramtune resume" in output
     code, output = slurm("launch", "slurm.yaml", "axis.yaml", *WORDS, "--resume")
     assert code == 0, output
     assert sum(event.get("status") == "COMPLETED" for event in events(folder)) == 3

@@ -1,4 +1,4 @@
-"""A finished sweep read back with MLflow's client alone: runs, numbers, pictures, files, and the model without us."""
+"""Reads a finished sweep with MLflow's client alone: runs, numbers, images, files, and the model without gramtune."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class Branching(torch.nn.Module):
         return noise if noise.sum() > 0 else -noise
 
 
-def test_a_generator_that_is_no_graph_is_said_so(finished: Finished, tmp_path: Path) -> None:
+def test_a_generator_that_cannot_be_exported_is_reported(finished: Finished, tmp_path: Path) -> None:
     """It ended the tracker's thread: the sweep's run stayed open, without a word."""
     with pytest.raises(NotExportable):
         export(Branching().eval(), finished.result.state.plan.config, tmp_path / "model", "0" * 32)
@@ -189,7 +189,7 @@ def test_a_generator_that_is_not_there_is_a_clear_issue(finished: Finished, tmp_
     name, record = next(iter(finished.result.state.records.items()))
     file = checkpoints(trial_folder(finished.result.folder, name))[0]
     assert record.status == Status.COMPLETED
-    with pytest.raises(CheckpointError, match="has 2 replicates, no number 2"):
+    with pytest.raises(CheckpointError, match="has 2 replicates, numbered from 0; there is no replicate 2"):
         load_generator(record.trial.config, file, 2)
     (tmp_path / "cut.pt").write_bytes(file.read_bytes()[:100])
     with pytest.raises(CheckpointError, match=r"cut\.pt"):

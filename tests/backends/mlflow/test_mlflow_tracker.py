@@ -1,4 +1,4 @@
-"""What ends up in MLflow, read back with MLflow's own client: real stores, a real server that is killed."""
+"""What is stored in MLflow, read back with MLflow's client: real stores, and a real server that is killed."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def test_a_finished_trial_is_stored_in_full(plan: Plan, folder: Path, uri: str, 
 
 
 def test_a_sweep_without_trials_yet_is_stored(plan: Plan, folder: Path, uri: str) -> None:
-    MlflowTracker(uri, folder).sync(SweepState(plan._replace(trials=())))  # faster than a search's first proposal
+    MlflowTracker(uri, folder).sync(SweepState(replace(plan, trials=())))  # faster than a search's first proposal
     _, children = stored(uri)
     assert not children
 
@@ -174,7 +175,7 @@ def test_another_process_goes_on_where_one_stopped(plan: Plan, folder: Path, uri
     evaluated(state, folder, name, make_report(10))
     MlflowTracker(uri, folder).sync(state)
 
-    evaluated(state, folder, name, make_report(10)._replace(timestamp=START + 500))
+    evaluated(state, folder, name, replace(make_report(10), timestamp=START + 500))
     Image.new("L", (300, 200)).save(trial_folder(folder, name) / "samples" / "step-00000010.png")
     run_trial(state, folder, plan.trials[1].name, last=Status.DIVERGED)
     evaluated(state, folder, name, make_report(20, status=Status.COMPLETED))
@@ -287,7 +288,7 @@ def test_a_run_that_was_deleted_is_stored_again(plan: Plan, folder: Path, uri: s
     assert_exactly_once(uri, state)
 
 
-def test_a_refused_value_does_not_block_the_rest(folder: Path, uri: str) -> None:
+def test_a_rejected_value_does_not_block_the_rest(folder: Path, uri: str) -> None:
     runs = SweepRuns(uri, "0" * 32, folder.parent)
     run = runs.create("trial", "trial", 0, {})
     impossible = Point("before_1970", 1.0, -1, 0)
@@ -555,7 +556,7 @@ def test_a_sweep_that_is_stored_later_ends_when_it_ended(plan: Plan, folder: Pat
     ],
 )
 def test_a_run_has_a_name_that_a_person_reads(plan: Plan, values: dict[str, Any], expected: str) -> None:
-    assert run_name(plan.trials[0]._replace(assignment=values)) == expected
+    assert run_name(replace(plan.trials[0], assignment=values)) == expected
 
 
 def test_ui_finds_the_nearest_store(tmp_path: Path, migrated: Path) -> None:

@@ -1,4 +1,4 @@
-"""Stores that fail while a real sweep runs: it goes on, one line says so, and everything is there once in the end."""
+"""Stores that fail during a real sweep: it continues, prints one line, and everything is stored exactly once."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_store_that_never_answers_holds_nothing_up(runs: Path, monkeypatch: py
     assert result.complete
     tracking = [line for line in said if line.startswith("tracking: ")]
     assert tracking == [
-        f"tracking: MLflow at {address}: no answer in time; training goes on, results are kept and sent later",
+        f"tracking: MLflow at {address}: no answer in time; training continues; results are kept and sent later",
         f"tracking: MLflow at {address}: no answer in time; nothing is lost, "
         f"finish with: gramtune sync {result.folder} --tracking-uri {address}",
     ]
@@ -103,7 +103,7 @@ def test_a_store_that_never_answers_holds_nothing_up(runs: Path, monkeypatch: py
         (401, b"no", "it refuses these credentials (MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN)"),
         (403, b'{"error_code": "PERMISSION_DENIED", "message": "no"}', "these credentials may not write there"),
         (200, b"<html>please log in</html>", "API request to endpoint was successful but the response body was not"),
-        (200, b"{}", "what it answers is not MLflow's"),
+        (200, b"{}", "the server there is not MLflow"),
         (500, b"", "API request to"),
     ],
 )
@@ -152,8 +152,8 @@ def test_an_outage_is_said_once_and_so_is_its_end(runs: Path) -> None:
     assert thread.close(runs)
     assert tracker.finished.is_set()
     assert said == [
-        "tracking: down; training goes on, results are kept and sent later",
-        "tracking: back; everything so far is stored",
+        "tracking: down; training continues; results are kept and sent later",
+        "tracking: working again; everything so far is stored",
     ]
 
 
@@ -184,7 +184,7 @@ def test_a_store_that_fails_at_the_end_is_not_waited_for(runs: Path) -> None:
     assert said == ["tracking: down; nothing is lost, finish with: gramtune sync runs/axis"]
 
 
-def test_a_store_that_is_slow_but_goes_on_is_waited_for(runs: Path) -> None:
+def test_a_slow_store_that_makes_progress_is_waited_for(runs: Path) -> None:
     """Thousands of trials may be left to store when the last of them has trained."""
 
     class Slow(Stubborn):
@@ -248,7 +248,7 @@ def test_a_server_killed_three_times_in_one_sweep_loses_nothing(kind: str, runs:
     folder = runs / "axis"
     with postgres.cluster() if kind == "postgresql" else embedded(runs) as uri:
         output, base_port = sweep_with_kills(uri, runs, folder)
-        assert "training goes on, results are kept and sent later" in output
+        assert "training continues; results are kept and sent later" in output
         with running_server(uri, base_port, runs) as (base, _):
             subprocess.run([*COMMAND, "sync", str(folder), "--tracking-uri", base], check=True)
             state = recorded_state(folder)

@@ -1,4 +1,4 @@
-"""Every sampler by its name on every kind of key, and what Optuna's own tools then read in the study's file."""
+"""Every sampler on every kind of key, and what Optuna's own tools read from the study's file."""
 
 import json
 

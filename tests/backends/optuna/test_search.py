@@ -1,4 +1,4 @@
-"""Optuna behind a sweep: what is proposed, what the study is told, and that a resumed search goes on unharmed."""
+"""Optuna in a sweep: the proposals, the contents of the study, and the resume of an interrupted search."""
 
 import math
 
@@ -11,7 +11,7 @@ from sweeps import SPACE, write_space
 
 from gramtune.backends.optuna.search import STUDY_FILE, OptunaProposer
 from gramtune.record.journal import load_state
-from gramtune.record.report import Status
+from gramtune.record.report import Report, Status
 from gramtune.run.driver import Driver
 from gramtune.run.in_process import InProcessRunner
 from gramtune.space.load import load_sweep
@@ -169,12 +169,12 @@ def fed(folder, space, value):
         driver.started(trial)
         found = value(trial.assignment)
         replicates, config = trial.config.training.replicates, trial.config
-        driver.reported(trial.name, {
+        driver.reported(trial.name, Report.from_json({
             "step": config.training.steps, "metrics": {} if found is None else {config.metric: [found] * replicates},
             "traces": {}, "samples": 10, "seconds": 1.0, "joules": None, "timestamp": 0, "first": 0,
             "status": "DIVERGED" if found is None else "COMPLETED", "reason": "loss is nan" if found is None else "",
             "diverged": ["loss is nan" if found is None else None] * replicates,
-        })  # fmt: skip
+        }))  # fmt: skip
     return list(state.records.values())
 
 
@@ -228,12 +228,12 @@ def test_a_conditional_key_varies_under_qmc(tmp_path):
     [
         ("search: {name: cmaes, samples: 3}", "cmaes draws objective.critic_dim at random"),
         ("search: {name: tpe, samples: 9}", "the space holds 3 configurations; samples = 9 cannot be reached"),
-        ("replicates: 1\npruner: {false_prune_rate: 0.2}", "one replicate has no spread, so no trial is ever stopped"),
+        ("replicates: 1\npruner: {false_prune_rate: 0.2}", "one replicate has no spread, so no trial is ever pruned"),
         ("pruner: asha", "pruner.min_trials = 4: the sweep has 3 trials, so the pruner never decides"),
         ("pruner: {min_steps: 100}", "pruner.min_steps = 100: the trials have 6 steps"),
     ],
 )
-def test_what_a_search_cannot_do_is_said_before_it_starts(lines, said, tmp_path):
+def test_limits_of_a_search_are_reported_before_it_starts(lines, said, tmp_path):
     space = SPACE.replace("replicates: 2\n", "") + lines + "\n"
     if "search" in lines:
         space = space.replace("grid:", "choice:")

@@ -11,9 +11,10 @@ from sweeps import BASE, SPACE, write_space
 from gramtune.backends.optuna.search import OptunaProposer
 from gramtune.errors import SpecError
 from gramtune.record.journal import load_state
-from gramtune.record.report import Status
+from gramtune.record.report import Report, Status
 from gramtune.run.driver import Driver, NothingNew
 from gramtune.run.in_process import InProcessRunner
+from gramtune.run.messages import Reported
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
 
@@ -47,9 +48,9 @@ def report(trial, step):
     lost = lost_at is not None and step >= lost_at
     values[0] = None if lost else values[0]
     final = ("DIVERGED" if lost else "COMPLETED") if step == STEPS else "RUNNING"
-    return {"trial": trial.name, "damaged": [], "step": step, "metrics": {"fid_digits": values}, "traces": {},
+    return Reported(trial.name, Report.from_json({"step": step, "metrics": {"fid_digits": values}, "traces": {},
             "samples": 10, "seconds": 1.0, "timestamp": 0, "status": final, "reason": "",
-            "diverged": ["lost" if v is None else None for v in values], "first": 0}  # fmt: skip
+            "diverged": ["lost" if v is None else None for v in values], "first": 0}))  # fmt: skip
 
 
 def run(folder, space, workers, speeds, stop_after=None):

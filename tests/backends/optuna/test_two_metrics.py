@@ -1,4 +1,4 @@
-"""Two metrics at once: a front instead of a winner, from the space file to Optuna's study, tables and figure."""
+"""Two metrics: a Pareto front instead of a best trial, from the space file to Optuna's study, tables and figure."""
 
 import math
 
@@ -39,7 +39,7 @@ def study(folder):
     return optuna.load_study(study_name="axis", storage=JournalStorage(JournalFileBackend(str(folder / STUDY_FILE))))
 
 
-def test_the_front_is_what_no_other_beats_and_nobody_is_the_best(tmp_path):
+def test_the_front_is_pareto_optimal_and_there_is_no_single_best(tmp_path):
     state = two_metric_state(tmp_path, POINTS)
     assert state.best is None
     assert [r.trial.name for r in state.front] == [f"critic_dim={k}" for k in (4, 1, 2, 6)]
@@ -48,7 +48,7 @@ def test_the_front_is_what_no_other_beats_and_nobody_is_the_best(tmp_path):
     assert list(frame["second_mean"]) == [kid for _, kid in POINTS]
     assert set(frame["second_metric"]) == {"kid_digits"}
     text = "\n".join(summary_lines(state))
-    assert "Front: 4 trials of 6 completed" in text
+    assert "4 trials of 6 completed" in text
     assert "Best" not in text
     assert text.count("  front") == 4
 

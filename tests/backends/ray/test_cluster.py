@@ -1,4 +1,4 @@
-"""Sweeps on a Ray of several machines."""
+"""Sweeps on a Ray cluster of several machines."""
 
 import pytest
 import yaml
@@ -8,7 +8,7 @@ from undisturbed import WORDS, all_under_way, assert_undisturbed, events, report
 
 
 @pytest.mark.slow
-def test_what_cannot_work_is_refused_in_one_line_and_nothing_starts(tmp_path):
+def test_an_unusable_cluster_is_refused_in_one_line_and_nothing_starts(tmp_path):
     """Guards against the trial that waits for ever, and against results scattered over the nodes' own disks."""
     write_space(tmp_path)
     runs, own = tmp_path / "shared", tmp_path / "own"
@@ -56,7 +56,7 @@ def test_a_node_that_dies_costs_time_and_nothing_else(tmp_path):
         client.wait(600)
         output = (tmp_path / "log").read_text()
     assert client.returncode == 0, output
-    assert output.count("it starts again from its newest checkpoint") == 1, output
+    assert output.count("it restarts from its newest checkpoint") == 1, output
     (again,) = [steps for steps in reports(runs / "axis").values() if len(steps) > 1]
     before, after = again
     assert 20 < after[0] <= before[-1] + 20, "from its checkpoint, not from the beginning, and no step is left out"

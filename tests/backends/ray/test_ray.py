@@ -1,4 +1,4 @@
-"""The same sweep on Ray: same numbers, and what kills a process costs nothing that was reported."""
+"""The same sweep on Ray: equal numbers, and no reported result is lost when a process is killed."""
 
 import os
 import signal
@@ -101,7 +101,7 @@ def test_a_killed_actor_goes_on_from_its_checkpoint(ray_runner, tmp_path):
     ray_runner.run(Driver(state, folder, NothingNew()))
     killer.join()
     assert killed
-    assert any("starts again from its newest checkpoint" in line for line in ray_runner.said)
+    assert any("it restarts from its newest checkpoint" in line for line in ray_runner.said)
     assert state.records["critic_dim=4"].status == Status.COMPLETED
     assert numbers(state) == numbers(run(InProcessRunner(), plan, tmp_path / "debug"))
 
@@ -128,7 +128,7 @@ def test_a_gpu_share_is_dropped_with_one_line_where_there_is_none(ray_runner, tm
     plan = planned(tmp_path, SPACE.replace("[1, 4, 16]", "[4]").replace("gpu: 0}", "gpu: 0.25}"))
     state = run(ray_runner, plan, tmp_path / "ray")
     assert state.records["critic_dim=4"].status == Status.COMPLETED
-    assert ray_runner.said == ["no GPU here: gpu: 0.25 is dropped, each trial runs on 1 CPU core"]
+    assert ray_runner.said == ["no GPU here: gpu: 0.25 is ignored, each trial runs on 1 CPU core"]
 
 
 def test_a_trial_that_hangs_is_killed_and_fails_with_the_reason(ray_runner, tmp_path):
@@ -142,7 +142,7 @@ def test_a_trial_that_hangs_is_killed_and_fails_with_the_reason(ray_runner, tmp_
     ray_runner.run(driver)
     record = state.records["eval_every=1000000"]
     assert record.status == Status.FAILED
-    assert record.reason == "no report within 15 s; hang.txt in its folder tells where it hung"
+    assert record.reason == "no report within 15 s; hang.txt in its folder shows where it hung"
     stack = (tmp_path / "trials" / "eval_every=1000000" / "hang.txt").read_text()
     assert stack.startswith("Timeout (0:00:15)!")
     assert ".py" in stack
