@@ -66,7 +66,8 @@ def _missing(row: KeyVerdict, finding: Finding, name: str) -> str:
     words = f"{_named(row, finding.open, name)} is open"
     if finding.more is None:
         return f"{words}; more than 400 replicates seem to be needed"
-    return f"{words}; about {finding.more} more replicates of each would decide, if means and spreads stay the same"
+    more = count(finding.more, "more replicate")
+    return f"{words}; about {more} of each would decide, if means and spreads stay the same"
 
 
 def _named(row: KeyVerdict, indices: tuple[int, ...], name: str) -> str:
@@ -90,7 +91,7 @@ def comparison_text(row: Comparison, state: SweepState) -> list[str]:
     each = ", ".join(f"{method} {_percent(*worst)}" for method, worst in zip(row.methods, row.worst, strict=True))
     return [
         f"{first} against {second} along {name}: {said}.",
-        f"  The worst value is above the best by: {each} (probability of any error ≤ {ALPHA:.0%}).",
+        f"  The worst value is above the best by: {each} (probability of any error ≤ {percent(ALPHA)}).",
     ]
 
 
