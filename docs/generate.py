@@ -55,7 +55,7 @@ def _with_plugin(file: str) -> str:
 
 def reference() -> Iterator[str]:
     """docs/reference.md: every key of a space file and every component, from the models."""
-    from gramtune.registry import KINDS, classes
+    from gramtune.registry import KINDS, everything
     from gramtune.space.domain import Domain
     from gramtune.space.sweep import ALGORITHMS, Budget, Resources, Scheduler, Search, SweepFile
     from gramtune.training.config import Training, TrialConfig
@@ -74,7 +74,7 @@ def reference() -> Iterator[str]:
     yield from section("`training`", Training)
     for kind, folder in KINDS.items():
         yield from ("", f"## {folder.capitalize()}")
-        for name, cls in classes(kind).items():
+        for name, cls in everything(kind).items():
             yield from section(f"`{name}`", cls, "###")
 
 

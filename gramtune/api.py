@@ -34,6 +34,7 @@ from gramtune.record.versions import changed_since, versions
 from gramtune.result import Best, Result
 from gramtune.run.capacity import Capacity, grant, here
 from gramtune.run.driver import Driver, NothingNew, Proposer
+from gramtune.run.importable import check_importable
 from gramtune.run.in_process import InProcessRunner, Runner
 from gramtune.run.interruption import listening
 from gramtune.run.lock import driving
@@ -127,6 +128,8 @@ def run_sweep(
     say, watch = _shown(say, watch)
     say = careful(say)
     plan = sweep if isinstance(sweep, Plan) else _planned(sweep)
+    if not debug:
+        check_importable(plan.sweep)
     folder = fetched(local_runs(runs) / plan.sweep.name)
     store = store_of(folder)
     check_mirrored(plan.sweep, store)

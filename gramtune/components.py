@@ -576,8 +576,6 @@ class Pruner(Component, ABC):
     pruner decides. The bound assumes that paired differences (of logarithms, for a positive metric) are normal, or that
     earlier trials have shown how much seeds vary; and that proposals do not adapt to the luck of these seeds."""
 
-    needs_completed: ClassVar[bool] = False
-    """Whether the pruner reads `Rung.completed`. A synchronous search then refuses it."""
     depends_on_length: ClassVar[bool] = False
     """Whether decisions depend on the total number of training steps, which then cannot grow."""
 
@@ -590,6 +588,11 @@ class Pruner(Component, ABC):
         """The reason to stop the trial now; empty if it continues."""
 
     @property
+    def needs_completed(self) -> bool:
+        """Whether it reads `Rung.completed`. A synchronous search then refuses it."""
+        return False
+
+    @property
     def least_trials(self) -> int:
         """Number of trials, including this one, that must have reached a rung before a decision."""
         return 1
@@ -598,3 +601,14 @@ class Pruner(Component, ABC):
     def rule(self) -> str:
         """The rule in words, for the plan: `the best 1/4 continues`."""
         return "judged"
+
+    @property
+    def waits(self) -> str:
+        """What a decision waits for, for the plan."""
+        return f", once {self.least_trials} trials have reached them" if self.least_trials > 1 else ""
+
+    def never_stops(self, replicates: int) -> str:
+        """Why no trial of so many replicates is ever stopped; empty if one may be."""
+        if self.false_prune_rate is None or replicates > 1:
+            return ""
+        return "pruner.false_prune_rate: one replicate has no spread, so no trial is ever pruned; use 2 or more"

@@ -131,8 +131,13 @@ def remote_runs(runs: Path) -> str | None:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Calls `write` with a temporary path beside `path`, then renames the file to `path`.
 
+    Devices such as /dev/null are written to directly.
+
     Raises DiskFull if the disk is full, otherwise whatever `write` raises.
     """
+    if path.is_char_device() or path.is_fifo():
+        write(path)
+        return
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         with watching_space(path.parent):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
@@ -30,6 +31,7 @@ class NotebookView:
         self._lines: list[str] = []
         self._state: SweepState | None = None
         self._handle: Any = None
+        warnings.filterwarnings("ignore", message="IProgress not found")  # of tqdm, where there is no ipywidgets
 
     def say(self, line: str) -> None:
         """Adds a line to the output."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from importlib.metadata import entry_points
 from typing import Annotated, Any, TypeVar
@@ -25,8 +27,15 @@ KINDS: dict[type[Component], str] = {
 }
 """The kinds of component, each with the folder of this package that holds its components."""
 
+LIBRARIES: dict[type[Component], str] = {Pruner: "gramtune.backends.optuna.pruners"}
+"""Modules with components of other libraries, which take time to import. A module is imported only where a name is not
+known otherwise, or where all names are asked for."""
+
 C = TypeVar("C", bound=Component)
 _registered: dict[type[Component], dict[str, type[Component]]] = {kind: {} for kind in KINDS}
+
+
+_refused: dict[tuple[type[Component], str], str] = {}
 
 
 def register(cls: type[C]) -> type[C]:
@@ -54,6 +63,18 @@ def _is_newer(cls: type[Component], taken: type[Component]) -> bool:
     return module == other == "__main__" or (
         module.startswith("gramtune_plugins.") and file == other.rpartition("_")[0]
     )
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Components that are registered within the block are legal in it and not afterwards: for tests."""
+    for kind in KINDS:
+        _discover(kind)
+    before = {kind: dict(members) for kind, members in _registered.items()}
+    try:
+        yield
+    finally:
+        _registered.update(before)
 
 
 def registered_in(module: str) -> list[type[Component]]:
@@ -88,13 +109,38 @@ def classes(kind: type[C]) -> dict[str, type[C]]:
     return {name: cls for name, cls in sorted(_registered[kind].items()) if issubclass(cls, kind)}
 
 
+def everything(kind: type[C]) -> dict[str, type[C]]:
+    """`classes`, with those of other libraries."""
+    _load_library(kind)
+    return classes(kind)
+
+
+@cache
+def _load_library(kind: type[Component]) -> None:
+    if kind in LIBRARIES:
+        importlib.import_module(LIBRARIES[kind])
+
+
+def refuse(kind: type[Component], name: str, reason: str) -> None:
+    """Makes `reason` the issue with a component of that name."""
+    _refused[kind, name] = reason
+
+
 def create(kind: type[C], name: str) -> C:
     """The component of that name with its default hyperparameters. Raises KeyError if there is none."""
     return classes(kind)[name].model_validate({"name": name})
 
 
 def component(kind: type[C], value: Any) -> C:
-    """The component of a mapping as in YAML. Raises pydantic's ValidationError, as a union discriminated by `name`."""
+    """The component of a mapping as in YAML.
+
+    Raises pydantic's ValidationError, as a union discriminated by `name`, or ValueError for a name that is refused.
+    """
+    name = value.get("name") if isinstance(value, dict) else None
+    if isinstance(name, str) and name not in classes(kind):
+        _load_library(kind)
+        if reason := _refused.get((kind, name)):
+            raise ValueError(reason)
     found: C = _adapter(kind, tuple(classes(kind).values())).validate_python(value)
     return found
 
@@ -118,7 +164,7 @@ class Named:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """JSON schema for editors, in which the value of `name` selects the fields."""
-        members = classes(self.kind)
+        members = everything(self.kind)
         choices = [
             {
                 "if": {"properties": {"name": {"const": name}}, "required": ["name"][: name != self.default]},

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import fast_tier
 import pytest
 import torch
 
+from gramtune import registry
+from gramtune.backends.mlflow import store
 from gramtune.components import Component, Network, Objective
 from gramtune.registry import classes
 from gramtune.training.config import TrialConfig
@@ -56,12 +61,30 @@ SMALL: dict[str, dict[str, Any]] = {
 """Sizes that make a component cheap, by its name."""
 
 Settings = dict[str, Any]
+_create_store = store.ensure_store
 
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)  # two threads on a busy machine wait for each other
     # A shell without job control starts background processes with SIGINT ignored, and every child inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the fast tests, before `-m` selects; see tests/helpers/fast_tier.py."""
+    for item in fast_tier.fast(items):
+        item.add_marker("fast")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Where the fast tier alone runs, a test that is not fast fails, so that the tier stays what it says."""
+    began = time.process_time()
+    yield
+    taken = time.process_time() - began
+    if item.config.getoption("-m") == "fast" and taken > fast_tier.LIMIT:
+        pytest.fail(f"{taken:.0f} s of CPU are too many for a fast test: name what is expensive in fast_tier.EXPENSIVE")
 
 
 @pytest.fixture
@@ -128,14 +151,23 @@ def fitting(ring_config: Settings, digits_config: Settings) -> Callable[..., Tri
 
 
 @pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+def own_registry() -> Iterator[None]:
+    """Components that the test registers, plug-ins too, are not known to the next test."""
+    with registry.restored():
+        yield
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every download fails at once: the proxy is a port on which nobody listens."""
     for variable in ("http_proxy", "https_proxy", "all_proxy"):
         for name in (variable, variable.upper()):
             monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(urllib.request, "_opener", None)  # urllib keeps the proxies of its first request
+    urllib.request.install_opener(None)  # urllib keeps the proxies of its first request
+    yield
+    urllib.request.install_opener(None)
 
 
 @pytest.fixture
@@ -156,13 +188,27 @@ def gramtune(
     return run
 
 
+@pytest.fixture(autouse=True)
+def _copied_stores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process a new SQLite store of MLflow is a copy of one that MLflow's migrations made: they take 2 s."""
+    create = store.ensure_store
+
+    def copied(uri: str) -> None:
+        file = store.database_file(uri)
+        if file is not None and not file.exists():
+            template = request.getfixturevalue("migrated")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(template, file)
+        create(uri)
+
+    monkeypatch.setattr(store, "ensure_store", copied)
+
+
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new MLflow store, made once: copying it is a hundred times faster than making another."""
-    from gramtune.backends.mlflow.store import default_uri, ensure_store
-
     folder = tmp_path_factory.mktemp("store")
-    ensure_store(default_uri(folder))
+    _create_store(store.default_uri(folder))
     return folder / ".mlflow" / "mlflow.db"
 
 

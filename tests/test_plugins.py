@@ -6,29 +6,25 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from gramtune import registry
 from gramtune.errors import SpecError
 from gramtune.space.load import Overrides, load_sweep
 
+Command = Callable[..., tuple[int, str, str]]
 EXAMPLES = Path(__file__).parents[1] / "examples"
 COMMAND = [sys.executable, "-m", "gramtune"]
 QUICK = ("--set", "training.steps=6", "--set", "training.eval_every=3", "--set", "training.eval_samples=50")
 
 
-@pytest.fixture(autouse=True)
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plug-ins of one test are not those of the next, or of the contract tests."""
-    for kind in registry.KINDS:
-        registry.classes(kind)
-        monkeypatch.setitem(registry._registered, kind, dict(registry._registered[kind]))
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 
-def gramtune(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+def in_a_process(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *map(str, words)], cwd=cwd, capture_output=True, text=True, check=False)
 
 
@@ -43,14 +39,14 @@ def example(folder: Path) -> Path:
     return folder / "moments.yaml"
 
 
-def test_the_example_trains_through_ray_and_goes_on_where_the_file_is_not(tmp_path: Path) -> None:
+def test_the_example_trains_through_ray_and_goes_on_where_the_file_is_not(tmp_path: Path, gramtune: Command) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir(), there.mkdir()
     space = example(here)
-    done = gramtune("sweep", space, *QUICK, cwd=here)
+    done = in_a_process("sweep", space, *QUICK, cwd=here)
     assert done.returncode == 0, done.stdout + done.stderr
-    debug = gramtune("sweep", space, *QUICK, "--debug", "--name", "debug", cwd=here)
-    assert debug.returncode == 0, debug.stdout + debug.stderr
+    debug = gramtune("sweep", space, *QUICK, "--debug", "--name", "debug", "--runs", here / "runs")
+    assert debug[0] == 0, debug
     pd.testing.assert_frame_equal(values(here / "runs/moments"), values(here / "runs/debug"))
     digest = json.loads((here / "runs/moments/versions.json").read_text())["plugins"]["moments.py"]
     assert len(digest) == 64
@@ -58,9 +54,9 @@ def test_the_example_trains_through_ray_and_goes_on_where_the_file_is_not(tmp_pa
     shutil.move(here / "runs/moments", there / "moments")
     shutil.rmtree(here)
     for words in (("report", "moments"), ("sample", "moments", "--out", "x.safetensors"), ("evaluate", "moments")):
-        done = gramtune(*words, cwd=there)
+        done = in_a_process(*words, cwd=there)
         assert done.returncode == 0, done.stdout + done.stderr
-    done = gramtune("resume", "moments", "--replicates", 4, "--debug", cwd=there)
+    done = in_a_process("resume", "moments", "--replicates", 4, "--debug", cwd=there)
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(values(there / "moments").replicate) == {0, 1, 2, 3}
 
@@ -73,11 +69,11 @@ def test_a_pruner_outside_the_package_stops_trials(tmp_path: Path) -> None:
         shutil.copy(EXAMPLES / name, here)
     short = [f"training.{text}" for text in ("steps=200", "eval_every=100", "eval_samples=200")]
     words = [word for setting in short for word in ("--set", setting)]
-    done = gramtune("sweep", "close_to_best.yaml", *words, "--max-concurrent", 1, cwd=here)
+    done = in_a_process("sweep", "close_to_best.yaml", *words, "--max-concurrent", 1, cwd=here)
     assert done.returncode == 0, done.stdout + done.stderr
     shutil.move(here / "runs/close-to-best", there / "moved")
     shutil.rmtree(here)
-    done = gramtune("resume", "moved", "--replicates", 4, "--debug", cwd=there)
+    done = in_a_process("resume", "moved", "--replicates", 4, "--debug", cwd=there)
     assert done.returncode == 0, done.stdout + done.stderr
     trials = pd.read_csv(there / "moved/trials.csv")
     assert list(trials["status"]) == ["COMPLETED", "PRUNED", "PRUNED"]
@@ -85,15 +81,15 @@ def test_a_pruner_outside_the_package_stops_trials(tmp_path: Path) -> None:
     assert list(trials["n"]) == [4, 3, 3]
 
 
-def test_train_and_sample_take_a_plug_in(tmp_path: Path) -> None:
+def test_train_and_sample_take_a_plug_in(tmp_path: Path, gramtune: Command) -> None:
     example(tmp_path)
     base = (tmp_path / "moments.yaml").read_text().split("base:\n")[1].split("space:")[0]
     (tmp_path / "base.yaml").write_text("\n".join(line.removeprefix("  ") for line in base.splitlines()))
-    assert gramtune("train", "base.yaml", *QUICK, cwd=tmp_path).returncode == 2
-    done = gramtune("train", "base.yaml", *QUICK, "--plugin", "moments.py", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    done = gramtune("sample", "runs/train-base", "--out", "x.safetensors", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert gramtune("train", "base.yaml", *QUICK)[0] == 2
+    done = gramtune("train", "base.yaml", *QUICK, "--plugin", "moments.py")
+    assert done[0] == 0, done
+    sampled = in_a_process("sample", "runs/train-base", "--out", "x.safetensors", cwd=tmp_path)
+    assert sampled.returncode == 0, sampled.stdout + sampled.stderr
 
 
 GAN = """from typing import Literal
@@ -157,7 +153,7 @@ def test_a_failed_trial_names_the_line_of_the_plug_in(tmp_path: Path) -> None:
     line = "        covariance = ("
     number = 1 + file.read_text().split(line)[0].count("\n")
     file.write_text(file.read_text().replace(line, "        assert self.weight < 5, 'too heavy'; covariance = ("))
-    done = gramtune("sweep", space, *QUICK, "--debug", cwd=tmp_path)
+    done = in_a_process("sweep", space, *QUICK, "--debug", cwd=tmp_path)
     assert done.returncode == 1
     assert "Traceback (most recent call last)" in done.stderr
     assert f'File "moments.py", line {number}' in done.stderr
@@ -165,7 +161,7 @@ def test_a_failed_trial_names_the_line_of_the_plug_in(tmp_path: Path) -> None:
     assert "in trial weight=" in done.stderr
     assert "AssertionError ends the sweep; resume with: gramtune resume runs/moments" in done.stdout
     assert "FAILED" not in set(pd.read_csv(tmp_path / "runs/moments/trials.csv")["status"])
-    done = gramtune("resume", "runs/moments", cwd=tmp_path)
+    done = in_a_process("resume", "runs/moments", cwd=tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     trials = pd.read_csv(tmp_path / "runs/moments/trials.csv")

@@ -1,6 +1,7 @@
 """The Python interface: public names, results of runs, sweeps written in Python, notebooks."""
 
 import inspect
+import json
 import subprocess
 import sys
 import time
@@ -98,6 +99,8 @@ def here(offset: int) -> str:
         ({"base": "digts"}, "does not exist; did you mean 'digits'? shipped with gramtune: celeba"),
         ({"samples": -1}, "search.samples = -1 should be greater than 0"),
         ({"plugins": ["gone.py"]}, "plug-in gone.py cannot be read"),
+        ({"plugins": "gone.py"}, "plugins = 'gone.py' should be a list of files or modules"),
+        ({"set": 3}, "set = 3 should be a mapping"),
     ],
 )
 def test_a_wrong_keyword_is_told_with_its_line(keywords: dict, message: str) -> None:
@@ -191,6 +194,7 @@ class Kernel:
     def __init__(self, folder: Path) -> None:
         self.manager, self.client = jupyter_client.manager.start_new_kernel(kernel_name="python3", cwd=str(folder))
         self.displays: list[tuple[str, str]] = []
+        self.cleared = False
 
     def __enter__(self) -> "Kernel":
         return self
@@ -212,6 +216,8 @@ class Kernel:
                 printed.append(content["text"])
             elif kind == "error":
                 status = content["ename"]
+            elif kind == "clear_output":
+                self.cleared = True
             elif kind in ("display_data", "update_display_data", "execute_result"):
                 self.displays.append((kind, content["data"].get("text/html", "")))
             elif (
@@ -240,3 +246,53 @@ def test_a_notebook_shows_one_updating_output_and_an_interrupt_is_clean(tmp_path
         assert kernel.finish(kernel.start("print(result.complete)")) == ("ok", "False\n")
         kernel.finish(kernel.start("result"))
         assert "0 of 3" in kernel.displays[-1][1] or "axis: Does K matter?" in kernel.displays[-1][1]
+
+
+CELL = """
+from typing import Literal
+from gramtune import Sweep, register, run_sweep
+from gramtune.components import Losses, Objective
+
+@register
+class Here(Objective):
+    name: Literal["here"] = "here"
+    def critic(self): return
+    def losses(self, real, fake):
+        gap = (fake.samples.mean(dim=-2) - real.samples.mean(dim=-2)).square().sum(dim=-1)
+        return Losses(critic=None, generator=gap, traces={})
+
+base = dict(data={"name": "ring"}, objective={"name": "here"}, network={"name": "mlp"}, metric="energy_distance",
+            optimizer={"name": "adam", "learning_rate": 1e-3}, metrics=["energy_distance"],
+            training=dict(batch_size=16, steps=2, eval_every=2, eval_samples=100))
+sweep = Sweep(name="cell", base=base, space={"training.batch_size": {"grid": [8]}}, replicates=2)
+"""
+
+
+def test_a_component_that_workers_cannot_import_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """Every trial failed with an address of pydantic's documentation."""
+    with Kernel(tmp_path) as kernel:
+        assert kernel.finish(kernel.start(CELL))[0] == "ok"
+        asked = "try: run_sweep(sweep)\nexcept ValueError as error: print(error)"
+        status, printed = kernel.finish(kernel.start(asked))
+        assert status == "ok"
+        assert printed.startswith("plugins: objective 'here' is registered in this process alone")
+        assert "%%writefile here.py" in printed
+        assert not (tmp_path / "runs").exists()
+        assert kernel.finish(kernel.start("print(run_sweep(sweep, debug=True).complete)")) == ("ok", "True\n")
+
+
+@pytest.mark.slow
+def test_the_example_notebook_runs_through_ray(tmp_path: Path) -> None:
+    """Cell by cell; its objective is written by a cell, and trained by Ray's workers."""
+    notebook = json.loads((Path(__file__).parent.parent / "examples" / "mean_gap.ipynb").read_text(encoding="utf-8"))
+    codes = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert len(codes) == 6
+    with Kernel(tmp_path) as kernel:
+        for code in codes:
+            assert kernel.finish(kernel.start(code))[0] == "ok", code
+        shown = [html for kind, html in kernel.displays if kind != "execute_result"]
+        assert "" not in shown, "Tune's own reporter shows an empty output"
+        assert "3 of 3 trials finished" in shown[-1]
+        assert not kernel.cleared
+        _, printed = kernel.finish(kernel.start("print(result.complete, more.complete, len(more.frame))"))
+    assert printed.split() == ["True", "True", "60"]  # 3 trials, 4 replicates, 5 evaluations

@@ -12,7 +12,6 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from gramtune import registry
 from gramtune.components import Component, CriticSpec, Losses, Objective, View
 from gramtune.objectives.gan import Gan
 from gramtune.registry import KINDS, classes, create, register
@@ -81,8 +80,8 @@ def test_create_gives_defaults_and_refuses_unknown_names() -> None:
         create(Objective, "gann")
 
 
-def test_a_name_can_be_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry._registered, Objective, dict(registry._registered[Objective]))
+@pytest.mark.usefixtures("own_registry")
+def test_a_name_can_be_taken_once() -> None:
 
     class Impostor(Gan):
         pass
@@ -93,8 +92,8 @@ def test_a_name_can_be_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert register(Gan) is Gan  # the same class again, as a module reload does
 
 
-def test_a_new_class_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry._registered, Objective, dict(registry._registered[Objective]))
+@pytest.mark.usefixtures("own_registry")
+def test_a_new_class_is_found_by_its_name() -> None:
 
     @register
     class Constant(Objective):
@@ -117,11 +116,9 @@ def test_a_class_of_no_kind_is_refused() -> None:
         register(Stray)
 
 
-def test_a_name_is_resolved_when_a_configuration_is_validated(
-    ring_config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("own_registry")
+def test_a_name_is_resolved_when_a_configuration_is_validated(ring_config: dict[str, Any]) -> None:
     """Registered after the models were made, as in a notebook, where a union fixed at import would be too old."""
-    monkeypatch.setitem(registry._registered, Objective, dict(registry._registered[Objective]))
     ring_config["objective"] = {"name": "late"}
     with pytest.raises(ValidationError, match=r"expected tags: .*'gan'"):
         TrialConfig.model_validate(ring_config)

@@ -13,7 +13,7 @@ from sweeps import BASE, SPACE, write_space
 import gramtune
 from gramtune import SpecError, load_sweep, open_run
 from gramtune.analysis.importance import Importances
-from gramtune.backends.mlflow.server import _command
+from gramtune.backends.mlflow.server import server_command
 from gramtune.record.redaction import redact
 from gramtune.record.report import Status
 from gramtune.record.tables import trials_frame
@@ -92,7 +92,7 @@ def test_a_plug_in_runs_only_where_it_is_named(tmp_path: Path) -> None:
 
 
 def test_the_server_listens_on_loopback_only() -> None:
-    words = _command("sqlite:///x.db", 5000, Path("runs"))
+    words = server_command("sqlite:///x.db", 5000, Path("runs"))
     assert words[words.index("--host") + 1] == "127.0.0.1"
 
 

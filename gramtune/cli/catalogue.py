@@ -111,9 +111,9 @@ def _kind(text: str) -> Kind:
 
 def _models(kind: Kind) -> Mapping[str, type[Component]]:
     """The components of a kind by name; empty for kinds whose names have no model, such as bases."""
-    from gramtune.registry import KINDS, classes
+    from gramtune.registry import KINDS, everything
 
-    return next((dict(classes(cls)) for cls, folder in KINDS.items() if folder == kind), {})
+    return next((dict(everything(cls)) for cls, folder in KINDS.items() if folder == kind), {})
 
 
 def _lines(kind: Kind) -> dict[str, str]:

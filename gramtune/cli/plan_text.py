@@ -145,8 +145,7 @@ def _rungs(plan: Plan) -> Facts:
     rungs = Rungs(pruner, config.training.steps, config.judged_every, config.directions[plan.metric])
     names = [trial.name for trial in plan.trials or sampled(plan.sweep, CORNERS)]
     ladders = sorted({tuple(rungs.steps(name)) for name in names}, reverse=True)
-    waits = f", once {least} trials have reached them" if (least := pruner.least_trials) > 1 else ""
-    lines = [f"{pruner.rule} after {', '.join(map(str, ladder))} steps{waits}" for ladder in ladders if ladder]
+    lines = [f"{pruner.rule} after {', '.join(map(str, rungs))} steps{pruner.waits}" for rungs in ladders if rungs]
     if lines and pruner.false_prune_rate is not None:
         lines += [f"noise-aware: the truly best trial is stopped with probability at most {pruner.false_prune_rate:g},"]
         lines += ["if earlier trials have shown how much seeds vary (docs/pruning.md)"]

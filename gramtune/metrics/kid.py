@@ -12,8 +12,6 @@ from torch import Tensor
 from gramtune.components import Dataset, Direction, Metric
 from gramtune.registry import register
 
-_CHUNK = 1024
-
 
 @dataclass(frozen=True)
 class GramSums:
@@ -34,17 +32,20 @@ class GramSums:
         return self.square - self.rows.square().mean() - self.columns.square().mean() + self.mean.square()
 
 
-def gram_sums(x: Tensor, y: Tensor | None = None) -> GramSums:
-    """Sums of k(a, b) = (a·b/d + 1)³ over x [N, d] and y [M, d], or over the pairs of different rows of x."""
+def gram_sums(x: Tensor, y: Tensor | None = None, chunk: int = 1024) -> GramSums:
+    """Sums of k(a, b) = (a·b/d + 1)³ over x [N, d] and y [M, d], or over the pairs of different rows of x.
+
+    The matrix is computed in blocks of `chunk` rows, so that it fits in memory.
+    """
     same = y is None
     y = x if y is None else y
     n, m = len(x), len(y)
     rows, columns, square = x.new_empty(n), x.new_zeros(m), x.new_zeros(())
-    for start in range(0, n, _CHUNK):
-        block = (x[start : start + _CHUNK] @ y.mT).div_(x.shape[1]).add_(1).pow_(3)
+    for start in range(0, n, chunk):
+        block = (x[start : start + chunk] @ y.mT).div_(x.shape[1]).add_(1).pow_(3)
         if same:
             block.diagonal(start).zero_()
-        rows[start : start + _CHUNK] = block.sum(dim=1)
+        rows[start : start + chunk] = block.sum(dim=1)
         columns += block.sum(dim=0)
         square += block.square().sum()
     across, down = (m - 1, n - 1) if same else (m, n)

@@ -15,8 +15,6 @@ from urllib.request import url2pathname
 import gramtune
 from gramtune.record.redaction import redact
 
-_LONGEST_DIFF = 200_000
-
 
 def source() -> dict[str, Any] | None:
     """The git commit of this package, and whether the running code differs from it (`dirty`).
@@ -35,10 +33,10 @@ def source() -> dict[str, Any] | None:
     return None
 
 
-def uncommitted_diff() -> str:
+def uncommitted_diff(longest: int = 200_000) -> str:
     """The output of `git diff` for the running code, with secrets redacted; empty if it equals its commit.
 
-    Untracked modules are listed by name. The text is cut after `_LONGEST_DIFF` characters, with a note.
+    Untracked modules are listed by name. The text is cut after `longest` characters, with a note.
     """
     here = Path(gramtune.__file__).parent
     if _commit(here) is None or not _changed(here):
@@ -46,8 +44,8 @@ def uncommitted_diff() -> str:
     untracked = _git(here, "ls-files", "--others", "--exclude-standard", "--", "*.py") or ""
     names = "".join(f"untracked: {name}\n" for name in untracked.splitlines())
     text = redact(names + (_git(here, "diff", "HEAD", "--", ".") or "") + "\n")
-    cut = len(text) - _LONGEST_DIFF
-    return text if cut <= 0 else f"{text[:_LONGEST_DIFF]}\n({cut:,} more characters are not stored)\n"
+    cut = len(text) - longest
+    return text if cut <= 0 else f"{text[:longest]}\n({cut:,} more characters are not stored)\n"
 
 
 def code_digest() -> str:

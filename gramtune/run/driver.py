@@ -102,10 +102,11 @@ class Driver:
         self._held: dict[str, Report] = {}
         """In a synchronous search: trials that wait at a rung until earlier trials have reached it."""
         self._needed = needed if state.plan.sweep.max_replicates is not None else None
-        self._population: Population | None = None
+        self.population: Population | None = None
+        """What decides who waits and who inherits; None without population-based training."""
         if state.plan.sweep.scheduler.name == "pbt":
-            self._population = Population(state, folder, self._journal)
-        self._waiting = self._population.unarrived() if self._population else [r.due for r in state.unfinished]
+            self.population = Population(state, folder, self._journal)
+        self._waiting = self.population.unarrived() if self.population else [r.due for r in state.unfinished]
         with self._halting_when_full():
             self._journal.opened(changed)
 
@@ -116,11 +117,11 @@ class Driver:
 
     @property
     def _waits(self) -> bool:
-        return bool(self._population or self._needed or self._held or self._proposer.waiting)
+        return bool(self.population or self._needed or self._held or self._proposer.waiting)
 
     @property
     def _synchronous(self) -> bool:
-        return self.state.plan.sweep.search.synchronous and self._population is None
+        return self.state.plan.sweep.search.synchronous and self.population is None
 
     def next(self) -> PlannedTrial | None:
         """The next trial to run; None if there are no more, or none yet (`pausing`)."""
@@ -163,7 +164,7 @@ class Driver:
 
     def reported(self, name: str, report: Report) -> bool:
         """Handles a report; returns whether the trial continues."""
-        if self._population and self._population.known(report.step):
+        if self.population and self.population.known(report.step):
             return not self.halted
         record = self.state.records[name]
         with self._halting_when_full():
@@ -181,7 +182,7 @@ class Driver:
             if not added:
                 self._proposer.learn(record)
             self._release()
-        paused = held or (self._population is not None and self._population.pauses(report.step))
+        paused = held or (self.population is not None and self.population.pauses(report.step))
         ended = paused or record.status.final
         self._running -= {name} if ended else set()
         return not (self.halted or ended)
@@ -262,8 +263,8 @@ class Driver:
         if self._running:
             return None
         with self._halting_when_full():
-            if self._population is not None:
-                self._waiting = self._population.turn()
+            if self.population is not None:
+                self._waiting = self.population.turn()
             elif self._needed is not None and (wanted := self._needed(self.state)):
                 self._journal.extended(wanted)
                 self._waiting = [record.due for record in self.state.unfinished]
@@ -271,7 +272,7 @@ class Driver:
 
     def _with_values(self, record: TrialRecord, report: Report) -> Report:
         """Adds the current values of varied keys as traces `value/…`, for stores whose parameters cannot change."""
-        if not self._population:
+        if not self.population:
             return report
         numbers = {k: v for k, v in record.assignment.items() if isinstance(v, int | float) and not isinstance(v, bool)}
         replicates = record.trial.config.training.replicates

@@ -10,7 +10,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-_PROC = Path("/proc")
+PROC = Path("/proc")
+"""Where Linux describes processes and memory."""
 
 
 def cores() -> int:
@@ -63,7 +64,7 @@ def _memory_groups() -> Iterator[tuple[int, int]]:
 
 def _groups(controller: str) -> Iterator[Path]:
     """The folders of this process's control groups, its own first, that may hold the controller's files."""
-    for line in _lines(_PROC / "self" / "mountinfo"):
+    for line in _lines(PROC / "self" / "mountinfo"):
         before, _, after = line.partition(" - ")
         kind, _, options = after.partition(" ")
         if kind == "cgroup2" or (kind == "cgroup" and controller in options.split()[-1].split(",")):
@@ -76,7 +77,7 @@ def _groups(controller: str) -> Iterator[Path]:
 
 def _path(controller: str) -> PurePosixPath:
     """This process's own group, from a line `4:cpu,cpuacct:/path`, or `0::/path` (version 2, without a controller)."""
-    for line in _lines(_PROC / "self" / "cgroup"):
+    for line in _lines(PROC / "self" / "cgroup"):
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
             return PurePosixPath(path)
@@ -89,7 +90,7 @@ def _total_memory() -> int:
 
 
 def _meminfo(label: str) -> int | None:
-    return next((int(line.split()[1]) << 10 for line in _lines(_PROC / "meminfo") if line.startswith(label)), None)
+    return next((int(line.split()[1]) << 10 for line in _lines(PROC / "meminfo") if line.startswith(label)), None)
 
 
 def _labelled(file: Path, label: str) -> int:

@@ -49,7 +49,7 @@ class Population:
             return []
         heirs = self._heirs(waiting)
         for name, inheritance in heirs.items():
-            self._copy(inheritance.parent, name)
+            self.copy(inheritance.parent, name)
         self._boundary = self._end
         self._journal.generation(self._boundary, heirs)
         return self.unarrived()
@@ -87,7 +87,7 @@ class Population:
     def _base(self) -> Mapping[str, Any]:
         return self._state.plan.sweep.base
 
-    def _copy(self, parent: str, heir: str) -> None:
+    def copy(self, parent: str, heir: str) -> None:
         """Replaces the heir's checkpoints with its parent's. Idempotent. Raises DiskFull."""
         target = trial_folder(self._folder, heir)
         for path in checkpoints(target):

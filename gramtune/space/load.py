@@ -82,6 +82,8 @@ def load_sweep(
     them as one object instead. Raises SpecError with all issues at once.
     """
     if overrides is None:
+        place = calling_line()
+        _check_kinds(place, plugins, set)
         plugged = tuple(map(str, plugins))
         overrides = Overrides(
             base=str(base) if base else None,
@@ -91,7 +93,7 @@ def load_sweep(
             time_budget=time_budget,
             plugins=plugged,
             values=set or {},
-            python=calling_line(),
+            python=place,
         )
     document = _read_space(file)
     _log.info("space file %s", document.file)
@@ -287,6 +289,17 @@ def _load_base(document: Document, raw: dict[str, Any], overrides: Overrides) ->
         raw.pop("metric", None)
     trial = Origins(source, origins)
     return issues + space_issues(document, raw, trial), trial
+
+
+def _check_kinds(place: str, plugins: Any, values: Any) -> None:
+    """Raises SpecError for keywords of a kind that cannot be read; a text would be a list of its characters."""
+    issues = []
+    if not isinstance(plugins, list | tuple) or not all(isinstance(item, str | FilePath) for item in plugins):
+        issues.append(Issue(place, f"plugins = {plugins!r} should be a list of files or modules: ['my_gan.py']"))
+    if values is not None and not isinstance(values, Mapping):
+        issues.append(Issue(place, f"set = {values!r} should be a mapping: {{'training.steps': 3000}}"))
+    if issues:
+        raise SpecError(issues)
 
 
 def _asks_for_replicates(overrides: Overrides) -> bool:

@@ -240,17 +240,14 @@ def search_warnings(plan: Plan) -> list[str]:
     if size is not None and size < search.samples:
         warnings.append(f"the space holds {size} configurations; samples = {search.samples} cannot be reached")
     pruner, trials = sweep.pruner, plan.size if size is None else min(size, plan.size)
-    if pruner.false_prune_rate is not None and sweep.min_replicates == 1:
-        warnings.append(
-            "pruner.false_prune_rate: one replicate has no spread, so no trial is ever pruned; use 2 or more"
-        )
+    if why := pruner.never_stops(sweep.min_replicates):
+        warnings.append(why)
     if pruner.name != "none" and pruner.least_trials > trials:
-        rule = f"the sweep has {trials} trials, so the pruner never decides"
-        warnings.append(f"pruner.min_trials = {pruner.least_trials}: {rule}")
+        needs = f"pruner {pruner.name} needs {pruner.least_trials} trials at a rung"
+        warnings.append(f"{needs}; the sweep has {trials}, so the pruner never decides")
     if pruner.name != "none" and not any(_rungs(pruner, trial) for trial in sampled(sweep, CORNERS)):
         steps = max(trial.config.training.steps for trial in sampled(sweep, CORNERS))
-        first = f"min_steps = {least}" if (least := getattr(pruner, "min_steps", None)) else f"name = {pruner.name}"
-        warnings.append(f"pruner.{first}: the trials have {steps} steps, so the pruner never decides")
+        warnings.append(f"pruner {pruner.name} begins after the last of {steps} steps, so the pruner never decides")
     return warnings
 
 

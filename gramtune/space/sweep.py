@@ -341,6 +341,11 @@ class SweepFile(Component):
     def _one_metric(cls, pruner: Pruner, info: ValidationInfo) -> Pruner:
         if pruner.name != "none" and len(info.data.get("metric") or ()) == 2:
             raise ValueError(f"{pruner.name} judges by one metric, but two are optimised; legal: none")
+        if pruner.needs_completed and "search" in info.data and info.data["search"].synchronous:
+            raise ValueError(
+                f"{pruner.name} reads which trials are completed, which a synchronous search does not fix; "
+                "legal: asha, hyperband, median"
+            )
         return pruner
 
     @field_validator("scheduler")

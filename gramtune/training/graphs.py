@@ -22,6 +22,9 @@ class Graphs:
     GPU. Every run returns the same tensors.
     """
 
+    steps_between_checks = 500
+    """The caller checks once per so many steps whether all values are finite, to avoid synchronising with the GPU."""
+
     def __init__(self, streams: Sequence[torch.Generator]) -> None:
         self._streams, self._refused = streams, False
         self._runs: dict[str, int] = {}
@@ -37,6 +40,11 @@ class Graphs:
         graph, traces = self._recorded[label]
         graph.replay()
         return traces
+
+    @property
+    def recorded(self) -> list[str]:
+        """The labels of the steps that are graphs now."""
+        return list(self._recorded)
 
     def forget(self) -> None:
         """Call this when a tensor that a step uses has a new address, or when a step changes."""

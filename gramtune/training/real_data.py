@@ -17,7 +17,6 @@ from gramtune.plugins import code_of
 from gramtune.training.reference_cache import FOLDER, cached
 from gramtune.training.samples import Library
 
-_CHUNK = 512
 _CACHED_SETS = 16
 """Data sets, and metrics on them, whose results are cached; a sweep may vary them without limit."""
 
@@ -78,9 +77,9 @@ class RealData:
 
 
 @torch.inference_mode()
-def extract(network: nn.Module, samples: Tensor) -> Tensor:
-    """Features [N, d] of samples [N, *shape], float or uint8, in chunks that fit in memory."""
-    return torch.cat([network(to_float(chunk)) for chunk in samples.split(_CHUNK)])
+def extract(network: nn.Module, samples: Tensor, chunk: int = 512) -> Tensor:
+    """Features [N, d] of samples [N, *shape], float or uint8; `chunk` of them at once, so that they fit in memory."""
+    return torch.cat([network(to_float(part)) for part in samples.split(chunk)])
 
 
 def statistics_digest(metric: Metric, root: Path) -> str:
@@ -132,7 +131,6 @@ def _name(source: Source, metric: Metric | None, part: str) -> str:
     return "-".join([source.data.name, *(part.name for part in (source.extractor, metric) if part), digest])
 
 
-@cache
 def _code(cls: type[Component]) -> str:
     """Digest of the files that define a component: if they change, cached results are invalid."""
     modules = {base.__module__ for base in cls.__mro__ if issubclass(base, Component)}

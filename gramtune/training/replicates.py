@@ -28,8 +28,6 @@ _FLIPS = "flips"
 """The stream of `training.horizontal_flips`; absent without them."""
 _READ_CODES = ("generator", "decoder", "code_critic")
 """Roles whose networks read flat vectors, not samples."""
-_UNWATCHED = 500
-"""Steps between two checks of finiteness on a GPU."""
 
 _Run = Callable[[str, Callable[[], Traces]], Traces]
 """Runs a named step."""
@@ -67,9 +65,10 @@ class Replicates:
         self.diverged: list[str | None] = [None] * len(self.seeds)
         """Why and when each replicate diverged; None if it has not."""
         self._config, self._train, self._device = config, train, device
-        self._stacks = self._initialised()
-        players = config.objective.players(tuple(self._stacks))
-        self._moved = {player: [self._stacks[role] for role in roles] for player, roles in players.items()}
+        self.stacks = self._initialised()
+        """The networks of all replicates, by role: generator, critic, decoder, …"""
+        players = config.objective.players(tuple(self.stacks))
+        self._moved = {player: [self.stacks[role] for role in roles] for player, roles in players.items()}
         self._optimizers = {
             player: (config.optimizer.for_critic if player == "critic" else config.optimizer.for_generator)(
                 [row for stack in moved for row in stack.rows]
@@ -80,12 +79,13 @@ class Replicates:
         initial = config.objective.state
         self._state = {name: torch.full((len(self),), value, device=device) for name, value in initial.items()}
         ema = config.training.ema
-        self._average = WeightAverage(self._stacks["generator"], ema) if ema is not None else None
+        self._average = WeightAverage(self.stacks["generator"], ema) if ema is not None else None
         purposes = (*_STREAMS, *([_FLIPS] if config.training.horizontal_flips else []))
         self._streams = [{purpose: stream(seed, purpose, device) for purpose in purposes} for seed in self.seeds]
         drawing, size = BATCHES[config.training.sampling], config.training.batch_size
         self._batches = drawing(len(train), size, [own["batches"] for own in self._streams])
-        self._graphs = Graphs([rng for own in self._streams for rng in own.values()]) if device.type == "cuda" else None
+        self.graphs = Graphs([rng for own in self._streams for rng in own.values()]) if device.type == "cuda" else None
+        """What runs the steps on a GPU; None: each step is run and checked by itself."""
         self._live = torch.ones(len(self), dtype=torch.bool, device=device)
         self._watching, self._sum_of_checked = True, torch.zeros((), device=device)
 
@@ -94,7 +94,7 @@ class Replicates:
 
     def network(self, label: str, i: int) -> nn.Module:
         """The generator, critic or decoder of replicate i; shares the trained parameters."""
-        return self._stacks[label].networks[i]
+        return self.stacks[label].networks[i]
 
     def advance(self, steps: int) -> list[dict[str, float]]:
         """Trains for `steps` generator steps; returns each replicate's losses and traces, the mean over these steps.
@@ -106,8 +106,8 @@ class Replicates:
         """
         before, sums, left = tuple(self.generator_steps), Sums(), steps
         while left and not all(self.diverged):
-            taken = left if self._graphs is None else min(left, _UNWATCHED)
-            if self._graphs is None or not self._advance_unwatched(taken, sums):
+            taken = left if self.graphs is None else min(left, self.graphs.steps_between_checks)
+            if self.graphs is None or not self._advance_unwatched(taken, sums):
                 self._advance_watched(taken, sums)
             left -= taken
         return sums.means([now - then for now, then in zip(self.generator_steps, before, strict=True)])
@@ -141,7 +141,7 @@ class Replicates:
         noise = torch.stack([self._config.network.noise(n, rng) for rng in streams])
         with ExitStack() as contexts:
             generator = self._generator(average)
-            for stack in {generator, *self._stacks.values()}:
+            for stack in {generator, *self.stacks.values()}:
                 contexts.enter_context(stack.evaluating())
             contexts.enter_context(torch.inference_mode())
             (generated,) = generator(noise)
@@ -154,7 +154,7 @@ class Replicates:
             "seed": self.seeds[i],
             "generator_steps": self.generator_steps[i],
             "diverged": self.diverged[i],
-            "networks": {label: stack.state_dict(i) for label, stack in self._stacks.items()},
+            "networks": {label: stack.state_dict(i) for label, stack in self.stacks.items()},
             "optimizers": {label: row(optimizer, i, len(self)) for label, optimizer in self._optimizers.items()},
             "streams": {purpose: rng.get_state() for purpose, rng in self._streams[i].items()},
             "batches": self._batches.state_dict(i),
@@ -177,21 +177,21 @@ class Replicates:
         """Freezes replicate i as diverged for this reason; None: marks it as not diverged."""
         self.diverged[i] = reason
         self._live[i] = reason is None
-        for stack in (*self._stacks.values(), *([self._average.stack] if self._average else [])):
+        for stack in (*self.stacks.values(), *([self._average.stack] if self._average else [])):
             stack.freeze(i, reason is not None)
-        if self._graphs is not None:
-            self._graphs.forget()
+        if self.graphs is not None:
+            self.graphs.forget()
 
     def _load(self, i: int, state: Mapping[str, Any]) -> None:
-        if state["networks"].keys() != self._stacks.keys():
-            theirs, ours = (", ".join(labels) for labels in (state["networks"], self._stacks))
+        if state["networks"].keys() != self.stacks.keys():
+            theirs, ours = (", ".join(labels) for labels in (state["networks"], self.stacks))
             raise ValueError(f"the checkpoint holds {theirs}, this configuration has {ours}")
         if ("average" in state) != (self._average is not None):
             raise ValueError("the checkpoint and this configuration differ in whether training.ema is set")
         self.generator_steps[i] = state["generator_steps"]
         if self._average is not None:
             self._average.load_state_dict(i, state["average"])
-        for label, stack in self._stacks.items():
+        for label, stack in self.stacks.items():
             stack.load_state_dict(i, state["networks"][label])
         for purpose, stored in state["streams"].items():  # checkpoints of earlier versions have no stream `critic`
             self._streams[i][purpose].set_state(stored.cpu())
@@ -221,13 +221,13 @@ class Replicates:
 
         Returns False, with the state restored, on divergence.
         """
-        assert self._graphs is not None
+        assert self.graphs is not None
         before, sums_before = [self.state_dict(i) for i in range(len(self))], sums.copy()
         self._sum_of_checked.zero_()
         self._watching = False
         try:
             for _ in range(steps):
-                self._count(self._step(self._graphs.run), sums)
+                self._count(self._step(self.graphs.run), sums)
         finally:
             self._watching = True
         if math.isfinite(self._sum_of_checked.item()):
@@ -311,7 +311,7 @@ class Replicates:
             self._average.update()
 
     def _generator(self, average: bool) -> Stack:
-        return self._average.stack if average and self._average is not None else self._stacks["generator"]
+        return self._average.stack if average and self._average is not None else self.stacks["generator"]
 
     def _update(self, label: str, losses: Tensor) -> _Update:
         return _Update(label, losses, self._moved[label], self._optimizers[label])
@@ -327,7 +327,7 @@ class Replicates:
     def _generated(self) -> _Generated:
         size = self._config.training.batch_size
         noise = torch.stack([self._config.network.noise(size, rngs["noise"]) for rngs in self._streams])
-        return _Generated(noise, self._stacks["generator"](noise)[0])
+        return _Generated(noise, self.stacks["generator"](noise)[0])
 
     def _compute(
         self,
@@ -340,7 +340,7 @@ class Replicates:
         """The objective's losses. `batch`: data samples, [R, B, *shape]; None for the current minibatch."""
         real, fake = self._views(self._real() if batch is None else batch, generated.samples)
         context = Context(
-            {role: partial(self._at_further_points, role) for role in self._stacks},
+            {role: partial(self._at_further_points, role) for role in self.stacks},
             self._uniform,
             partial(self._further_generated, for_generator),
             generated.noise,
@@ -351,7 +351,7 @@ class Replicates:
         return self._losses(real, fake, context)
 
     def _at_further_points(self, role: str, points: Tensor) -> Tensor:
-        stack = self._stacks[role]
+        stack = self.stacks[role]
         with stack.keeping_averages():
             (out,) = stack(points if role in _READ_CODES else points.unflatten(2, self._config.data.shape))
         return out.flatten(2)
@@ -361,7 +361,7 @@ class Replicates:
 
     def _further_generated(self, for_generator: bool) -> View:
         with ExitStack() as contexts:
-            for stack in self._stacks.values():
+            for stack in self.stacks.values():
                 contexts.enter_context(stack.keeping_averages())
             with torch.set_grad_enabled(for_generator):
                 samples = self._generated().samples
@@ -370,11 +370,11 @@ class Replicates:
     def _views(self, *batches: Tensor) -> list[View]:
         """The views of these batches. Each passes through the critic separately, with its own batch statistics."""
         sides: list[tuple[Tensor, ...]] = [(batch.flatten(2),) for batch in batches]
-        if "critic" in self._stacks:
-            features = self._stacks["critic"](*batches)
+        if "critic" in self.stacks:
+            features = self.stacks["critic"](*batches)
             sides = [(*side, own) for side, own in zip(sides, features, strict=True)]
-            if "decoder" in self._stacks:
-                decoded = self._stacks["decoder"](*features)
+            if "decoder" in self.stacks:
+                decoded = self.stacks["decoder"](*features)
                 sides = [(*side, own.flatten(2)) for side, own in zip(sides, decoded, strict=True)]
         return [View(*side) for side in sides]
 
@@ -385,8 +385,8 @@ class Replicates:
     @torch.no_grad()
     def _clamp_critic(self) -> None:
         if (bound := self._config.objective.critic_clamp) is not None:
-            with self._stacks["critic"].updating():
-                self._stacks["critic"].values.clamp_(-bound, bound)
+            with self.stacks["critic"].updating():
+                self.stacks["critic"].values.clamp_(-bound, bound)
 
     def _apply(self, updates: list[_Update], losses: Losses) -> dict[str, Tensor]:
         """Computes every gradient before any optimiser steps, each with respect to its own parameters only.

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -23,12 +24,9 @@ HEAVY = {"torch", "ray", "mlflow", "optuna", "pandas", "numpy", "matplotlib", "s
 COMMAND = [sys.executable, "-m", "gramtune.cli.main"]
 
 
-def gramtune(*arguments, cwd, **environment):
-    """Runs a command to its end."""
-    env = {**os.environ, **environment}
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], cwd=cwd, env=env, capture_output=True, text=True, timeout=300
-    )
+def in_a_process(*arguments, cwd):
+    """Runs a command to its end, as a user does."""
+    return subprocess.run([*COMMAND, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
 def results(runs, name="axis"):
@@ -102,50 +100,49 @@ def test_a_command_ends_quickly_but_runs_its_exit_handlers():
     assert closed.returncode == 0
 
 
-def test_bad_input_is_one_line_per_issue_and_exit_code_2(tmp_path):
+def test_bad_input_is_one_line_per_issue_and_exit_code_2(tmp_path, gramtune):
     path = write_space(tmp_path, SPACE.replace("[1, 4, 16]", "[0, 1]").replace("replicates", "replicas"))
     for command in (["validate"], ["sweep"], ["sweep", "--debug"], ["sweep", "--dry-run"]):
-        done = gramtune(*command, path.name, cwd=tmp_path)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert [line.split(": ")[0] for line in done.stderr.splitlines()] == ["axis.yaml:5", "axis.yaml:6"]
+        code, output, errors = gramtune(*command, path.name)
+        assert (code, output) == (2, "")
+        assert [line.split(": ")[0] for line in errors.splitlines()] == ["axis.yaml:5", "axis.yaml:6"]
     assert not (tmp_path / "runs").exists()
 
 
-def test_validate_and_dry_run_start_nothing(tmp_path):
+def test_validate_and_dry_run_start_nothing(tmp_path, gramtune):
     write_space(tmp_path)
-    done = gramtune("validate", "axis.yaml", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "axis.yaml: 3 trials × 2 replicates, metric fid_digits: no issue\n"
-    done = gramtune("sweep", "axis.yaml", "--dry-run", "--replicates", 5, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "3 × 5 replicates, 6 steps each" in done.stdout
-    assert "2.38 standard deviations" in done.stdout
+    said = "axis.yaml: 3 trials × 2 replicates, metric fid_digits: no issue\n"
+    assert gramtune("validate", "axis.yaml") == (0, said, "")
+    code, output, errors = gramtune("sweep", "axis.yaml", "--dry-run", "--replicates", 5)
+    assert code == 0, errors
+    assert "3 × 5 replicates, 6 steps each" in output
+    assert "2.38 standard deviations" in output
     assert not (tmp_path / "runs").exists()
 
 
-def test_more_cores_than_there_are_is_said_at_once(tmp_path):
+def test_more_cores_than_there_are_is_said_at_once(tmp_path, gramtune):
     write_space(tmp_path, SPACE.replace("cpu: 1", "cpu: 4096"))
-    done = gramtune("sweep", "axis.yaml", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"resources: each trial asks for cpu: 4096; this machine has \d+\n", done.stderr)
+    code, output, errors = gramtune("sweep", "axis.yaml")
+    assert (code, output) == (2, "")
+    assert re.fullmatch(r"resources: each trial asks for cpu: 4096; this machine has \d+\n", errors)
     assert not (tmp_path / "runs").exists()
 
 
-def test_train_runs_goes_on_and_refuses_another_configuration(tmp_path):
+def test_train_runs_goes_on_and_refuses_another_configuration(tmp_path, gramtune):
     write_space(tmp_path)
-    done = gramtune("train", "base/tiny.yaml", "--replicates", 2, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"step 6/6  fid_digits \d+.* ± .* \(n=2\)", done.stdout)
-    again = gramtune("train", "base/tiny.yaml", "--replicates", 2, cwd=tmp_path)
-    assert again.stdout.count("step ") == 1  # the finished run repeats its last report
-    other = gramtune("train", "base/tiny.yaml", "--set", "training.steps=9", cwd=tmp_path)
-    assert other.returncode == 2
-    assert "holds a run of another configuration" in other.stderr
+    code, output, errors = gramtune("train", "base/tiny.yaml", "--replicates", 2)
+    assert code == 0, errors
+    assert re.search(r"step 6/6  fid_digits \d+.* ± .* \(n=2\)", output)
+    code, output, _ = gramtune("train", "base/tiny.yaml", "--replicates", 2)
+    assert (code, output.count("step ")) == (0, 1)  # the finished run repeats its last report
+    code, _, errors = gramtune("train", "base/tiny.yaml", "--set", "training.steps=9")
+    assert code == 2
+    assert "holds a run of another configuration" in errors
 
 
-def test_a_whole_sweep_in_process(tmp_path):
+def test_a_whole_sweep_in_process(tmp_path, gramtune):
     write_space(tmp_path)
-    done = gramtune("sweep", "axis.yaml", "--debug", cwd=tmp_path)
+    done = in_a_process("sweep", "axis.yaml", "--debug", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "axis"
     frame = results(tmp_path / "runs")
@@ -160,9 +157,9 @@ def test_a_whole_sweep_in_process(tmp_path):
     assert {p.name for p in (folder / "figures").iterdir()} >= {"critic_dim.png", "critic_dim.svg"}
     assert "torch" in json.dumps(json.loads((folder / "versions.json").read_text()))
 
-    again = gramtune("sweep", "axis.yaml", "--debug", cwd=tmp_path)
-    assert again.returncode == 2
-    assert "gramtune resume runs/axis" in again.stderr
+    code, _, errors = gramtune("sweep", "axis.yaml", "--debug")
+    assert code == 2
+    assert "gramtune resume runs/axis" in errors
 
 
 def test_the_same_from_python(tmp_path):
@@ -184,13 +181,19 @@ def test_the_same_from_python(tmp_path):
 SLOW = ("training.steps=400", "training.eval_every=50")
 
 
-def undisturbed(folder, settings=()):
-    """The results of the same sweep, in this process and without an incident."""
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """undisturbed(settings, space, base): the results of that sweep in this process and without an incident."""
     from gramtune import run_sweep
     from gramtune.space.load import Overrides, load_sweep
 
-    run_sweep(load_sweep(folder / "axis.yaml", Overrides(set=settings)), folder / "undisturbed", debug=True)
-    return results(folder / "undisturbed")
+    @cache
+    def run(settings=(), space=SPACE, base=BASE):
+        folder = tmp_path_factory.mktemp("undisturbed")
+        run_sweep(load_sweep(write_space(folder, space, base), Overrides(set=settings)), folder / "runs", debug=True)
+        return results(folder / "runs")
+
+    return run
 
 
 def started(arguments, cwd, reports=4):
@@ -210,8 +213,8 @@ def started(arguments, cwd, reports=4):
     return process, master
 
 
-@pytest.mark.parametrize("how", ["ctrl-c", "kill-9"])
-def test_an_interrupted_sweep_resumes_to_the_same_table(how, tmp_path):
+@pytest.mark.parametrize("how", ["ctrl-c", pytest.param("kill-9", marks=pytest.mark.slow)])
+def test_an_interrupted_sweep_resumes_to_the_same_table(how, undisturbed, tmp_path):
     write_space(tmp_path)
     process, master = started(["sweep", "axis.yaml", *(word for s in SLOW for word in ("--set", s))], tmp_path)
     if how == "ctrl-c":
@@ -225,9 +228,9 @@ def test_an_interrupted_sweep_resumes_to_the_same_table(how, tmp_path):
         assert "resume with: gramtune resume runs/axis" in output
         assert "Traceback" not in output
         assert (tmp_path / "runs" / "axis" / "results.parquet").exists()
-    resumed = gramtune("resume", "runs/axis", cwd=tmp_path)
+    resumed = in_a_process("resume", "runs/axis", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    pd.testing.assert_frame_equal(results(tmp_path / "runs"), undisturbed(tmp_path, SLOW), check_exact=True)
+    pd.testing.assert_frame_equal(results(tmp_path / "runs"), undisturbed(SLOW), check_exact=True)
 
 
 @pytest.fixture
@@ -243,19 +246,20 @@ def tiny_disk(tmp_path):
 
 
 @pytest.mark.parametrize("runner", [[], ["--debug"]])
-def test_a_full_disk_is_reported_and_loses_nothing(runner, tiny_disk, tmp_path):
-    write_space(tmp_path, SPACE.replace("[1, 4, 16]", "[1, 4, 16, 32, 64]"), BASE.replace("width: 4", "width: 64"))
+def test_a_full_disk_is_reported_and_loses_nothing(runner, tiny_disk, undisturbed, tmp_path):
+    large = SPACE.replace("[1, 4, 16]", "[1, 4, 16, 32, 64]"), BASE.replace("width: 4", "width: 64")
+    write_space(tmp_path, *large)
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     arguments = [*runner, "--tracking-uri", store]
-    done = gramtune("sweep", "axis.yaml", "--runs", tiny_disk, *arguments, cwd=tmp_path)
+    done = in_a_process("sweep", "axis.yaml", "--runs", tiny_disk, *arguments, cwd=tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"resume with: gramtune resume {tiny_disk / 'axis'}" in done.stdout
     assert "no space left on the disk that holds" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     subprocess.run(["mount", "-o", "remount,size=200m", str(tiny_disk)], check=True)
-    resumed = gramtune("resume", tiny_disk / "axis", *arguments, cwd=tmp_path)
+    resumed = in_a_process("resume", tiny_disk / "axis", *arguments, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    pd.testing.assert_frame_equal(results(tiny_disk), undisturbed(tmp_path), check_exact=True)
+    pd.testing.assert_frame_equal(results(tiny_disk), undisturbed((), *large), check_exact=True)
 
 
 @pytest.mark.parametrize(("statuses", "code"), [("DD", 1), ("DF", 1), ("DC", 0), ("CF", 1), ("PC", 0), ("DP", 0)])

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from sweeps import SPACE, write_space
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
-from gramtune.cli.catalogue import Kind, _lines
+from gramtune.cli.catalogue import Kind
 from gramtune.cli.command import EXAMPLES
 from gramtune.cli.main import app
 from gramtune.errors import SpecError
@@ -54,10 +55,10 @@ def two_runs(here: Path) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_each_thing_that_can_be_listed_has_a_line_and_a_description(kind: Kind) -> None:
-    names = _lines(kind)
-    assert names
+    overview = run("list").output.splitlines()
+    (names,) = (line.partition(":")[2].strip().split(", ") for line in overview if line.startswith(f"{kind.value}:"))
     listed = run("list", kind.value).output.splitlines()
-    assert [line.split()[0] for line in listed] == list(names)
+    assert [line.split()[0] for line in listed] == names
     assert all(len(line.split()) > 2 for line in listed), "a name without a word on what it is"
     singular = kind.value.removesuffix("s")
     for name in names:
@@ -84,13 +85,13 @@ def test_describe_tells_fields_defaults_and_source() -> None:
     assert "did you mean 'gram'? legal: alpha_gan, " in issue("describe", "objective", "grm")
 
 
-def test_a_plug_in_is_listed_described_and_in_the_schema(tmp_path: Path) -> None:
-    """In processes of their own: what is registered stays."""
+@pytest.mark.usefixtures("own_registry")
+def test_a_plug_in_is_listed_described_and_in_the_schema() -> None:
     file = Path(__file__).parents[2] / "examples" / "moments.py"
+    assert "objective.weight" not in json.loads(run("schema").output)["properties"]["space"]["properties"]
 
-    def gramtune(*words: object) -> str:
-        command = [sys.executable, "-m", "gramtune", *map(str, words), "--plugin", str(file)]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    def gramtune(*words: str) -> str:
+        return run(*words, "--plugin", str(file)).output
 
     assert re.search(r"^moments +Matches mean and covariance", gramtune("list", "objectives"), re.MULTILINE)
     described = gramtune("describe", "objective", "moments")
@@ -98,7 +99,6 @@ def test_a_plug_in_is_listed_described_and_in_the_schema(tmp_path: Path) -> None
     assert described.splitlines()[-1].endswith("moments.py")
     schema = json.loads(gramtune("schema"))
     assert "objective.weight" in schema["properties"]["space"]["properties"]
-    assert "objective.weight" not in json.loads(run("schema").output)["properties"]["space"]["properties"]
 
 
 def test_show_lists_trials_and_resolves_one(here: Path) -> None:
@@ -222,9 +222,10 @@ def test_quiet_is_silent_and_verbose_says_what_is_read(here: Path) -> None:
 
 
 @pytest.mark.parametrize(("replicates", "code"), [("2", 0), ("bad", 2)])
-def test_a_quiet_sweep_says_nothing_but_issues(replicates: str, code: int, here: Path) -> None:
-    write_space(here, SPACE.replace("[1, 4, 16]", "[4]"))
-    command = [sys.executable, "-m", "gramtune", "sweep", "axis.yaml", "--debug", "-q", "--replicates", replicates]
-    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (code, "")
-    assert bool(done.stderr) == bool(code)
+def test_a_quiet_sweep_says_nothing_but_issues(
+    replicates: str, code: int, tmp_path: Path, gramtune: Callable[..., tuple[int, str, str]]
+) -> None:
+    write_space(tmp_path, SPACE.replace("[1, 4, 16]", "[4]"))
+    ended, output, errors = gramtune("sweep", "axis.yaml", "--debug", "-q", "--replicates", replicates)
+    assert (ended, output) == (code, "")
+    assert bool(errors) == bool(code)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from pytorch_fid import inception
 from torch import Tensor, nn
+from torchvision.models import inception_v3
 
 
 def random_state(seed: int = 0) -> dict[str, Tensor]:
     """A state dict, scaled so that features keep their size through 20 layers."""
-    network = inception._inception_v3(num_classes=1008, aux_logits=False, weights=None)
+    network = inception_v3(num_classes=1008, aux_logits=False, weights=None, init_weights=False)
     for i, (channels, pool) in enumerate(((192, 32), (256, 64), (288, 64))):
         setattr(network, f"Mixed_5{'bcd'[i]}", inception.FIDInceptionA(channels, pool_features=pool))
     for letter, channels in zip("bcde", (128, 160, 160, 192), strict=True):

@@ -21,7 +21,7 @@ from gramtune.data.ring import Ring
 from gramtune.metrics.energy_distance import EnergyDistance, mean_power
 from gramtune.metrics.frechet import Fid, FidDigits, frechet_distance, moments
 from gramtune.metrics.inception_score import InceptionScore
-from gramtune.metrics.kid import Kid, KidDigits
+from gramtune.metrics.kid import Kid, KidDigits, gram_sums
 from gramtune.metrics.modes import Modes
 from gramtune.metrics.precision_recall import DigitsPrecisionRecall, InceptionPrecisionRecall
 from gramtune.metrics.sliced_wasserstein import SlicedWasserstein
@@ -327,7 +327,7 @@ def test_kid_by_hand() -> None:
     assert kid(real, fake)[0] == pytest.approx(1 + 434 / 3 - 2 * 102 / 6, rel=1e-12)
 
 
-def test_kid_equals_scikit_learns_kernel_in_any_number_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kid_equals_scikit_learns_kernel() -> None:
     from sklearn.metrics.pairwise import polynomial_kernel
 
     real, fake = points(70, 5), points(50, 5, seed=1) + 0.3
@@ -336,9 +336,16 @@ def test_kid_equals_scikit_learns_kernel_in_any_number_of_blocks(monkeypatch: py
     expected = off[0] + off[1] - 2 * qp.mean()
     whole = kid(real, fake)
     assert whole[0] == pytest.approx(expected, rel=1e-10)
-    monkeypatch.setattr("gramtune.metrics.kid._CHUNK", 7)
-    assert kid(real, fake) == pytest.approx(whole, rel=1e-10)
     assert kid(real.flip(0), fake.flip(0)) == pytest.approx(whole, rel=1e-10)
+
+
+def test_sums_over_a_kernel_matrix_in_any_number_of_blocks() -> None:
+    real, fake = points(70, 5).double(), points(50, 5, seed=1).double()
+    for pair in ((real,), (real, fake)):
+        whole = gram_sums(*pair)
+        for chunk in (1, 7, 70):
+            for block, expected in zip(gram_sums(*pair, chunk=chunk), whole, strict=True):
+                torch.testing.assert_close(block, expected, rtol=1e-10, atol=0)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.1, 1.0])
@@ -509,11 +516,10 @@ def test_nearest_training_images_of_bytes() -> None:
     torch.testing.assert_close(found.distances, torch.tensor([[1, 4], [5, 95]]).double() * 12**0.5)
 
 
-def test_nearest_in_any_number_of_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nearest_in_any_number_of_pieces() -> None:
     queries, train = points(25, 6), points(80, 6, seed=1)
     whole = nearest(queries, train, 5)
-    monkeypatch.setattr("gramtune.stats.neighbours._CHUNK", 7)
-    pieces = nearest(queries, train, 5)
+    pieces = nearest(queries, train, 5, chunk=7)
     assert torch.equal(whole.indices, pieces.indices)
     torch.testing.assert_close(whole.distances, pieces.distances)
     assert torch.equal(whole.indices[:, 0], torch.cdist(queries, train).argmin(dim=1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gramtune.components import Context, CriticSpec, Losses, Objective, View, losses_function
+from gramtune.objectives.gram import Gram
 from gramtune.training.config import TrialConfig
 from gramtune.training.networks import build_networks
 from gramtune.training.replicates import Replicates
@@ -127,23 +128,37 @@ def test_uniform_draws_differ_by_step_and_replicate(ring_config: Settings) -> No
     assert 0 <= min(first.min(), second.min()) < max(first.max(), second.max()) < 1
 
 
+class Looking(Gram):
+    """Asks the context for further points, and remembers BatchNorm's averages before and after."""
+
+    averages: ClassVar[Callable[[], list[Tensor]]]
+    seen: ClassVar[list[list[Tensor]]] = []
+
+    def losses(self, real: View, fake: View, context: Context) -> Losses:  # type: ignore[override]
+        self.seen.append(type(self).averages())
+        assert context.critic(torch.rand(2, 16, 64)).shape == (2, 16, 3)
+        assert context.generated().samples.shape == (2, 16, 64)
+        self.seen.append(type(self).averages())
+        return super().losses(real, fake)
+
+
 def test_further_points_leave_batch_norm_s_averages_alone(digits_config: Settings) -> None:
-    """Witness: the same batch through `views` in training moves them."""
-    config = TrialConfig.model_validate(digits_config)
+    """Witness: the batches of the step itself move them."""
+    looking = Looking.model_validate({"critic_dim": 3, "bandwidths": [1.0]})
+    config = TrialConfig.model_validate(digits_config).model_copy(update={"objective": looking})
     found = Replicates(config, [0, 1], config.data.train(Path("unused")), CPU)
 
     def averages() -> list[Tensor]:
         buffers = [b for label in ("generator", "critic") for b in found.network(label, 1).buffers()]
         return [buffer.clone() for buffer in buffers]
 
-    before = averages()
+    Looking.averages, start = averages, averages()
+    Looking.seen.clear()
+    found.advance(1)
+    before, after = Looking.seen
     assert before
-    points = torch.rand(2, 16, 64)
-    assert found._at_further_points("critic", points).shape == (2, 16, 3)
-    assert found._further_generated(False).samples.shape == (2, 16, 64)
-    assert same(averages(), before)
-    found._stacks["generator"](torch.rand(2, 16, 4))
-    assert not same(averages(), before)
+    assert same(after, before)
+    assert not same(before, start)
 
 
 def test_an_objective_without_context_trains(ring_config: Settings) -> None:

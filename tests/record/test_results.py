@@ -297,7 +297,7 @@ def test_uncommitted_edits_are_stored_without_secrets_and_not_without_end(copy, 
     text = source_of(copy, tmp_path, show)
     assert text.startswith("untracked: extra.py\ndiff --git a/gramtune/__init__.py")
     assert "+# changed by ***\n" in text
-    short = show.replace("print", "p._LONGEST_DIFF = 50; print")
+    short = show.replace("uncommitted_diff()", "uncommitted_diff(50)")
     cut = source_of(copy, tmp_path, short)
     assert cut.startswith(text[:50])
     assert cut.endswith(f"({len(text) - 50:,} more characters are not stored)\n")

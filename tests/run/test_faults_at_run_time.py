@@ -105,17 +105,17 @@ def test_a_data_set_that_vanishes_halts_the_sweep_and_it_resumes(tmp_path, monke
         """Takes the pictures away when the first trial has ended."""
 
         def __init__(self, state):
-            self.state, self.ended = state, state._update
+            self.state, self.reported = state, state.reported
 
         def __enter__(self):
-            self.state._update = self.update
+            self.state.reported = self.taken
 
         def __exit__(self, *error):
-            del self.state._update
+            del self.state.reported
 
-        def update(self, name, status, reason):
-            self.ended(name, status, reason)
-            if status == Status.COMPLETED and pictures.exists():
+        def taken(self, name, report):
+            self.reported(name, report)
+            if report.status == Status.COMPLETED and pictures.exists():
                 shutil.move(pictures, tmp_path / "elsewhere")
 
     said = []

@@ -8,9 +8,11 @@ from gramtune.backends.ray import runner as ray_runner
 from gramtune.backends.ray.trainable import GramTrainable
 from gramtune.record.journal import load_state
 from gramtune.record.report import Status
+from gramtune.run import guarded_trial
 from gramtune.run.capacity import Capacity, Node
 from gramtune.run.driver import Driver, NothingNew
 from gramtune.run.gpu_shares import CONTEXT, GpuShares, memory_cap
+from gramtune.run.trial_runner import TrialRun
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
 
@@ -34,20 +36,21 @@ def test_n_trials_with_an_nth_each_fit_together_with_cudas_own_part(n):
 def greedy(needs):
     """A trainable whose trial runs out of memory on its second report with less than `needs[critic_dim]` of a GPU."""
 
+    class Hungry(TrialRun):
+        need = share = reports = 0
+
+        def step(self):
+            self.reports += 1
+            if self.reports > 1 and self.need > self.share:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore lines")
+            return super().step()
+
     class Greedy(GramTrainable):
         def reset_config(self, new_config):
-            super().reset_config(new_config)
-            need, reports = needs.get(self._trial.assignment["objective.critic_dim"], 0), []
-            report = self._attempt._report
-
-            def hungry():
-                reports.append(1)
-                if len(reports) > 1 and need > self._share:
-                    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore lines")
-                return report()
-
-            self._attempt._report = hungry
-            return True
+            trial = new_config["trial"]
+            Hungry.need, Hungry.share = needs.get(trial["assignment"]["objective.critic_dim"], 0), trial["gpu"]
+            guarded_trial.TrialRun = Hungry  # in the actor's process, which has one trial at a time
+            return super().reset_config(new_config)
 
     return Greedy
 

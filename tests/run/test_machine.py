@@ -17,7 +17,7 @@ PLENTY = 64 << 30
 @pytest.fixture
 def groups(tmp_path, monkeypatch):
     """groups(version, path, mounted_at, files): what Linux tells of this process, with 16 cores and 64 GiB."""
-    monkeypatch.setattr(machine, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(machine, "PROC", tmp_path / "proc")
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
     for name in ("SLURM_CPUS_ON_NODE", "SLURM_MEM_PER_NODE"):
         monkeypatch.delenv(name, raising=False)

@@ -19,14 +19,14 @@ import gramtune as gramtune_package
 from gramtune.api import resume_sweep, run_sweep
 from gramtune.backends.mlflow.store import default_uri
 from gramtune.backends.mlflow.tracker import MlflowTracker
-from gramtune.io import command, data_root, ensure_home, local_runs, user_path
+from gramtune.io import command, data_root, ensure_home, local_runs, user_path, write_atomically
 from gramtune.run.run_directory import recorded_state
 
 COMMAND = [sys.executable, "-P", "-m", "gramtune.cli.main"]
 ONE = SPACE.replace("[1, 4, 16]", "[4]")
 
 
-def gramtune(*words, cwd, **environment):
+def in_a_process(*words, cwd, **environment):
     env = {**os.environ, **environment}
     return subprocess.run([*COMMAND, *map(str, words)], cwd=cwd, env=env, capture_output=True, text=True, timeout=600)
 
@@ -51,7 +51,7 @@ def test_a_tilde_is_the_home_folder_wherever_no_shell_has_seen_it(tmp_path, monk
     home.mkdir()
     write_space(tmp_path, ONE)
     for words, variables in ((["--runs=~/a"], {}), ([], {"GRAMTUNE_RUNS": "~/b"})):
-        done = gramtune("train", "base/tiny.yaml", *words, cwd=tmp_path, HOME=str(home), **variables)
+        done = in_a_process("train", "base/tiny.yaml", *words, cwd=tmp_path, HOME=str(home), **variables)
         assert done.returncode == 0, done.stdout + done.stderr
     assert {path.name for path in home.iterdir()} >= {"a", "b"}
     assert not (tmp_path / "~").exists()
@@ -60,11 +60,12 @@ def test_a_tilde_is_the_home_folder_wherever_no_shell_has_seen_it(tmp_path, monk
     assert user_path("~nobody-of-this-name/a") == Path("~nobody-of-this-name/a")
 
 
-def test_a_sweep_resumed_from_inside_its_folder_keeps_its_store(runs):
+def test_a_sweep_resumed_from_inside_its_folder_keeps_its_store(runs, gramtune, monkeypatch):
     """`gramtune resume .` made another store, inside the folder."""
     folder = sweep(runs)
-    done = gramtune("resume", ".", "--debug", "--replicates", 3, cwd=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.chdir(folder)
+    done = gramtune("resume", ".", "--debug", "--replicates", 3)
+    assert done[0] == 0, done
     assert not (folder / ".mlflow").exists()
     assert_exactly_once(default_uri(runs), recorded_state(folder))
 
@@ -106,6 +107,21 @@ def test_a_copy_beside_its_original_is_a_sweep_of_its_own(runs):
     assert len(locations(runs)[1]) == 4
 
 
+def test_a_copy_with_its_own_store_keeps_its_tracking(runs, tmp_path):
+    """It was tracked a second time, beside the runs that came with it."""
+    folder = sweep(runs)
+    before = {run.info.run_id for run in locations(runs)[1]}
+    copied = tmp_path / "copied"
+    shutil.copytree(runs, copied)
+    state = recorded_state(copied / "axis")
+    MlflowTracker(default_uri(copied), copied / "axis").finish(state, copied / "axis")
+    assert {run.info.run_id for run in locations(copied)[1]} == before
+    shutil.copytree(copied / "axis", runs / "again")  # in the store of the first one it is another sweep
+    MlflowTracker(default_uri(runs), runs / "again").finish(state, runs / "again")
+    assert len(locations(runs)[1]) == 2 * len(before)
+    assert (folder / "sweep_id").read_text().split()[0] == (copied / "axis" / "sweep_id").read_text().split()[0]
+
+
 def test_a_folder_with_two_paths_is_one_sweep(runs, tmp_path):
     folder = sweep(runs)
     (tmp_path / "link").symlink_to(runs)
@@ -117,9 +133,9 @@ def test_a_folder_with_two_paths_is_one_sweep(runs, tmp_path):
 def test_suggested_commands_can_be_copied(runs, tmp_path):
     strange = tmp_path / "it's $HOME; rm *"
     runs.rename(strange)
-    done = gramtune("sweep", "axis.yaml", "--debug", "--runs", strange, cwd=tmp_path)
+    done = in_a_process("sweep", "axis.yaml", "--debug", "--runs", strange, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    again = gramtune("sweep", "axis.yaml", "--debug", "--runs", strange, cwd=tmp_path)
+    again = in_a_process("sweep", "axis.yaml", "--debug", "--runs", strange, cwd=tmp_path)
     assert again.returncode == 2
     suggested = again.stderr.partition("to continue it unchanged: ")[2].partition("; or choose")[0]
     assert shlex.split(suggested) == ["gramtune", "resume", str(strange / "axis")]
@@ -134,7 +150,7 @@ def test_a_working_directory_with_modules_of_the_standard_library_breaks_no_chil
     write_space(tmp_path, ONE)
     for name in SHADOWS:
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('shadowed')\n")
-    done = gramtune("sweep", "axis.yaml", "--dry-run", cwd=tmp_path)
+    done = in_a_process("sweep", "axis.yaml", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     code = (
         "from gramtune.backends.mlflow.server import running_server\n"
@@ -150,7 +166,7 @@ def test_a_working_directory_with_modules_of_the_standard_library_breaks_no_tria
     write_space(tmp_path, ONE)
     for name in SHADOWS:
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('shadowed')\n")
-    done = gramtune("sweep", "axis.yaml", cwd=tmp_path)
+    done = in_a_process("sweep", "axis.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "COMPLETED" in done.stdout
 
@@ -220,3 +236,12 @@ def test_a_sweep_of_a_foreign_user_without_home_runs_and_is_tracked(options):
         assert "open with: gramtune ui" in done.stdout
         assert done.stderr == ""
         assert_exactly_once(default_uri(work / "runs"), recorded_state(work / "runs" / "axis"))
+
+
+def test_an_output_that_is_a_device_stays_one(tmp_path):
+    """Root's `--output /dev/null` put a file in its place."""
+    output = tmp_path / "null"
+    output.symlink_to("/dev/null")
+    write_atomically(output, lambda path: path.write_text("x"))
+    assert output.is_char_device()
+    assert output.is_symlink()

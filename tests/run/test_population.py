@@ -126,24 +126,24 @@ def at_report(number):
 
 
 def in_the_middle_of_copying(driver):
-    copy, count = driver._population._copy, iter(range(10**6))
+    copy, count = driver.population.copy, iter(range(10**6))
 
     def dying(parent, heir):
         copy(parent, heir)
         if next(count) == 0:  # one heir has its checkpoint, the other not, and the journal knows of neither
             raise Killed
 
-    driver._population._copy = dying
+    driver.population.copy = dying
 
 
 def before_the_first_report_of_a_generation(driver):
-    turn = driver._population.turn
+    turn = driver.population.turn
 
     def dying():
         turn()
         raise Killed
 
-    driver._population.turn = dying
+    driver.population.turn = dying
 
 
 @pytest.mark.parametrize(

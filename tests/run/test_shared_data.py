@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from image_files import cifar_files
@@ -27,7 +26,7 @@ from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
 from gramtune.training.config import TrialConfig
 from gramtune.training.real_data import RealData
-from gramtune.training.samples import Samples
+from gramtune.training.samples import Library, Samples
 from gramtune.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -185,11 +184,17 @@ def test_data_that_vanish_after_the_check_are_one_line(
         run(ray_runner, state, tmp_path)
 
 
-def test_ray_s_arrays_become_tensors_without_a_copy(local_ray: None, recwarn: pytest.WarningsRecorder) -> None:
-    from gramtune.backends.ray.data import _tensor
+def test_ray_s_arrays_become_tensors_without_a_copy(
+    local_ray: None, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    from gramtune.backends.ray.data import borrow, put
     from gramtune.backends.ray.quiet import ray
 
-    array = ray.get(ray.put(np.arange(1 << 20, dtype=np.float32)))
+    ring = Ring(n_train=1 << 17)  # Ray copies what is small
+    refs = put([ring], tmp_path)
+    library = Library()
+    borrow(ring, refs, library)
+    _, array, _ = ray.get(refs[ring.model_dump_json()])
     assert not array.flags.writeable
-    assert _tensor(array).data_ptr() == array.ctypes.data
+    assert library.train(ring, tmp_path, CPU).data_ptr() == array.ctypes.data
     assert not recwarn.list, "torch warns that the memory is read-only, which is the point"

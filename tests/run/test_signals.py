@@ -83,7 +83,7 @@ def running(*arguments, **options):
         ("SIGTERM", []),
         pytest.param("SIGHUP", [], marks=pytest.mark.slow),
         pytest.param("SIGINT", [], marks=pytest.mark.slow),
-        ("SIGTERM", ["--debug"]),
+        pytest.param("SIGTERM", ["--debug"], marks=pytest.mark.slow),
         ("SIGHUP", ["--debug"]),
         ("SIGINT", ["--debug"]),
     ],

@@ -62,15 +62,16 @@ def test_indices_keep_their_address() -> None:
 @pytest.mark.parametrize("before", range(8))
 def test_a_restored_order_goes_on(before: int) -> None:
     """From every position of an epoch, its ends included."""
-    whole = epochs(9, 3)
+    first, second = stream(0, "batches"), stream(99, "batches")
+    whole = Epochs(9, 3, [first])
     for _ in range(before):
         whole.prepare()
-    saved, at = copy.deepcopy(whole.state_dict(0)), whole._streams[0].get_state()
+    saved, at = copy.deepcopy(whole.state_dict(0)), first.get_state()
     expected = drawn(whole, 7)
-    resumed = epochs(9, 3, 99)
+    resumed = Epochs(9, 3, [second])
     drawn(resumed, 2)
     resumed.load_state_dict(0, saved)
-    assert torch.equal(resumed._streams[0].get_state(), at)
+    assert torch.equal(second.get_state(), at)
     assert torch.equal(drawn(resumed, 7), expected)
 
 

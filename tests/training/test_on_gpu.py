@@ -35,7 +35,7 @@ def _the_same_kernels_each_time() -> Iterator[None]:
 def trainer(config: TrialConfig, graphs: bool = True) -> Trainer:
     trained = Trainer(config, Path("unused"), torch.device("cuda"))
     if not graphs:
-        trained.replicates._graphs = None
+        trained.replicates.graphs = None
     return trained
 
 
@@ -62,8 +62,8 @@ def test_steps_in_graphs_are_the_plain_steps(name: str, network: str, fitting: F
     plain, ours = trainer(config, graphs=False), trainer(config)
     for steps in (1, 5, 10):
         assert ours.advance(steps) == plain.advance(steps)
-    assert ours.replicates._graphs is not None
-    assert ours.replicates._graphs._recorded
+    assert ours.replicates.graphs is not None
+    assert ours.replicates.graphs.recorded
     assert state(ours) == state(plain)
 
 
@@ -156,8 +156,8 @@ def test_a_replicate_that_diverges_in_a_graph_ends_where_it_would_have(fitting: 
     assert plain.replicates.diverged[1] is not None
     assert ours.replicates.diverged == plain.replicates.diverged
     assert ours.advance(10) == plain.advance(10)
-    assert ours.replicates._graphs is not None
-    assert ours.replicates._graphs._recorded  # the two that are left have graphs again
+    assert ours.replicates.graphs is not None
+    assert ours.replicates.graphs.recorded  # the two that are left have graphs again
     assert [_plain(ours.replicates.state_dict(i)) for i in (0, 2)] == [
         _plain(plain.replicates.state_dict(i)) for i in (0, 2)
     ]

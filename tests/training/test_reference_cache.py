@@ -135,7 +135,7 @@ def test_lies_under_the_right_name_are_seen_through_by_name_alone(
     assert new_files() == 1
     monkeypatch.setattr(Digits, "fingerprint", lambda self, root: "digits of another split")
     assert new_files() == 2
-    monkeypatch.setattr(real_data, "_code", lambda cls: "a later version")
+    monkeypatch.setattr(real_data, "code_of", lambda module: b"a later version")
     assert new_files() == 2
 
 

@@ -292,13 +292,12 @@ def test_a_sample_does_not_depend_on_its_chunk(digits_config: Settings) -> None:
     assert replicates.network("generator", 0).training
 
 
-def test_features_do_not_depend_on_the_batch_size(digits_config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_do_not_depend_on_the_batch_size(digits_config: Settings) -> None:
     config = TrialConfig.model_validate(digits_config)
     network = config.extractors["digits_cnn"].load(Path("unused"), CPU)
     samples = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     whole = extract(network, samples)
-    monkeypatch.setattr("gramtune.training.real_data._CHUNK", 3)
-    torch.testing.assert_close(extract(network, samples), whole, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(extract(network, samples, chunk=3), whole, atol=1e-5, rtol=1e-5)
 
 
 def test_generated_images_are_judged_as_files_would_be(digits_config: Settings) -> None:
@@ -425,7 +424,7 @@ def parameters(trained: Trainer, index: int) -> list[bytes]:
 
 def weights(trained: Trainer, index: int) -> list[bytes]:
     """Without the batch statistics, which the failing forward pass has moved."""
-    networks = trained.replicates._stacks.values()
+    networks = trained.replicates.stacks.values()
     return [p.detach().numpy().tobytes() for stack in networks for p in stack.networks[index].parameters()]
 
 
@@ -435,7 +434,10 @@ def test_a_non_finite_loss_freezes_its_replicate_alone(name: str, fitting: Fitti
     assert config is not None
     trained, undisturbed = trainer(config), trainer(config)
     blow_up(trained, 1, math.nan)
-    trained.replicates._clamp_critic()  # what a critic step does before it has a loss
+    if (bound := config.objective.critic_clamp) is not None:  # a critic step clamps before it has a loss
+        with torch.no_grad():
+            for parameter in trained.replicates.network("critic", 1).parameters():
+                parameter.clamp_(-bound, bound)
     moved = weights(trained, 1)
     traces, expected = trained.advance(3), undisturbed.advance(3)
 
@@ -470,6 +472,9 @@ def test_an_overflow_is_found_before_the_optimiser_moves(ring_config: Settings) 
 class Launched:
     """Stands where CUDA graphs are on a GPU: steps run one after the other, and nobody looks at any of them."""
 
+    def __init__(self, steps_between_checks: int = 500) -> None:
+        self.steps_between_checks = steps_between_checks
+
     def run(self, label: str, step: Callable[[], Traces]) -> Traces:
         return step()
 
@@ -483,7 +488,7 @@ def test_unwatched_steps_diverge_where_watched_steps_do(name: str, fitting: Fitt
     config = fitting(name)
     assert config is not None
     looked_at, launched = trainer(config), trainer(config)
-    launched.replicates._graphs = cast(Graphs, Launched())
+    launched.replicates.graphs = cast(Graphs, Launched())
     assert launched.advance(5) == looked_at.advance(5)
     for trained in (looked_at, launched):
         blow_up(trained, 1)
@@ -496,13 +501,12 @@ def test_unwatched_steps_diverge_where_watched_steps_do(name: str, fitting: Fitt
     assert parameters(launched, 1) == parameters(looked_at, 1)
 
 
-def test_what_was_summed_before_a_divergence_is_kept(ring_config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_summed_before_a_divergence_is_kept(ring_config: Settings) -> None:
     """The steps of a portion are taken again, those of earlier portions are not."""
-    monkeypatch.setattr("gramtune.training.replicates._UNWATCHED", 2)
     optimizer = {"name": "adam", "learning_rate": 1e4}  # one replicate of the two diverges, after three steps
     fast = ring_config | {"objective": {"name": "gan"}, "optimizer": optimizer}
     looked_at, launched = trainer(fast), trainer(fast)
-    launched.replicates._graphs = cast(Graphs, Launched())
+    launched.replicates.graphs = cast(Graphs, Launched(steps_between_checks=2))
     assert launched.advance(60) == looked_at.advance(60)
     assert launched.replicates.generator_steps == looked_at.replicates.generator_steps
     assert any(2 < steps < 60 for steps in looked_at.replicates.generator_steps)

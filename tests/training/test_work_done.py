@@ -52,7 +52,7 @@ class Calls(TorchDispatchMode):
         self.of = Counter()
 
     def __torch_dispatch__(self, operator, types, arguments=(), keywords=None):
-        self.of[operator.overloadpacket._qualified_op_name] += 1
+        self.of[operator.name().partition(".")[0]] += 1
         return operator(*arguments, **(keywords or {}))
 
 

@@ -75,14 +75,14 @@ class JobsTarget(Target):
         """See `Target`."""
         with self._client() as client:
             _details(client, job)
-        printer, lost = _Printer(), False
+        printer, lost = LogPrinter(), False
         while True:
             try:
                 with self._client() as client:
                     if lost:
                         say("connected again")
                     lost = False
-                    asyncio.run(_tail(client, job, printer))
+                    asyncio.run(tail(client, job, printer))
                     details = _details(client, job)
                     if details.status.is_terminal():
                         return _exit_code(details, say)
@@ -137,7 +137,7 @@ class _Client:
         self._dashboard.__exit__(*error)
 
 
-class _Printer:
+class LogPrinter:
     """Prints each character of a log once, although every new connection resends the log from its beginning."""
 
     def __init__(self) -> None:
@@ -148,6 +148,7 @@ class _Printer:
         self._seen = 0
 
     def __call__(self, text: str) -> None:
+        """Prints what of this text has not been printed yet."""
         new = text[max(0, self._printed - self._seen) :]
         self._seen += len(text)
         self._printed = max(self._printed, self._seen)
@@ -155,13 +156,13 @@ class _Printer:
         sys.stdout.flush()
 
 
-async def _tail(client: Any, job: str, printer: _Printer) -> None:
-    """Prints the log to its end, or until it is silent for a while, because the connection may be lost."""
+async def tail(client: Any, job: str, printer: LogPrinter, silence: float = _SILENCE) -> None:
+    """Prints the log to its end, or until it is silent for `silence` seconds, because the connection may be lost."""
     printer.begin()
     log = client.tail_job_logs(job)
     with suppress(StopAsyncIteration, TimeoutError):
         while True:
-            printer(await asyncio.wait_for(anext(log), _SILENCE))
+            printer(await asyncio.wait_for(anext(log), silence))
 
 
 def _details(client: Any, job: str) -> Any:

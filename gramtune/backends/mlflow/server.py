@@ -71,7 +71,7 @@ def running_server(uri: str, port: int = 0, runs: Path = Path("runs")) -> Iterat
     ensure_store(uri)
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            _command(uri, port, runs),
+            server_command(uri, port, runs),
             env=_environment(uri),
             cwd="/",  # uvicorn imports from the working directory: it may hold a random.py
             stdin=subprocess.DEVNULL,
@@ -87,7 +87,8 @@ def running_server(uri: str, port: int = 0, runs: Path = Path("runs")) -> Iterat
             _end_group(process)
 
 
-def _command(uri: str, port: int, runs: Path) -> list[str]:
+def server_command(uri: str, port: int, runs: Path) -> list[str]:
+    """What starts MLflow's server, on loopback only. The store's URI is no part of it: it may hold a password."""
     root = artifact_root(uri, runs)
     assert root is not None, "a server's URI is not served"
     options = {

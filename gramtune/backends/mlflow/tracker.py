@@ -189,7 +189,7 @@ class MlflowTracker:
 
     def _attached(self, state: SweepState) -> SweepRuns:
         if self._runs is None:
-            self._runs = SweepRuns(self._uri, _sweep_id(self._folder), self._folder.parent)
+            self._runs = SweepRuns(self._uri, _sweep_id(self._folder, self._uri), self._folder.parent)
             store_view(self._runs, self._parent(self._runs, state), state)
             if is_server(self._uri):
                 self._link = runs_url(redact(self._uri), self._runs.experiment_id, view_key(self._runs.sweep_id))
@@ -281,31 +281,32 @@ def _store_checkpoint(runs: SweepRuns, run: StoredRun, folder: Path) -> None:
         runs.log_file(run, newest, "checkpoint", "trainer.pt")
 
 
-def _sweep_id(folder: Path) -> str:
+def _sweep_id(folder: Path, uri: str) -> str:
     """The id of a sweep, stored in its folder, so that the folder can be moved and sent to any server. Raises OSError.
 
-    A copy of a folder gets a new id while the original exists; otherwise both would write to the same runs.
+    A copy that uses the store of its original gets a new id; otherwise both would write to the same runs. A copy that
+    came with its own store keeps its id, and continues the runs there.
     """
     file = folder / "sweep_id"
-    identity, place = _identity(file)
-    if not identity or (place and place != str(folder) and _identity(Path(place) / file.name)[0] == identity):
-        if not identity or not os.path.samefile(place, folder):  # one folder may have two paths
-            identity = uuid.uuid4().hex
-        place = ""
-    if place != str(folder):
+    identity, places = _identity(file)
+    others = [p for p in places if _identity(Path(p) / file.name)[0] == identity and not os.path.samefile(p, folder)]
+    embedded = uri == default_uri(folder.parent)
+    if not identity or any(not embedded or Path(place).parent == folder.parent for place in others):
+        identity, others = uuid.uuid4().hex, []
+    if places != (wanted := [str(folder), *others]):
         folder.mkdir(parents=True, exist_ok=True)
-        text = f"{identity}\n{folder}\n"
+        text = "".join(f"{line}\n" for line in (identity, *wanted))
         write_atomically(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return identity
 
 
-def _identity(file: Path) -> tuple[str, str]:
-    """The id and the folder that `_sweep_id` wrote to the file; empty texts if it has not."""
+def _identity(file: Path) -> tuple[str, list[str]]:
+    """The id and the folders that `_sweep_id` wrote to the file: its own, then its originals; empty if it has not."""
     try:
-        identity, _, place = file.read_text(encoding="utf-8").strip().partition("\n")
+        identity, *places = file.read_text(encoding="utf-8").strip().split("\n")
     except (OSError, UnicodeDecodeError):
-        return "", ""
-    return (identity, place) if re.fullmatch(r"[0-9a-f]{32}", identity) else ("", "")
+        return "", []
+    return (identity, places) if re.fullmatch(r"[0-9a-f]{32}", identity) else ("", [])
 
 
 def _versions(folder: Path, plan: Plan) -> dict[str, Any]:

@@ -5,22 +5,28 @@ Tune pickles all three into its own state, which gramtune does not use: a sweep 
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ray.tune import ProgressReporter
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from gramtune.backends.ray.quiet import tune
 from gramtune.backends.ray.trainable import HANG
+from gramtune.errors import clipped
 from gramtune.record.layout import trial_folder
 from gramtune.run.driver import Driver
 from gramtune.run.gpu_shares import GpuShares
 from gramtune.run.messages import Failed, decoded
 from gramtune.space.plan import PlannedTrial
+
+_ERROR = re.compile(r"[\w.]*(Error|Exception)\b")
+"""The beginning of a line that names an error: `ValueError: …`, `pydantic_core.ValidationError: …`."""
 
 
 def ray_trial_name(trial: Any) -> str:
@@ -34,6 +40,17 @@ class _Unpickled:
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+class Silence(ProgressReporter):  # type: ignore[misc]  # ray is not annotated
+    """No output of Tune's. In a notebook its reporter clears the cell's output, ours included, even at verbose=0."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        """Never."""
+        return False
+
+    def report(self, trials: list[Any], done: bool, *sys_info: str) -> None:
+        """Nothing."""
 
 
 class TrialRegistry:
@@ -157,7 +174,7 @@ class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray
         self._driver.failed(ray_trial_name(trial), self._failure(trial))
 
     def _failure(self, trial: Any) -> str:
-        """The last line of the traceback that Tune stored; its copy in the sweep's folder may come later."""
+        """The error at the end of the traceback that Tune stored; its copy in the sweep's folder may come later."""
         folder = trial_folder(self._driver.folder, ray_trial_name(trial))
         if (hang := folder / HANG).is_file() and hang.stat().st_size:
             timeout = self._driver.state.plan.sweep.resources.timeout
@@ -168,5 +185,12 @@ class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray
             return (
                 "out of memory: Ray killed its process because the machine ran out of memory (lower --max-concurrent)"
             )
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return lines[-1] if lines else "the trial's process died without an error message"
+        return raised(text) or "the trial's process died without an error message"
+
+
+def raised(text: str) -> str:
+    """The error at the end of a traceback as one line, also where its message has several; empty for no text."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    begins = [i for i, line in enumerate(lines) if _ERROR.match(line)]
+    message = lines[begins[-1] :] if begins else lines[-1:]
+    return clipped(" ".join(line.strip() for line in message))

@@ -36,7 +36,7 @@ def quiet() -> Iterator[None]:
 
     Afterwards it restores the signal handlers, which Tune would keep replaced, for example in a notebook.
     """
-    loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.train")]
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.train", "ray.widgets.util")]
     levels = [logger.level for logger in loggers]
     for logger in loggers[1:]:
         logger.setLevel(logging.CRITICAL)

@@ -16,6 +16,7 @@ from gramtune.backends.ray.adapters import (
     ConductedSearcher,
     ConductedStopper,
     LiveTrialsInOrder,
+    Silence,
     TrialRegistry,
     ray_trial_name,
 )
@@ -81,6 +82,7 @@ class RayRunner:
                 name="trials",
                 storage_path=driver.store.uri if driver.store.runs else str(driver.folder.absolute()),
                 verbose=0,
+                progress_reporter=Silence(),
                 stop=ConductedStopper(driver, registry, self._say),
                 callbacks=[ConductedCallback(driver, registry, self._say, own)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),

@@ -2,10 +2,8 @@
 
 import copy
 import json
-import os
 import re
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -206,20 +204,31 @@ def test_the_command_of_a_job_survives_odd_names(tmp_path):
     assert "GRAMTUNE_RUNS: is not set where this Ray was started" in unset.stderr
 
 
-def test_launch_takes_the_options_of_sweep_and_refuses_what_makes_no_sense_there(tmp_path):
+def test_launch_takes_the_options_of_sweep_and_refuses_what_makes_no_sense_there(tmp_path, gramtune):
     write_space(tmp_path, SPACE)
 
     def launch(*words):
-        command = [sys.executable, "-m", "gramtune.cli.main", "launch", str(ROOT / "cluster/local.yaml"), "axis.yaml"]
-        return subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True, env=os.environ)
+        return gramtune("launch", ROOT / "cluster/local.yaml", "axis.yaml", "--dry-run", *words)
 
-    done = launch("--dry-run", "--max-concurrent", "2", "--name", "other", "--runs", "/shared/runs", "--resume")
-    assert done.returncode == 0, done.stderr
-    assert "resume /shared/runs/other --address auto --max-concurrent 2" in done.stdout
-    done = launch("--dry-run", "--debug", "--runs", "relative")
-    assert done.returncode == 2
-    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["--debug", "--runs"]
-    done = launch("--dry-run", "--set", "training.steps=none")
-    assert done.returncode == 2
-    assert "--set training.steps" in done.stderr
-    assert launch("--dry-run", "--no-such-option").returncode == 2
+    code, output, errors = launch("--max-concurrent", "2", "--name", "other", "--runs", "/shared/runs", "--resume")
+    assert code == 0, errors
+    assert "resume /shared/runs/other --address auto --max-concurrent 2" in output
+    code, _, errors = launch("--debug", "--runs", "relative")
+    assert code == 2
+    assert [line.split(":")[0] for line in errors.splitlines()] == ["--debug", "--runs"]
+    code, _, errors = launch("--set", "training.steps=none")
+    assert code == 2
+    assert "--set training.steps" in errors
+    assert launch("--no-such-option")[0] == 2
+
+
+SHIPPED = sorted((ROOT / "search_spaces").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("space", SHIPPED, ids=lambda space: space.stem)
+def test_every_shipped_space_can_be_launched_on_this_machine_as_a_cluster(space, gramtune):
+    """README's own space was refused there: it asks for a share of a GPU."""
+    code, output, errors = gramtune("launch", ROOT / "cluster/local.yaml", space, "--dry-run")
+    assert (code, errors) == (0, "")
+    assert "--address auto" in output
+    assert len(SHIPPED) >= 10

@@ -10,15 +10,15 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from ray_nodes import wait_until
-from sweeps import write_space
+from sweeps import marked_processes, write_space
 
 from gramtune import load_sweep, run_sweep
-from gramtune.backends.cluster import jobs
-from gramtune.backends.cluster.jobs import _Printer
+from gramtune.backends.cluster.jobs import LogPrinter, tail
 from gramtune.backends.cluster.shell import free_port
 from gramtune.space.load import Overrides
 
@@ -169,7 +169,29 @@ def test_a_launched_sweep_outlives_its_client_and_is_stopped_and_resumed(local):
     assert output.startswith("local.yaml: no Jobs API at http://127.0.0.1:")
 
 
-def test_a_silent_connection_is_abandoned(monkeypatch, capsys):
+@pytest.mark.slow
+def test_two_shipped_spaces_run_on_the_local_cluster_and_nothing_is_left_of_a_killed_head(local):
+    """They ask for a share of a GPU, which this cluster does not have."""
+    work, _, env, gramtune = local
+    short = ("--set", "training.steps=20", "--set", "training.eval_every=10", "--set", "training.eval_samples=100")
+    for name in ("critic_dim", "learning_rate"):
+        runs = ("--runs", str(work / "runs"), "--replicates", "2", "--name", name)
+        code, output = gramtune("launch", "local.yaml", name, *short, *runs)
+        assert code == 0, output
+        frame = pd.read_parquet(work / "runs" / name / "trials.parquet")
+        assert set(frame["status"]) <= {"COMPLETED", "DIVERGED", "PRUNED"}
+        assert (frame["status"] == "COMPLETED").any()
+    mark = f"RAY_TMPDIR={env['RAY_TMPDIR']}"
+    heads = [pid for pid in marked_processes(mark) if b"gcs_server" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert heads
+    for pid in heads:
+        os.kill(pid, signal.SIGKILL)
+    assert gramtune("down", "local.yaml")[0] == 0
+    wait_until(lambda: not marked_processes(mark), 60)
+    assert not list(Path(env["RAY_TMPDIR"]).rglob("ray_current_cluster"))
+
+
+def test_a_silent_connection_is_abandoned(capsys):
     """As when a laptop changes networks: nobody closes the connection. The state is asked for over a new one."""
 
     class Silent:
@@ -177,13 +199,12 @@ def test_a_silent_connection_is_abandoned(monkeypatch, capsys):
             yield "first\n"
             await asyncio.sleep(3600)
 
-    monkeypatch.setattr(jobs, "_SILENCE", 0.05)
-    asyncio.run(jobs._tail(Silent(), "job", _Printer()))
+    asyncio.run(tail(Silent(), "job", LogPrinter(), silence=0.05))
     assert capsys.readouterr().out == "first\n"
 
 
 def test_a_log_that_is_sent_again_is_printed_once(capsys):
-    printer = _Printer()
+    printer = LogPrinter()
     for connection in (["a", "b\n"], ["ab", "\nc"], ["ab\ncd\n"]):
         printer.begin()
         for text in connection:

@@ -229,8 +229,8 @@ def test_a_conditional_key_varies_under_qmc(tmp_path):
         ("search: {name: cmaes, samples: 3}", "cmaes draws objective.critic_dim at random"),
         ("search: {name: tpe, samples: 9}", "the space holds 3 configurations; samples = 9 cannot be reached"),
         ("replicates: 1\npruner: {false_prune_rate: 0.2}", "one replicate has no spread, so no trial is ever pruned"),
-        ("pruner: asha", "pruner.min_trials = 4: the sweep has 3 trials, so the pruner never decides"),
-        ("pruner: {min_steps: 100}", "pruner.min_steps = 100: the trials have 6 steps"),
+        ("pruner: asha", "pruner asha needs 4 trials at a rung; the sweep has 3, so the pruner never decides"),
+        ("pruner: {min_steps: 100}", "pruner asha begins after the last of 6 steps, so the pruner never decides"),
     ],
 )
 def test_limits_of_a_search_are_reported_before_it_starts(lines, said, tmp_path):
