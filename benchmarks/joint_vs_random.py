@@ -36,9 +36,12 @@ from gramtune.record.student_t import t_quantile
 from gramtune.report.figures.style import OKABE_ITO
 from gramtune.run.driver import Driver
 from gramtune.run.in_process import InProcessRunner
+from gramtune.space.budget import Budget
 from gramtune.space.load import Overrides, load_sweep
 from gramtune.space.plan import make_plan
-from gramtune.space.sweep import NO_PRUNER, Budget, Search, Sweep
+from gramtune.space.pruner import NO_PRUNER
+from gramtune.space.search import Search
+from gramtune.space.sweep import Sweep
 from gramtune.training.config import TrialConfig
 from gramtune.training.trainer import Trainer
 

@@ -56,8 +56,12 @@ def _with_plugin(file: str) -> str:
 def reference() -> Iterator[str]:
     """docs/reference.md: every key of a space file and every component, from the models."""
     from gramtune.registry import KINDS, everything
+    from gramtune.space.budget import Budget
     from gramtune.space.domain import Domain
-    from gramtune.space.sweep import ALGORITHMS, Budget, Resources, Scheduler, Search, SweepFile
+    from gramtune.space.population import Scheduler
+    from gramtune.space.resources import Resources
+    from gramtune.space.search import SAMPLERS, Search
+    from gramtune.space.sweep import SweepFile
     from gramtune.training.config import Training, TrialConfig
 
     yield "# Reference"
@@ -67,8 +71,8 @@ def reference() -> Iterator[str]:
     yield from section("Domains: `space.<key>`", Domain)
     for heading, model in (("search", Search), ("scheduler", Scheduler), ("budget", Budget)):
         yield from section(f"`{heading}`", model)
-        for name, text in ALGORITHMS.get(model.__name__, {}).items():
-            yield f"- `{name}`: {text}"
+        if model is Search:
+            yield from (f"- `{name}`: {text}" for name, text in SAMPLERS.items())
     yield from section("`resources`", Resources)
     yield from section("Base file: one trial", TrialConfig)
     yield from section("`training`", Training)

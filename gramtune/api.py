@@ -52,7 +52,8 @@ from gramtune.run.run_directory import Ask, agreed, existing_plan, recorded_stat
 from gramtune.space.domain import size_of
 from gramtune.space.load import Overrides, load_sweep
 from gramtune.space.plan import Plan, make_plan
-from gramtune.space.sweep import AUTO, Sweep
+from gramtune.space.resources import AUTO
+from gramtune.space.sweep import Sweep
 
 if TYPE_CHECKING:
     from gramtune.analysis.importance import Importances

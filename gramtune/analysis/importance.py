@@ -30,7 +30,7 @@ class Importances:
 
 def unknown(state: SweepState) -> str:
     """Why importances cannot be computed; empty if they can."""
-    if state.plan.sweep.scheduler.name == "pbt":
+    if state.plan.sweep.is_population:
         return "a population's values change during training"
     if len(state.plan.sweep.space) < 2:
         return "one varied key explains everything"

@@ -11,7 +11,7 @@ from typing import Any
 from gramtune.errors import count as count
 from gramtune.record.report import Status, Summary
 from gramtune.record.state import SweepState
-from gramtune.space.sweep import Judge
+from gramtune.space.judge import Judge
 
 MINUS = "−"
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")

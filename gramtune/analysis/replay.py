@@ -25,7 +25,8 @@ from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.registry import Named
 from gramtune.space.issues import model_issues
-from gramtune.space.sweep import NO_PRUNER, expand_name
+from gramtune.space.pruner import NO_PRUNER
+from gramtune.space.short_forms import expand_name
 
 _Z = 1.959964
 """97.5 % quantile of the normal distribution."""

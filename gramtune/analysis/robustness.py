@@ -68,7 +68,7 @@ def _rows(state: SweepState, key: str) -> list[Robustness]:
 def no_axis(state: SweepState) -> str:
     """Why no two trials of the sweep differ in only one key; empty if some do."""
     sweep = state.plan.sweep
-    if sweep.scheduler.name == "pbt":
+    if sweep.is_population:
         return "a population's values change during training"
     if sweep.search.name != "grid" and len(sweep.space) > 1:
         return "other keys are sampled too, so no two trials differ only in this key"

@@ -119,7 +119,7 @@ def _models(kind: Kind) -> Mapping[str, type[Component]]:
 def _lines(kind: Kind) -> dict[str, str]:
     """The first line of the description of each name of the kind."""
     from gramtune.space import shipped
-    from gramtune.space.sweep import Search
+    from gramtune.space.search import SAMPLERS
     from gramtune.space.yaml_reader import read_yaml
 
     if kind is Kind.SWEEPS:
@@ -127,7 +127,7 @@ def _lines(kind: Kind) -> dict[str, str]:
     if kind is Kind.BASES:
         return {name: _first_comment(file) for name, file in shipped.bases().items()}
     if kind is Kind.SAMPLERS:
-        return dict(_names(Search))
+        return dict(SAMPLERS)
     return {name: _first_line(cls) for name, cls in _models(kind).items()}
 
 
@@ -135,16 +135,6 @@ def _first_comment(file: Path) -> str:
     """The first comment of a base file, which describes it."""
     lines = file.read_text(encoding="utf-8").splitlines()
     return next((line.removeprefix("# ") for line in lines if line.startswith("# ") and "$schema=" not in line), "")
-
-
-def _names(section: type[Component]) -> Iterator[tuple[str, str]]:
-    """The legal names of a section with their descriptions, read from the type annotation of its `name`."""
-    from typing import get_args
-
-    from gramtune.space.sweep import ALGORITHMS
-
-    for name in get_args(section.model_fields["name"].annotation):
-        yield name, ALGORITHMS[section.__name__][name]
 
 
 def _first_line(cls: type[Any]) -> str:
@@ -157,7 +147,7 @@ def _description(kind: Kind, name: str) -> Iterator[str]:
     from gramtune.errors import Issue, SpecError, did_you_mean
     from gramtune.space import shipped
     from gramtune.space.schema import field_rows
-    from gramtune.space.sweep import Search
+    from gramtune.space.search import Search
 
     lines = _lines(kind)
     if name not in lines:

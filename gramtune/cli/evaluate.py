@@ -33,7 +33,7 @@ def evaluate(
     from gramtune.cli.trained import trained_in
     from gramtune.io import data_root
     from gramtune.run.capacity import claim, grant, here
-    from gramtune.space.sweep import Resources
+    from gramtune.space.resources import Resources
     from gramtune.training.real_data import RealData
 
     chosen = _checked(trained_in(folder, trial), metrics, samples)

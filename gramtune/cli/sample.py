@@ -31,7 +31,7 @@ def sample(
     from gramtune.errors import Issue, SpecError, count
     from gramtune.record.sample_files import check_target, write_samples
     from gramtune.run.capacity import claim, grant, here
-    from gramtune.space.sweep import Resources
+    from gramtune.space.resources import Resources
     from gramtune.training.generator import draw_samples
 
     chosen = trained_in(folder, trial)[0]

@@ -40,7 +40,7 @@ def train(
     from gramtune.run.trial_runner import TrialRun
     from gramtune.space.load import load_plugins, located_config
     from gramtune.space.plan import issues_of
-    from gramtune.space.sweep import Resources
+    from gramtune.space.resources import Resources
 
     load_plugins(plugins or ())
     given = (*(settings or ()), f"training.replicates={replicates}")

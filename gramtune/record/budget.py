@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gramtune.space.sweep import Budget
+from gramtune.space.budget import Budget
 
 ON_REQUEST = "stopped on request"
 """The reason of a trial that the user stopped; such a trial stays stopped after a resume."""

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from gramtune.components import Direction
 from gramtune.record.report import Report, summarise
-from gramtune.space.sweep import Judge
+from gramtune.space.judge import Judge
 
 Values = list[float | None]
 """One value per replicate; None for a diverged one."""

@@ -12,8 +12,8 @@ from gramtune.record import budget
 from gramtune.record.judging import final_values, standing_values
 from gramtune.record.report import Report, Status, Summary, divergence, merge_parts, summarise
 from gramtune.space.domain import Assignment
+from gramtune.space.judge import Judge
 from gramtune.space.plan import Plan, PlannedTrial
-from gramtune.space.sweep import Judge
 
 _TRAINED = (Status.COMPLETED, Status.DIVERGED)
 

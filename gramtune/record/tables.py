@@ -82,7 +82,7 @@ def write_tables(state: SweepState, folder: Path, trials: pd.DataFrame) -> None:
     `trials`: `trials_frame`, with further columns.
     """
     frames = {"results": results_frame(state), "trials": trials}
-    if state.plan.sweep.scheduler.name == "pbt":
+    if state.plan.sweep.is_population:
         frames["lineage"] = lineage_frame(state)
     for name, frame in frames.items():
         write_atomically(folder / f"{name}.parquet", parquet_writer(frame))

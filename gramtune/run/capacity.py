@@ -10,7 +10,7 @@ import torch
 
 from gramtune.errors import Issue, SpecError, count
 from gramtune.run.machine import cores
-from gramtune.space.sweep import Resources
+from gramtune.space.resources import Resources
 
 
 @dataclass(frozen=True)

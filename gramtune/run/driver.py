@@ -104,7 +104,7 @@ class Driver:
         self._needed = needed if state.plan.sweep.max_replicates is not None else None
         self.population: Population | None = None
         """What decides who waits and who inherits; None without population-based training."""
-        if state.plan.sweep.scheduler.name == "pbt":
+        if state.plan.sweep.is_population:
             self.population = Population(state, folder, self._journal)
         self._waiting = self.population.unarrived() if self.population else [r.due for r in state.unfinished]
         with self._halting_when_full():

@@ -12,7 +12,7 @@ from gramtune.run.capacity import Capacity, grant
 from gramtune.run.cost_estimate import TrialCost, sample_configs
 from gramtune.run.gpu_shares import CONTEXT
 from gramtune.space.plan import Plan, sampled
-from gramtune.space.sweep import AUTO, Resources
+from gramtune.space.resources import AUTO, Resources
 from gramtune.space.validate_space import CORNERS
 from gramtune.training.config import TrialConfig
 

@@ -15,8 +15,8 @@ from gramtune.record.layout import run_folder, trial_folder
 from gramtune.record.object_store import RunStore
 from gramtune.run.messages import Failed, Halted, Message, Reported
 from gramtune.run.trial_runner import TrialRun
+from gramtune.space.judge import Judge
 from gramtune.space.plan import PlannedTrial
-from gramtune.space.sweep import Judge
 from gramtune.training.real_data import RealData
 
 ERROR = "error.txt"

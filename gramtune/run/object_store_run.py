@@ -42,7 +42,7 @@ def fetched(folder: Path) -> Path:
 
 def check_mirrored(sweep: Sweep, store: RunStore) -> None:
     """Raises SpecError for features that an object store does not support."""
-    if store.runs and sweep.scheduler.name == "pbt":
+    if store.runs and sweep.is_population:
         rule = "population-based training copies files between trials, so it needs a folder that all nodes share"
         raise SpecError([Issue("--runs", f"{rule}, not an object store")])
 

@@ -6,9 +6,10 @@ import re
 from typing import NamedTuple
 
 from gramtune.errors import Issue, SpecError
+from gramtune.space.budget import Budget
 from gramtune.space.domain import Domain
 from gramtune.space.plan import Plan, recorded_plan
-from gramtune.space.sweep import NO_PRUNER, Budget
+from gramtune.space.pruner import NO_PRUNER
 
 
 class PilotSize(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from gramtune.record.layout import checkpoints, trial_folder
 from gramtune.record.state import Inheritance, SweepState, TrialRecord
 from gramtune.space.domain import Assignment, Domain
 from gramtune.space.plan import PlannedTrial
-from gramtune.space.sweep import Scheduler
+from gramtune.space.population import Scheduler
+from gramtune.space.sweep import Sweep
 
 
 class Population:
@@ -95,6 +96,18 @@ class Population:
         with watching_space(target):
             for path in checkpoints(trial_folder(self._folder, parent)):
                 shutil.copyfile(path, target / path.name)
+
+
+def growth_refusals(stored: Sweep, wanted: Sweep, *, wider: bool) -> Iterator[str]:
+    """Why a population cannot grow to `wanted`: one line each. `wider`: whether its grid has further values."""
+    if not wanted.is_population:
+        return
+    if wanted.min_replicates > stored.min_replicates:
+        yield "replicates cannot be added to population-based training: inheritance depends on them"
+    if wanted.search.samples != stored.search.samples:
+        yield "trials cannot be added to population-based training: the others already inherited from each other"
+    if wider:
+        yield "values cannot be added to population-based training: the trials already inherited from each other"
 
 
 def perturbed(

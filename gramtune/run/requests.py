@@ -75,7 +75,7 @@ def taken(folder: Path) -> Iterator[Mapping[str, Any]]:
 def _ask(state: SweepState, folder: Path, request: Mapping[str, Any]) -> None:
     if store_of(folder).runs:
         raise SpecError([Issue(str(folder), "a sweep in an object store does not support requests")])
-    if state.plan.sweep.scheduler.name != "none":
+    if state.plan.sweep.is_population:
         raise SpecError(
             [Issue(str(folder), "population-based training does not support requests: its trials depend on each other")]
         )

@@ -13,6 +13,7 @@ from typing import Any
 from gramtune.errors import count
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState, TrialRecord
+from gramtune.run.population import growth_refusals
 from gramtune.space.domain import Domain
 from gramtune.space.sweep import Sweep
 
@@ -55,16 +56,7 @@ def refusals(state: SweepState, wanted: Sweep) -> list[str]:
     have, want = state.plan.sweep.min_replicates, wanted.min_replicates
     if want < have:
         lines.append(f"this sweep has {have} replicates; --replicates {want} cannot remove any")
-    if want > have and wanted.scheduler.name != "none":
-        lines.append("replicates cannot be added to population-based training: inheritance depends on them")
-    if wanted.scheduler.name != "none" and wanted.search.samples != state.plan.sweep.search.samples:
-        lines.append(
-            "trials cannot be added to population-based training: the others already inherited from each other"
-        )
-    if wanted.scheduler.name != "none" and any(change.key.startswith("space.") for change in kept):
-        lines.append(
-            "values cannot be added to population-based training: the trials already inherited from each other"
-        )
+    lines += growth_refusals(state.plan.sweep, wanted, wider=any(change.key.startswith("space.") for change in kept))
     if not mixed and any(change.key == _STEPS for change in found):
         lines += _obstacles_to_steps(state, wanted)
     if want > have and (left := len(state.unfinished)):
@@ -110,8 +102,8 @@ def _has_all(wider: Domain, domain: Domain) -> bool:
 def _obstacles_to_steps(state: SweepState, wanted: Sweep) -> list[str]:
     """Reasons why longer trials would differ from those of a sweep with this number of steps from the start."""
     lines = [line for record in state.records.values() for line in _obstacles_of(record, wanted)]
-    if wanted.scheduler.name != "none" or wanted.pruner.depends_on_length:
-        name = wanted.scheduler.name if wanted.scheduler.name != "none" else wanted.pruner.name
+    if wanted.is_population or wanted.pruner.depends_on_length:
+        name = wanted.scheduler.name if wanted.is_population else wanted.pruner.name
         lines.append(f"training.steps cannot grow with {name}, because its decisions depend on the number of steps")
     if wanted.min_replicates > state.plan.sweep.min_replicates:
         lines.append("training.steps and replicates cannot grow at once; add the steps first, then the replicates")

@@ -19,8 +19,10 @@ from gramtune.space.domain import assigned
 from gramtune.space.for_bases import extended
 from gramtune.space.issues import model_issues
 from gramtune.space.origins import Origins, Provenance, calling_line
-from gramtune.space.sweep import Replicates, Sweep, SweepFile, expand_name
-from gramtune.space.validate_pbt import population_issues
+from gramtune.space.population import population_issues
+from gramtune.space.replicates import Replicates
+from gramtune.space.short_forms import expand_name
+from gramtune.space.sweep import Sweep, SweepFile
 from gramtune.space.validate_points import point_issues
 from gramtune.space.validate_space import config_errors, space_issues
 from gramtune.space.yaml_reader import Document, parse_value, read_yaml

@@ -239,6 +239,9 @@ def search_warnings(plan: Plan) -> list[str]:
     size = None if search.name == "grid" else size_of(sweep.space, sweep.base, search.samples)
     if size is not None and size < search.samples:
         warnings.append(f"the space holds {size} configurations; samples = {search.samples} cannot be reached")
+    if search.synchronous and not search.learns and sweep.pruner.name == "none":
+        alone = f"{search.name} does not learn from results, and no trial is pruned"
+        warnings.append(f"search.synchronous has no effect: {'pbt always is' if sweep.is_population else alone}")
     pruner, trials = sweep.pruner, plan.size if size is None else min(size, plan.size)
     if why := pruner.never_stops(sweep.min_replicates):
         warnings.append(why)

@@ -13,7 +13,7 @@ from gramtune.errors import Issue, did_you_mean
 from gramtune.space.domain import Assignment, Domain, assigned, corner_assignment, expanded, grid_assignments, lookup
 from gramtune.space.issues import model_issues
 from gramtune.space.origins import Origins
-from gramtune.space.sweep import expand_name
+from gramtune.space.short_forms import expand_name
 from gramtune.space.yaml_reader import Document
 from gramtune.training.config import TrialConfig
 

@@ -8,7 +8,7 @@ import pytest
 from sweeps import BASE, write_space
 from typer.testing import CliRunner
 
-from gramtune.analysis.replay import Recording, panel, recording, replay, wilson
+from gramtune.analysis.replay import panel, recording, replay, wilson
 from gramtune.cli.main import app
 from gramtune.errors import SpecError
 from gramtune.pruners.asha import Asha
@@ -18,7 +18,7 @@ from gramtune.record.state import SweepState
 from gramtune.record.tables import write_sweep
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
-from gramtune.space.sweep import NO_PRUNER
+from gramtune.space.pruner import NO_PRUNER
 
 STEPS = 4
 ASHA = Asha(reduction_factor=2)  # judges the second trial; rungs after 1 and 2 of 4 steps
@@ -111,7 +111,7 @@ def test_the_seed_decides_the_orders_and_they_are_the_same_for_all_pruners(tmp_p
     results = [replay(record, ASHA, orders=50, workers=1, seed=seed) for seed in (3, 3, 4, 5)]
     assert results[0] == results[1]
     assert len({result.best_lost for result in results}) > 1
-    shuffled = Recording(dict(reversed(record.trials.items())), *record[1:])
+    shuffled = replace(record, trials=dict(reversed(record.trials.items())))
     assert replay(shuffled, ASHA, orders=50, workers=1, seed=3).best_lost == results[0].best_lost
 
 

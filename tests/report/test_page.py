@@ -15,7 +15,7 @@ from gramtune.backends.optuna.importance import importances
 from gramtune.record.report import Status
 from gramtune.report.page.page import page
 from gramtune.run.run_directory import recorded_state
-from gramtune.space.sweep import Resources
+from gramtune.space.resources import Resources
 
 K, RATE = "objective.critic_dim", "optimizer.learning_rate"
 

@@ -8,7 +8,7 @@ import torch
 from gramtune.errors import SpecError
 from gramtune.run.capacity import Capacity, Grant, Node, at_once, grant, here
 from gramtune.space.load import load_sweep
-from gramtune.space.sweep import Resources
+from gramtune.space.resources import Resources
 
 MIXED = Capacity((Node(16, 0, 2), Node(4, 2), Node(0, 0)), "the Ray at h:1", local=False)
 

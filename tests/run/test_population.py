@@ -226,7 +226,7 @@ def test_a_population_does_not_grow(undisturbed):
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        (BETA1, "network.noise_dim: {int: [1, 4]}", "5: space.network.noise_dim: this key cannot change in mid"),
+        (BETA1, "network.noise_dim: {int: [1, 4]}", "5: space.network.noise_dim: this key cannot change during"),
         (BETA1, "objective.critic_dim: {int: [1, 4]}", "5: space.objective.critic_dim: this key changes the networks'"),
         ("interval: 3", "interval: 9", "8: scheduler.interval = 9 should be a multiple of training.eval_every (1)"),
         ("quantile: 0.4", "quantile: 0.1", "8: scheduler.quantile = 0.1 of 5 trials is less than one trial"),

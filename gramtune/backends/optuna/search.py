@@ -34,7 +34,7 @@ from gramtune.record.state import SweepState, TrialRecord
 from gramtune.record.warm_start import Observation, stored_warm_start
 from gramtune.space.domain import Domain, fitting
 from gramtune.space.plan import PlannedTrial, planned
-from gramtune.space.sweep import Search
+from gramtune.space.search import Search
 
 STUDY_FILE = "study.journal"
 """Open it with `optuna-dashboard`, or `optuna.load_study` on its JournalStorage; the study has the sweep's name."""

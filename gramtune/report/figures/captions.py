@@ -21,7 +21,7 @@ def captions(state: SweepState) -> dict[str, str]:
     metric, basis = state.plan.metric, f"{basis_text(state)}."
     keys = {
         stem: f"{key} of every trial during training, and the schedule that led to the best one."
-        if state.plan.sweep.scheduler.name == "pbt"
+        if state.plan.sweep.is_population
         else f"{metric} against {key}: mean ± standard deviation over replicates (dark) and Student's 95 % interval of "
         f"the mean (light); one dot per replicate. {_LOST} {basis}"
         for key, stem in file_names(state.plan.sweep.space).items()

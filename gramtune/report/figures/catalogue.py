@@ -47,7 +47,7 @@ def write_figures(state: SweepState, folder: Path, failed: list[str] | None = No
 
 
 def _write_figures(state: SweepState, folder: Path, target: Path, failed: list[str] | None) -> list[Path]:
-    against_key = schedule_figure if state.plan.sweep.scheduler.name == "pbt" else sensitivity_figure
+    against_key = schedule_figure if state.plan.sweep.is_population else sensitivity_figure
     draws: dict[str, Draw] = {
         name: partial(against_key, state, key) for key, name in file_names(state.plan.sweep.space).items()
     }
@@ -82,7 +82,7 @@ def _write_figures(state: SweepState, folder: Path, target: Path, failed: list[s
 def _joint(sweep: Sweep) -> bool:
     """Whether several keys vary at once and stay constant within a trial. A grid of two keys is excluded: the lines of
     its other figures show it."""
-    return sweep.scheduler.name == "none" and len(sweep.space) > (2 if sweep.search.name == "grid" else 1)
+    return not sweep.is_population and len(sweep.space) > (2 if sweep.search.name == "grid" else 1)
 
 
 def file_names(keys: Iterable[str]) -> dict[str, str]:

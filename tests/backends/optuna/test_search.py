@@ -229,6 +229,10 @@ def test_a_conditional_key_varies_under_qmc(tmp_path):
         ("search: {name: cmaes, samples: 3}", "cmaes draws objective.critic_dim at random"),
         ("search: {name: tpe, samples: 9}", "the space holds 3 configurations; samples = 9 cannot be reached"),
         ("replicates: 1\npruner: {false_prune_rate: 0.2}", "one replicate has no spread, so no trial is ever pruned"),
+        (
+            "search: {name: random, samples: 3, synchronous: true}",
+            "search.synchronous has no effect: random does not learn from results, and no trial is pruned",
+        ),
         ("pruner: asha", "pruner asha needs 4 trials at a rung; the sweep has 3, so the pruner never decides"),
         ("pruner: {min_steps: 100}", "pruner asha begins after the last of 6 steps, so the pruner never decides"),
     ],
