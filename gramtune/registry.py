@@ -28,8 +28,8 @@ KINDS: dict[type[Component], str] = {
 """The kinds of component, each with the folder of this package that holds its components."""
 
 LIBRARIES: dict[type[Component], str] = {Pruner: "gramtune.backends.optuna.pruners"}
-"""Modules with components of other libraries, which take time to import. A module is imported only where a name is not
-known otherwise, or where all names are asked for."""
+"""Modules with components of other libraries. Importing them takes time, so it is done only if a name is unknown
+without them, or if all names are needed."""
 
 C = TypeVar("C", bound=Component)
 _registered: dict[type[Component], dict[str, type[Component]]] = {kind: {} for kind in KINDS}

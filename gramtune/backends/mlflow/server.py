@@ -88,7 +88,7 @@ def running_server(uri: str, port: int = 0, runs: Path = Path("runs")) -> Iterat
 
 
 def server_command(uri: str, port: int, runs: Path) -> list[str]:
-    """What starts MLflow's server, on loopback only. The store's URI is no part of it: it may hold a password."""
+    """The command that starts MLflow's server, on loopback only. It omits the URI, which may hold a password."""
     root = artifact_root(uri, runs)
     assert root is not None, "a server's URI is not served"
     options = {

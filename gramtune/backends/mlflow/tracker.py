@@ -301,7 +301,7 @@ def _sweep_id(folder: Path, uri: str) -> str:
 
 
 def _identity(file: Path) -> tuple[str, list[str]]:
-    """The id and the folders that `_sweep_id` wrote to the file: its own, then its originals; empty if it has not."""
+    """The id and the folders that `_sweep_id` wrote: its own, then its originals. Empty if the file is not legal."""
     try:
         identity, *places = file.read_text(encoding="utf-8").strip().split("\n")
     except (OSError, UnicodeDecodeError):

@@ -40,7 +40,7 @@ class OptunaPruner(Pruner):
     def _is_legal(self) -> OptunaPruner:
         try:
             self.build()
-        except TypeError as error:  # Optuna's for options that are missing
+        except TypeError as error:  # Optuna raises it if an option is missing
             raise ValueError(str(error)) from None
         return self
 
@@ -64,7 +64,7 @@ class OptunaPruner(Pruner):
 
     @property
     def completed(self) -> int:
-        """Completed trials without which no trial is stopped."""
+        """Number of trials that must be completed before a trial can be stopped."""
         return max(1, getattr(self, "n_startup_trials", 1)) if self.needs_completed else 0
 
     @property
@@ -74,16 +74,16 @@ class OptunaPruner(Pruner):
 
     @property
     def rule(self) -> str:
-        """It says what it does in its documentation."""
+        """A verb for the plan. Optuna's documentation describes the rule."""
         return "asked"
 
     @property
     def waits(self) -> str:
-        """Most wait for completed trials."""
+        """States how many completed trials the pruner waits for, if more than one."""
         return f", once {self.completed} trials are completed" if self.completed > 1 else ""
 
     def steps(self, trial: str, course: Course) -> Sequence[int]:
-        """Every evaluation, from `n_warmup_steps` on where there is such an option."""
+        """The steps of all evaluations; if the pruner has the option `n_warmup_steps`, those from it on."""
         return course.evaluations(getattr(self, "n_warmup_steps", 0) or None)
 
     def stops(self, rung: Rung) -> str:
@@ -96,7 +96,7 @@ class OptunaPruner(Pruner):
         return f"{rung.metric} {mean:.4g}, {count(len(trials), 'completed trial')}"
 
     def _trial(self, rung: Rung, name: str, state: TrialState) -> FrozenTrial:
-        """The trial as Optuna knows it; its value is the mean over replicates at the end."""
+        """The trial in Optuna's format. Its value is the mean over replicates at the end."""
         curve = rung.curves[name]
         value = rung.sign * mean_score(curve[max(curve)]) if state == TrialState.COMPLETE else None
         values = {step: rung.sign * score for step, score in self.intermediate(curve, rung.step)}
@@ -108,7 +108,7 @@ class OptunaPruner(Pruner):
 
 
 class Patient(OptunaPruner):
-    """Optuna's pruner that lets another one wait."""
+    """Optuna's pruner that delays the stops of another pruner."""
 
     @property
     def inner(self) -> OptunaPruner | None:
@@ -117,7 +117,7 @@ class Patient(OptunaPruner):
         return found
 
     def build(self) -> BasePruner:
-        """Optuna's object around Optuna's object."""
+        """Optuna's object, which holds the object of the wrapped pruner."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             wrapped = self.inner.build() if self.inner else None
@@ -125,21 +125,21 @@ class Patient(OptunaPruner):
 
     @property
     def needs_completed(self) -> bool:
-        """As the wrapped pruner; alone, it reads the trial's own curve."""
+        """The wrapped pruner decides. Without one, this pruner reads only the trial's own curve."""
         return self.inner is not None and self.inner.needs_completed
 
     @property
     def completed(self) -> int:
-        """As the wrapped pruner."""
+        """The number of the wrapped pruner."""
         return self.inner.completed if self.inner else 0
 
     def steps(self, trial: str, course: Course) -> Sequence[int]:
-        """As the wrapped pruner."""
+        """The steps of the wrapped pruner; without one, all evaluations."""
         return self.inner.steps(trial, course) if self.inner else course.evaluations()
 
 
 class Wilcoxon(OptunaPruner):
-    """Optuna's signed-rank test; its instances, which Optuna calls steps, are the replicates at one evaluation."""
+    """Optuna's signed-rank test. It compares replicates at one evaluation; Optuna calls their numbers steps."""
 
     def intermediate(self, curve: Mapping[int, Scores], step: int) -> Iterator[tuple[int, float]]:
         """The scores at the step, by replicate."""
@@ -178,7 +178,9 @@ class RecordedStudy(Study):  # type: ignore[misc]  # mypy does not follow optuna
 
 def _is_optunas(pruner: Pruner) -> Pruner:
     if not isinstance(pruner, OptunaPruner):
-        raise ValueError(f"{pruner.name} is none of Optuna's; legal: {', '.join(PREFIX + n for n in _SUPPORTED)}")
+        raise ValueError(
+            f"{pruner.name} is not a pruner of Optuna's; legal: {', '.join(PREFIX + n for n in _SUPPORTED)}"
+        )
     return pruner
 
 

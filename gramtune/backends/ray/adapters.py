@@ -43,7 +43,7 @@ class _Unpickled:
 
 
 class Silence(ProgressReporter):  # type: ignore[misc]  # ray is not annotated
-    """No output of Tune's. In a notebook its reporter clears the cell's output, ours included, even at verbose=0."""
+    """Suppresses Tune's reports. In a notebook they clear the cell's output, also gramtune's, even at verbose=0."""
 
     def should_report(self, trials: list[Any], done: bool = False) -> bool:
         """Never."""
@@ -189,7 +189,7 @@ class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray
 
 
 def raised(text: str) -> str:
-    """The error at the end of a traceback as one line, also where its message has several; empty for no text."""
+    """The error at the end of a traceback, with all lines of its message joined to one; empty if there is no text."""
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     begins = [i for i, line in enumerate(lines) if _ERROR.match(line)]
     message = lines[begins[-1] :] if begins else lines[-1:]

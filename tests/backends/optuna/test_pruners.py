@@ -152,8 +152,8 @@ def test_a_trial_with_a_diverged_replicate_is_no_completed_trial() -> None:
         ("optuna.ThresholdPruner", "pruner: Either lower or upper must be specified."),
         (
             "{name: optuna.PatientPruner, patience: 1, wrapped_pruner: median}",
-            "pruner.wrapped_pruner: median is none of Optuna's; legal: optuna.MedianPruner, optuna.PatientPruner, "
-            "optuna.PercentilePruner, optuna.ThresholdPruner, optuna.WilcoxonPruner",
+            "pruner.wrapped_pruner: median is not a pruner of Optuna's; legal: optuna.MedianPruner, "
+            "optuna.PatientPruner, optuna.PercentilePruner, optuna.ThresholdPruner, optuna.WilcoxonPruner",
         ),
         (
             "optuna.HyperbandPruner",
