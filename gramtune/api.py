@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gramtune.analysis.replicates_needed import replicates_needed
+from gramtune.analysis.trial_table import trial_table
 from gramtune.errors import Issue, SpecError, count
 from gramtune.io import DiskFull, command, data_root, each, ensure_home, local_runs
 from gramtune.notebook import NotebookView, in_notebook
@@ -323,7 +324,7 @@ def _end(driver: Driver, thread: TrackerThread, how: _How) -> None:
 
     state, folder, say, interruption = driver.state, driver.folder, how.say, driver.interruption
     with _halting(driver):
-        write_tables(state, folder)
+        write_tables(state, folder, trial_table(state))
     store_tables(driver)
     settled = False
     with suppress(KeyboardInterrupt):  # closing the tracker reports it

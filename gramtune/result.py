@@ -10,11 +10,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gramtune.analysis.trial_table import trial_table
 from gramtune.analysis.verdicts import KeyVerdict, verdicts
 from gramtune.errors import Issue, SpecError, did_you_mean
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState
-from gramtune.record.tables import results_frame, trials_frame
+from gramtune.record.tables import results_frame
 from gramtune.training.config import TrialConfig
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ class Result:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """One row per trial, with its status and the final mean and spread of the primary metric."""
-        return trials_frame(self.state)
+        """One row per trial: status, the final mean and spread of the primary metric, what the verdicts say of it."""
+        return trial_table(self.state)
 
     @property
     def verdicts(self) -> list[KeyVerdict]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gramtune.analysis.labels import count, leaves
 from gramtune.analysis.robustness import no_axis
 from gramtune.analysis.series import Axis, Series, axis_of
 from gramtune.analysis.verdict import LEAST_REPLICATES, Finding, decide
+from gramtune.components import Direction
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState, TrialRecord
 
@@ -76,17 +78,27 @@ def verdict_bounds(state: SweepState) -> dict[str, float]:
     return found
 
 
+def losses_of(values: Sequence[float | None], direction: Direction) -> list[float]:
+    """The losses that `decide` takes, of values above zero: their logarithms, smaller is better; ∞ where diverged."""
+    sign = 1 if direction == "min" else -1
+    return [math.inf if value is None else sign * math.log(value) for value in values]
+
+
+def finished_values(record: TrialRecord, metric: str) -> list[float | None]:
+    """The last value of each replicate; none of a trial that was pruned or failed: it has no last value, or not all."""
+    return [] if record.status in (Status.PRUNED, Status.FAILED) else record.finished(metric)
+
+
 def _verdict(state: SweepState, key: str, axis: Axis, series: Series) -> KeyVerdict:
     texts = tuple(place.text for place, _ in series.records)
     records = [record for _, record in series.records]
     metric = state.plan.metric
-    whole = [_finished(record, metric) for record in records]
+    whole = [finished_values(record, metric) for record in records]
     diverged = tuple(f"{lost} of {count(n, 'replicate')} diverged" if lost else "" for lost, n in map(_lost, whole))
     why = no_axis(state) or _why_not(state, series, whole)
     finding, losses = None, tuple[tuple[float, ...], ...]()
     if not why:
-        sign = 1 if state.plan.config.directions[metric] == "min" else -1
-        losses = tuple(tuple(math.inf if v is None else sign * math.log(v) for v in values) for values in whole)
+        losses = tuple(tuple(losses_of(values, state.plan.config.directions[metric])) for values in whole)
         finding = decide(losses, state.plan.sweep.tolerance)
     trials = tuple(record.trial.name for record in records)
     return KeyVerdict(key, series.label, texts, diverged, trials, tuple(map(len, whole)), losses, finding, why)
@@ -118,11 +130,6 @@ def _why_not(state: SweepState, series: Series, whole: list[list[float | None]])
     if (least := min(map(len, known))) < LEAST_REPLICATES:
         return f"it needs {LEAST_REPLICATES} replicates of every value, and there are {least} (--replicates 3)"
     return ""
-
-
-def _finished(record: TrialRecord, metric: str) -> list[float | None]:
-    """The last value of each replicate; empty for a pruned or failed trial, which lacks some or all of them."""
-    return [] if record.status in (Status.PRUNED, Status.FAILED) else record.finished(metric)
 
 
 def _lost(values: list[float | None]) -> tuple[int, int]:

@@ -154,6 +154,24 @@ Until = Annotated[
 MaxReplicates = Annotated[
     int | None, typer.Option("--max-replicates", help="With --until decided: most replicates per trial [default: 20].")
 ]
+Pilot = Annotated[
+    str | None,
+    typer.Option(
+        "--pilot",
+        metavar="VALUESxSEEDS",
+        help="With --dry-run: run a pilot first, such as 3x3, and predict verdicts, replicates and time from it.",
+    ),
+]
+Like = Annotated[
+    Path | None,
+    typer.Option(
+        "--like",
+        parser=local_sweep,
+        metavar="FOLDER",
+        help="With --dry-run: predict verdicts, replicates and time from an earlier sweep.",
+        autocompletion=complete_run,
+    ),
+]
 Samples = Annotated[int | None, typer.Option("--samples", help="Number of sampled trials; ignored for a grid.")]
 TimeBudget = Annotated[
     float | None, typer.Option("--time-budget", help="Seconds of all runs together after which the sweep ends.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from gramtune.analysis.labels import judge_text
+from gramtune.analysis.labels import judge_text, leaves
+from gramtune.analysis.planning import SIMULATED, Forecast, Outlook, Pilot, outlook
 from gramtune.cli.text import duration, size
 from gramtune.components import Unavailable
 from gramtune.errors import count
@@ -19,8 +20,13 @@ from gramtune.space.validate_space import CORNERS
 Facts = list[tuple[str, str]]
 
 
-def plan_lines(plan: Plan, max_concurrent: int | None, capacity: Capacity, guess: SweepEstimate) -> list[str]:
-    """The planned trials, their concurrency and time, and the smallest difference that the replicates can detect."""
+def plan_lines(
+    plan: Plan, max_concurrent: int | None, capacity: Capacity, guess: SweepEstimate, pilot: Pilot | None = None
+) -> list[str]:
+    """The planned trials, their concurrency and time, and the smallest difference that the replicates can detect.
+
+    With a pilot also which verdicts are to be expected, and after how many replicates.
+    """
     sweep, share = plan.sweep, grant(plan.sweep.resources, capacity)
     together = at_once(plan.size, share, capacity, max_concurrent)
     facts = [
@@ -34,6 +40,7 @@ def plan_lines(plan: Plan, max_concurrent: int | None, capacity: Capacity, guess
         *([("", share.note)] if share.note else []),
         *_costs(plan, guess, together, capacity),
         *_resolution(sweep.min_replicates),
+        *(_expected(plan, guess, together, pilot) if pilot else []),
         *(("warning", warning) for warning in plan.warnings),
     ]
     return [
@@ -50,6 +57,58 @@ def _resolution(replicates: int) -> list[tuple[str, str]]:
         ("resolution", f"{replicates} replicates tell two trials apart if their means differ by more than"),
         ("", f"{separable_gap(replicates):.2f} standard deviations over seeds (paired t, two-sided 5 %, power 80 %)"),
     ]
+
+
+def _expected(plan: Plan, guess: SweepEstimate, together: int, pilot: Pilot) -> Facts:
+    """The verdicts to be expected, the replicates, time and money until they come."""
+    found = outlook(plan, pilot.state, guess.seconds_per_trial, together)
+    return [
+        ("forecast", f"{SIMULATED:,} simulated sweeps with the means and spreads of {pilot.where}"),
+        *(("", line) for line in _unlike(plan, pilot)),
+        *(("", _forecast_text(plan, each)) for each in found.forecasts),
+        ("", _replicates_text(plan, found)),
+        ("", f"about {duration(found.seconds)} in all{_money(plan, found.seconds)}"),
+    ]
+
+
+def _forecast_text(plan: Plan, each: Forecast) -> str:
+    name = leaves(plan.sweep.space)[each.key]
+    none = 1 - each.insensitive - each.sensitive
+    said = f"INSENSITIVE {_chance(each.insensitive)}, SENSITIVE {_chance(each.sensitive)}, UNDECIDED {_chance(none)}"
+    note = ", if all values are equally good: it did not vary this key" if each.flat else ""
+    return f"{name}{f' ({each.method})' if each.method else ''}: {said}{note}"
+
+
+def _chance(share: float) -> str:
+    """`62 %`; a thousand sweeps do not tell 0 from 0.3 %."""
+    return "below 1 %" if share < 0.005 else "above 99 %" if share > 0.995 else f"{100 * share:.0f} %"
+
+
+def _replicates_text(plan: Plan, found: Outlook) -> str:
+    if plan.sweep.max_replicates is None:
+        return f"{found.replicates:,.0f} replicates of all trials together"
+    often = f"; one sweep in ten takes {found.most:,.0f} or more" if found.most > found.replicates else ""
+    return f"about {found.replicates:,.0f} replicates of all trials together{often}"
+
+
+def _unlike(plan: Plan, pilot: Pilot) -> list[str]:
+    """What the pilot has that the planned sweep has not, if it is likely to change the spread."""
+    ours, theirs = plan.config, pilot.state.plan.config
+    pairs = {
+        "training.steps": (ours.training.steps, theirs.training.steps),
+        "training.eval_samples": (ours.training.eval_samples, theirs.training.eval_samples),
+        "data": (ours.data.name, theirs.data.name),
+    }
+    return [
+        f"it has {key} = {their}, not {our}: the spread may differ"
+        for key, (our, their) in pairs.items()
+        if our != their
+    ]
+
+
+def _money(plan: Plan, seconds: float) -> str:
+    price = plan.sweep.resources.price_per_hour
+    return f", for about {price * seconds / 3600:.3g} at {price:g} an hour" if price else ""
 
 
 def _work(plan: Plan) -> Facts:
@@ -95,9 +154,8 @@ def _rungs(plan: Plan) -> Facts:
 
 def _costs(plan: Plan, guess: SweepEstimate, together: int, capacity: Capacity) -> Facts:
     total = -(-plan.size // together) * guess.seconds_per_trial
-    facts = [
-        ("time", f"about {duration(guess.seconds_per_trial)} per trial, {duration(total)} in all, without start-up")
-    ]
+    each_text, all_text = duration(guess.seconds_per_trial), duration(total)
+    facts = [("time", f"about {each_text} per trial, {all_text} in all{_money(plan, total)}, without start-up")]
     if (limit := plan.sweep.budget.seconds) is not None and limit < total:
         facts.append(("", f"the budget ends the sweep after {duration(limit)}"))
     each, memory, free = guess.memory_per_trial, together * guess.memory_per_trial, free_memory()

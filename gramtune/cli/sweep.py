@@ -11,9 +11,11 @@ from gramtune.cli.options import (
     Address,
     Base,
     Debug,
+    Like,
     MaxConcurrent,
     MaxReplicates,
     OnEnd,
+    Pilot,
     Plugins,
     Quiet,
     Register,
@@ -41,6 +43,8 @@ def sweep(
     name: Annotated[str | None, typer.Option(help="Name of the sweep and its folder.")] = None,
     max_concurrent: MaxConcurrent = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; start nothing.")] = False,
+    pilot: Pilot = None,
+    like: Like = None,
     address: Address = None,
     debug: Debug = False,
     tracking_uri: TrackingUri = None,
@@ -54,6 +58,7 @@ def sweep(
 
     from gramtune.api import open_capacity, resolve_gpu, run_sweep
     from gramtune.cli.execute import ask, execute
+    from gramtune.cli.pilot import known_spread
     from gramtune.cli.plan_text import plan_lines
     from gramtune.io import data_root
     from gramtune.record.warm_start import read_warm_start
@@ -73,13 +78,14 @@ def sweep(
         plugins=tuple(plugins or ()),
     )
     plan = make_plan(load_sweep(space, overrides), data_root())
+    known = known_spread(plan, pilot, like, dry_run, partial(run_sweep, runs=runs, debug=debug, address=address))
     if dry_run:
         for note in read_warm_start(plan.sweep, plan.metric).notes:
             typer.echo(note)
         with open_capacity(address, runs, typer.echo) as capacity:
             plan = resolve_gpu(plan, runs / plan.sweep.name, capacity, address, typer.echo)
             guess = estimate(plan, capacity, data_root())
-            typer.echo("\n".join(plan_lines(plan, max_concurrent, capacity, guess)))
+            typer.echo("\n".join(plan_lines(plan, max_concurrent, capacity, guess, known)))
         return
     start = partial(
         run_sweep,

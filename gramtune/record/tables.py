@@ -76,9 +76,12 @@ def read_versions(folder: Path) -> dict[str, Any]:
     return found
 
 
-def write_tables(state: SweepState, folder: Path) -> None:
-    """Writes results.parquet, results.csv, trials.parquet and trials.csv, each atomically."""
-    frames = {"results": results_frame(state), "trials": trials_frame(state)}
+def write_tables(state: SweepState, folder: Path, trials: pd.DataFrame) -> None:
+    """Writes results.parquet, results.csv, trials.parquet and trials.csv, each atomically.
+
+    `trials`: `trials_frame`, with further columns.
+    """
+    frames = {"results": results_frame(state), "trials": trials}
     if state.plan.sweep.is_population:
         frames["lineage"] = lineage_frame(state)
     for name, frame in frames.items():

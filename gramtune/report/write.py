@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gramtune.analysis.importance import Importances
+from gramtune.analysis.trial_table import trial_table
 from gramtune.io import each, write_atomically
 from gramtune.record.state import SweepState
 from gramtune.record.tables import write_tables
@@ -22,7 +23,7 @@ def write_report(
     fails, the text gets a further line and the rest is still written. Raises OSError if the tables cannot be written,
     DiskFull if the disk is full.
     """
-    write_tables(state, folder)
+    write_tables(state, folder, trial_table(state))
     failed: list[str] = []
     written = ["results.parquet", "results.csv"]
     with each(SUMMARY, failed.append):

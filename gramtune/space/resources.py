@@ -48,6 +48,8 @@ class Resources(Component):
     """A trial that does not report for this many seconds is killed. None: no limit."""
     retries: NonNegativeInt = 1
     """Number of restarts from the checkpoint after a trial's process dies; after that the trial is FAILED."""
+    price_per_hour: PositiveFloat | None = None
+    """Price of one hour of all machines of the sweep together, in any currency; `--dry-run` then estimates the cost."""
 
     @property
     def share(self) -> float:

@@ -18,7 +18,7 @@ EXPENSIVE = frozenset(
     subprocess multiprocessing pty socket run_sweep resume_sweep api gramtune_package Driver InProcessRunner RayRunner
     local_ray ray_runner ray_cluster one_gpu MlflowTracker MlflowClient migrated running_server ensure_store
     OptunaProposer write_figures write_report rewrite random_state Inception InceptionLogits main app figure_bytes
-    TrialRun gramtune unprivileged drawn chromium
+    TrialRun gramtune unprivileged drawn chromium estimate measure jupyter_client
     """.split()  # noqa: SIM905
 )
 """Names of modules, functions, classes and fixtures that cost a second or more."""

@@ -109,7 +109,7 @@ def test_seeds_start_at_the_seed_of_the_base(tmp_path):
 
 def tables(state, folder):
     """Both tables as parquet and as csv tell them."""
-    write_tables(state, folder)
+    write_tables(state, folder, trials_frame(state))
     for name in ("results", "trials"):
         text = (folder / f"{name}.csv").read_text(encoding="utf-8")
         assert "nan" not in text.lower()

@@ -15,7 +15,7 @@ from gramtune import api, load_sweep, run_sweep
 from gramtune.backends.optuna.search import OptunaProposer
 from gramtune.errors import SpecError
 from gramtune.record.state import SweepState
-from gramtune.record.tables import write_sweep, write_tables
+from gramtune.record.tables import trials_frame, write_sweep, write_tables
 from gramtune.record.warm_start import read_warm_start, store_warm_start, stored_warm_start
 from gramtune.space.plan import make_plan
 from gramtune.space.sweep import Sweep
@@ -65,7 +65,7 @@ def test_an_earlier_sweep_is_read_with_its_base_and_its_noise_is_told(tmp_path: 
     earlier = tmp_path / "runs" / "earlier"
     earlier.mkdir(parents=True)
     write_sweep(state.plan.sweep, earlier)
-    write_tables(state, earlier)
+    write_tables(state, earlier, trials_frame(state))
     sweep = load_sweep(write_space(tmp_path, space(str(earlier)).replace("replicates: 2", "replicates: 5")))
     found = read_warm_start(sweep, "fid_digits")
     assert [(o.assignment, o.value) for o in found.observations] == [

@@ -60,12 +60,11 @@ def test_a_tilde_is_the_home_folder_wherever_no_shell_has_seen_it(tmp_path, monk
     assert user_path("~nobody-of-this-name/a") == Path("~nobody-of-this-name/a")
 
 
-def test_a_sweep_resumed_from_inside_its_folder_keeps_its_store(runs, gramtune, monkeypatch):
+def test_a_sweep_resumed_from_inside_its_folder_keeps_its_store(runs):
     """`gramtune resume .` made another store, inside the folder."""
     folder = sweep(runs)
-    monkeypatch.chdir(folder)
-    done = gramtune("resume", ".", "--debug", "--replicates", 3)
-    assert done[0] == 0, done
+    done = in_a_process("resume", ".", "--debug", "--replicates", 3, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert not (folder / ".mlflow").exists()
     assert_exactly_once(default_uri(runs), recorded_state(folder))
 

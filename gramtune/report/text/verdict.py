@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from gramtune.analysis.labels import count, direction_text, leaves, percent
 from gramtune.analysis.method_comparison import Comparison
@@ -40,20 +41,21 @@ def _replicates(row: KeyVerdict) -> str:
 
 
 def _headline(row: KeyVerdict, finding: Finding, name: str, tolerance: float) -> str:
-    percent = f"{100 * tolerance:g} %"
-    when = f"decided at {count(finding.look, 'replicate')}"
+    limit = f"{100 * tolerance:g} %"
+    when = f"decided at {count(finding.look, 'replicate')}, wrong with probability ≤ {percent(ALPHA)}"
     if finding.verdict == Verdict.INSENSITIVE:
-        return f"INSENSITIVE: every value is within {percent} of the best ({when})."
+        return f"INSENSITIVE: every value tried is within {limit} of the best ({when})."
     if finding.verdict == Verdict.SENSITIVE:
-        return f"SENSITIVE: {_worst(row, finding, name)}, more than {percent} ({when})."
-    return f"UNDECIDED within {percent}: {_missing(row, finding, name)}."
+        return f"SENSITIVE: {_worst(row, finding, name)}, more than {limit} ({when})."
+    return f"UNDECIDED within {limit}: {_missing(row, finding, name)}."
 
 
 def _worst(row: KeyVerdict, finding: Finding, name: str) -> str:
     worst = max(range(len(row.values)), key=lambda i: (finding.low[i], len(row.diverged[i])))
     if math.isinf(finding.low[worst]):
         return f"{name} = {row.values[worst]} diverges more often than the others ({row.diverged[worst]})"
-    return f"{name} = {row.values[worst]} is worse than the best by at least {percent(math.expm1(finding.low[worst]))}"
+    least = math.floor(100 * math.expm1(finding.low[worst]))  # rounded up, it would claim more than is shown
+    return f"{name} = {row.values[worst]} is worse than the best by at least {least} %"
 
 
 def _missing(row: KeyVerdict, finding: Finding, name: str) -> str:
@@ -64,7 +66,8 @@ def _missing(row: KeyVerdict, finding: Finding, name: str) -> str:
     words = f"{_named(row, finding.open, name)} is open"
     if finding.more is None:
         return f"{words}; more than 400 replicates seem to be needed"
-    return f"{words}; about {finding.more} more replicates of each would decide, if means and spreads stay the same"
+    more = count(finding.more, "more replicate")
+    return f"{words}; about {more} of each would decide, if means and spreads stay the same"
 
 
 def _named(row: KeyVerdict, indices: tuple[int, ...], name: str) -> str:
@@ -88,16 +91,23 @@ def comparison_text(row: Comparison, state: SweepState) -> list[str]:
     each = ", ".join(f"{method} {_percent(*worst)}" for method, worst in zip(row.methods, row.worst, strict=True))
     return [
         f"{first} against {second} along {name}: {said}.",
-        f"  The worst value is above the best by: {each} (probability of any error ≤ {ALPHA:.0%}).",
+        f"  The worst value is above the best by: {each} (probability of any error ≤ {percent(ALPHA)}).",
     ]
 
 
 def _factor(low: float, high: float) -> str:
-    return f"{math.exp(low):.3g} to {math.exp(high):.3g}" if math.isfinite(high) else f"at least {math.exp(low):.3g}"
+    least = _outwards(math.exp(low), math.floor)
+    return f"{least} to {_outwards(math.exp(high), math.ceil)}" if math.isfinite(high) else f"at least {least}"
+
+
+def _outwards(factor: float, towards: Callable[[float], int]) -> str:
+    """Three significant digits of a bound above 1, rounded so that no more is claimed than is shown."""
+    scale = 10 ** (2 - math.floor(math.log10(factor)))
+    return f"{towards(factor * scale) / scale:g}"
 
 
 def _percent(low: float, high: float) -> str:
     if math.isinf(low):
         return "more than any number (it diverges)"
-    least = f"{100 * math.expm1(low):.0f}"
-    return f"{least} to {100 * math.expm1(high):.0f} %" if math.isfinite(high) else f"at least {least} %"
+    least = math.floor(100 * math.expm1(low))  # outwards: rounded inwards, the bounds would claim more than is shown
+    return f"{least} to {math.ceil(100 * math.expm1(high))} %" if math.isfinite(high) else f"at least {least} %"

@@ -1,0 +1,38 @@
+"""The pilot of `gramtune sweep --dry-run`: run at once, or an earlier sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gramtune.analysis.planning import Pilot, check_pilot
+from gramtune.errors import Issue, SpecError
+from gramtune.io import command
+from gramtune.result import Result
+from gramtune.run.pilot import pilot_plan, pilot_size
+from gramtune.run.run_directory import recorded_state
+from gramtune.space.plan import Plan
+
+
+def known_spread(
+    plan: Plan, pilot: str | None, like: Path | None, dry_run: bool, run: Callable[..., Result]
+) -> Pilot | None:
+    """What `--pilot` or `--like` measured; None without them. Raises SpecError if it cannot be used."""
+    if pilot is None and like is None:
+        return None
+    option = "--pilot" if pilot is not None else "--like"
+    if not dry_run:
+        raise SpecError([Issue(option, "predicts what a sweep will come to: add --dry-run")])
+    if pilot is not None and like is not None:
+        raise SpecError([Issue("--pilot", "measures what --like has measured already: give one of them")])
+    found = Pilot(recorded_state(like), str(like)) if like else _run_pilot(plan, pilot or "", run)
+    check_pilot(plan, found)
+    return found
+
+
+def _run_pilot(plan: Plan, text: str, run: Callable[..., Result]) -> Pilot:
+    """Runs the pilot, or goes on with it; one that is finished is read."""
+    result = run(pilot_plan(plan, pilot_size(text)), ask=lambda question: True)
+    if not result.complete:
+        raise SpecError([Issue("--pilot", f"it is not finished; go on with: {command('resume', result.folder)}")])
+    return Pilot(result.state, str(result.folder))
