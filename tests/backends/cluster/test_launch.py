@@ -186,7 +186,8 @@ def test_two_shipped_spaces_run_on_the_local_cluster_and_nothing_is_left_of_a_ki
     assert heads
     for pid in heads:
         os.kill(pid, signal.SIGKILL)
-    assert gramtune("down", "local.yaml")[0] == 0
+    code, output = gramtune("down", "local.yaml")
+    assert code == 0 or "started no Ray head" in output  # Ray may have ended the rest by itself already
     wait_until(lambda: not marked_processes(mark), 60)
     assert not list(Path(env["RAY_TMPDIR"]).rglob("ray_current_cluster"))
 
