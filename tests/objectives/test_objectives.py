@@ -660,8 +660,7 @@ def surroundings(objective: Objective, n: int, *seeds: int, order: Tensor | None
         return collected([torch.rand(shape, generator=rng, dtype=torch.float64) for rng in streams])
 
     def generated() -> View:
-        sides = zip(*(views(objective, n, seed + 50) for seed in seeds), strict=True)
-        return View(*(None if side[0] is None else collected(list(side)) for side in sides))
+        return joined([views(objective, n, seed + 50) for seed in seeds], collected)
 
     noise = collected([points(n, 3, seed=seed) for seed in seeds])
     state = {name: noise.new_full((len(seeds),) if len(seeds) > 1 else (), v) for name, v in objective.state.items()}
@@ -729,8 +728,13 @@ def test_a_step_for_one_player_has_the_loss_of_a_step_for_both(name: str, small:
 
 def stacked(sides: Iterable[View]) -> View:
     """The views of several replicates as one."""
-    fields = zip(*sides, strict=True)
-    return View(*(None if field[0] is None else torch.stack(field) for field in fields))
+    return joined(sides, torch.stack)
+
+
+def joined(sides: Iterable[View], join: Callable[[list[Tensor]], Tensor]) -> View:
+    """One view whose tensors are those of several, joined."""
+    fields = zip(*((side.samples, side.features, side.reconstruction) for side in sides), strict=True)
+    return View(*(None if field[0] is None else join(list(field)) for field in fields))
 
 
 def flat(losses: Losses) -> list[Tensor]:

@@ -70,13 +70,13 @@ def test_images_are_scored_as_the_bytes_of_a_file(digits_config: Settings) -> No
 
 
 def test_held_out_features_are_computed_once(digits_config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For all metrics of an extractor, and all trials of a process."""
+    """For all metrics of an extractor, and all trials that share the data."""
     reads = []
     original = Digits.held_out
     monkeypatch.setattr(Digits, "held_out", lambda self, root: reads.append(root) or original(self, root))
-    root = Path("a root that no other test uses")
+    real = RealData()
     for _ in range(2):
-        Evaluator(configured(digits_config, *ON_DIGITS), root, CPU).scores(torch.zeros(100, 1, 8, 8))
+        Evaluator(configured(digits_config, *ON_DIGITS), Path("unused"), CPU, real).scores(torch.zeros(100, 1, 8, 8))
     assert len(reads) == 1
 
 
