@@ -86,6 +86,7 @@ def main():
     parser.add_argument("--kinds", nargs="*", default=["lognormal", "normal", "heavy", "collapse"])
     parser.add_argument("--until-decided", action="store_true", help="Replicates for open values only.")
     parser.add_argument("--curves", nargs="*", default=list(curves(5)))
+    parser.add_argument("--seed", default="", help="Any word: other simulated sweeps.")
     args = parser.parse_args()
     print(f"{args.repeats} sweeps per cell; standard error of a rate of 5 %: {np.sqrt(0.05 * 0.95 / args.repeats):.1%}")
     print("values  curve     spread      noise  kind       false INS  false SEN  coverage  decided  seeds")
@@ -99,7 +100,9 @@ def main():
                         sigma = spreads(spread, noise, size)
                         if kind == "normal" and sigma.max() > WIDEST:
                             continue
-                        rng = np.random.default_rng(zlib.crc32(f"{size}{name}{spread}{noise}{kind}".encode()))
+                        rng = np.random.default_rng(
+                            zlib.crc32(f"{size}{name}{spread}{noise}{kind}{args.seed}".encode())
+                        )
                         ins, sen, held, seeds = cell(means, sigma, kind, args.repeats, rng, args.until_decided)
                         wrong = (f"{ins:.1%}", "–") if sensitive else ("–", f"{sen:.1%}")
                         print(
