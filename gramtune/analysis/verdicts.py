@@ -125,10 +125,10 @@ def _why_not(state: SweepState, series: Series, whole: list[list[float | None]])
         return "every replicate diverged"
     if any(value is not None and value <= 0 for values in known for value in values):
         return f"a percentage of {state.plan.metric} needs values above zero"
-    if all(len({value for value in values if value is not None}) < 2 for values in known):
-        return "no value has a spread between its replicates"
     if (least := min(map(len, known))) < LEAST_REPLICATES:
         return f"it needs {LEAST_REPLICATES} replicates of every value, and there are {least} (--replicates 3)"
+    if all(len({value for value in values if value is not None}) < 2 for values in known):
+        return "no value has a spread between its replicates"
     return ""
 
 

@@ -427,7 +427,7 @@ def test_verdicts_in_words(tmp_path):
 def test_below_three_replicates_pairs_are_compared(tmp_path):
     state = three(tmp_path, (A[:2], B[:2], (10.5, 19.0)))
     text = "\n".join(summary_lines(state))
-    assert "Verdict" not in text
+    assert "Verdict: none, because it needs 3 replicates of every value, and there are 2 (--replicates 3)." in text
     assert "  against the runner-up, " in text
     assert "NOT separated, may be chance" in text
     told = (

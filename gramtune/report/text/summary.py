@@ -171,15 +171,15 @@ def best_lines(state: SweepState) -> list[str]:
     return [
         *_how(state, best),
         f"  {state.plan.metric} {spread_text(summary)}, n = {count(summary.n, 'replicate')}",
-        *(verdict_lines(state) or _comparisons(state, ranking)),
+        *verdict_lines(state, _comparisons(state, ranking)),
     ]
 
 
-def verdict_lines(state: SweepState) -> list[str]:
-    """The verdicts on the varied keys; empty without verdicts."""
+def verdict_lines(state: SweepState, instead: Sequence[str] = ()) -> list[str]:
+    """The verdicts on the varied keys. Without any verdict: the reasons, followed by the lines `instead`."""
     rows = verdicts(state)
     if not any(row.finding for row in rows):
-        return []
+        return [*(f"Verdict: none, because {why}." for why in dict.fromkeys(row.why for row in rows)), *instead]
     comparisons = [line for row in method_comparisons(state) for line in comparison_text(row, state)]
     return [line for row in rows for line in verdict_text(row, state)] + comparisons
 
