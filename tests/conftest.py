@@ -189,6 +189,17 @@ def gramtune(
 
 
 @pytest.fixture(autouse=True)
+def _ray_auth_mode() -> Iterator[None]:
+    """A command on cluster/local.yaml sets it for its process; the next test's Ray would ask for a token."""
+    before = os.environ.get("RAY_AUTH_MODE")
+    yield
+    if before is None:
+        os.environ.pop("RAY_AUTH_MODE", None)
+    else:
+        os.environ["RAY_AUTH_MODE"] = before
+
+
+@pytest.fixture(autouse=True)
 def _copied_stores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process a new SQLite store of MLflow is a copy of one that MLflow's migrations made: they take 2 s."""
     create = store.ensure_store
