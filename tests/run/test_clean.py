@@ -101,14 +101,14 @@ def test_the_end_command_gets_the_status(tmp_path: Path, finished: api.Result) -
         (lambda **_: replace(finished, complete=False), "INTERRUPTED"),
         (lambda **_: replace(finished, problem="disk full"), "FAILED"),
         (refusing, "REFUSED"),
-        (dying, "DIED"),
+        (dying, "FAILED"),
     ]
     for start, status in starts:
         file.unlink(missing_ok=True)
         try:
             execute(start, finished.folder, SHOWN.format(file=file))
         except (SpecError, RuntimeError):
-            assert status in ("REFUSED", "DIED")
+            assert status in ("REFUSED", "FAILED")
         assert file.read_text() == f"{status} axis {finished.folder.absolute()}\n"
 
 

@@ -15,6 +15,7 @@ from gramtune.record.report import Status
 from gramtune.record.tables import write_sweep
 from gramtune.run.driver import Driver, NothingNew
 from gramtune.run.in_process import InProcessRunner
+from gramtune.run.messages import Reported
 from gramtune.run.requests import ask_for, ask_to_stop, taken
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import Plan, make_plan
@@ -43,7 +44,7 @@ class Watching(InProcessRunner):
         heard = driver.heard
 
         def hearing(message, say):  # type: ignore[no-untyped-def]
-            if (message["trial"], message.get("step")) == self._after:
+            if isinstance(message, Reported) and (message.trial, message.report.step) == self._after:
                 self._act()
             return heard(message, say)
 
