@@ -22,6 +22,8 @@ _LOCAL = {
     "debug": "--debug",
     "address": "--address",
     "dry_run": "--dry-run",
+    "pilot": "--pilot",
+    "like": "--like",
     "quiet": "--quiet",
     "command": "--on-end",
 }

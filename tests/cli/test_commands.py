@@ -182,7 +182,7 @@ def test_launch_shows_the_options_of_sweep() -> None:
     passed = output.split("Options of sweep:")[1]
     for option in ("--replicates", "--set", "--max-concurrent", "--runs", "--plugin"):
         assert option in passed
-    for option in ("--debug", "--address", "--dry-run", "--resume"):
+    for option in ("--debug", "--address", "--dry-run", "--pilot", "--like", "--resume"):
         assert option not in passed
 
 

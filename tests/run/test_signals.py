@@ -20,7 +20,7 @@ from gramtune.run.interruption import Interruption, listening
 CHILD = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
 SESSION = f"""
 import subprocess, sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[1:]
 import conftest
 conftest.pytest_configure()
 subprocess.run([sys.executable, "-c", {CHILD!r}], check=True)
@@ -30,7 +30,8 @@ subprocess.run([sys.executable, "-c", {CHILD!r}], check=True)
 def test_a_child_hears_sigint_when_pytest_was_started_in_the_background():
     """Python installs its handler only if SIGINT is not ignored at the start."""
     ignored = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
-    command = [sys.executable, "-c", SESSION, str(Path(__file__).parents[1])]
+    tests = Path(__file__).parents[1]
+    command = [sys.executable, "-c", SESSION, str(tests), str(tests / "helpers")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, preexec_fn=ignored)
     assert done.stdout == "True\n"
 
