@@ -213,7 +213,8 @@ def started(arguments, cwd, reports=4):
     return process, master
 
 
-@pytest.mark.parametrize("how", ["ctrl-c", pytest.param("kill-9", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["ctrl-c", "kill-9"])
 def test_an_interrupted_sweep_resumes_to_the_same_table(how, undisturbed, tmp_path):
     write_space(tmp_path)
     process, master = started(["sweep", "axis.yaml", *(word for s in SLOW for word in ("--set", s))], tmp_path)
@@ -245,7 +246,7 @@ def tiny_disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("runner", [[], ["--debug"]])
+@pytest.mark.parametrize("runner", [pytest.param([], marks=pytest.mark.slow), ["--debug"]])
 def test_a_full_disk_is_reported_and_loses_nothing(runner, tiny_disk, undisturbed, tmp_path):
     large = SPACE.replace("[1, 4, 16]", "[1, 4, 16, 32, 64]"), BASE.replace("width: 4", "width: 64")
     write_space(tmp_path, *large)

@@ -187,6 +187,7 @@ def natural(n: int, seed: int) -> Tensor:
     return (255 * (0.7 * sum(layers) / 4 + 0.3 * tint)).clamp(0, 255).to(torch.uint8)
 
 
+@pytest.mark.slow
 def test_fid_equals_the_pytorch_fid_command_line(
     weight_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -59,7 +59,7 @@ def test_a_terminal_that_is_closed_during_a_sweep_costs_nothing(tmp_path):
     assert statuses(tmp_path) == ["FINISHED"] * 4
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
 def test_an_encoding_without_the_characters_costs_the_characters(encoding, tmp_path):
     write_space(tmp_path)
     for command in (["sweep", "axis.yaml", "--dry-run"], ["validate", "axis.yaml"], ["report", "nowhere-σ"]):

@@ -157,6 +157,7 @@ def test_workers_train_on_data_that_the_driver_alone_can_read(
     assert sorted(read) == ["held_out", "train"], "one read per sweep, not per trial"
 
 
+@pytest.mark.slow
 def test_data_that_vary_are_each_lent(ray_runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The numbers are those of a process that reads for itself; a reused actor takes the data of its next trial."""
     from gramtune.run.in_process import InProcessRunner

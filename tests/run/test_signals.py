@@ -117,7 +117,8 @@ def test_a_signal_ends_a_sweep_with_tables_a_hint_and_no_process_left(name, runn
         assert (sweep.folder / "report.html").exists() == (name == "SIGINT")
 
 
-@pytest.mark.parametrize("name", [pytest.param("SIGTERM", marks=pytest.mark.slow), "SIGHUP"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_signal_to_every_process_of_a_sweep_fails_no_trial(name, tmp_path):
     """What scancel, systemd and a closed terminal do: Ray's own processes get it at the same moment."""
     with running(tmp_path) as sweep:

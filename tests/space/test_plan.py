@@ -197,6 +197,7 @@ def test_the_estimate_knows_that_the_first_steps_are_not_like_the_others(tmp_pat
     assert 50 < long.seconds_per_trial / short.seconds_per_trial < 1500
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_a_trial_alone(tmp_path):
     """Measured in this process, a trial would have all that the test run holds; a larger batch has to cost more."""
     hoard = torch.ones(200_000_000)  # 800 MB here

@@ -210,6 +210,7 @@ def gramtune(*words: object, cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_one_stops_trials_through_ray_and_after_a_resume(tmp_path: Path) -> None:
     space = SPACE + "pruner: {name: optuna.ThresholdPruner, upper: 1e-6}\n"
     write_space(tmp_path, space, BASE)
