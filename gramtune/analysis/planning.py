@@ -1,7 +1,7 @@
-"""What a planned sweep will come to, if its replicates scatter as those of a pilot or of an earlier sweep.
+"""Predicts verdicts, replicates and time of a planned sweep from the spread of a pilot or of an earlier sweep.
 
-A thousand sweeps are simulated for each verdict and judged by the code of the verdict itself. Means and spreads are not
-taken for known: each simulated sweep draws them anew, given the replicates of the pilot.
+For each verdict it simulates a thousand sweeps and judges them with the code of the verdict. The pilot's means and
+spreads are uncertain: each simulated sweep draws them from their distribution given the pilot's replicates.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gramtune.record.state import SweepState
 from gramtune.space.plan import Plan
 
 SIMULATED = 1000
-"""Sweeps."""
+"""Number of simulated sweeps."""
 
 
 @dataclass(frozen=True)
@@ -38,54 +38,54 @@ class Pilot:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is expected of one verdict."""
+    """The forecast of one verdict."""
 
     key: str
     method: str
-    """What tells it from the others along the key; empty where it is the only one."""
+    """The name of the method; empty if it is the only one."""
     insensitive: float
-    """Probability."""
+    """Probability of INSENSITIVE."""
     sensitive: float
-    """Probability."""
+    """Probability of SENSITIVE."""
     flat: bool
-    """Whether the pilot knows nothing of the key, so that its values were taken to be equally good."""
+    """True if the pilot did not vary the key; the simulation then takes all its values to be equally good."""
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """What is expected of a planned sweep."""
+    """The forecast of a whole sweep."""
 
     forecasts: tuple[Forecast, ...]
     replicates: float
-    """Of all trials together, mean over the simulated sweeps."""
+    """Total number of replicates, mean over the simulated sweeps."""
     most: float
-    """The same, exceeded by one sweep in ten."""
+    """Total number of replicates that one sweep in ten exceeds."""
     seconds: float
     """Wall time, mean over the simulated sweeps."""
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What a pilot says of K values of a key, in the order of their places."""
+    """The pilot's estimates for K values of a key, in the order of the values."""
 
     places: Array
     """[K]"""
     names: tuple[str, ...]
     """Identities of the values."""
     means: Array
-    """[K] of the losses."""
+    """[K] mean losses."""
     variances: Array
-    """[K] of one replicate."""
+    """[K] variances of one replicate."""
     degrees: Array
-    """[K] of freedom, of the variances."""
+    """[K] degrees of freedom of the variances."""
     counts: Counts
-    """[K] replicates that did not diverge."""
+    """[K] numbers of replicates that did not diverge."""
     diverging: Array
-    """[K] share of the replicates that diverged."""
+    """[K] shares of replicates that diverged."""
 
 
 def check_pilot(plan: Plan, pilot: Pilot) -> None:
-    """Raises SpecError if the sweep can have no verdict, or if the pilot says nothing of its metric's spread."""
+    """Raises SpecError if the sweep can have no verdict, or if the pilot does not show the spread of its metric."""
     if why := _unpredictable(SweepState(plan), pilot.state):
         raise SpecError([Issue(pilot.where, why)])
 
@@ -93,7 +93,7 @@ def check_pilot(plan: Plan, pilot: Pilot) -> None:
 def outlook(plan: Plan, pilot: SweepState, seconds: float, together: int, seed: int = 0) -> Outlook:
     """The outlook of a planned sweep, given the replicates of a pilot or of an earlier sweep; see `check_pilot`.
 
-    `seconds`: of a trial with the least replicates; `together`: trials at once.
+    `seconds`: duration of a trial with the smallest number of replicates. `together`: number of trials at once.
     """
     state = SweepState(plan)
     rng, sweep = np.random.default_rng(seed), plan.sweep
@@ -121,7 +121,7 @@ def outlook(plan: Plan, pilot: SweepState, seconds: float, together: int, seed: 
 
 
 def _unpredictable(state: SweepState, pilot: SweepState) -> str:
-    """Why nothing can be predicted; empty where it can."""
+    """The reason why no forecast is possible; empty if one is."""
     plan, metric = state.plan, pilot.plan.metric
     if why := no_axis(state):
         return f"no verdict can come: {why}"
@@ -152,7 +152,7 @@ def _most(plan: Plan) -> int:
 
 
 def _known(pilot: SweepState, key: str, label: str, axis: Axis) -> _Known | None:
-    """What the pilot says of the key, for the method of that label; None where it did not vary it."""
+    """The pilot's estimates for the key and the method `label`; None if the pilot did not vary the key."""
     if key not in pilot.plan.sweep.space:
         return None
     found = axis_of(pilot, key)
@@ -172,7 +172,7 @@ def _known(pilot: SweepState, key: str, label: str, axis: Axis) -> _Known | None
 
 
 def _filled(names: tuple[str, ...], rows: Array) -> _Known:
-    """Of a value that nearly always diverged, the mean is the worst of the others, and the spread their median."""
+    """A value that nearly always diverged gets the worst mean of the others and their median spread."""
     places, means, spreads, counts, diverging = rows
     sound, n = ~np.isnan(means), np.maximum(counts, 2).astype(int)
     variances, degrees = moderated(np.where(sound, spreads, np.nanmedian(spreads)), n - 1.0, sound)
@@ -180,7 +180,7 @@ def _filled(names: tuple[str, ...], rows: Array) -> _Known:
 
 
 def _spread_alone(pilot: SweepState) -> _Known:
-    """One value for all: the pooled spread of the pilot, and means that are known to be equal."""
+    """One entry for all values: the pilot's pooled spread, and equal means."""
     rows = [np.array(_losses_of(pilot, row)) for row in _measured(pilot)]
     degrees = sum(len(row) - 1 for row in rows)
     pooled = sum(row.var(ddof=1) * (len(row) - 1) for row in rows) / degrees
@@ -193,7 +193,7 @@ def _losses_of(pilot: SweepState, values: Sequence[float | None]) -> list[float]
 
 
 def _losses(axis: Axis, key: str, series: Series, known: _Known, rng: np.random.Generator, most: int) -> Array:
-    """[SIMULATED, V, most] losses of the planned values, of means and spreads drawn given the pilot.
+    """Draws losses [SIMULATED, V, most] of the planned values, with means and spreads drawn given the pilot.
 
     Spreads are drawn from their posterior under a flat prior, s²ν/χ²(ν), and means around the pilot's, σ/√n. Between
     the pilot's values both are linear in the place (spreads in their logarithms), beyond the outer ones constant.
@@ -209,7 +209,7 @@ def _losses(axis: Axis, key: str, series: Series, known: _Known, rng: np.random.
 
 
 def _weights(axis: Axis, key: str, series: Series, known: _Known) -> Array:
-    """[V, K] share of each of the pilot's values in a planned one; of a category that it did not try, all alike."""
+    """Weights [V, K] of the pilot's values in each planned value; equal weights for a category that it did not try."""
     if axis.numeric:
         x = np.array([math.log(place.x) if axis.log else place.x for place, _ in series.records])
         return np.stack([np.interp(x, known.places, unit) for unit in np.eye(len(known.places))], axis=1)
@@ -219,7 +219,7 @@ def _weights(axis: Axis, key: str, series: Series, known: _Known) -> Array:
 
 
 def _rounds(plan: Plan, losses: Array) -> list[tuple[Findings, Counts]]:
-    """The findings and the replicates after each allotment; a single one where all values have equally many."""
+    """The findings and replicates after each allotment; a single one if all values get the same number."""
     least, most = plan.sweep.min_replicates, _most(plan)
     counts = np.full(losses.shape[:2], least)
     if least == most:
@@ -229,7 +229,7 @@ def _rounds(plan: Plan, losses: Array) -> list[tuple[Findings, Counts]]:
 
 
 def _seconds(rounds: Sequence[Counts], each: float, together: int) -> Array:
-    """[SIMULATED] wall time of the later rounds: a trial takes `each` seconds per further replicate."""
+    """Wall time [SIMULATED] of the later rounds; each further replicate of a trial takes `each` seconds."""
     total = np.zeros(SIMULATED)
     for before, after in pairwise(rounds):
         given = after - before

@@ -1,4 +1,4 @@
-"""The pilot of `gramtune sweep --dry-run`: run at once, or an earlier sweep."""
+"""Runs the pilot of `gramtune sweep --dry-run`, or reads an earlier sweep in its place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gramtune.space.plan import Plan
 def known_spread(
     plan: Plan, pilot: str | None, like: Path | None, dry_run: bool, run: Callable[..., Result]
 ) -> Pilot | None:
-    """What `--pilot` or `--like` measured; None without them. Raises SpecError if it cannot be used."""
+    """The sweep that `--pilot` or `--like` names; None without them. Raises SpecError if it cannot be used."""
     if pilot is None and like is None:
         return None
     option = "--pilot" if pilot is not None else "--like"
@@ -31,7 +31,7 @@ def known_spread(
 
 
 def _run_pilot(plan: Plan, text: str, run: Callable[..., Result]) -> Pilot:
-    """Runs the pilot, or goes on with it; one that is finished is read."""
+    """Runs or resumes the pilot; reads it if it is finished."""
     result = run(pilot_plan(plan, pilot_size(text)), ask=lambda question: True)
     if not result.complete:
         raise SpecError([Issue("--pilot", f"it is not finished; go on with: {command('resume', result.folder)}")])

@@ -1,4 +1,4 @@
-"""A small sweep before a large one: some values of each key, a few seeds."""
+"""Plans a pilot: a small sweep before a large one, with some values of each key and a few seeds."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gramtune.space.pruner import NO_PRUNER
 
 
 class PilotSize(NamedTuple):
-    """`3x3`: values of each key, and seeds."""
+    """The size of a pilot, such as `3x3`: values of each key, and seeds."""
 
     values: int
     seeds: int
 
 
 def pilot_size(text: str) -> PilotSize:
-    """The size in `--pilot 3x3`. Raises SpecError if that is none."""
+    """Reads a size such as `3x3`. Raises SpecError for any other text."""
     found = re.fullmatch(r"(\d{1,3})x(\d{1,3})", text)
     if not found or min(size := PilotSize(int(found[1]), int(found[2]))) < 2:
         rule = "should be VALUESxSEEDS, each at least 2, for example 3x3"
@@ -29,9 +29,9 @@ def pilot_size(text: str) -> PilotSize:
 
 
 def pilot_plan(plan: Plan, size: PilotSize) -> Plan:
-    """The plan of the pilot: of every grid the outer values and some between them, of every comparison all cases.
+    """The plan of the pilot: the outer values of every grid and some between them, and all cases of every comparison.
 
-    It is a sweep of its own, called `<name>-pilot`, without pruner and budget. Raises SpecError for a sampled sweep.
+    The pilot is a separate sweep, `<name>-pilot`, without pruner and budget. Raises SpecError for a sampled sweep.
     """
     sweep = plan.sweep
     if sweep.search.name != "grid":
