@@ -150,7 +150,7 @@ def fitting(ring_config: Settings, digits_config: Settings) -> Callable[..., Tri
     return find
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def own_registry() -> Iterator[None]:
     """Components that the test registers, plug-ins too, are not known to the next test."""
     with registry.restored():

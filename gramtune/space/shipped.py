@@ -47,4 +47,5 @@ def _found(given: Path, shipped: dict[str, Path]) -> Path:
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    found = sorted(folder.glob("*.yaml")) if os.path.isdir(folder) else []
+    return {path.stem: path for path in found}

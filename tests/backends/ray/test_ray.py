@@ -138,7 +138,7 @@ def test_a_trial_that_hangs_is_killed_and_fails_with_the_reason(ray_runner, tmp_
     state = load_state(tmp_path, plan)
     driver = Driver(state, tmp_path, NothingNew())
     reported = driver.reported
-    driver.reported = lambda name, report: reported(name, report) and report["step"] < 30
+    driver.reported = lambda name, report: reported(name, report) and report.step < 30
     ray_runner.run(driver)
     record = state.records["eval_every=1000000"]
     assert record.status == Status.FAILED
