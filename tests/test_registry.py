@@ -80,7 +80,6 @@ def test_create_gives_defaults_and_refuses_unknown_names() -> None:
         create(Objective, "gann")
 
 
-@pytest.mark.usefixtures("own_registry")
 def test_a_name_can_be_taken_once() -> None:
 
     class Impostor(Gan):
@@ -92,7 +91,6 @@ def test_a_name_can_be_taken_once() -> None:
     assert register(Gan) is Gan  # the same class again, as a module reload does
 
 
-@pytest.mark.usefixtures("own_registry")
 def test_a_new_class_is_found_by_its_name() -> None:
 
     @register
@@ -116,7 +114,6 @@ def test_a_class_of_no_kind_is_refused() -> None:
         register(Stray)
 
 
-@pytest.mark.usefixtures("own_registry")
 def test_a_name_is_resolved_when_a_configuration_is_validated(ring_config: dict[str, Any]) -> None:
     """Registered after the models were made, as in a notebook, where a union fixed at import would be too old."""
     ring_config["objective"] = {"name": "late"}

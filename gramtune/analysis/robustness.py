@@ -30,7 +30,7 @@ class Robustness:
     values: int
     """The tried values of the key, in words."""
     seeds: int
-    """Number of seeds that every completed trial of the axis has."""
+    """Number of seeds that all completed trials of the axis have in common."""
     lost: str
     """Values without a result, with the status of their trials; empty if there are none."""
     score: Score | None

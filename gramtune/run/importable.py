@@ -1,4 +1,4 @@
-"""Components that only this process knows, such as one registered in a notebook's cell: no worker can import them."""
+"""Refuses components that Ray's workers cannot import, such as one registered in a notebook's cell."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class RealData:
         return self._loaded_head(source.extractor, source.extractor_fingerprint, source.root, source.device)
 
     def reference(self, metric: Metric, source: Source) -> Mapping[str, Tensor]:
-        """The statistics of the data that the metric compares with, on the device."""
+        """The metric's reference statistics, on the device."""
         return self._references(metric, source)
 
     def _compute_reference(self, metric: Metric, source: Source) -> Mapping[str, Tensor]:

@@ -85,7 +85,6 @@ def test_describe_tells_fields_defaults_and_source() -> None:
     assert "did you mean 'gram'? legal: alpha_gan, " in issue("describe", "objective", "grm")
 
 
-@pytest.mark.usefixtures("own_registry")
 def test_a_plug_in_is_listed_described_and_in_the_schema() -> None:
     file = Path(__file__).parents[2] / "examples" / "moments.py"
     assert "objective.weight" not in json.loads(run("schema").output)["properties"]["space"]["properties"]

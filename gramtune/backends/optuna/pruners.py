@@ -113,7 +113,7 @@ class Patient(OptunaPruner):
     @property
     def inner(self) -> OptunaPruner | None:
         """The wrapped pruner."""
-        found: OptunaPruner | None = self.wrapped_pruner  # type: ignore[attr-defined]
+        found: OptunaPruner | None = self.wrapped_pruner  # type: ignore[attr-defined]  # a field that create_model adds
         return found
 
     def build(self) -> BasePruner:
@@ -121,7 +121,7 @@ class Patient(OptunaPruner):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             wrapped = self.inner.build() if self.inner else None
-            return self.algorithm(wrapped, self.patience, self.min_delta)  # type: ignore[attr-defined]
+            return self.algorithm(wrapped, self.patience, self.min_delta)  # type: ignore[attr-defined]  # a field that create_model adds
 
     @property
     def needs_completed(self) -> bool:
@@ -147,7 +147,7 @@ class Wilcoxon(OptunaPruner):
 
     def never_stops(self, replicates: int) -> str:
         """The smallest one-sided p of R pairs is 2⁻ᴿ."""
-        level, started = self.p_threshold, self.n_startup_steps  # type: ignore[attr-defined]
+        level, started = self.p_threshold, self.n_startup_steps  # type: ignore[attr-defined]  # a field that create_model adds
         least = max(2, started, math.floor(-math.log2(level)) + 1 if level > 0 else math.inf)
         if replicates >= least:
             return super().never_stops(replicates)
@@ -162,7 +162,7 @@ class RecordedStudy(Study):  # type: ignore[misc]  # mypy does not follow optuna
 
     @property
     def directions(self) -> list[StudyDirection]:
-        """Of the primary metric."""
+        """The direction of the primary metric."""
         return [self._recorded_direction]
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
@@ -209,7 +209,7 @@ def _register(name: str) -> None:
 
 
 def _explained(algorithm: type[BasePruner]) -> dict[str, str]:
-    """What Optuna's docstring says of each option."""
+    """Reads the description of each option from Optuna's docstring."""
     found: dict[str, str] = {}
     key = ""
     for line in (inspect.getdoc(algorithm) or "").partition("Args:\n")[2].splitlines():
@@ -224,7 +224,7 @@ def _explained(algorithm: type[BasePruner]) -> dict[str, str]:
 
 
 def _plain(text: str) -> str:
-    """Without reStructuredText's roles and links."""
+    """Removes the roles and links of reStructuredText."""
     text = re.sub(r"`([^`<]+?)\s*<[^>]+>`_+", r"\1", text)
     return re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"\1", text).replace("``", "`")
 

@@ -96,7 +96,7 @@ def _problem_to_start(interruption: Interruption) -> str:
     problem = ""
     for _ in range(_STARTS):
         try:
-            with interruption.open(), _deaf_to_hangups():
+            with interruption.open(), _sighup_blocked():
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -117,11 +117,11 @@ def _problem_to_start(interruption: Interruption) -> str:
 
 
 @contextmanager
-def _deaf_to_hangups() -> Iterator[None]:
-    """Ray's processes, started in this block, inherit that SIGHUP is blocked: a closed terminal sends it to them, too.
+def _sighup_blocked() -> Iterator[None]:
+    """Blocks SIGHUP in the processes that Ray starts in this block, because a closed terminal sends it to them, too.
 
-    Without its servers, Ray blocks this process for a minute and then ends it. The driver ends Ray itself. This
-    process hears the signal in another thread (see `run.interruption`).
+    If Ray's servers die first, Ray blocks the driver for a minute and then ends it. The driver shuts Ray down itself.
+    Inside the block another thread of this process receives the signal: see `run.interruption`.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     try:

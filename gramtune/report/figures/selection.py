@@ -11,7 +11,7 @@ from gramtune.analysis.series import numeric
 from gramtune.record.state import SweepState, TrialRecord
 
 _METHODS = 6
-"""Most values of the first varied key for which a trial is shown."""
+"""Maximum number of values of the first varied key for which a trial is shown."""
 
 
 def one_per_method(state: SweepState, has_samples: Callable[[TrialRecord], bool]) -> dict[str, TrialRecord]:
