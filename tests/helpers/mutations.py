@@ -7,24 +7,18 @@ import re
 import signal
 from contextlib import contextmanager
 
-from sweeps import BASE, SPACE
+from sweeps import BASE, METHODS_SPACE, SPACE
 
 CPU_SECONDS = 20.0
 """A hang, on any machine: the slowest file takes well under one second on an idle core."""
 
-METHODS = """\
-name: methods
-base: base/tiny.yaml
-space:
-  method:
-    cases:
-      GRAM: {objective.bandwidths: [2, 3]}
-      GAN: {objective.name: gan, optimizer.learning_rate: 1e-4}
-  objective.critic_dim: {grid: [2, 3], when: {method: GRAM}}
-  training.batch_size: {grid: [8, 16]}
+METHODS = (
+    METHODS_SPACE
+    + """\
 metric: fid_digits
 pruner: {name: asha, min_steps: 3, false_prune_rate: 0.1}
 """
+)
 SAMPLED = """\
 name: sampled
 base: base/tiny.yaml

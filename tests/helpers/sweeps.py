@@ -22,6 +22,17 @@ space:
 replicates: 2
 resources: {cpu: 1, gpu: 0}
 """
+METHODS_SPACE = """\
+name: methods
+base: base/tiny.yaml
+space:
+  method:
+    cases:
+      GRAM: {objective.bandwidths: [2, 3]}
+      GAN: {objective.name: gan, optimizer.learning_rate: 1e-4}
+  objective.critic_dim: {grid: [2, 3], when: {method: GRAM}}
+  training.batch_size: {grid: [8, 16]}
+"""
 
 
 def write_space(folder: Path, space: str = SPACE, base: str = BASE) -> Path:

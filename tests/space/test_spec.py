@@ -1,6 +1,6 @@
 # ruff: noqa: E501 - a table of messages, each in full
 import pytest
-from sweeps import BASE, SPACE, write_space
+from sweeps import BASE, METHODS_SPACE, SPACE, write_space
 
 from gramtune.errors import SpecError
 from gramtune.space.domain import grid_assignments
@@ -115,21 +115,8 @@ def test_a_config_file_gets_the_same_treatment(tmp_path):
         load_config(base, ("training.stps=7",))
 
 
-METHODS = """\
-name: methods
-base: base/tiny.yaml
-space:
-  method:
-    cases:
-      GRAM: {objective.bandwidths: [2, 3]}
-      GAN: {objective.name: gan, optimizer.learning_rate: 1e-4}
-  objective.critic_dim: {grid: [2, 3], when: {method: GRAM}}
-  training.batch_size: {grid: [8, 16]}
-"""
-
-
 def test_cases_bundle_values_and_conditions_leave_keys_out(tmp_path):
-    sweep = load_sweep(write_space(tmp_path, METHODS))
+    sweep = load_sweep(write_space(tmp_path, METHODS_SPACE))
     found = [dict(a) for a in grid_assignments(sweep.space, sweep.base)]
     gram = [{"method": "GRAM", "objective.critic_dim": k, "training.batch_size": b} for k in (2, 3) for b in (8, 16)]
     assert found == [*gram, *({"method": "GAN", "training.batch_size": b} for b in (8, 16))]
@@ -154,14 +141,14 @@ def test_cases_bundle_values_and_conditions_leave_keys_out(tmp_path):
     ],
 )  # fmt: skip
 def test_issues_of_values_together(tmp_path, old, new, expected):
-    assert old in METHODS
-    (line,) = issues(tmp_path, METHODS.replace(old, new))
+    assert old in METHODS_SPACE
+    (line,) = issues(tmp_path, METHODS_SPACE.replace(old, new))
     assert line.startswith(expected)
     assert len(line) < 700
 
 
 def test_issues_in_cases_and_conditions_have_their_own_lines(tmp_path):
-    space = METHODS.replace("learning_rate: 1e-4", "learning_rate: -1").replace("method: GRAM}", "method: GRAN}")
+    space = METHODS_SPACE.replace("learning_rate: 1e-4", "learning_rate: -1").replace("method: GRAM}", "method: GRAN}")
     assert issues(tmp_path, space) == [
         "axis.yaml:7: optimizer.learning_rate = -1 should be greater than 0",
         "axis.yaml:8: space.objective.critic_dim.when: method is never 'GRAN'; legal: GRAM, GAN",
@@ -171,7 +158,7 @@ def test_issues_in_cases_and_conditions_have_their_own_lines(tmp_path):
 def test_another_name_keeps_the_fields_that_both_components_have(tmp_path):
     # rmsprop has no beta1: the base's would be an unknown key of every trial
     adam, rmsprop = "name: adam, beta1: 0.5, learning_rate: 1e-3", "optimizer.name: rmsprop, network.name: mlp"
-    space = METHODS.replace("{objective.name: gan,", f"{{{rmsprop},")
+    space = METHODS_SPACE.replace("{objective.name: gan,", f"{{{rmsprop},")
     sweep = load_sweep(write_space(tmp_path, space, BASE.replace("name: adam, learning_rate: 1e-3", adam)))
     config = sweep.config({"method": "GAN", "training.batch_size": 8})
     assert (config.optimizer.name, config.optimizer.learning_rate) == ("rmsprop", 1e-4)
@@ -183,7 +170,9 @@ def test_a_field_that_the_base_lacks_and_every_case_brings_may_be_varied(tmp_pat
     # each value was once tried on the base alone, which is no trial of a sweep with cases
     base = BASE.replace("{name: dcgan, noise_dim: 4, width: 4}", "{name: mlp, noise_dim: 4}")
     cases = "  network:\n    cases:\n      dcgan: {network.name: dcgan}\n"
-    space = METHODS.replace("  training.batch_size", cases + "  network.width: {grid: [4, 0]}\n  training.batch_size")
+    space = METHODS_SPACE.replace(
+        "  training.batch_size", cases + "  network.width: {grid: [4, 0]}\n  training.batch_size"
+    )
     assert issues(tmp_path, space, base) == ["axis.yaml:12: network.width = 0 should be greater than 0"]
     sweep = load_sweep(write_space(tmp_path, space.replace("[4, 0]", "[4, 8]"), base))
     found = [sweep.config(a).network for a in grid_assignments(sweep.space, sweep.base)]
