@@ -67,14 +67,20 @@ def _is_newer(cls: type[Component], taken: type[Component]) -> bool:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Components that are registered within the block are legal in it and not afterwards: for tests."""
+    """Components that are registered within the block are legal in it and not afterwards: for tests.
+
+    Those of other libraries stay, since `_load_library` imports a library once.
+    """
     for kind in KINDS:
         _discover(kind)
     before = {kind: dict(members) for kind, members in _registered.items()}
     try:
         yield
     finally:
+        libraries = {kind: registered_in(module) for kind, module in LIBRARIES.items()}
         _registered.update(before)
+        for kind, members in libraries.items():
+            _registered[kind].update({cls.model_fields["name"].default: cls for cls in members})
 
 
 def registered_in(module: str) -> list[type[Component]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pkgutil
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Literal
@@ -128,3 +130,24 @@ def test_a_name_is_resolved_when_a_configuration_is_validated(ring_config: dict[
     assert isinstance(config.objective, Late)
     assert config.model_dump()["objective"]["name"] == "late"
     assert TrialConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_restoring_forgets_a_plug_in_and_keeps_a_librarys_components() -> None:
+    """In a new process: the first test that needs a library imports it, and the next test needs it too."""
+    code = """if True:
+        from typing import Literal
+        from gramtune.components import Pruner
+        from gramtune.pruners.median import Median
+        from gramtune.registry import classes, component, register, restored
+
+        with restored():
+            component(Pruner, {"name": "optuna.ThresholdPruner", "upper": 1})
+
+            @register
+            class Late(Median):
+                name: Literal["late"] = "late"
+        with restored():
+            component(Pruner, {"name": "optuna.ThresholdPruner", "upper": 1})
+            assert "late" not in classes(Pruner)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
