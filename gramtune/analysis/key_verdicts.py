@@ -33,7 +33,7 @@ class KeyVerdict:
     trials: tuple[str, ...]
     """The trial of each value."""
     replicates: tuple[int, ...]
-    """The number of replicates of each value; 0 if its trial was pruned or failed."""
+    """The number of replicates of each value; 0 if its trial was pruned, paused or failed."""
     losses: tuple[tuple[float, ...], ...]
     """The losses behind the finding: see `decide`; empty without a finding."""
     finding: Finding | None

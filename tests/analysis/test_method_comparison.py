@@ -42,3 +42,27 @@ def test_a_wrong_interval_is_rare(tmp_path):
         low, high = method_comparisons(two_methods(tmp_path, {"a": 1.25, "b": 1.5}, 0.1, 6, seed))[0].interval
         wrong += not low <= np.log(1.2) <= high
     assert wrong <= 8
+
+
+def test_pairs_that_are_told_apart_come_first_and_the_sentence_on_replicates_comes_once(tmp_path):
+    domains = "  objective.critic_dim: {grid: [1, 4, 16]}\n  objective.ridge: {grid: [1e-3, 2e-3, 3e-3, 4e-3]}\n"
+    state, rng = sweep_state(tmp_path, domains, replicates=5), np.random.default_rng(0)
+    for name, record in state.records.items():
+        cliff = 3.0 if record.trial.assignment == {"objective.critic_dim": 16, "objective.ridge": 4e-3} else 1.0
+        complete(state, name, *[(100 * cliff * np.exp(0.02 * rng.standard_normal(5))).tolist()] * 3)
+    lines = verdict_lines(state)
+    along = [line for line in lines if " along critic_dim:" in line]
+    assert len([line for line in along if "ridge = 0.004 along critic_dim: ridge = 0.00" in line]) == 3
+    assert len([line for line in along if "neither is shown" in line]) == 3  # three pairs are still written out
+    assert sum("5 replicates of each value" in line for line in lines) == 1
+
+
+def test_of_many_pairs_that_are_not_told_apart_only_the_number_is_printed(tmp_path):
+    """With two grids, each value of one is a method along the other: eleven values are 55 pairs."""
+    domains = "  objective.critic_dim: {grid: [1, 4, 16]}\n  objective.ridge: {grid: [1e-3, 2e-3, 3e-3, 4e-3]}\n"
+    state, rng = sweep_state(tmp_path, domains, replicates=5), np.random.default_rng(0)
+    for name in state.records:
+        complete(state, name, *[(100 * np.exp(0.02 * rng.standard_normal(5))).tolist()] * 3)
+    text = "\n".join(verdict_lines(state))
+    assert "Along critic_dim, none of 6 pairs is shown to differ in sensitivity." in text
+    assert "along critic_dim:" not in text

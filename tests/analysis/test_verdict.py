@@ -189,7 +189,7 @@ def test_a_pruned_value_cannot_be_insensitive(tmp_path):
     next(iter(state.records.values())).status = Status.PRUNED
     (row,) = verdicts(state)
     assert (row.finding.verdict, row.replicates) == (Verdict.UNDECIDED, (0, 3, 3))
-    assert "critic_dim = 1 was pruned or failed" in "\n".join(verdict_text(row, state))
+    assert "critic_dim = 1 was pruned, paused or failed" in "\n".join(verdict_text(row, state))
 
 
 def test_a_cliff_among_the_others_is_sensitive_though_a_value_was_pruned(tmp_path):

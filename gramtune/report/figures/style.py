@@ -36,6 +36,8 @@ TEXT, SMALL = 8, 7
 """Font sizes in points: labels, and everything else."""
 _ROW = 0.12
 """Height in inches of a row of the legend."""
+_LEFT = 0.5
+"""Inches left of the axes, for labels."""
 
 
 def column_figure(state: SweepState, shown: str = "mean ± std") -> tuple[Figure, Axes]:
@@ -43,7 +45,8 @@ def column_figure(state: SweepState, shown: str = "mean ± std") -> tuple[Figure
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(f"{state.plan.sweep.name}: {shown}\n{basis_text(state)}", fontsize=SMALL, loc="left")
+    text = _wrapped([f"{state.plan.sweep.name}: {shown}", basis_text(state)], WIDTH - _LEFT)
+    axes.set_title(text, fontsize=SMALL, loc="left")
     axes.tick_params(which="both", labelsize=SMALL)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", linewidth=0.4, alpha=0.4)
@@ -60,9 +63,12 @@ def sheet(width: float, height: float) -> Figure:
 
 def title(figure: Figure, *lines: str) -> None:
     """Sets the title at the top left and wraps long lines."""
-    columns = int(figure.get_figwidth() * 17)  # characters that fit in a line of small text
-    text = "\n".join(part for line in lines for part in textwrap.wrap(line, columns))
-    figure.suptitle(escaped(text), fontsize=SMALL, x=0.01, ha="left")
+    figure.suptitle(escaped(_wrapped(lines, figure.get_figwidth())), fontsize=SMALL, x=0.01, ha="left")
+
+
+def _wrapped(lines: Sequence[str], inches: float) -> str:
+    """Small text, wrapped to a width; 17 characters fit in an inch."""
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, int(17 * inches)))
 
 
 def legend_below(figure: Figure, handles: Sequence[Line2D]) -> None:
@@ -204,7 +210,7 @@ def tick_values(axes: Axes, places: Sequence[float], texts: Sequence[str]) -> No
     labels, edge = [], -math.inf
     for place, text in sorted(zip(places, texts, strict=True)):
         centre = (to_axes((place, axes.get_ylim()[1]))[0] - left) / (right - left)
-        half = 0.012 * len(text)  # width of half a character as a fraction of the axis
+        half = 0.011 * len(text)  # width of half a character as a fraction of the axis
         fits = centre - half > edge
         labels.append(escaped(text) if fits else "")
         edge = centre + half + 0.01 if fits else edge

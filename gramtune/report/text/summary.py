@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from gramtune.analysis.key_verdicts import verdicts
 from gramtune.analysis.labels import (
@@ -24,7 +25,7 @@ from gramtune.record.lineage import lineage
 from gramtune.record.report import Status
 from gramtune.record.state import Basis, SweepState, TrialRecord
 from gramtune.record.student_t import t_quantile
-from gramtune.report.text.verdict_text import comparison_text, verdict_text
+from gramtune.report.text.verdict_text import comparison_lines, verdict_text
 
 _ROWS = 24
 """Most trials in the table; a longer sweep shows its best trials and the name of the file with all others."""
@@ -180,8 +181,11 @@ def verdict_lines(state: SweepState, instead: Sequence[str] = ()) -> list[str]:
     rows = verdicts(state)
     if not any(row.finding for row in rows):
         return [*(f"Verdict: none, because {why}." for why in dict.fromkeys(row.why for row in rows)), *instead]
-    comparisons = [line for row in method_comparisons(state) for line in comparison_text(row, state)]
-    return [line for row in rows for line in verdict_text(row, state)] + comparisons
+    texts = [verdict_text(row, state) for row in rows]
+    for text, following in pairwise(texts):
+        if text[-1] == following[-1]:
+            text.pop()  # the sentence on replicates and metric, once for all verdicts that share it
+    return [line for text in texts for line in text] + comparison_lines(method_comparisons(state), state)
 
 
 def _by_group(state: SweepState) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gramtune.analysis.key_verdicts import KeyVerdict
 from gramtune.analysis.labels import count, direction_text, leaves, percent
@@ -13,6 +13,8 @@ from gramtune.record.state import SweepState
 
 _SHOWN = 12
 """Most values named in a sentence; for more, the first 12 and their number."""
+_PAIRS = 3
+"""Most pairs of methods, not told apart, that are described one by one."""
 
 
 def verdict_text(row: KeyVerdict, state: SweepState) -> list[str]:
@@ -79,7 +81,22 @@ def _named(row: KeyVerdict, indices: tuple[int, ...], name: str) -> str:
     return f"{name} ∈ {{{', '.join(texts[:_SHOWN])}{more}}}"
 
 
-def comparison_text(row: Comparison, state: SweepState) -> list[str]:
+def comparison_lines(rows: Sequence[Comparison], state: SweepState) -> list[str]:
+    """The lines on every two methods; of many pairs that are not told apart along a key, only their number."""
+    lines = []
+    for key in dict.fromkeys(row.key for row in rows):
+        told = [row for row in rows if row.key == key and (row.interval[0] > 0 or row.interval[1] < 0)]
+        others = [row for row in rows if row.key == key and row not in told]
+        shown = told + others if len(others) <= _PAIRS else told
+        lines += [line for row in shown for line in _comparison_text(row, state)]
+        if len(shown) == len(told) and others:
+            name = leaves(state.plan.sweep.space)[key]
+            which = f"the other {len(others)} pairs" if told else f"{len(others)} pairs"
+            lines.append(f"Along {name}, none of {which} is shown to differ in sensitivity.")
+    return lines
+
+
+def _comparison_text(row: Comparison, state: SweepState) -> list[str]:
     """The lines on two methods and one key: which is less sensitive, and the losses of their worst values."""
     name, (low, high) = leaves(state.plan.sweep.space)[row.key], row.interval
     first, second = row.methods
