@@ -99,7 +99,7 @@ def make_plan(sweep: Sweep, root: FilePath) -> Plan:
     if misfits := list(dict.fromkeys(misfits)):
         raise SpecError([Issue(sweep.where_trial(part), message) for part, message in misfits])
     warnings = tuple(dict.fromkeys(warning for trial in sample for warning in sample_warnings(trial.config)))
-    return replace(plan, warnings=(*search_warnings(plan), *warnings))
+    return replace(plan, warnings=(*sweep.idle, *search_warnings(plan), *warnings))
 
 
 def recorded_plan(sweep: Sweep) -> Plan:
@@ -232,10 +232,8 @@ def search_warnings(plan: Plan) -> list[str]:
     """Limitations of the search of a sweep, one line each."""
     sweep, warnings = plan.sweep, []
     search = sweep.search
-    if search.name == "cmaes":
-        blind = [key for key, domain in sweep.space.items() if domain.values is not None or domain.when]
-        if blind:
-            warnings.append(f"cmaes draws {', '.join(blind)} at random: it learns numbers without `when` only")
+    if drawn := _drawn_at_random(sweep):
+        warnings.append(drawn)
     size = None if search.name == "grid" else size_of(sweep.space, sweep.base, search.samples)
     if size is not None and size < search.samples:
         warnings.append(f"the space holds {size} configurations; samples = {search.samples} cannot be reached")
@@ -252,6 +250,20 @@ def search_warnings(plan: Plan) -> list[str]:
         steps = max(trial.config.training.steps for trial in sampled(sweep, CORNERS))
         warnings.append(f"pruner {pruner.name} begins after the last of {steps} steps, so the pruner never decides")
     return warnings
+
+
+def _drawn_at_random(sweep: Sweep) -> str:
+    """One line that names the keys for which Optuna's sampler draws independent values; empty if there are none."""
+    name, space = sweep.search.name, sweep.space
+    conditional = [key for key, domain in space.items() if domain.when]
+    if name == "cmaes":
+        blind = [key for key, domain in space.items() if domain.values is not None or domain.when]
+        return f"cmaes draws {', '.join(blind)} at random: it learns numbers without `when` only" if blind else ""
+    if conditional and name in ("gp", "nsga2"):
+        return f"{name} draws {', '.join(conditional)} at random: it learns keys without `when` only; tpe learns both"
+    if conditional and name == "qmc":
+        return f"qmc may draw {', '.join(conditional)} at random: its sequence has the keys of the first trial only"
+    return ""
 
 
 def _rungs(pruner: Pruner, trial: PlannedTrial) -> Sequence[int]:

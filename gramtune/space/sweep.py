@@ -200,6 +200,11 @@ class Sweep(SweepFile, metaclass=_Checking):
         self._provenance = provenance
         return self
 
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """One line for each option and key that was given and has no effect."""
+        return self._provenance.idle if self._provenance else ()
+
     def where(self, path: Path) -> str:
         """The origin of a key of the sweep: file and line, or option."""
         return self._provenance.sweep.where(path) if self._provenance else self.name

@@ -34,6 +34,36 @@ def test_overrides_reach_the_configuration(tmp_path):
     assert config.objective.bandwidths == (3.0,)
 
 
+@pytest.mark.parametrize(
+    ("lines", "overrides", "said"),
+    [
+        ("", {"samples": 9}, "--samples: search.samples has no effect: a grid has every combination"),
+        ("search: {seed: 3}\n", {}, "axis.yaml:8: search.seed has no effect: a grid has every combination"),
+        ("search: {points: [{objective.critic_dim: 4}]}\n", {}, "axis.yaml:8: search.points has no effect"),
+        ("", {"set": ("objective.critic_dim=3",)}, "--set objective.critic_dim has no effect: the space varies it"),
+        (
+            "",
+            {"set": ("training.replicates=9",)},
+            "--set training.replicates has no effect: `replicates` and --replicates",
+        ),
+        ("", {"set": ("objective.ridge=0.1",), "replicates": 3}, None),
+    ],
+)
+def test_what_has_no_effect_is_said(lines, overrides, said, tmp_path):
+    found = load_sweep(write_space(tmp_path, SPACE + lines), Overrides(**overrides)).idle
+    assert len(found) == (said is not None)
+    assert all(said in line for line in found)
+
+
+def test_an_option_for_some_trials_has_an_effect(tmp_path):
+    """A key that some cases leave alone, or a conditional key, is that of the base elsewhere."""
+    settings = ("objective.bandwidths=[5]", "optimizer.learning_rate=1e-2", "objective.critic_dim=3")
+    assert load_sweep(write_space(tmp_path, METHODS_SPACE), Overrides(set=settings)).idle == ()
+    space = METHODS_SPACE.replace("GRAM: {", "GRAM: {optimizer.learning_rate: 1e-3, ")
+    (line,) = load_sweep(write_space(tmp_path, space), Overrides(set=settings)).idle
+    assert line == "--set optimizer.learning_rate has no effect: the space varies it by method"
+
+
 def test_another_base_gives_the_sweep_another_name(tmp_path):
     path = write_space(tmp_path)
     (tmp_path / "base" / "other.yaml").write_text(BASE.replace("steps: 6", "steps: 9"))
