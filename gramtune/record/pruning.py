@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import takewhile
 
 from gramtune.components import Course, Direction, Pruner, Rung, Scores
 from gramtune.record.noise_aware import surely_worse
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState
+from gramtune.space.plan import measured_by
 
 
 class Rungs:
     """The decisions of one pruner over a sweep.
+
+    Only trials with the same `kind` are compared: their values have the same data, metrics and number of samples.
 
     A trial with a diverged replicate can be stopped, but others are no longer compared with it: see `Rung`.
 
@@ -33,6 +37,7 @@ class Rungs:
         eval_every: int,
         direction: Direction,
         order: Callable[[], Iterable[str]] | None = None,
+        kind: Callable[[str], object] = lambda trial: None,
     ) -> None:
         self._pruner, self._course, self._direction = pruner, Course(max_steps, eval_every), direction
         self._curves: dict[str, dict[int, Scores]] = {}
@@ -42,7 +47,7 @@ class Rungs:
         self._stopped: dict[str, int] = {}
         self._diverged: dict[str, int] = {}
         """The step at which a diverged replicate of a trial was first reported, by trial."""
-        self._order = order
+        self._order, self._kind = order, kind
 
     @classmethod
     def of(cls, state: SweepState) -> Rungs:
@@ -50,7 +55,9 @@ class Rungs:
         config = state.plan.config
         direction = config.directions[state.plan.metric]
         order = (lambda: state.records) if state.plan.sweep.search.synchronous else None
-        rungs = cls(state.plan.sweep.pruner, config.training.steps, config.judged_every, direction, order)
+        rungs = cls(
+            state.plan.sweep.pruner, config.training.steps, config.judged_every, direction, order, _kinds(state)
+        )
         for name, record in state.records.items():
             for report in record.reports.values():
                 standing = record.standing(report, state.plan.metric)
@@ -127,14 +134,25 @@ class Rungs:
         return Rung(trial, step, metric, self._direction, at_step, curves, completed)
 
     def _before(self, trial: str, arrived: Iterable[str]) -> list[str]:
-        """The other trials that have arrived; with a fixed order, all trials before this one."""
-        if self._order is None:
-            return [name for name in arrived if name != trial]
-        return list(takewhile(lambda name: name != trial, self._order()))
+        """The other comparable trials that have arrived; with a fixed order, all of them before this one."""
+        names = arrived if self._order is None else takewhile(lambda name: name != trial, self._order())
+        kind = self._kind(trial)
+        return [name for name in names if name != trial and self._kind(name) == kind]
 
     def _lost(self, trial: str, step: int) -> bool:
         """Whether a replicate of the trial diverged; in a synchronous search, at this step or before."""
         return trial in self._diverged and (self._order is None or self._diverged[trial] <= step)
+
+
+def _kinds(state: SweepState) -> Callable[[str], object]:
+    """What a trial's values are computed from, as a number. At the same step, longer trials are comparable too."""
+    numbers: dict[object, int] = {}
+
+    @cache
+    def kind(trial: str) -> int:
+        return numbers.setdefault(measured_by(state.records[trial].trial.config, state.plan.metrics), len(numbers))
+
+    return kind
 
 
 def _first(report: Report, replicates: int) -> Report:

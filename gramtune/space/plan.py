@@ -228,6 +228,11 @@ def _refusals(checks: Iterable[Check]) -> list[Misfit]:
     return misfits
 
 
+def measured_by(config: TrialConfig, metrics: Iterable[str]) -> tuple[Dataset, tuple[Metric, ...], int]:
+    """What the values of a trial are computed from: data, metrics and number of samples."""
+    return config.data, config.computing(metrics), config.training.eval_samples
+
+
 def search_warnings(plan: Plan) -> list[str]:
     """Limitations of the search of a sweep, one line each."""
     sweep, warnings = plan.sweep, []
@@ -240,6 +245,7 @@ def search_warnings(plan: Plan) -> list[str]:
     if search.synchronous and not search.learns and sweep.pruner.name == "none":
         alone = f"{search.name} does not learn from results, and no trial is pruned"
         warnings.append(f"search.synchronous has no effect: {'pbt always is' if sweep.is_population else alone}")
+    warnings += _incomparable(sweep)
     pruner, trials = sweep.pruner, plan.size if size is None else min(size, plan.size)
     if why := pruner.never_stops(sweep.min_replicates):
         warnings.append(why)
@@ -250,6 +256,21 @@ def search_warnings(plan: Plan) -> list[str]:
         steps = max(trial.config.training.steps for trial in sampled(sweep, CORNERS))
         warnings.append(f"pruner {pruner.name} begins after the last of {steps} steps, so the pruner never decides")
     return warnings
+
+
+def _incomparable(sweep: Sweep) -> list[str]:
+    """What compares trials whose values are not comparable, one line each: a sampler that learns, and a pruner."""
+    configs = [trial.config for trial in sampled(sweep, CORNERS)]
+    metrics = sweep.metric or (configs[0].metric,)
+    bases = {measured_by(config, metrics) for config in configs}
+    lengths = {c.training.steps for c in configs}
+    lines = []
+    if sweep.search.learns and (len(bases) > 1 or len(lengths) > 1):
+        rule = "values on different data, metrics, samples or lengths are not comparable"
+        lines.append(f"{sweep.search.name} learns from all trials alike, but {rule}: random does not compare them")
+    if sweep.pruner.name != "none" and len(bases) > 1:
+        lines.append(f"pruner {sweep.pruner.name} compares trials with the same data, metrics and samples only")
+    return lines
 
 
 def _drawn_at_random(sweep: Sweep) -> str:
