@@ -13,13 +13,13 @@ from itertools import pairwise
 
 import numpy as np
 
+from gramtune.analysis.key_verdicts import finished_values, losses_of
 from gramtune.analysis.labels import identity
 from gramtune.analysis.pair_bounds import Array, Counts, moderated
 from gramtune.analysis.replicates_needed import until_decided
 from gramtune.analysis.robustness import no_axis
 from gramtune.analysis.series import Axis, Series, axis_of
-from gramtune.analysis.verdict import LEAST_REPLICATES, Findings, judged
-from gramtune.analysis.verdicts import finished_values, losses_of
+from gramtune.analysis.verdict import LEAST_REPLICATES, FindingBatch, batch_findings
 from gramtune.errors import Issue, SpecError
 from gramtune.record.state import SweepState
 from gramtune.space.plan import Plan
@@ -218,12 +218,12 @@ def _weights(axis: Axis, key: str, series: Series, known: _Known) -> Array:
     return np.array([row if any(row) else [1 / len(row)] * len(row) for row in rows])
 
 
-def _rounds(plan: Plan, losses: Array) -> list[tuple[Findings, Counts]]:
+def _rounds(plan: Plan, losses: Array) -> list[tuple[FindingBatch, Counts]]:
     """The findings and replicates after each allotment; a single one if all values get the same number."""
     least, most = plan.sweep.min_replicates, _most(plan)
     counts = np.full(losses.shape[:2], least)
     if least == most:
-        *_, found = judged(losses, counts, plan.sweep.tolerance)
+        *_, found = batch_findings(losses, counts, plan.sweep.tolerance)
         return [(found, counts)]
     return list(until_decided(losses, counts, np.full(losses.shape[1], most), most, plan.sweep.tolerance))
 

@@ -18,7 +18,7 @@ from gramtune.space import shipped
 from gramtune.space.domain import assigned
 from gramtune.space.for_bases import extended
 from gramtune.space.issues import model_issues
-from gramtune.space.origins import Origins, Provenance, calling_line
+from gramtune.space.origins import Origins, SweepOrigins, calling_line
 from gramtune.space.population import population_issues
 from gramtune.space.replicates import Replicates
 from gramtune.space.search import Search
@@ -151,7 +151,7 @@ def _checked(document: Document, overrides: Overrides) -> Sweep:
         hint = "; choose another name with --name"
         raise SpecError([replace(i, message=i.message + hint) if i.where == "--base" else i for i in issues]) from None
     idle = tuple(_without_effect(sweep, overrides, document))
-    sweep = sweep.located(Provenance(document, _with_varied(document, sweep, trial), idle))
+    sweep = sweep.located(SweepOrigins(document, _with_varied(document, sweep, trial), idle))
     if issues := [*population_issues(sweep, document.where), *point_issues(sweep, document.where)]:
         raise SpecError(issues)
     return sweep
