@@ -203,7 +203,7 @@ class Sweep(SweepFile, metaclass=_Checking):
     @property
     def idle(self) -> tuple[str, ...]:
         """One line for each option and key that was given and has no effect."""
-        return self._provenance.idle if self._provenance else ()
+        return self._origins.idle if self._origins else ()
 
     def where(self, path: Path) -> str:
         """The origin of a key of the sweep: file and line, or option."""
