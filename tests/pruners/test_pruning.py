@@ -268,7 +268,7 @@ def test_trials_on_different_data_are_not_compared(key, values, compared, tmp_pa
     path = write_space(tmp_path, space + "pruner: {name: asha, min_steps: 3, min_trials: 2}\n", base)
     state = SweepState(make_plan(load_sweep(path), tmp_path))
     judge = Rungs.of(state)
-    first, second = (value for value in state.values(key))
+    first, second = state.plan.sweep.space[key].values
     stops = []
     for name, record in state.records.items():
         state.started(record.trial)
