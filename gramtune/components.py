@@ -39,7 +39,7 @@ Direction = Literal["min", "max"]
 
 
 def kind_of(shape: Shape) -> Kind:
-    """What samples of that shape are. Raises ValueError for a shape that is neither an image's nor a point's."""
+    """The kind of samples with this shape: image or points. Raises ValueError for any other shape."""
     match len(shape):
         case 1:
             return "points"
