@@ -22,9 +22,9 @@ def known_spread(
         return None
     option = "--pilot" if pilot is not None else "--like"
     if not dry_run:
-        raise SpecError([Issue(option, f"{option} only works with --dry-run")])
+        raise SpecError([Issue(option, "only works with --dry-run; add it")])
     if pilot is not None and like is not None:
-        raise SpecError([Issue("--pilot", "--pilot and --like exclude each other; use one of them")])
+        raise SpecError([Issue("--pilot", "excludes --like; use one of them")])
     found = Pilot(recorded_state(like), str(like)) if like else _run_pilot(plan, pilot or "", run)
     check_pilot(plan, found)
     return found
