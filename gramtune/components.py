@@ -538,6 +538,8 @@ class Rung:
     search only up to this step."""
     completed: Collection[str] = ()
     """Trials in `curves` that have finished all their steps. Unknown in a synchronous search."""
+    closed: bool = False
+    """For a pruner that pauses trials: no further trial will reach this step, as far as is known."""
 
     @property
     def sign(self) -> float:
@@ -586,6 +588,15 @@ class Pruner(Component, ABC):
     @abstractmethod
     def stops(self, rung: Rung) -> str:
         """The reason to stop the trial now; empty if it continues."""
+
+    @property
+    def pauses(self) -> bool:
+        """Whether it pauses trials instead of stopping them.
+
+        Every trial then pauses at its rungs, and continues as soon as `stops` gives no reason. `stops` is asked again
+        whenever a worker is free, because further trials may have reached the rung.
+        """
+        return False
 
     @property
     def needs_completed(self) -> bool:

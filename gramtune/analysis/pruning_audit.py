@@ -44,7 +44,9 @@ class Audit:
 
 def audit(state: SweepState) -> Audit:
     """The audit of a sweep so far."""
-    stopped = [record for record in state.records.values() if record.status == Status.PRUNED and record.last]
+    stopped = [
+        record for record in state.records.values() if record.status in (Status.PRUNED, Status.PAUSED) and record.last
+    ]
     begun = [record for record in state.records.values() if record.last]
     first = min((start(record) for record in begun), default=0.0)
     stops = [
@@ -101,7 +103,7 @@ def _row(result: Replay) -> tuple[str, ...]:
     low, high = result.interval
     aware = "" if result.pruner.false_prune_rate is None else f", noise-aware {result.pruner.false_prune_rate:g}"
     return (
-        result.pruner.name + aware,
+        f"{result.pruner.name}{', promoting' if result.pruner.pauses else ''}{aware}",
         percent(result.steps_saved),
         f"{result.best_lost} of {result.orders} ({100 * low:.0f} to {percent(high)})",
         number(result.regret),

@@ -11,7 +11,6 @@ import random
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from statistics import fmean, stdev
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
@@ -121,6 +120,7 @@ def panel(options: Mapping[str, float | None] = MappingProxyType({})) -> tuple[P
     return (
         NO_PRUNER,
         checked_pruner("asha", plain),
+        checked_pruner("asha", {**plain, "promote": True}),
         checked_pruner("asha", {**plain, **rate}),
         checked_pruner("hyperband", plain),
         checked_pruner("median", of_all),
@@ -178,7 +178,7 @@ class _Outcome:
     """The result of one order of arrival."""
 
     survivors: tuple[str, ...]
-    """Trials that took all their steps; never empty, because the best at a rung always continues."""
+    """Trials that took all their steps, in their order of arrival; never empty: the best at a rung always continues."""
     steps: int
     seconds: float
 
@@ -193,24 +193,38 @@ class _Event(NamedTuple):
 
 
 def _run(record: Recording, pruner: Pruner, order: Sequence[str], workers: int) -> _Outcome:
-    """Each worker takes the next trial and advances it one evaluation at a time until it ends or is stopped."""
+    """Each worker takes the next trial and advances it one evaluation at a time until it ends, stops or pauses.
+
+    A free worker takes a promoted trial first; then a new one.
+    """
     rungs = Rungs(pruner, record.steps, record.eval_every, record.direction)
-    waiting = iter(order)
-    events = [_Event(_duration(record, trial, 0), i, trial, 0) for i, trial in enumerate(islice(waiting, workers))]
-    heapq.heapify(events)
-    survivors, steps, now = [], 0, 0.0
-    while events:
+    waiting, free, now = list(order), list(range(workers)), 0.0
+    reached = dict.fromkeys(order, -1)
+    """The position of the last report of each trial; -1 before the first."""
+    events: list[_Event] = []
+    while True:
+        while free and (trial := _next(rungs, record.metric, waiting, closed=not events)):
+            after = reached[trial] + 1
+            heapq.heappush(events, _Event(now + _duration(record, trial, after), free.pop(0), trial, after))
+        if not events:
+            break
         now, worker, trial, position = heapq.heappop(events)
-        report = record.trials[trial][position]
-        stopped = bool(rungs.decide(trial, report, record.metric))
-        if not stopped and (after := position + 1) < len(record.trials[trial]):
+        reached[trial], after = position, position + 1
+        stopped = bool(rungs.decide(trial, record.trials[trial][position], record.metric))
+        if not stopped and after < len(record.trials[trial]):
             heapq.heappush(events, _Event(now + _duration(record, trial, after), worker, trial, after))
-            continue
-        survivors += [] if stopped else [trial]
-        steps += report.step
-        if following := next(waiting, None):
-            heapq.heappush(events, _Event(now + _duration(record, following, 0), worker, following, 0))
-    return _Outcome(tuple(survivors), steps, now)
+        else:
+            free.append(worker)
+    survivors = tuple(trial for trial in order if reached[trial] == len(record.trials[trial]) - 1)
+    return _Outcome(survivors, sum(record.trials[trial][reached[trial]].step for trial in order), now)
+
+
+def _next(rungs: Rungs, metric: str, waiting: list[str], *, closed: bool) -> str:
+    """The trial for a free worker; empty if there is none now."""
+    trial = next(rungs.promotable(metric), "") or (waiting.pop(0) if waiting else "")
+    trial = trial or (next(rungs.promotable(metric, closed=True), "") if closed else "")
+    rungs.release(trial)
+    return trial
 
 
 def _duration(record: Recording, trial: str, position: int) -> float:

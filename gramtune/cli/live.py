@@ -25,6 +25,7 @@ _COLOURS = {
     Status.RUNNING: "cyan",
     Status.COMPLETED: "green",
     Status.PRUNED: "yellow",
+    Status.PAUSED: "yellow",
     Status.DIVERGED: "magenta",
     Status.STOPPED: "yellow",
     Status.FAILED: "red",

@@ -131,7 +131,7 @@ def _label(pruner: Pruner) -> str:
     """The pruner in one line: `asha η=4, noise-aware 0.05`."""
     factor = f" η={eta}" if (eta := getattr(pruner, "reduction_factor", None)) else ""
     aware = "" if pruner.false_prune_rate is None else f", noise-aware {pruner.false_prune_rate:g}"
-    return f"{pruner.name}{factor}{aware}"
+    return f"{pruner.name}{factor}{', promoting' if pruner.pauses else ''}{aware}"
 
 
 def _row(*cells: str) -> str:

@@ -42,8 +42,8 @@ class Halving(Pruner):
     def stops(self, rung: Rung) -> str:
         """Stops the trial if its mean is worse than the last of the best ⌊n/η⌋."""
         means = sorted(rung.means.values())
-        if len(means) < self.least_trials:
-            return ""
+        if len(means) < self.least_trials and not rung.closed:
+            return f"{len(means)} of {self.least_trials} trials have reached the rung" if self.pauses else ""
         return rung.worse_than(means[max(1, len(means) // self.reduction_factor) - 1])
 
     @property

@@ -5,11 +5,11 @@ It runs on the driver. Nothing is stored: after a resume the rungs are rebuilt f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
-from gramtune.components import Course, Direction, Pruner, Rung, Scores
+from gramtune.components import Course, Direction, Pruner, Rung, Scores, mean_score
 from gramtune.record.noise_aware import surely_worse
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState
@@ -22,6 +22,9 @@ class Rungs:
 
     Usually a trial is compared with those that reached the rung before it. With `order` it is compared with those
     before it in that order, using their results up to the same step, so that the order of arrival does not matter.
+
+    A pruner that pauses trials is asked again, see `promotable`: then timing does not matter in a synchronous search,
+    in which trials are promoted only when none is training.
 
     With a false-prune rate α a trial is stopped only if another one is significantly better: see `surely_worse`.
     """
@@ -49,13 +52,17 @@ class Rungs:
         """The rungs of a sweep, with all reports so far."""
         config = state.plan.config
         direction = config.directions[state.plan.metric]
-        order = (lambda: state.records) if state.plan.sweep.search.synchronous else None
-        rungs = cls(state.plan.sweep.pruner, config.training.steps, config.judged_every, direction, order)
+        pruner = state.plan.sweep.pruner
+        order = (lambda: state.records) if state.plan.sweep.search.synchronous and not pruner.pauses else None
+        rungs = cls(pruner, config.training.steps, config.judged_every, direction, order)
         for name, record in state.records.items():
+            if pruner.pauses and record.status in (Status.STOPPED, Status.FAILED):
+                continue  # see `forget`
             for report in record.reports.values():
                 standing = record.standing(report, state.plan.metric)
                 rungs._note(name, _first(standing, state.plan.sweep.min_replicates), state.plan.metric)
-            if record.status == Status.PRUNED and record.last:
+            whole = record.last and record.last.replicates == record.trial.config.training.replicates
+            if record.last and (record.status == Status.PRUNED or (record.status == Status.PAUSED and whole)):
                 rungs._stopped[name] = record.last.step
         return rungs
 
@@ -68,17 +75,53 @@ class Rungs:
         return self._reached.get(step, {})
 
     def decide(self, trial: str, report: Report, metric: str) -> str:
-        """The reason to stop the trial now; empty if it continues."""
+        """The reason to stop or pause the trial now; empty if it continues."""
         if not self._note(trial, report, metric):
             return ""
-        rung = self._rung(trial, report.step, metric)
-        reason = self._pruner.stops(rung)
-        rate = self._pruner.false_prune_rate
-        if not reason or (rate is not None and not self.beyond_chance(rung, rate)):
+        pruner, reason = self._pruner, ""
+        if pruner.pauses:
+            reason = pruner.rule
+        elif reason := self._reason(self._rung(trial, report.step, metric)):
+            rate = pruner.false_prune_rate
+            reason += "" if rate is None else f", by more than chance (false-prune rate {rate:g})"
+        if not reason:
             return ""
         self._stopped[trial] = report.step
-        surely = "" if rate is None else f", by more than chance (false-prune rate {rate:g})"
-        return f"{self._pruner.name} at step {report.step}: {reason}{surely}"
+        return f"{pruner.name} at step {report.step}: {reason}"
+
+    def promotable(self, metric: str, *, closed: bool = False) -> Iterator[str]:
+        """The paused trials that may continue: those of the highest rung first, and the best of a rung first.
+
+        `closed`: no trial is training, and no new one will come. Then only those of the lowest rung that has any,
+        because they will reach the next one.
+        """
+        for step in sorted(set(self._stopped.values()), reverse=not closed) if self._pruner.pauses else ():
+            reached, some = self._reached[step], False
+            paused = [trial for trial, at in self._stopped.items() if at == step]
+            for trial in sorted(paused, key=lambda name: (mean_score(reached[name]), name)):
+                if not self._reason(replace(self._rung(trial, step, metric), closed=closed)):
+                    some = True
+                    yield trial
+                elif self._pruner.false_prune_rate is None:
+                    break  # the others are worse
+            if some and closed:
+                return
+
+    def release(self, trial: str) -> None:
+        """A paused trial was promoted."""
+        self._stopped.pop(trial, None)
+
+    def forget(self, trial: str) -> None:
+        """A trial failed or was stopped. If the pruner pauses trials, the next one takes its place at the rungs."""
+        if self._pruner.pauses:
+            self.release(trial)
+            for reached in self._reached.values():
+                reached.pop(trial, None)
+
+    def _reason(self, rung: Rung) -> str:
+        """The pruner's reason to stop the trial, unless the noise-aware rule vetoes it."""
+        reason, rate = self._pruner.stops(rung), self._pruner.false_prune_rate
+        return reason if reason and (rate is None or self.beyond_chance(rung, rate)) else ""
 
     def beyond_chance(self, rung: Rung, rate: float) -> bool:
         """Whether some other trial at the rung is significantly better, by paired t tests corrected for all N others.

@@ -21,6 +21,8 @@ class Status(StrEnum):
     RUNNING = "RUNNING"
     COMPLETED = "COMPLETED"
     PRUNED = "PRUNED"
+    PAUSED = "PAUSED"
+    """Waits at a rung for its promotion. A trial that is not promoted stays paused when the sweep ends."""
     DIVERGED = "DIVERGED"
     STOPPED = "STOPPED"
     """Stopped before its last step by a budget of the sweep or by the user; it might have been the best."""
@@ -28,7 +30,7 @@ class Status(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether the trial has ended."""
+        """Whether the trial has ended; a paused one has, until it is promoted."""
         return self not in (Status.PENDING, Status.RUNNING)
 
 

@@ -57,6 +57,8 @@ class TrialRecord:
 
     inherited: tuple[Inheritance, ...] = ()
     """Ordered by step."""
+    passed: int = 0
+    """The step of the last rung at which the trial was promoted."""
 
     @property
     def assignment(self) -> Assignment:
@@ -170,8 +172,11 @@ class SweepState:
                 self.records = {**self.records, trial.name: record}
 
     def started(self, trial: PlannedTrial) -> None:
-        """The trial started or restarted; a new trial is added to the sweep."""
+        """The trial started, restarted or was promoted; a new trial is added to the sweep."""
         self.enqueued(trial)
+        record = self.records[trial.name]
+        if record.status == Status.PAUSED:
+            record.passed = record.step
         self._update(trial.name, Status.RUNNING, "")
 
     def reported(self, name: str, report: Report) -> None:

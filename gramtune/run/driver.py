@@ -106,18 +106,20 @@ class Driver:
         """What decides who waits and who inherits; None without population-based training."""
         if state.plan.sweep.is_population:
             self.population = Population(state, folder, self._journal)
-        self._waiting = self.population.unarrived() if self.population else [r.due for r in state.unfinished]
+        self._pauses = state.plan.sweep.pruner.pauses
+        unfinished = sorted(state.unfinished, key=lambda record: self._pauses and record.status == Status.PENDING)
+        self._waiting = self.population.unarrived() if self.population else [record.due for record in unfinished]
         with self._halting_when_full():
             self._journal.opened(changed)
 
     @property
     def pausing(self) -> bool:
-        """Whether a next trial may come later, when a generation, a look, a batch or a rung is complete."""
+        """Whether a next trial may come later: after a generation, a look, a batch, a rung, or by a promotion."""
         return self._waits and not (self.halted or self.exhausted)
 
     @property
     def _waits(self) -> bool:
-        return bool(self.population or self._needed or self._held or self._proposer.waiting)
+        return bool(self.population or self._needed or self._held or self._pauses or self._proposer.waiting)
 
     @property
     def _synchronous(self) -> bool:
@@ -132,7 +134,8 @@ class Driver:
             self._stop_waiting(reason)
             self.exhausted = True
             return None
-        trial = self._waiting.pop(0) if self._waiting else self._proposer.propose() or self._turn()
+        trial = self._promotion() or (self._waiting.pop(0) if self._waiting else None)
+        trial = trial or self._proposer.propose() or self._turn()
         self.exhausted = trial is None and not (self._waits and (self._running or self.state.unfinished))
         if trial:
             _log.info("trial %s is handed out, from replicate %d on", trial.name, trial.first)
@@ -195,6 +198,7 @@ class Driver:
         record, reason = self.state.records[name], redact(reason)
         added = record.trained
         self._running.discard(name)
+        self._rungs.forget(name)
         with self._halting_when_full():
             self._journal.ended(name, Status.FAILED, f"replicates from {added} on: {reason}" if added else reason)
             if not added:
@@ -206,14 +210,32 @@ class Driver:
         self.halted = self.halted or reason
 
     def _prune(self, record: TrialRecord, report: Report) -> None:
+        if 0 < report.step <= record.passed:  # a promoted trial repeats the report of its checkpoint
+            return
         metric = self.state.plan.metric
         hopeless = self._rungs.decide(record.trial.name, record.standing(report, metric), metric)
         if hopeless and not record.status.final:
-            self._journal.ended(record.trial.name, Status.PRUNED, hopeless)
+            self._journal.ended(record.trial.name, Status.PAUSED if self._pauses else Status.PRUNED, hopeless)
+
+    def _promotion(self) -> PlannedTrial | None:
+        """The paused trial to continue now; trials that an earlier driver left running come first.
+
+        In a synchronous search trials are promoted together, see `_turn`.
+        """
+        left = bool(self._waiting) and self.state.records[self._waiting[0].name].status == Status.RUNNING
+        name = "" if left or self._synchronous else next(self._rungs.promotable(self.state.plan.metric), "")
+        return self._promoted(name) if name else None
+
+    def _promoted(self, name: str) -> PlannedTrial:
+        record = self.state.records[name]
+        self._rungs.release(name)
+        with self._halting_when_full():
+            self._journal.started(record.trial)
+        return record.due
 
     def _early(self, name: str, step: int) -> bool:
         """In a synchronous search: whether an earlier trial has neither ended nor reached this rung."""
-        if not self._synchronous or step not in self._rungs.steps(name):
+        if not self._synchronous or self._pauses or step not in self._rungs.steps(name):
             return False
         before = takewhile(lambda record: record.trial.name != name, self.state.records.values())
         return any(not r.status.final and (r.last is None or r.last.step < step) for r in before)
@@ -250,21 +272,23 @@ class Driver:
             self._waiting.append(trial)
 
     def _stop_one(self, name: str) -> None:
-        """Stops a trial on request: a running one at its next report, a waiting one at once."""
+        """Stops a trial on request: a running one at its next report, a waiting or paused one at once."""
         record = self.state.records.get(name)
         if name in self._running:
             self._to_stop.add(name)
-        elif record and not record.status.final:
+        elif record and (not record.status.final or record.status == Status.PAUSED):
             self._waiting = [trial for trial in self._waiting if trial.name != name]
             self._stop(record, budget.ON_REQUEST)
 
     def _turn(self) -> PlannedTrial | None:
-        """The first trial of the next generation or look, if the current one has ended."""
+        """The first trial of the next generation, rung or look, if the current one has ended."""
         if self._running:
             return None
         with self._halting_when_full():
             if self.population is not None:
                 self._waiting = self.population.turn()
+            elif names := list(self._rungs.promotable(self.state.plan.metric, closed=True)):
+                self._waiting = [self._promoted(name) for name in names]
             elif self._needed is not None and (wanted := self._needed(self.state)):
                 self._journal.extended(wanted)
                 self._waiting = [record.due for record in self.state.unfinished]
@@ -293,8 +317,12 @@ class Driver:
                     self._stop(record, reason)
 
     def _stop(self, record: TrialRecord, reason: str) -> None:
-        """Stops a trial because of a budget. A trial with the common number of replicates keeps its earlier status."""
+        """Stops a trial because of a budget or a request.
+
+        A trial with the common number of replicates keeps its earlier status.
+        """
         status, why = Status.STOPPED, reason
+        self._rungs.forget(record.trial.name)
         if record.trained >= self.state.plan.sweep.min_replicates:
             status, lost = record.outcome
             wanted = record.trial.config.training.replicates

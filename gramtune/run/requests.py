@@ -11,6 +11,7 @@ from typing import Any
 from gramtune.errors import Issue, SpecError, did_you_mean
 from gramtune.io import write_atomically
 from gramtune.record.object_store import store_of
+from gramtune.record.report import Status
 from gramtune.record.state import SweepState
 from gramtune.space.domain import fitting
 from gramtune.space.plan import planned
@@ -27,8 +28,8 @@ def ask_to_stop(state: SweepState, folder: Path, trial: str) -> str:
         raise SpecError(
             [Issue("--trial", f"{trial!r} is not a trial of this sweep" + did_you_mean(trial, state.records))]
         )
-    if state.records[name].status.final:
-        raise SpecError([Issue("--trial", f"{name} has ended: {state.records[name].status}")])
+    if (status := state.records[name].status).final and status != Status.PAUSED:
+        raise SpecError([Issue("--trial", f"{name} has ended: {status}")])
     _ask(state, folder, {"stop": name})
     return name
 

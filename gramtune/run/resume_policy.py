@@ -80,7 +80,7 @@ def left_as_they_are(state: SweepState, wanted: Sweep, retry_failed: bool = Fals
     """One line that names the trials without further replicates; empty if there are none."""
     if wanted.min_replicates <= state.plan.sweep.min_replicates:
         return ""
-    left = (Status.PRUNED,) if retry_failed else (Status.PRUNED, Status.FAILED)
+    left = (Status.PRUNED, Status.PAUSED, *(() if retry_failed else (Status.FAILED,)))
     statuses = [r.status for r in state.records.values() if r.status in left]
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     return f"{counts}: get no further replicates, because they did not finish training" if counts else ""

@@ -245,7 +245,7 @@ def search_warnings(plan: Plan) -> list[str]:
     pruner, trials = sweep.pruner, plan.size if size is None else min(size, plan.size)
     if why := pruner.never_stops(sweep.min_replicates):
         warnings.append(why)
-    if pruner.name != "none" and pruner.least_trials > trials:
+    if pruner.name != "none" and not pruner.pauses and pruner.least_trials > trials:
         needs = f"pruner {pruner.name} needs {pruner.least_trials} trials at a rung"
         warnings.append(f"{needs}; the sweep has {trials}, so the pruner never decides")
     if pruner.name != "none" and not any(_rungs(pruner, trial) for trial in sampled(sweep, CORNERS)):

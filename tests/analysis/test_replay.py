@@ -82,6 +82,20 @@ def test_workers_are_asynchronous(tmp_path):
     assert result.time_saved == pytest.approx(1 - 2.5 / 5)
 
 
+def test_promoting_asha_saves_more_and_one_trial_always_takes_all_steps(tmp_path):
+    """Rungs after 1 and 2 of 4 steps. LATE is second at the first rung, so EARLY alone goes on, in every order."""
+    record, promoting = recorded(tmp_path, LATE, EARLY), Asha(reduction_factor=2, promote=True)
+    one = replay(record, promoting, orders=20, workers=1, seed=0)
+    assert (one.best_lost, one.steps_saved, one.regret) == (20, pytest.approx(3 / 8), 1)
+    assert one.steps_saved > replay(record, ASHA, orders=20, workers=1, seed=0).steps_saved
+    # with three, LATE is promoted where EARLY comes last; then EARLY goes on too, and LATE is better at the second rung
+    (tmp_path / "three").mkdir()
+    three = replay(recorded(tmp_path / "three", *CURVES), promoting, orders=60, workers=1, seed=0)
+    assert 30 < three.best_lost < 50
+    share = three.best_lost / 60
+    assert three.steps_saved == pytest.approx(share * 6 / 12 + (1 - share) * 5 / 12)
+
+
 def test_plain_asha_kills_the_best_where_the_noise_aware_one_does_not(tmp_path):
     record = recorded(tmp_path, EARLY, LATE, HOPELESS)
     plain = replay(record, ASHA, orders=200, workers=1, seed=1)
@@ -118,10 +132,11 @@ def test_the_seed_decides_the_orders_and_they_are_the_same_for_all_pruners(tmp_p
 def test_the_panel_takes_the_settings():
     pruners = panel({"reduction_factor": 3, "min_steps": 7, "false_prune_rate": 0.2})
     assert [(p.name, p.false_prune_rate) for p in pruners] == [
-        ("none", None), ("asha", None), ("asha", 0.2), ("hyperband", None), ("median", None),
+        ("none", None), ("asha", None), ("asha", None), ("asha", 0.2), ("hyperband", None), ("median", None),
     ]  # fmt: skip
     assert {p.min_steps for p in pruners[1:]} == {7}
-    assert {p.reduction_factor for p in pruners[1:4]} == {3}
+    assert {p.reduction_factor for p in pruners[1:5]} == {3}
+    assert [p.pauses for p in pruners] == [False, False, True, False, False, False]
 
 
 def test_only_completed_trials_of_one_schedule_are_replayed(tmp_path):
@@ -155,13 +170,13 @@ def test_the_command_prints_one_line_per_pruner(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0] == "3 trials of 4 steps, 200 random orders, 1 at once; fid_digits (minimised), best: critic_dim=1"
     assert [line.split("  ")[0] for line in lines[3:]] == [
-        "none", "asha η=2", "asha η=2, noise-aware 0.05", "hyperband η=2", "median",
+        "none", "asha η=2", "asha η=2, promoting", "asha η=2, noise-aware 0.05", "hyperband η=2", "median",
     ]  # fmt: skip
     waits = gramtune("replay", tmp_path, "--pruner", "asha", "--reduction-factor", 2, "--min-trials", 4, cwd=tmp_path)
     assert waits.stdout.splitlines()[3].split()[2:9] == ["0.0", "%", "0.0", "%", "0", "of", "200"]
     options = ["--pruner", "asha", "--reduction-factor", 2, "--min-steps", 1, "--false-prune-rate", 0.05]
     one = gramtune("replay", tmp_path, *options, "--workers", 1, cwd=tmp_path)
-    assert one.stdout.splitlines()[3:] == [lines[5]]
+    assert one.stdout.splitlines()[3:] == [lines[6]]
     section = "{reduction_factor: 2, min_steps: 1, false_prune_rate: 0.05}"
     same = gramtune("replay", tmp_path, "--pruner", section, "--workers", 1, cwd=tmp_path)
     assert same.stdout == one.stdout

@@ -46,6 +46,7 @@ SWEEP_RUN = ""
 _MLFLOW_STATUS = {
     Status.COMPLETED: "FINISHED",
     Status.PRUNED: "FINISHED",
+    Status.PAUSED: "FINISHED",
     Status.DIVERGED: "FINISHED",
     Status.STOPPED: "KILLED",
     Status.FAILED: "FAILED",

@@ -28,7 +28,7 @@ def importances(state: SweepState) -> Importances:
     scored = [(final_mean(record, metric), record) for record in state.completed]
     values = [value for value, _ in scored]
     beyond = max(values) + 1.0 if minimised else min(values) - 1.0
-    worse = [r for r in state.records.values() if r.status in (Status.PRUNED, Status.DIVERGED)]
+    worse = [r for r in state.records.values() if r.status in (Status.PRUNED, Status.PAUSED, Status.DIVERGED)]
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="minimize" if minimised else "maximize")
     distributions = {key: _distribution(domain) for key, domain in state.plan.sweep.space.items()}

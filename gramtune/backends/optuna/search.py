@@ -43,6 +43,7 @@ _REPEATS = 100
 _STATES = {
     Status.COMPLETED: TrialState.COMPLETE,
     Status.PRUNED: TrialState.PRUNED,
+    Status.PAUSED: TrialState.PRUNED,
     Status.DIVERGED: TrialState.COMPLETE,
     Status.FAILED: TrialState.FAIL,
 }
@@ -96,7 +97,8 @@ class OptunaProposer:
 
     Its study holds one Optuna trial per trial of the sweep, with the mean over replicates at each evaluation as
     intermediate value; with two metrics, only both means at the end. The study gets PRUNED as PRUNED, FAILED as FAIL,
-    and DIVERGED as COMPLETE with a penalty. The penalty exists only in the study, not in tables.
+    and DIVERGED as COMPLETE with a penalty. The penalty exists only in the study, not in tables. A paused trial is
+    PRUNED there; its promotion adds a second trial, because Optuna cannot reopen the first.
     """
 
     def __init__(self, state: SweepState, folder: Path) -> None:
@@ -117,6 +119,8 @@ class OptunaProposer:
         self._trials: dict[str, optuna.Trial] = {}
         self._curves: defaultdict[str, set[int]] = defaultdict(set)
         """Steps whose values the study already has, by trial, because it accepts each step once."""
+        self._paused: set[str] = set()
+        """Trials whose newest trial in the study was closed by a pause."""
         self._orphans: list[optuna.Trial] = []
         self._untold: list[TrialRecord] = []
         """Diverged trials that wait for the first completed trial, which is needed to compute a penalty."""
@@ -158,7 +162,8 @@ class OptunaProposer:
 
         Optuna cannot reopen a trial, so the study is then rebuilt from the journal.
         """
-        known = ((t.state, self._state.records.get(t.user_attrs.get("trial", ""))) for t in self._frozen())
+        closed = [t for t in self._frozen() if t.user_attrs.get("status") != Status.PAUSED]
+        known = ((t.state, self._state.records.get(t.user_attrs.get("trial", ""))) for t in closed)
         return any(s.is_finished() and r is not None and not r.status.final and not r.due.first for s, r in known)
 
     def _frozen(self) -> list[FrozenTrial]:
@@ -204,11 +209,22 @@ class OptunaProposer:
         if self._sweep.search.together:
             self._catch_up()
             return
+        self._go_on(record)
         trial = self._trials[record.trial.name]
         if record.last and record.last.step not in self._curves[record.trial.name]:  # a retry repeats its last report
             self._report(record.trial.name, record.last)
         if record.status in _STATES:
             self._tell(trial, record)
+
+    def _go_on(self, record: TrialRecord) -> None:
+        """Adds a promoted trial to the study again, with all its reports."""
+        name = record.trial.name
+        if name in self._paused and record.status != Status.PAUSED:
+            self._paused.discard(name)
+            self._curves.pop(name, None)
+            self.enqueue(record)
+            for _, report in sorted(record.reports.items()):
+                self._report(name, report)
 
     def enqueue(self, record: TrialRecord) -> None:
         """Adds a trial that the user enqueued to the study."""
@@ -252,6 +268,7 @@ class OptunaProposer:
         trial.set_user_attr("reason", record.reason)
         state = _STATES[record.status]
         told = values if state == TrialState.COMPLETE else None
+        self._paused |= {record.trial.name} if record.status == Status.PAUSED else set()
         self._study.tell(trial, told, state=state, skip_if_finished=True)
         if record.status == Status.COMPLETED and self._untold:
             untold, self._untold = self._untold, []
@@ -289,6 +306,8 @@ class OptunaProposer:
             name = frozen.user_attrs.get("trial")
             if name in self._state.records:
                 self._trials[name] = optuna.Trial(self._study, frozen._trial_id)
+                paused = {name} if frozen.user_attrs.get("status") == Status.PAUSED else set()
+                self._paused = self._paused - {name} | paused
             elif frozen.state == TrialState.RUNNING:  # the driver died before this trial started
                 self._study.sampler = make_sampler(self._sweep.search, frozen.number)
                 self._orphans.append(optuna.Trial(self._study, frozen._trial_id))
@@ -298,6 +317,7 @@ class OptunaProposer:
         for name, record in self._state.records.items():
             if name not in self._trials:
                 self._trials[name] = self._again(record)
+            self._go_on(record)
         settled = self._settled()
         new, self._told = settled[self._told :], len(settled) if self._sweep.search.together else 0
         for record in new:

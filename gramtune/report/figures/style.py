@@ -29,7 +29,7 @@ WIDTH, HEIGHT = 3.4, 2.8
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C7A00")
 """Okabe and Ito's colours, safe for colour-blind readers; the yellow is darkened to be visible on white."""
 MARKERS = "osD^vPX*"
-LOST = {Status.DIVERGED: "^", Status.FAILED: "X", Status.PRUNED: "v", Status.STOPPED: "s"}
+LOST = {Status.DIVERGED: "^", Status.FAILED: "X", Status.PRUNED: "v", Status.PAUSED: "<", Status.STOPPED: "s"}
 """Symbols of trials without a final value."""
 _LOST_COLOUR = "#B00000"
 TEXT, SMALL = 8, 7

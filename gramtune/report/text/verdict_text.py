@@ -62,7 +62,7 @@ def _missing(row: KeyVerdict, finding: Finding, name: str) -> str:
     if lost := [f"{row.values[i]} ({why})" for i, why in enumerate(row.diverged) if why]:
         return f"it cannot be INSENSITIVE, because a replicate diverged at {name} = {', '.join(lost)}"
     if lost := [value for value, n in zip(row.values, row.replicates, strict=True) if not n]:
-        return f"it cannot be INSENSITIVE, because {name} = {', '.join(lost)} was pruned or failed"
+        return f"it cannot be INSENSITIVE, because {name} = {', '.join(lost)} was pruned, paused or failed"
     words = f"{_named(row, finding.open, name)} is open"
     if finding.more is None:
         return f"{words}; more than 400 replicates seem to be needed"

@@ -5,7 +5,7 @@
     legend: { orientation: "h", y: -0.3 }, hovermode: "closest", ...own,
   });
   const valueAxis = () => ({ title: { text: safe(metric) }, type: chosen.logarithmic ? "log" : "linear", gridcolor: "#eeeeee", exponentformat: "e" });
-  const symbols = { COMPLETED: "circle", PRUNED: "triangle-down", STOPPED: "square", DIVERGED: "triangle-up", FAILED: "x" };
+  const symbols = { COMPLETED: "circle", PRUNED: "triangle-down", PAUSED: "triangle-left", STOPPED: "square", DIVERGED: "triangle-up", FAILED: "x" };
   const across = (t, index) => (keys[index].number ? t.values[index] : String(t.values[index]));
   function points(some, index, own) {
     return {
