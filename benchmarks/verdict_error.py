@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 
 from gramtune.analysis.replicates_needed import until_decided
-from gramtune.analysis.verdict import judged
+from gramtune.analysis.verdict import batch_findings
 
 TOLERANCE = 0.10
 LIMIT = np.log1p(TOLERANCE)
@@ -70,7 +70,7 @@ def cell(means, sigma, kind, repeats, rng, adaptive=False):
         rounds = list(until_decided(losses, np.full((repeats, size), 3), np.full(size, MOST), MOST, TOLERANCE))
         looked, seeds = [found for found, _ in rounds], rounds[-1][1].mean()
     else:
-        looked = list(judged(losses, np.full((repeats, size), MOST), TOLERANCE))
+        looked = list(batch_findings(losses, np.full((repeats, size), MOST), TOLERANCE))
         decided = looked[-1].decided
         seeds = np.median(looked[-1].look[decided]) if decided.any() else np.nan
     held = np.all([(each.may_be_best | ~best).all(axis=1) for each in looked], axis=0)

@@ -361,7 +361,7 @@ def _shortfall(state: SweepState) -> tuple[str, bool]:
     """Why a complete sweep has fewer trials than requested (one line or empty), and whether this is all it can have."""
     sweep, have = state.plan.sweep, len(state.records)
     stopped = any(record.status == Status.STOPPED for record in state.records.values())
-    spent = budget.reached(sweep.budget, state.elapsed, state.taken)
+    spent = budget.reached(sweep.budget, state.elapsed, state.steps_taken)
     if sweep.search.name == "grid" or have >= sweep.search.samples or stopped or spent or sweep.budget.seconds:
         return "", True
     size = size_of(sweep.space, sweep.base, sweep.search.samples)

@@ -10,8 +10,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gramtune.analysis.key_verdicts import KeyVerdict, verdicts
 from gramtune.analysis.trial_table import trial_table
-from gramtune.analysis.verdicts import KeyVerdict, verdicts
 from gramtune.errors import Issue, SpecError, did_you_mean
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState

@@ -9,7 +9,7 @@ from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 from states import report as state_report
 from sweeps import SPACE, write_space
 
-from gramtune.backends.mlflow.describe import parameter_text
+from gramtune.backends.mlflow.run_contents import parameter_text
 from gramtune.backends.mlflow.runs import legal_key, legal_value
 from gramtune.backends.optuna.search import STUDY_FILE, OptunaProposer
 from gramtune.components import Pruner

@@ -39,7 +39,7 @@ def cost_of(state: SweepState) -> RealisedCost:
     return RealisedCost(
         round(max(ends) - min(starts)) if begun else 0,
         sum(record.last.seconds for record in begun if record.last),
-        sum(taken(record) for record in begun),
+        sum(record.steps_taken for record in begun),
         sum(record.trial.config.training.steps * record.trial.config.training.replicates for record in begun),
         added(*(_share(state) * r.last.joules for r in begun if r.last and r.last.joules is not None)),
     )
@@ -54,8 +54,3 @@ def start(record: TrialRecord) -> float:
     """Unix time of the start of a trial that reported."""
     first = record.reports[min(record.reports)]
     return first.timestamp - first.seconds
-
-
-def taken(record: TrialRecord) -> int:
-    """Training steps of all replicates of a trial."""
-    return record.taken

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations
 
+from gramtune.analysis.key_verdicts import KeyVerdict, verdicts
 from gramtune.analysis.verdict import decide
-from gramtune.analysis.verdicts import KeyVerdict, verdicts
 from gramtune.record.state import SweepState
 
 

@@ -13,13 +13,13 @@ from itertools import pairwise
 
 import numpy as np
 
+from gramtune.analysis.key_verdicts import finished_values, losses_of
 from gramtune.analysis.labels import identity
 from gramtune.analysis.pair_bounds import Array, Counts, moderated
 from gramtune.analysis.replicates_needed import until_decided
 from gramtune.analysis.robustness import no_axis
 from gramtune.analysis.series import Axis, Series, axis_of
-from gramtune.analysis.verdict import LEAST_REPLICATES, Findings, judged
-from gramtune.analysis.verdicts import finished_values, losses_of
+from gramtune.analysis.verdict import LEAST_REPLICATES, FindingBatch, batch_findings
 from gramtune.errors import Issue, SpecError
 from gramtune.record.state import SweepState
 from gramtune.space.plan import Plan
@@ -126,7 +126,7 @@ def _unpredictable(state: SweepState, pilot: SweepState) -> str:
     if why := no_axis(state):
         return f"no verdict can come: {why}"
     if len(plan.metrics) > 1:
-        return "no verdict can come: a verdict is about one metric, but two are optimised"
+        return "no verdict can come: a verdict is about one metric, but several are optimised"
     if plan.sweep.search.name != "grid":
         return (
             f"{plan.sweep.search.name} draws its values while it runs, so its verdict cannot be predicted; legal: grid"
@@ -218,12 +218,12 @@ def _weights(axis: Axis, key: str, series: Series, known: _Known) -> Array:
     return np.array([row if any(row) else [1 / len(row)] * len(row) for row in rows])
 
 
-def _rounds(plan: Plan, losses: Array) -> list[tuple[Findings, Counts]]:
+def _rounds(plan: Plan, losses: Array) -> list[tuple[FindingBatch, Counts]]:
     """The findings and replicates after each allotment; a single one if all values get the same number."""
     least, most = plan.sweep.min_replicates, _most(plan)
     counts = np.full(losses.shape[:2], least)
     if least == most:
-        *_, found = judged(losses, counts, plan.sweep.tolerance)
+        *_, found = batch_findings(losses, counts, plan.sweep.tolerance)
         return [(found, counts)]
     return list(until_decided(losses, counts, np.full(losses.shape[1], most), most, plan.sweep.tolerance))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gramtune.analysis.cost import start, taken
+from gramtune.analysis.cost import start
 from gramtune.analysis.labels import assignment_text, count, number, percent
 from gramtune.analysis.replay import Replay, panel, recording, replay
 from gramtune.errors import SpecError
@@ -61,7 +61,7 @@ def audit(state: SweepState) -> Audit:
         if record.last
     ]
     whole = sum(r.trial.config.training.steps * r.trial.config.training.replicates for r in begun)
-    saved = sum(r.trial.config.training.steps * r.trial.config.training.replicates - taken(r) for r in stopped)
+    saved = sum(r.trial.config.training.steps * r.trial.config.training.replicates - r.steps_taken for r in stopped)
     cost, replays = _cost(state, pruned=bool(stopped))
     return Audit(tuple(stops), saved, saved / whole if whole else 0.0, cost, replays)
 

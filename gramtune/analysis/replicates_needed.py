@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gramtune.analysis.key_verdicts import KeyVerdict, verdicts
 from gramtune.analysis.pair_bounds import Array, Counts, Mask
-from gramtune.analysis.verdict import Findings, Verdict, judged, looks
-from gramtune.analysis.verdicts import KeyVerdict, verdicts
+from gramtune.analysis.verdict import FindingBatch, Verdict, batch_findings, looks
 from gramtune.record.state import SweepState
 
 
@@ -49,18 +49,18 @@ def grown(still: Mask, counts: Counts, most: int) -> Counts:
 
 def until_decided(
     losses: Array, counts: Counts, recorded: Counts, most: int, tolerance: float
-) -> Iterator[tuple[Findings, Counts]]:
+) -> Iterator[tuple[FindingBatch, Counts]]:
     """Yields the findings and replicate counts of B sweeps after each allotment, with more replicates for open values.
 
     `losses` [B, V, N]: all losses of a sweep, of which the first `recorded` [V] exist; `counts` [B, V]: the initial
     replicates of each value. Ends when no sweep gets more: all are decided or have `most` replicates.
     """
-    *_, now = judged(losses, counts, tolerance)
+    *_, now = batch_findings(losses, counts, tolerance)
     while True:
         yield now, counts
         more = np.minimum(grown(now.open, counts, most), recorded)
         (changed,) = np.nonzero((more > counts).any(axis=1))
         if not len(changed):
             return
-        *_, newer = judged(losses[changed], more[changed], tolerance)
+        *_, newer = batch_findings(losses[changed], more[changed], tolerance)
         now, counts = now.updated(changed, newer), more

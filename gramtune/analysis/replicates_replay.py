@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gramtune.analysis.key_verdicts import KeyVerdict, verdicts
 from gramtune.analysis.replay import Interval, wilson
 from gramtune.analysis.replicates_needed import until_decided
 from gramtune.analysis.verdict import LEAST_REPLICATES, Verdict
-from gramtune.analysis.verdicts import KeyVerdict, verdicts
 from gramtune.errors import Issue, SpecError
 from gramtune.record.state import SweepState
 

@@ -60,7 +60,7 @@ class Axis:
 
 def axis_of(state: SweepState, key: str) -> Axis:
     """The axis of a varied key; trials without the key are left out. Raises KeyError if it does not vary."""
-    domain, values = state.plan.sweep.space[key], state.values(key)
+    domain, values = state.plan.sweep.space[key], state.values_of_key(key)
     numbers = numeric(values)
     places = {identity(v): Place(float(v) if numbers else float(i), value_text(v)) for i, v in enumerate(values)}
     log = domain.log if domain.values is None else numbers and spans(values, 1)

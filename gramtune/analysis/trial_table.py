@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from gramtune.analysis.key_verdicts import KeyVerdict, verdicts
 from gramtune.analysis.labels import leaves
 from gramtune.analysis.robustness import no_axis
-from gramtune.analysis.verdicts import KeyVerdict, verdicts
 from gramtune.record.state import SweepState
 from gramtune.record.tables import trials_frame
 

@@ -2,7 +2,7 @@
 
 docs/verdict.md describes the method, its assumptions and its sources. Losses are logarithms of the metric, so that a
 tolerance of 10 % is a difference of log 1.1, and spreads do not depend on the mean. The same code judges one sweep
-(`decide`) and many simulated sweeps at once (`judged`).
+(`decide`) and many simulated sweeps at once (`batch_findings`).
 """
 
 from __future__ import annotations
@@ -91,12 +91,12 @@ def decide(values: Sequence[Sequence[float]], tolerance: float, share: float = 1
 def findings(values: Sequence[Sequence[float]], tolerance: float, share: float = 1.0) -> Iterator[Finding]:
     """The finding after each declared look, the newest last; `decide` adds the number of missing replicates."""
     losses, counts = _arrays(values)
-    for each in judged(losses, counts, tolerance, share):
+    for each in batch_findings(losses, counts, tolerance, share):
         yield each.finding(0)
 
 
 @dataclass(frozen=True)
-class Findings:
+class FindingBatch:
     """The findings on B sweeps of V values after one look; the fields have the meanings of `Finding`."""
 
     insensitive: Mask
@@ -125,12 +125,12 @@ class Findings:
         best: Mask = self.low <= np.maximum(0.0, self.low.min(axis=1, keepdims=True))
         return best
 
-    def updated(self, at: Counts, newer: Findings) -> Findings:
+    def updated(self, at: Counts, newer: FindingBatch) -> FindingBatch:
         """These findings, with the sweeps `at` [C] replaced by newer findings."""
         fields = {name: getattr(self, name).copy() for name in vars(self)}
         for name, field in fields.items():
             field[at] = getattr(newer, name)
-        return Findings(**fields)
+        return FindingBatch(**fields)
 
     def finding(self, sweep: int) -> Finding:
         """The finding on one of the sweeps."""
@@ -142,7 +142,7 @@ class Findings:
         return Finding(verdict, int(self.look[sweep]), best, *bounds_of_it, still, None)
 
 
-def judged(losses: Array, counts: Counts, tolerance: float, share: float = 1.0) -> Iterator[Findings]:
+def batch_findings(losses: Array, counts: Counts, tolerance: float, share: float = 1.0) -> Iterator[FindingBatch]:
     """The findings on B sweeps after each declared look, from the first `counts` [B, V] of losses [B, V, N].
 
     A pair of values is compared at the declared numbers of replicates that both have. Its bounds hold at all looks
@@ -156,7 +156,7 @@ def judged(losses: Array, counts: Counts, tolerance: float, share: float = 1.0) 
     below, above = np.full((batch, size, size), -np.inf), np.full((batch, size, size), np.inf)
     more_diverged, none = np.zeros((batch, size), bool), np.zeros(batch, bool)
     nothing = _worst_losses(below, above, lost, more_diverged)
-    newest = Findings(none, none, np.zeros(batch, int), *nothing, np.zeros((batch, size), bool))
+    newest = FindingBatch(none, none, np.zeros(batch, int), *nothing, np.zeros((batch, size), bool))
     for look in looks(int(last.max(initial=0))):
         active = look <= last
         here = (counts >= look) & active[:, None]
@@ -171,7 +171,7 @@ def judged(losses: Array, counts: Counts, tolerance: float, share: float = 1.0) 
         insensitive = np.where(before, newest.insensitive, insensitive)
         sensitive = np.where(before, newest.sensitive, sensitive)
         still = _open(above, lost, _best(known, sample, lost), known, limit) & ~(insensitive | sensitive)[:, None]
-        newest = Findings(
+        newest = FindingBatch(
             insensitive,
             sensitive,
             np.where(active & ~before, look, newest.look),

@@ -12,20 +12,20 @@ from gramtune.errors import SpecError
 from gramtune.io import data_root
 from gramtune.record.redaction import redact
 from gramtune.record.tracker import TrackerUnavailable
-from gramtune.run.inspection import Finding, Machine, clock, findings, inspect
+from gramtune.run.inspection import Machine, NodeCheck, clock, inspect, node_checks
 
 
-def examine(address: str | None, runs: Path, tracking_uri: str | None) -> Iterator[Finding]:
+def examine(address: str | None, runs: Path, tracking_uri: str | None) -> Iterator[NodeCheck]:
     """Findings about this machine, or about every node of the Ray cluster at `address`. Raises SpecError."""
     driver = inspect(str(data_root()))
     if address is None:
-        yield from findings("here", driver, driver, len(driver.gpus))
+        yield from node_checks("here", driver, driver, len(driver.gpus))
     else:
         yield from _nodes(address, runs, driver)
     yield _tracking(tracking_uri)
 
 
-def _nodes(address: str, runs: Path, driver: Machine) -> Iterator[Finding]:
+def _nodes(address: str, runs: Path, driver: Machine) -> Iterator[NodeCheck]:
     from gramtune.backends.ray.quiet import ray
     from gramtune.backends.ray.session import alive_nodes, connected, not_shared, on_every_node
 
@@ -34,21 +34,21 @@ def _nodes(address: str, runs: Path, driver: Machine) -> Iterator[Finding]:
         for node, machine in on_every_node(inspect, str(data_root())):
             if isinstance(machine, Exception):
                 text = str(machine).strip().splitlines()[-1]
-                yield Finding(
+                yield NodeCheck(
                     node, "gramtune", f"cannot run on this node: {text}", "install the driver's version on this node"
                 )
             else:
-                yield from findings(node, machine, driver, gpus[node])
+                yield from node_checks(node, machine, driver, gpus[node])
         yield from _clocks(on_every_node, ray)
         issues = {node: issue for node, issue in not_shared(runs) if issue}
         for node in gpus:
             issue = issues.get(node, "")
             good = f"{runs}: driver and node read each other's files"
             remedy = "mount one folder on all nodes at the same path, and pass it as --runs" if issue else ""
-            yield Finding(node, "storage", issue or good, remedy)
+            yield NodeCheck(node, "storage", issue or good, remedy)
 
 
-def _clocks(on_every_node: Any, ray: Any) -> Iterator[Finding]:
+def _clocks(on_every_node: Any, ray: Any) -> Iterator[NodeCheck]:
     """Compares the clocks of all nodes. The workers already run, so the readings take little time."""
     sent = time.time()
     for node, there in on_every_node(time.time):
@@ -56,12 +56,14 @@ def _clocks(on_every_node: Any, ray: Any) -> Iterator[Finding]:
             yield clock(node, sent, there, time.time())
 
 
-def _tracking(uri: str | None) -> Finding:
+def _tracking(uri: str | None) -> NodeCheck:
     if uri is None:
-        return Finding("driver", "tracking", "SQLite in the folder of sweeps; the first sweep creates it")
+        return NodeCheck("driver", "tracking", "SQLite in the folder of sweeps; the first sweep creates it")
     try:
         with translated(uri):
             connect(checked_uri(uri)).search_experiments(max_results=1)
     except (SpecError, TrackerUnavailable) as error:
-        return Finding("driver", "tracking", str(error), "start the server, or name another store with --tracking-uri")
-    return Finding("driver", "tracking", f"{redact(uri, uri)} answers")
+        return NodeCheck(
+            "driver", "tracking", str(error), "start the server, or name another store with --tracking-uri"
+        )
+    return NodeCheck("driver", "tracking", f"{redact(uri, uri)} answers")

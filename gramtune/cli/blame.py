@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from gramtune.errors import SpecError
 
 
-class Refused(Exception):
-    """What the parser of an option found wrong: a SpecError inside an error that is no ValueError."""
+class RefusedOption(Exception):
+    """Carries a SpecError out of an option's parser; not a ValueError, because click would catch that."""
 
     def __init__(self, issues: SpecError) -> None:
         super().__init__(str(issues))
@@ -43,7 +43,7 @@ def _blaming(context: Context) -> Iterator[None]:
     try:
         try:
             yield
-        except Refused as refused:
+        except RefusedOption as refused:
             raise refused.issues from None
     except ValueError as error:
         from gramtune.errors import SpecError
@@ -54,7 +54,10 @@ def _blaming(context: Context) -> Iterator[None]:
 
 
 def source(context: Context, where: str) -> str:
-    """Returns `where` for a file or an option that was given, else the environment variable or `default of …`."""
+    """If `where` names an option that was not typed, replaces it with the environment variable or `default of …`.
+
+    Returns all else unchanged.
+    """
     option, _, rest = where.partition(" ")
     for parameter in context.command.params:
         given = context.get_parameter_source(parameter.name or "")

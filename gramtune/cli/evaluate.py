@@ -61,9 +61,9 @@ def _checked(trials: list[Trained], metrics: str | None, samples: int) -> list[T
     ):
         typer.echo(f"The sweep chose on the {part} part; these values are on the test part.", err=True)
     chosen = [replace(t, config=t.config.model_copy(update={"data": t.config.data.for_report()})) for t in chosen]
-    if misfits := issues_of([_judged(trial.config, samples) for trial in chosen], data_root()):
+    if found := issues_of([_judged(trial.config, samples) for trial in chosen], data_root()):
         options: dict[tuple[str | int, ...], str] = {("training", "eval_samples"): "--samples"}
-        raise SpecError([Issue(options.get(part, "--metrics"), message) for part, message in misfits])
+        raise SpecError([Issue(options.get(part, "--metrics"), message) for part, message in found])
     for warning in dict.fromkeys(w for trial in chosen for w in sample_warnings(trial.config, samples)):
         typer.echo(f"warning: {warning}", err=True)
     return chosen

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gramtune.cli.blame import Refused
+from gramtune.cli.blame import RefusedOption
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def _refusing() -> Iterator[None]:
 
         if not isinstance(error, SpecError):
             raise
-        raise Refused(error) from None
+        raise RefusedOption(error) from None
 
 
 def local_runs(text: str) -> Path:

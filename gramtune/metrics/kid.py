@@ -14,7 +14,7 @@ from gramtune.registry import register
 
 
 @dataclass(frozen=True)
-class GramSums:
+class KernelMeans:
     """Means over a kernel matrix [N, M], without the diagonal if both sets are the same."""
 
     rows: Tensor  # [N], means
@@ -32,8 +32,8 @@ class GramSums:
         return self.square - self.rows.square().mean() - self.columns.square().mean() + self.mean.square()
 
 
-def gram_sums(x: Tensor, y: Tensor | None = None, chunk: int = 1024) -> GramSums:
-    """Sums of k(a, b) = (a·b/d + 1)³ over x [N, d] and y [M, d], or over the pairs of different rows of x.
+def kernel_means(x: Tensor, y: Tensor | None = None, chunk: int = 1024) -> KernelMeans:
+    """Means of k(a, b) = (a·b/d + 1)³ over x [N, d] and y [M, d], or over the pairs of different rows of x.
 
     The matrix is computed in blocks of `chunk` rows, so that it fits in memory.
     """
@@ -49,15 +49,15 @@ def gram_sums(x: Tensor, y: Tensor | None = None, chunk: int = 1024) -> GramSums
         columns += block.sum(dim=0)
         square += block.square().sum()
     across, down = (m - 1, n - 1) if same else (m, n)
-    return GramSums(rows / across, columns / down, square / (n * across))
+    return KernelMeans(rows / across, columns / down, square / (n * across))
 
 
-def unbiased_mmd2(qq: GramSums, qp: GramSums, pp: GramSums) -> Tensor:
+def unbiased_mmd2(qq: KernelMeans, qp: KernelMeans, pp: KernelMeans) -> Tensor:
     """MMD², U-statistic: mean_{i≠j} k(y_i, y_j) − 2 mean k(y_i, x_j) + mean_{i≠j} k(x_i, x_j)."""
     return qq.mean - 2 * qp.mean + pp.mean
 
 
-def mmd2_variance(qq: GramSums, qp: GramSums, pp: GramSums) -> Tensor:
+def mmd2_variance(qq: KernelMeans, qp: KernelMeans, pp: KernelMeans) -> Tensor:
     """Variance of `unbiased_mmd2` over draws of both sets, from its Hoeffding decomposition.
 
     With φ(y) = E k(y, Y) − E k(y, X) and φ'(x) = E k(x, X) − E k(x, Y) it is V₁ + V₂,
@@ -90,13 +90,13 @@ class KernelDistance(Metric):
 
     def reference(self, real: Tensor, data: Dataset) -> dict[str, Tensor]:
         """Held-out features [M, d] and their kernel's sums."""
-        return {"features": real, **vars(gram_sums(real.double()))}
+        return {"features": real, **vars(kernel_means(real.double()))}
 
     def compute(self, reference: Mapping[str, Tensor], fake: Tensor) -> dict[str, float]:
         """{name, name_se} for generated features [N, d]."""
         fake, real = fake.double(), reference["features"].double()
-        own = GramSums(reference["rows"], reference["columns"], reference["square"])
-        sums = gram_sums(fake), gram_sums(fake, real), own
+        own = KernelMeans(reference["rows"], reference["columns"], reference["square"])
+        sums = kernel_means(fake), kernel_means(fake, real), own
         error = mmd2_variance(*sums).sqrt()
         return {self.name: unbiased_mmd2(*sums).item(), f"{self.name}_se": error.item()}
 

@@ -8,7 +8,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from gramtune.components import Component
-from gramtune.stats.kernels import Distance, Gaussian, Kernel, Linear, Mixture, RationalQuadratic, kernel_mmd2
+from gramtune.stats.kernels import Distance, Gaussian, Kernel, KernelSum, Linear, RationalQuadratic, kernel_mmd2
 from gramtune.stats.ratio_matching import mixture_mmd2
 
 KernelName = Literal["gaussian", "rational_quadratic", "linear", "distance"]
@@ -28,9 +28,9 @@ class KernelFields(Component):
     def build_kernel(self) -> Kernel:
         """The kernel selected by the fields."""
         if self.kernel == "gaussian":
-            return Mixture(tuple(map(Gaussian, self.bandwidths)))
+            return KernelSum(tuple(map(Gaussian, self.bandwidths)))
         if self.kernel == "rational_quadratic":
-            return Mixture(tuple(map(RationalQuadratic, self.alphas)))
+            return KernelSum(tuple(map(RationalQuadratic, self.alphas)))
         return Linear() if self.kernel == "linear" else Distance()
 
     @property

@@ -12,7 +12,7 @@ from gramtune.objectives._adversarial import Alternating, features
 from gramtune.objectives._kernels import KernelFields, KernelName
 from gramtune.registry import register
 from gramtune.stats.gradients import mixed, unit_norm_penalty
-from gramtune.stats.kernels import Linear, Mixture, kernel_mmd2
+from gramtune.stats.kernels import KernelSum, Linear, kernel_mmd2
 
 
 @register
@@ -43,7 +43,7 @@ class MmdGanGp(KernelFields, Alternating):
         """See the class and `Objective.losses`."""
         kernel = self.build_kernel()
         if self.linear_term:
-            kernel = Mixture((kernel, Linear()))
+            kernel = KernelSum((kernel, Linear()))
         x, y = features(real), features(fake)
         squared = kernel_mmd2(kernel, y, x, unbiased=True)
         traces = {"mmd2": squared}

@@ -37,11 +37,11 @@ def standing_values(
     if isinstance(judge, Mapping):
         return _mean_of_last(reports, step, metric, judge["mean_of_last"])
     if judge == "best":
-        return max_standing(reports, step, metric, direction)
+        return best_standing(reports, step, metric, direction)
     return list(reports[step].metrics.get(metric, []))
 
 
-def max_standing(reports: Mapping[int, Report], step: int, metric: str, direction: Direction) -> Values:
+def best_standing(reports: Mapping[int, Report], step: int, metric: str, direction: Direction) -> Values:
     """The values of the best report after step 0 and up to `step`; if there is none, those of the report at `step`."""
     sign = 1 if direction == "min" else -1
     rows = [reports[at].metrics.get(metric, []) for at in sorted(reports) if 0 < at <= step]

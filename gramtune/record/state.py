@@ -112,7 +112,7 @@ class TrialRecord:
         return max(self.parts[max(self.parts)], default=0) if self.parts else 0
 
     @property
-    def taken(self) -> int:
+    def steps_taken(self) -> int:
         """Training steps of all replicates together."""
         newest = (reports[max(reports)] for reports in self.parts.values())
         return sum(report.step * report.replicates for report in newest)
@@ -160,8 +160,8 @@ class SweepState:
         """For a population: the steps after which trials inherited from others."""
         self.elapsed = 0.0
         """Wall-clock seconds of earlier runs of the command."""
-        self.taken = 0
-        """Training steps of all trials and replicates together. A running count: every report needs it."""
+        self.steps_taken = 0
+        """Training steps of all trials and replicates together; updated at every report."""
         self._changed = threading.Condition()
         self.version = 0
 
@@ -184,9 +184,9 @@ class SweepState:
         """Records an evaluation of the trial."""
         record = self.records[name]
         with self._changed:
-            before = record.taken
+            before = record.steps_taken
             record.add(report)
-            self.taken += record.taken - before
+            self.steps_taken += record.steps_taken - before
         status, reason = report.status, report.reason
         if status in _TRAINED and len(record.parts) > 1:
             status, reason = record.outcome
@@ -303,7 +303,7 @@ class SweepState:
         """Trials that a resumed sweep must still run."""
         return [record for record in self.records.values() if not record.status.final]
 
-    def values(self, key: str) -> tuple[Any, ...]:
+    def values_of_key(self, key: str) -> tuple[Any, ...]:
         """The values of a varied key: those of its domain in their order; for a range, those that occurred."""
         if finite := self.plan.sweep.space[key].values:
             return finite

@@ -16,14 +16,14 @@ class TrackerUnavailable(RuntimeError):
     """The store cannot be reached or written now; the message is one line. A later attempt may work."""
 
 
-def never() -> None:
+def no_pause() -> None:
     """Returns at once, without a pause."""
 
 
 class Tracker(Protocol):
     """A store of results, such as MLflow. Called on the driver only, from one thread."""
 
-    def sync(self, state: SweepState, rest: Callable[[], None] = never) -> None:
+    def sync(self, state: SweepState, rest: Callable[[], None] = no_pause) -> None:
         """Stores everything in `state` that is not stored yet; calling it again changes nothing.
 
         Calls `rest` after each trial. Raises TrackerUnavailable; a later call stores what is missing.

@@ -48,7 +48,7 @@ class NothingNew:
     waiting = False
 
     def propose(self) -> PlannedTrial | None:
-        """None."""
+        """Returns None: there are no more trials."""
         return None
 
     def learn(self, record: TrialRecord) -> None:
@@ -63,7 +63,7 @@ Needed = Callable[[SweepState], Mapping[str, int]]
 """A function that returns the finished trials that need more replicates, with the new total number of each."""
 
 
-def nobody(state: SweepState) -> Mapping[str, int]:
+def no_trial_needs_more(state: SweepState) -> Mapping[str, int]:
     """`Needed` for a sweep with a fixed number of replicates: no trial needs more."""
     return {}
 
@@ -83,7 +83,7 @@ class Driver:
         proposer: Proposer,
         changed: Sequence[str] = (),
         interruption: Interruption | None = None,
-        needed: Needed = nobody,
+        needed: Needed = no_trial_needs_more,
         store: RunStore | None = None,
     ) -> None:
         self.state, self.folder, self.store = state, folder, store or LocalStore(folder)
@@ -91,7 +91,7 @@ class Driver:
         self.halted = ""
         """Why the sweep must stop now, to be resumed later; empty while it may continue."""
         self.raised: Exception | None = None
-        """Of a trial under `--debug`: ends the sweep, and is raised for a debugger once everything is stored."""
+        """The exception of a trial under `--debug`. It ends the sweep and is raised again once all is stored."""
         self.exhausted = False
         """Whether all trials were handed out; if none of them is unfinished, the sweep is complete."""
         self._journal, self._proposer, self._rungs = Journal(folder, state, self.store), proposer, Rungs.of(state)
@@ -177,7 +177,7 @@ class Driver:
             if held:
                 self._held[name] = report
             elif not added:
-                self._judge(record, report)
+                self._prune(record, report)
             self._take_requests()
             reason = budget.ON_REQUEST if name in self._to_stop else self._spent()
             if reason and not record.status.final:
@@ -209,7 +209,7 @@ class Driver:
         """Stops the sweep now; running trials stay unfinished."""
         self.halted = self.halted or reason
 
-    def _judge(self, record: TrialRecord, report: Report) -> None:
+    def _prune(self, record: TrialRecord, report: Report) -> None:
         if 0 < report.step <= record.passed:  # a promoted trial repeats the report of its checkpoint
             return
         metric = self.state.plan.metric
@@ -247,7 +247,7 @@ class Driver:
             if self._early(name, self._held[name].step):
                 continue
             report = self._held.pop(name)
-            self._judge(record, report)
+            self._prune(record, report)
             if record.status.final:
                 self._proposer.learn(record)
             else:
@@ -258,7 +258,7 @@ class Driver:
 
     def _take_requests(self) -> None:
         with self._halting_when_full():
-            for request in requests.taken(self.folder):
+            for request in requests.consume(self.folder):
                 if "stop" in request:
                     self._stop_one(request["stop"])
                 elif (trial := planned(self.state.plan.sweep, request["enqueue"])).name not in self._running:
@@ -306,7 +306,7 @@ class Driver:
 
     def _spent(self) -> str:
         """The message for a budget that was reached; empty if none was."""
-        return budget.reached(self.state.plan.sweep.budget, self._journal.elapsed, self.state.taken)
+        return budget.reached(self.state.plan.sweep.budget, self._journal.elapsed, self.state.steps_taken)
 
     def _stop_waiting(self, reason: str) -> None:
         """Stops the trials that are not running, because they will not report again."""

@@ -23,7 +23,7 @@ _SKEW = 2.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class NodeCheck:
     """One check on one machine."""
 
     node: str
@@ -75,62 +75,62 @@ def mps_runs() -> bool:
     return (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or _MPS) / "control").exists()
 
 
-def findings(node: str, machine: Machine, driver: Machine, promised_gpus: float) -> Iterator[Finding]:
+def node_checks(node: str, machine: Machine, driver: Machine, promised_gpus: float) -> Iterator[NodeCheck]:
     """The state of a node, compared with the driver's machine and with Ray's description of the node."""
     yield _limits(node, machine)
     yield _versions(node, machine, driver)
     if machine.code != driver.code:
         text = "gramtune's modules differ from the driver's"
-        yield Finding(node, "code", text, "install the same checkout on all nodes")
+        yield NodeCheck(node, "code", text, "install the same checkout on all nodes")
     yield _gpus(node, machine, promised_gpus)
     if missing := sorted(set(driver.data) - set(machine.data)):
         text = f"misses {', '.join(missing[:5])} of the driver's data folder"
-        yield Finding(
+        yield NodeCheck(
             node, "data", text, "put the data folder on the shared disk ($GRAMTUNE_DATA), or copy it to this node"
         )
     else:
-        yield Finding(node, "data", f"{len(machine.data)} entries in the data folder, as on the driver")
+        yield NodeCheck(node, "data", f"{len(machine.data)} entries in the data folder, as on the driver")
 
 
-def clock(node: str, sent: float, there: float, received: float) -> Finding:
+def clock(node: str, sent: float, there: float, received: float) -> NodeCheck:
     """Compares a node's clock, read at `there`, with the driver's, read before and after (all in seconds)."""
     ahead, behind = there - received, sent - there
     if max(ahead, behind) <= _SKEW:
-        return Finding(node, "clock", f"as the driver's, within {received - sent + _SKEW:.0f} s")
+        return NodeCheck(node, "clock", f"as the driver's, within {received - sent + _SKEW:.0f} s")
     text = f"{max(ahead, behind):.0f} s {'ahead of' if ahead > behind else 'behind'} the driver's"
-    return Finding(node, "clock", text, "run an NTP client there, such as chrony: timestamps are not comparable")
+    return NodeCheck(node, "clock", text, "run an NTP client there, such as chrony: timestamps are not comparable")
 
 
-def _limits(node: str, machine: Machine) -> Finding:
+def _limits(node: str, machine: Machine) -> NodeCheck:
     limit = f", limited to {machine.memory_limit / 2**30:.3g} GiB" if machine.memory_limit else ""
     text = (
         f"{count(machine.cores, 'CPU core')} for a process, {machine.free_memory / 2**30:.3g} GiB of memory free{limit}"
     )
-    return Finding(node, "limits", text)
+    return NodeCheck(node, "limits", text)
 
 
-def _versions(node: str, machine: Machine, driver: Machine) -> Finding:
+def _versions(node: str, machine: Machine, driver: Machine) -> NodeCheck:
     different = [
         f"{name} {machine.versions.get(name) or 'missing'}, on the driver {version or 'missing'}"
         for name, version in driver.versions.items()
         if machine.versions.get(name) != version
     ]
     if different:
-        return Finding(node, "versions", "; ".join(different), "pip install -c constraints.txt . on all nodes")
-    return Finding(node, "versions", f"{len(machine.versions)} packages as on the driver")
+        return NodeCheck(node, "versions", "; ".join(different), "pip install -c constraints.txt . on all nodes")
+    return NodeCheck(node, "versions", f"{len(machine.versions)} packages as on the driver")
 
 
-def _gpus(node: str, machine: Machine, promised: float) -> Finding:
+def _gpus(node: str, machine: Machine, promised: float) -> NodeCheck:
     seen = len(machine.gpus)
     names = ", ".join(dict.fromkeys(machine.gpus))
     if seen < promised:
         text = f"Ray promises {promised:g}, torch sees {seen}"
-        return Finding(node, "gpu", text, "install NVIDIA's driver and a CUDA build of torch there, then restart Ray")
+        return NodeCheck(node, "gpu", text, "install NVIDIA's driver and a CUDA build of torch there, then restart Ray")
     if seen > promised:
         text = f"torch sees {seen} ({names}), Ray offers {promised:g}"
-        return Finding(node, "gpu", text, f"start Ray there with --num-gpus={seen}; otherwise they are not used")
+        return NodeCheck(node, "gpu", text, f"start Ray there with --num-gpus={seen}; otherwise they are not used")
     shared = "; MPS runs: trials that share a GPU run at the same time" if machine.mps else ""
-    return Finding(node, "gpu", f"{seen} ({names}){shared}" if seen else "none")
+    return NodeCheck(node, "gpu", f"{seen} ({names}){shared}" if seen else "none")
 
 
 def _entries(root: Path) -> Iterator[str]:

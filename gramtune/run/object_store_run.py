@@ -10,7 +10,7 @@ from gramtune.errors import Issue, SpecError
 from gramtune.io import check_uri, local_runs, user_path
 from gramtune.record.object_store import RunStore, StoreLost, store_of
 from gramtune.record.state import SweepState
-from gramtune.record.tracker import Tracker, TrackerUnavailable, never
+from gramtune.record.tracker import Tracker, TrackerUnavailable, no_pause
 from gramtune.run.driver import Driver
 from gramtune.space.sweep import Sweep
 
@@ -68,7 +68,7 @@ class MirroredTracker:
         """See `Tracker`."""
         return self._tracker.remedy
 
-    def sync(self, state: SweepState, rest: Callable[[], None] = never) -> None:
+    def sync(self, state: SweepState, rest: Callable[[], None] = no_pause) -> None:
         """See `Tracker`."""
         self._pull()
         self._tracker.sync(state, rest)

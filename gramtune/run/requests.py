@@ -65,7 +65,7 @@ def ask_for(state: SweepState, folder: Path, settings: Sequence[str]) -> str:
     return trial.name
 
 
-def taken(folder: Path) -> Iterator[Mapping[str, Any]]:
+def consume(folder: Path) -> Iterator[Mapping[str, Any]]:
     """Yields the requests in order and deletes each."""
     for file in sorted((folder / _FOLDER).glob("[0-9]*.json")):
         request = json.loads(file.read_text(encoding="utf-8"))

@@ -18,7 +18,7 @@ from gramtune.space import shipped
 from gramtune.space.domain import assigned
 from gramtune.space.for_bases import extended
 from gramtune.space.issues import model_issues
-from gramtune.space.origins import Origins, Provenance, calling_line
+from gramtune.space.origins import Origins, SweepOrigins, calling_line
 from gramtune.space.population import population_issues
 from gramtune.space.replicates import Replicates
 from gramtune.space.short_forms import expand_name
@@ -149,7 +149,7 @@ def _checked(document: Document, overrides: Overrides) -> Sweep:
         issues = model_issues(Sweep, error, place)
         hint = "; choose another name with --name"
         raise SpecError([replace(i, message=i.message + hint) if i.where == "--base" else i for i in issues]) from None
-    sweep = sweep.located(Provenance(document, _with_varied(document, sweep, trial)))
+    sweep = sweep.located(SweepOrigins(document, _with_varied(document, sweep, trial)))
     if issues := [*population_issues(sweep, document.where), *point_issues(sweep, document.where)]:
         raise SpecError(issues)
     return sweep

@@ -30,7 +30,7 @@ class Origins:
 
 
 @dataclass(frozen=True, eq=False)
-class Provenance:
+class SweepOrigins:
     """The origins of a sweep's keys and of its trials' values. A `Sweep` holds it; it does not affect equality."""
 
     sweep: Document

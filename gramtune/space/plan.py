@@ -29,7 +29,7 @@ Check = tuple[Path, Callable[[], object]]
 """A part of a configuration and a check of it that raises ValueError; the message is the issue."""
 
 
-class Misfit(NamedTuple):
+class ConfigIssue(NamedTuple):
     """An issue of a configuration that the models accept, for example a network that does not fit the data."""
 
     part: Path
@@ -93,11 +93,11 @@ def make_plan(sweep: Sweep, root: FilePath) -> Plan:
     Raises SpecError if networks, data or feature weights do not fit or are missing.
     """
     sample, plan = sampled(sweep, CORNERS), recorded_plan(sweep)
-    misfits = issues_of([trial.config for trial in sample], root)
+    found = issues_of([trial.config for trial in sample], root)
     # Numbers of samples, unlike networks, are quick to check, so every trial of a grid is checked.
-    misfits += _refusals(check for trial in plan.trials for check in _count_checks(trial.config))
-    if misfits := list(dict.fromkeys(misfits)):
-        raise SpecError([Issue(sweep.where_trial(part), message) for part, message in misfits])
+    found += _refusals(check for trial in plan.trials for check in _count_checks(trial.config))
+    if found := list(dict.fromkeys(found)):
+        raise SpecError([Issue(sweep.where_trial(part), message) for part, message in found])
     warnings = tuple(dict.fromkeys(warning for trial in sample for warning in sample_warnings(trial.config)))
     return replace(plan, warnings=(*search_warnings(plan), *warnings))
 
@@ -143,7 +143,7 @@ def trial_name(assignment: Assignment) -> str:
     return f"{legal[:90]}-{digest[:8]}"
 
 
-def issues_of(configs: Sequence[TrialConfig], root: FilePath) -> list[Misfit]:
+def issues_of(configs: Sequence[TrialConfig], root: FilePath) -> list[ConfigIssue]:
     """Issues that the models cannot find: networks and extractors against shapes, metrics against data, missing files.
 
     Each file is read once for all configurations: a checksum of CIFAR-10 takes a second.
@@ -218,14 +218,14 @@ def _try_epochs(config: TrialConfig, root: FilePath) -> None:
     check_epochs(config.training.batch_size, n)
 
 
-def _refusals(checks: Iterable[Check]) -> list[Misfit]:
-    misfits = []
+def _refusals(checks: Iterable[Check]) -> list[ConfigIssue]:
+    found = []
     for part, check in checks:
         try:
             check()
         except ValueError as error:  # Unavailable is one
-            misfits.append(Misfit(part, str(error)))
-    return misfits
+            found.append(ConfigIssue(part, str(error)))
+    return found
 
 
 def search_warnings(plan: Plan) -> list[str]:

@@ -12,7 +12,7 @@ from gramtune.plugins import Plugin
 from gramtune.space.budget import Budget
 from gramtune.space.domain import Assignment, Domain, assigned, expanded
 from gramtune.space.judge import Judge, JudgeField
-from gramtune.space.origins import Provenance
+from gramtune.space.origins import SweepOrigins
 from gramtune.space.population import NO_SCHEDULER, Scheduler
 from gramtune.space.pruner import NO_PRUNER, PrunerField
 from gramtune.space.replicates import Replicates, ReplicatesField
@@ -192,21 +192,21 @@ class Sweep(SweepFile, metaclass=_Checking):
 
     base: dict[str, Any]
     """A trial configuration with the sweep's metric and replicates."""
-    _provenance: Provenance | None = PrivateAttr(None)
+    _origins: SweepOrigins | None = PrivateAttr(None)
 
     def config(self, assignment: Assignment) -> TrialConfig:
         """The trial configuration with these values. Raises pydantic's ValidationError if they are not legal."""
         return TrialConfig.model_validate(assigned(self.base, expanded(assignment, self.space)))
 
-    def located(self, provenance: Provenance) -> Sweep:
+    def located(self, origins: SweepOrigins) -> Sweep:
         """This sweep with these origins of its values."""
-        self._provenance = provenance
+        self._origins = origins
         return self
 
     def where(self, path: Path) -> str:
         """The origin of a key of the sweep: file and line, or option."""
-        return self._provenance.sweep.where(path) if self._provenance else self.name
+        return self._origins.sweep.where(path) if self._origins else self.name
 
     def where_trial(self, path: Path) -> str:
         """The origin of a part of the trials' configuration."""
-        return self._provenance.trial.where(path) if self._provenance else self.name
+        return self._origins.trial.where(path) if self._origins else self.name

@@ -125,7 +125,7 @@ def _document(content: bytes, file: str) -> Document:
 
 
 @dataclass(frozen=True)
-class _Misstep:
+class _IssueAtLine:
     """A message and its line."""
 
     line: int
@@ -138,7 +138,7 @@ class _Parsed:
 
     data: Any
     lines: Mapping[Path, int]
-    issues: Sequence[_Misstep]
+    issues: Sequence[_IssueAtLine]
 
 
 def _parse(text: str) -> _Parsed:
@@ -149,7 +149,7 @@ def _parse(text: str) -> _Parsed:
             index.add(node, ())
         data = None if index.issues or node is None else loader.construct_document(node)
     except (yaml.YAMLError, RecursionError) as error:
-        return _Parsed(None, {}, [_Misstep(index.line(_mark(error)), f"not YAML: {_problem(error)}")])
+        return _Parsed(None, {}, [_IssueAtLine(index.line(_mark(error)), f"not YAML: {_problem(error)}")])
     return _Parsed(data, index.lines, index.issues)
 
 
@@ -158,7 +158,7 @@ class _Index:
 
     def __init__(self, text: str) -> None:
         self.lines: dict[Path, int] = {(): 1}
-        self.issues: list[_Misstep] = []
+        self.issues: list[_IssueAtLine] = []
         self._starts = [0, *(match.end() for match in re.finditer("\n", text.removesuffix("\n")))]
         self._entries = 0
         self._section: yaml.Node | None = None
@@ -177,14 +177,14 @@ class _Index:
                     self._add_key(key, path)
                     self._add_value((*path, key.value), key, value)
                 else:
-                    self.issues.append(_Misstep(self.line(key.start_mark), "a key should be text"))
+                    self.issues.append(_IssueAtLine(self.line(key.start_mark), "a key should be text"))
         elif isinstance(node, yaml.SequenceNode):
             for index, value in enumerate(node.value):
                 self._add_value((*path, index), value, value)
 
     def _add_key(self, key: yaml.ScalarNode, path: Path) -> None:
         if (*path, key.value) in self.lines and key.value != "<<":
-            self.issues.append(_Misstep(self.line(key.start_mark), f"key {key.value!r} is given twice"))
+            self.issues.append(_IssueAtLine(self.line(key.start_mark), f"key {key.value!r} is given twice"))
 
     def _add_value(self, path: Path, at: yaml.Node, value: yaml.Node) -> None:
         self._entries += 1

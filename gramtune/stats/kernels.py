@@ -12,7 +12,7 @@ from gramtune.stats.rounding import product
 
 
 class Kernel(ABC):
-    """k(a, b) for vectors of R^K. The sum or mean of kernels is a kernel: `Mixture`."""
+    """k(a, b) for vectors of R^K. The sum or mean of kernels is a kernel: `KernelSum`."""
 
     @abstractmethod
     def gram(self, a: Tensor, b: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class Distance(Kernel):
 
 
 @dataclass(frozen=True)
-class Mixture(Kernel):
+class KernelSum(Kernel):
     """Σ_s k_s, times `scale`."""
 
     kernels: tuple[Kernel, ...]

@@ -85,7 +85,7 @@ class Training(Component):
         return self.ema is not None and self.ema_metrics != "last"
 
     @property
-    def judged(self) -> Mapping[str, bool]:
+    def evaluated(self) -> Mapping[str, bool]:
         """The evaluated generators: by suffix of the metrics' keys, whether it is the averaged one."""
         return {"": self.averaged} | ({LAST: False} if self.ema_metrics == "both" else {})
 
@@ -196,4 +196,4 @@ class TrialConfig(Component):
 
 def _directions(metrics: tuple[Metric, ...], training: Training | None = None) -> dict[str, Direction]:
     directions = {key: direction for metric in metrics for key, direction in metric.directions.items()}
-    return {key + suffix: d for suffix in (training.judged if training else [""]) for key, d in directions.items()}
+    return {key + suffix: d for suffix in (training.evaluated if training else [""]) for key, d in directions.items()}

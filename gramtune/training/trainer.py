@@ -71,7 +71,7 @@ class Trainer:
         due = self.config.due(self.step) if metrics is None else metrics
         with self._timed():
             scores: list[dict[str, float]] = [{} for _ in self.replicates.seeds]
-            for suffix, average in self.config.training.judged.items():
+            for suffix, average in self.config.training.evaluated.items():
                 samples = self.replicates.sample(self.config.training.eval_samples, purpose, average=average)
                 for i, own in enumerate(samples):
                     scores[i] |= {key + suffix: value for key, value in self._score(i, own, due).items()}

@@ -5,9 +5,9 @@ import pytest
 from states import complete, report, sweep_state
 from sweeps import SPACE, write_space
 
+from gramtune.analysis.key_verdicts import verdicts
 from gramtune.analysis.planning import Pilot, check_pilot, outlook
 from gramtune.analysis.trial_table import trial_table
-from gramtune.analysis.verdicts import verdicts
 from gramtune.cli.pilot import known_spread
 from gramtune.errors import SpecError
 from gramtune.record.report import Status

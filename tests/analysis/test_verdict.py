@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from states import complete, report, sweep_state
 
+from gramtune.analysis.key_verdicts import verdict_bounds, verdict_tags, verdicts
 from gramtune.analysis.pair_bounds import moderated
 from gramtune.analysis.replicates_needed import until_decided
-from gramtune.analysis.verdict import ALPHA, Verdict, decide, findings, judged, level, looks
-from gramtune.analysis.verdicts import verdict_bounds, verdict_tags, verdicts
+from gramtune.analysis.verdict import ALPHA, Verdict, batch_findings, decide, findings, level, looks
 from gramtune.record.report import Status
 from gramtune.report.figures.bounds import bounds_figure
 from gramtune.report.text.latex import latex_table
-from gramtune.report.text.verdict import verdict_text
+from gramtune.report.text.verdict_text import verdict_text
 
 
 def drawn(means, noise, n, seed=0):
@@ -112,7 +112,7 @@ def test_many_sweeps_are_judged_as_each_alone():
     losses[:20] = 0.01 * rng.standard_normal((20, 4, 10))
     counts = rng.integers(0, 11, (60, 4))
     counts[:20] = 10
-    *_, together = judged(losses, counts, 0.1)
+    *_, together = batch_findings(losses, counts, 0.1)
     verdicts_seen = set()
     for i in range(60):
         alone = decide([loss[:n] for loss, n in zip(losses[i], counts[i], strict=True)], 0.1)

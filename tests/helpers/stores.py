@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from mlflow import MlflowClient
 
-from gramtune.backends.mlflow.describe import report_points
+from gramtune.backends.mlflow.run_contents import report_points
 from gramtune.record.state import SweepState
 
 COLUMNS = ["trial", "replicate", "step", "metric", "value"]

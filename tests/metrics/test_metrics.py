@@ -21,7 +21,7 @@ from gramtune.data.ring import Ring
 from gramtune.metrics.energy_distance import EnergyDistance, mean_power
 from gramtune.metrics.frechet import Fid, FidDigits, frechet_distance, moments
 from gramtune.metrics.inception_score import InceptionScore
-from gramtune.metrics.kid import Kid, KidDigits, gram_sums
+from gramtune.metrics.kid import Kid, KidDigits, kernel_means
 from gramtune.metrics.modes import Modes
 from gramtune.metrics.precision_recall import DigitsPrecisionRecall, InceptionPrecisionRecall
 from gramtune.metrics.sliced_wasserstein import SlicedWasserstein
@@ -343,9 +343,9 @@ def test_kid_equals_scikit_learns_kernel() -> None:
 def test_sums_over_a_kernel_matrix_in_any_number_of_blocks() -> None:
     real, fake = points(70, 5).double(), points(50, 5, seed=1).double()
     for pair in ((real,), (real, fake)):
-        whole = gram_sums(*pair)
+        whole = kernel_means(*pair)
         for chunk in (1, 7, 70):
-            blocks = gram_sums(*pair, chunk=chunk)
+            blocks = kernel_means(*pair, chunk=chunk)
             for field in ("rows", "columns", "square"):
                 torch.testing.assert_close(getattr(blocks, field), getattr(whole, field), rtol=1e-10, atol=0)
 

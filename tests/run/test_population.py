@@ -5,7 +5,7 @@ import random
 import pytest
 from sweeps import write_space
 
-from gramtune.backends.mlflow.describe import report_points
+from gramtune.backends.mlflow.run_contents import report_points
 from gramtune.backends.optuna.search import OptunaProposer
 from gramtune.errors import SpecError
 from gramtune.record.journal import load_state

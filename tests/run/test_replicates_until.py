@@ -192,7 +192,7 @@ def test_the_command_line_makes_a_number_a_range(tmp_path):
 
 
 def test_a_live_verdict_counts_the_replicates_that_have_ended(tmp_path):
-    from gramtune.analysis.verdicts import verdicts
+    from gramtune.analysis.key_verdicts import verdicts
 
     wide = [(100.0, 140.0, 80.0), (100.0, 101.0, 102.0), (100.0, 90.0, 130.0)]
     state = finished(tmp_path, *wide)

@@ -16,7 +16,7 @@ from gramtune.record.tables import write_sweep
 from gramtune.run.driver import Driver, NothingNew
 from gramtune.run.in_process import InProcessRunner
 from gramtune.run.messages import Reported
-from gramtune.run.requests import ask_for, ask_to_stop, taken
+from gramtune.run.requests import ask_for, ask_to_stop, consume
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import Plan, make_plan
 
@@ -93,7 +93,7 @@ def test_an_enqueued_trial_is_trained_and_told_to_the_sampler(tmp_path: Path) ->
     assert ask_for(state, tmp_path, ["objective.critic_dim=33"]) == "critic_dim=33"
     InProcessRunner(lambda line: None).run(driver)
     assert state.records["critic_dim=33"].status == Status.COMPLETED
-    assert not list(taken(tmp_path))
+    assert not list(consume(tmp_path))
     import optuna
 
     storage = optuna.storages.JournalStorage(
@@ -129,4 +129,4 @@ def test_a_request_that_makes_no_sense_is_refused(settings: list[str], rule: str
         ask_for(load_state(tmp_path, plan), tmp_path, settings)
     with pytest.raises(SpecError, match="is not a trial of this sweep"):
         ask_to_stop(load_state(tmp_path, plan), tmp_path, "7")
-    assert not list(taken(tmp_path))
+    assert not list(consume(tmp_path))

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from gramtune.backends.mlflow.describe import plan_text
 from gramtune.backends.mlflow.model import MODEL, NotExportable, best_generator, log_generator, register_generator
+from gramtune.backends.mlflow.run_contents import plan_text
 from gramtune.backends.mlflow.runs import StoredRun, SweepRuns
 from gramtune.backends.mlflow.store import translated
 from gramtune.components import Dataset, Unavailable

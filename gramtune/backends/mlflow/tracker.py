@@ -13,8 +13,10 @@ from typing import Any
 
 import yaml
 
-from gramtune.analysis.verdicts import verdict_tags
-from gramtune.backends.mlflow.describe import (
+from gramtune.analysis.key_verdicts import verdict_tags
+from gramtune.backends.mlflow.model import checked_model_name
+from gramtune.backends.mlflow.page import store_datasets, store_files, store_model, store_preview
+from gramtune.backends.mlflow.run_contents import (
     best_points,
     description,
     identity_tags,
@@ -25,8 +27,6 @@ from gramtune.backends.mlflow.describe import (
     trial_tags,
     verdict_points,
 )
-from gramtune.backends.mlflow.model import checked_model_name
-from gramtune.backends.mlflow.page import store_datasets, store_files, store_model, store_preview
 from gramtune.backends.mlflow.runs import PARENT, Point, StoredRun, SweepRuns
 from gramtune.backends.mlflow.store import Rejected, RunGone, checked_uri, default_uri, is_server, runs_url
 from gramtune.backends.mlflow.view import IMAGES, store_view, view_key
@@ -37,7 +37,7 @@ from gramtune.record.redaction import redact
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.record.tables import read_versions
-from gramtune.record.tracker import TrackerUnavailable, never
+from gramtune.record.tracker import TrackerUnavailable, no_pause
 from gramtune.record.versions import versions
 from gramtune.space.plan import Plan
 
@@ -114,7 +114,7 @@ class MlflowTracker:
         embedded = self._uri == default_uri(self._folder.parent)
         return command("sync", self._named, *(() if embedded else ("--tracking-uri", redact(self._uri))))
 
-    def sync(self, state: SweepState, rest: Callable[[], None] = never) -> None:
+    def sync(self, state: SweepState, rest: Callable[[], None] = no_pause) -> None:
         """See `Tracker`. Raises TrackerUnavailable."""
         self._reliably(lambda: self._sync(state, rest))
 
@@ -153,7 +153,7 @@ class MlflowTracker:
         self._stored.clear()
         self._configured.clear()
 
-    def _sync(self, state: SweepState, rest: Callable[[], None] = never) -> None:
+    def _sync(self, state: SweepState, rest: Callable[[], None] = no_pause) -> None:
         runs = self._attached(state)
         now = {n: _Snapshot(r.status, r.reason, r.reports) for n, r in state.records.items() if not _growing(r)}
         changed = [name for name, snapshot in now.items() if self._stored.get(name) != snapshot]

@@ -108,7 +108,7 @@ class OptunaProposer:
         _free(folder / STUDY_FILE)
         try:
             self._study = self._open(folder, directions)
-            stale = self._has_ended_what_goes_on()
+            stale = self._closed_a_resumed_trial()
         except Exception:  # noqa: BLE001 - a damaged file can raise anything; the journal has all results
             stale = True
         if stale:
@@ -157,7 +157,7 @@ class OptunaProposer:
                 )
             )
 
-    def _has_ended_what_goes_on(self) -> bool:
+    def _closed_a_resumed_trial(self) -> bool:
         """Whether the study has closed a trial that now continues, with more steps or after a failure.
 
         Optuna cannot reopen a trial, so the study is then rebuilt from the journal.

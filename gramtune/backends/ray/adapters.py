@@ -62,7 +62,7 @@ class TrialRegistry:
         self.retries: list[PlannedTrial] = []
 
 
-class ConductedSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is not annotated
+class DriverSearcher(_Unpickled, Searcher):  # type: ignore[misc]  # ray is not annotated
     """Hands out the driver's trials as `{"trial": {…}}` with name, assignment, first, number of replicates, gpu."""
 
     def __init__(self, driver: Driver, registry: TrialRegistry) -> None:
@@ -107,7 +107,7 @@ class LiveTrialsInOrder(FIFOScheduler):  # type: ignore[misc]  # ray is not anno
         return waiting[0] if waiting else None
 
 
-class ConductedStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray is not annotated
+class DriverStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray is not annotated
     """Passes every report to the driver and stops a trial that the driver prunes.
 
     A Tune scheduler is not used, because it gets flattened reports and not the last report of a trial.
@@ -137,7 +137,7 @@ class ConductedStopper(_Unpickled, tune.Stopper):  # type: ignore[misc]  # ray i
         return bool(self._driver.halted)
 
 
-class ConductedCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray is not annotated
+class DriverCallback(_Unpickled, tune.Callback):  # type: ignore[misc]  # ray is not annotated
     """Reports starts and failures to the driver, and ends the run when it is interrupted.
 
     `own`: Ray is shut down after the run, so the run can end without waiting for running trials.

@@ -12,9 +12,9 @@ from typing import Any
 from ray.job_config import JobConfig
 
 from gramtune.backends.ray.adapters import (
-    ConductedCallback,
-    ConductedSearcher,
-    ConductedStopper,
+    DriverCallback,
+    DriverSearcher,
+    DriverStopper,
     LiveTrialsInOrder,
     Silence,
     TrialRegistry,
@@ -71,7 +71,7 @@ class RayRunner:
             tune.with_resources(_trainable(driver), partial(_bundle, share.cpu)),
             tune_config=tune.TuneConfig(
                 scheduler=LiveTrialsInOrder(),
-                search_alg=ConductedSearcher(driver, registry),
+                search_alg=DriverSearcher(driver, registry),
                 num_samples=-1,
                 max_concurrent_trials=at_once(driver.state.plan.size, share, self._capacity, self._max_concurrent),
                 reuse_actors=True,
@@ -83,8 +83,8 @@ class RayRunner:
                 storage_path=driver.store.uri if driver.store.runs else str(driver.folder.absolute()),
                 verbose=0,
                 progress_reporter=Silence(),
-                stop=ConductedStopper(driver, registry, self._say),
-                callbacks=[ConductedCallback(driver, registry, self._say, own)],
+                stop=DriverStopper(driver, registry, self._say),
+                callbacks=[DriverCallback(driver, registry, self._say, own)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=driver.state.plan.sweep.resources.retries),
             ),

@@ -29,7 +29,7 @@ HANG = "hang.txt"
 
 
 class GramTrainable(tune.Trainable):  # type: ignore[misc]  # ray is not annotated
-    """Runs one trial per configuration of `ConductedSearcher`; the actor is reused for the next trial.
+    """Runs one trial per configuration of `DriverSearcher`; the actor is reused for the next trial.
 
     The networks are built in the first `step`, not in `setup` or `reset_config`, because an exception in `reset_config`
     makes Tune hang or fail. Checkpoints are those of `TrialRun`: a trial whose process died continues from the newest

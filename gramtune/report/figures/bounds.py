@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gramtune.analysis.verdicts import KeyVerdict, verdicts
+from gramtune.analysis.key_verdicts import KeyVerdict, verdicts
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState
 from gramtune.report.figures import style

@@ -70,7 +70,7 @@ class _Colours:
 
     def __init__(self, state: SweepState) -> None:
         self.key = next(iter(state.plan.sweep.space))
-        domain, values = state.plan.sweep.space[self.key], state.values(self.key)
+        domain, values = state.plan.sweep.space[self.key], state.values_of_key(self.key)
         trials = [record.trial for record in state.records.values()]
         self.bar: ScalarMappable | None = None
         if numeric(values) and len(values) > 1:

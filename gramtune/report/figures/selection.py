@@ -21,7 +21,7 @@ def one_per_method(state: SweepState, has_samples: Callable[[TrialRecord], bool]
     The overall best comes first.
     """
     key = next(iter(state.plan.sweep.space))
-    by_value = not numeric(state.values(key))
+    by_value = not numeric(state.values_of_key(key))
     ordered = [*ranked(state), *sorted(state.records.values(), key=lambda r: -(r.last.step if r.last else -1))]
     shown: dict[str, TrialRecord] = {}
     for record in filter(has_samples, ordered):

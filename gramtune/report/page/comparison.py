@@ -14,7 +14,7 @@ from gramtune.report.figures import plain_settings
 from gramtune.report.figures.overlay import common_keys, overlay_figure
 from gramtune.report.page.embed import Picture
 from gramtune.report.page.page import template
-from gramtune.report.text.summary import aligned, verdict
+from gramtune.report.text.summary import aligned, paired_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,7 +80,7 @@ def _verdicts(sweeps: Sequence[NamedSweep]) -> list[str]:
         ours, theirs = (next(iter(ranked(sweep.state)), None) for sweep in (first, other))
         said = f"nothing to compare: {_no_best(first if ours is None else other)}"
         if ours and theirs:
-            said = verdict(paired_difference(theirs, ours, first.state.plan.metric, len(others)))
+            said = paired_text(paired_difference(theirs, ours, first.state.plan.metric, len(others)))
         lines.append(f"best of {other.name} minus best of {first.name}: {said}")
     return [*lines, "Each best was selected by the same values that are compared here: confirm with new seeds."]
 

@@ -54,7 +54,7 @@ def _keys(state: SweepState) -> list[dict[str, Any]]:
         number = bool(values) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
         wide = number and min(values) > 0 and max(values) >= _DECADE * min(values)
         log = bool(number and (wide or state.plan.sweep.space[key].log) and min(values) > 0)
-        listed = [] if number else list(dict.fromkeys(map(value_text, state.values(key))))
+        listed = [] if number else list(dict.fromkeys(map(value_text, state.values_of_key(key))))
         keys.append({"key": key, "name": name, "number": number, "log": log, "listed": listed})
     return keys
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from gramtune.analysis.key_verdicts import verdicts
 from gramtune.analysis.labels import MINUS, basis_text, direction_text, leaves, spread_text, value_text
-from gramtune.analysis.verdicts import verdicts
 from gramtune.record.report import Status
 from gramtune.record.state import SweepState, TrialRecord
-from gramtune.report.text.verdict import verdict_text
+from gramtune.report.text.verdict_text import verdict_text
 
 _SPECIAL = str.maketrans(
     {character: rf"\{character}" for character in "&%$#_{}"}

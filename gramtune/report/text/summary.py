@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from gramtune.analysis.key_verdicts import verdicts
 from gramtune.analysis.labels import (
     assignment_text,
     basis_text,
@@ -20,12 +21,11 @@ from gramtune.analysis.labels import (
 )
 from gramtune.analysis.method_comparison import method_comparisons
 from gramtune.analysis.paired_difference import Difference, paired_difference, ranked
-from gramtune.analysis.verdicts import verdicts
 from gramtune.record.lineage import lineage
 from gramtune.record.report import Status
 from gramtune.record.state import Basis, SweepState, TrialRecord
 from gramtune.record.student_t import t_quantile
-from gramtune.report.text.verdict import comparison_text, verdict_text
+from gramtune.report.text.verdict_text import comparison_text, verdict_text
 
 _ROWS = 24
 """Most trials in the table; a longer sweep shows its best trials and the name of the file with all others."""
@@ -239,14 +239,14 @@ def _comparisons(state: SweepState, ranking: list[TrialRecord]) -> list[str]:
         for (role, rival), difference in zip(rivals.items(), differences, strict=True)
         for line in (
             f"  against the {role}, {assignment_text(rival.assignment)}:",
-            f"    {verdict(difference)}",
+            f"    {paired_text(difference)}",
         )
     ]
     known = [difference for difference in differences if difference]
     return lines + _caveats(len(ranking), min((d.n for d in known), default=0), pairs)
 
 
-def verdict(difference: Difference | None) -> str:
+def paired_text(difference: Difference | None) -> str:
     """Whether two trials are separated, with the difference and its interval."""
     if difference is None:
         return "unknown: fewer than two seeds have a value in both trials (--replicates 3)"

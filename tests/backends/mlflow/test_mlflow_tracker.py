@@ -28,7 +28,7 @@ from mlflow import MlflowClient
 from PIL import Image
 from stores import artifacts, assert_exactly_once, content, history, stored
 
-from gramtune.backends.mlflow.describe import run_name
+from gramtune.backends.mlflow.run_contents import run_name
 from gramtune.backends.mlflow.runs import Point, SweepRuns, legal_key
 from gramtune.backends.mlflow.server import running_server
 from gramtune.backends.mlflow.store import checked_uri, default_uri, found_stores

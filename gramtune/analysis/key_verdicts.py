@@ -42,11 +42,10 @@ class KeyVerdict:
 
 
 def verdicts(state: SweepState) -> list[KeyVerdict]:
-    """A verdict per varied key and method at the sweep's tolerance; names of methods are no range.
+    """The verdicts at the sweep's tolerance, one per varied key and method. Keys with `cases` have no verdict.
 
-    Of a trial that is still given replicates, those count that have ended.
-
-    There is none for a sweep with two metrics, with trials that are not comparable, or with several sampled keys.
+    If a trial is getting more replicates, only its finished replicates count. A row has no verdict if the sweep has two
+    metrics, trials that are not comparable, or several sampled keys.
     """
     keys = [key for key, domain in state.plan.sweep.space.items() if not domain.cases]
     return [
@@ -85,7 +84,7 @@ def losses_of(values: Sequence[float | None], direction: Direction) -> list[floa
 
 
 def finished_values(record: TrialRecord, metric: str) -> list[float | None]:
-    """The last value of each replicate; none of a trial that was pruned or failed: it has no last value, or not all."""
+    """The last value of each replicate. Empty for a pruned or failed trial: not all of its replicates have one."""
     return [] if record.status in (Status.PRUNED, Status.FAILED) else record.finished(metric)
 
 

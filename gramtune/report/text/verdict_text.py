@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from gramtune.analysis.key_verdicts import KeyVerdict
 from gramtune.analysis.labels import count, direction_text, leaves, percent
 from gramtune.analysis.method_comparison import Comparison
 from gramtune.analysis.verdict import ALPHA, Finding, Verdict
-from gramtune.analysis.verdicts import KeyVerdict
 from gramtune.record.state import SweepState
 
 _SHOWN = 12

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gramtune.analysis.key_verdicts import verdict_bounds, verdicts
 from gramtune.analysis.labels import joined, leaves
-from gramtune.analysis.verdicts import verdict_bounds, verdicts
 from gramtune.backends.mlflow.runs import Point
 from gramtune.errors import count
 from gramtune.record.report import Report, Status, Summary, summarise
