@@ -462,6 +462,13 @@ class Metric(Component, ABC):
             raise ValueError(f"{against!r} should be {' or '.join(legal)}{files}")
         return against
 
+    needs_samples: ClassVar[bool] = True
+    """Whether `compute` needs samples. If False, it is not called, and all values are those of `of_training`."""
+
+    def of_training(self, seconds: float) -> dict[str, float]:
+        """Values of the training so far, which took this time, instead of values of samples. Default: none."""
+        return {}
+
     reads_statistics: ClassVar[bool] = False
     """Whether `against` may be a file, for `statistics` to read."""
 
