@@ -73,7 +73,7 @@ class Plan:
 
     @property
     def metric(self) -> str:
-        """The primary metric: the first if two are optimised."""
+        """The primary metric: the first if several are optimised."""
         return self.config.metric
 
     @property

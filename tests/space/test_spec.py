@@ -167,7 +167,7 @@ def test_cases_bundle_values_and_conditions_leave_keys_out(tmp_path):
         ("{method: GRAM}", "{objective.critic_dim: 2}", "axis.yaml:8: space.objective.critic_dim.when: 'objective.critic_dim' should be"),
         ("{method: GRAM}", "{training.batch_size: 8}", "axis.yaml:8: space.objective.critic_dim.when: 'training.batch_size' should be"),
         ("[8, 16]", str([*range(1, 3000)]), "axis.yaml:9: space.training.batch_size.grid = [1, 2, "),
-        ("[8, 16]}", f"{[*range(1, 200)]}}}\n  training.seed: {{grid: {[*range(200)]}}}", "axis.yaml:3: space: a grid of more than 10,000"),
+        ("[8, 16]}", f"{[*range(1, 200)]}}}\n  training.seed: {{grid: {[*range(200)]}}}", "axis.yaml:3: the grid of `space` has more than 10,000 trials; use fewer values, or `search: {name: random,"),
     ],
 )  # fmt: skip
 def test_issues_of_values_together(tmp_path, old, new, expected):

@@ -44,11 +44,16 @@ def column_figure(state: SweepState, shown: str = "mean ± std") -> tuple[Figure
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_title(f"{state.plan.sweep.name}: {shown}\n{basis_text(state)}", fontsize=SMALL, loc="left")
+    plain_axes(axes)
+    axes.set_ylabel(f"{state.plan.metric} ({direction_text(state)})", fontsize=TEXT)
+    return figure, axes
+
+
+def plain_axes(axes: Axes) -> None:
+    """Small ticks, horizontal grid lines, and no frame on the right and above."""
     axes.tick_params(which="both", labelsize=SMALL)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", linewidth=0.4, alpha=0.4)
-    axes.set_ylabel(f"{state.plan.metric} ({direction_text(state)})", fontsize=TEXT)
-    return figure, axes
 
 
 def sheet(width: float, height: float) -> Figure:
