@@ -22,10 +22,10 @@ class Moments(Objective):
 
     name: Literal["moments"] = "moments"
     weight: float = 1.0
-    """Of the covariances."""
+    """Weight of the covariance term."""
 
     def critic(self) -> None:
-        """None."""
+        """Returns None: no critic is needed."""
         return
 
     def losses(self, real: View, fake: View) -> Losses:

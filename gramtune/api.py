@@ -404,6 +404,8 @@ def _proposer(state: SweepState, folder: Path) -> Proposer:
 
 def _runner(debug: bool, max_concurrent: int | None, capacity: Capacity, say: Say) -> Runner:
     if debug:
+        if max_concurrent not in (None, 1):
+            say("warning: --max-concurrent has no effect with --debug, which trains one trial at a time")
         return InProcessRunner(say, debug=True)
     from gramtune.backends.ray.runner import RayRunner
 

@@ -39,7 +39,7 @@ Direction = Literal["min", "max"]
 
 
 def kind_of(shape: Shape) -> Kind:
-    """What samples of that shape are. Raises ValueError for a shape that is neither an image's nor a point's."""
+    """The kind of samples with this shape: image or points. Raises ValueError for any other shape."""
     match len(shape):
         case 1:
             return "points"
@@ -461,6 +461,13 @@ class Metric(Component, ABC):
             files = " or a file of statistics, ….npz" if cls.reads_statistics else ""
             raise ValueError(f"{against!r} should be {' or '.join(legal)}{files}")
         return against
+
+    needs_samples: ClassVar[bool] = True
+    """Whether `compute` needs samples. If False, it is not called, and all values are those of `of_training`."""
+
+    def of_training(self, seconds: float) -> dict[str, float]:
+        """Values of the training so far, which took this time, instead of values of samples. Default: none."""
+        return {}
 
     reads_statistics: ClassVar[bool] = False
     """Whether `against` may be a file, for `statistics` to read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gramtune.errors import count as count
@@ -70,6 +70,11 @@ def spread_text(summary: Summary | None) -> str:
     if decimals is None or abs(summary.mean) >= _LONGEST:
         return f"{number(summary.mean)} ± {summary.std:.2g}".replace("-", MINUS)
     return f"{number(summary.mean, decimals)} ± {number(summary.std, decimals)}"
+
+
+def joined(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def percent(share: float, decimals: int = 0) -> str:

@@ -37,9 +37,9 @@ class Sample:
     degrees: Array
     """Degrees of freedom of the variances."""
     counts: Counts
-    """Replicates."""
+    """Number of replicates."""
     diverged: Counts
-    """Of these."""
+    """Number of diverged replicates among `counts`."""
 
 
 def sample_at(losses: Array, counts: Counts, known: Mask) -> Sample:

@@ -126,7 +126,7 @@ def _unpredictable(state: SweepState, pilot: SweepState) -> str:
     if why := no_axis(state):
         return f"no verdict can come: {why}"
     if len(plan.metrics) > 1:
-        return "no verdict can come: a verdict is about one metric, but two are optimised"
+        return "no verdict can come: a verdict is about one metric, but several are optimised"
     if plan.sweep.search.name != "grid":
         return (
             f"{plan.sweep.search.name} draws its values while it runs, so its verdict cannot be predicted; legal: grid"

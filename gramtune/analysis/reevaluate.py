@@ -48,6 +48,9 @@ def with_metrics(config: TrialConfig, names: Iterable[str]) -> TrialConfig:
         legal = classes(Metric)
         issues = [Issue("--metrics", f"{name!r} does not exist" + did_you_mean(name, legal)) for name in unknown]
         raise SpecError(issues)
+    if timed := [name for name in names if not classes(Metric)[name].needs_samples]:
+        text = f"{', '.join(timed)} is measured during training; it cannot be evaluated again"
+        raise SpecError([Issue("--metrics", text)])
     chosen = tuple(own.get(name) or create(Metric, name) for name in dict.fromkeys(names))
     return config.model_copy(update={"metrics": chosen, "metric": next(iter(chosen[0].directions))})
 

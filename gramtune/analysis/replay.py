@@ -128,20 +128,21 @@ def panel(options: Mapping[str, float | None] = MappingProxyType({})) -> tuple[P
 
 
 def recording(state: SweepState, where: str, min_steps: int | None = None) -> Recording:
-    """The replayable trials of a sweep; if evaluation steps differ, those with the most common ones.
+    """The replayable trials of a sweep: if evaluation steps, data, metrics or samples differ, the most common kind.
 
     Raises SpecError at `where` if fewer than two trials are left, or if they end before `min_steps`.
     """
     completed = [record for record in state.records.values() if record.status == Status.COMPLETED]
-    schedules = Counter(_schedule(record) for record in completed)
-    usual = max(schedules, key=lambda schedule: (schedules[schedule], schedule), default=())
-    usable = [record for record in completed if _schedule(record) == usual]
+    kinds = [(_schedule(record), state.basis(record)) for record in completed]
+    counts = Counter(kinds)
+    kind = max(counts, key=lambda kind: (counts[kind], kind[0]), default=None)
+    usable = [record for record, its in zip(completed, kinds, strict=True) if its == kind]
+    usual = kind[0] if kind else ()
     left_out = tuple(_left_out(state, len(completed) - len(usable)))
     if len(usable) < 2:
         why = f" ({'; '.join(left_out)})" if left_out else ""
-        raise SpecError(
-            [Issue(where, f"a replay needs two COMPLETED trials evaluated at the same steps, found {len(usable)}{why}")]
-        )
+        rule = "a replay needs two COMPLETED trials with the same data, metrics, samples and steps"
+        raise SpecError([Issue(where, f"{rule}, found {len(usable)}{why}")])
     if min_steps is not None and min_steps >= usual[-1]:
         raise SpecError([Issue("--min-steps", f"{min_steps} should be below {usual[-1]}, the steps of these trials")])
     config, metric = usable[0].trial.config, state.plan.metric
@@ -239,10 +240,10 @@ def _schedule(record: TrialRecord) -> tuple[int, ...]:
     return tuple(sorted(record.reports))
 
 
-def _left_out(state: SweepState, other_schedules: int) -> Iterator[str]:
+def _left_out(state: SweepState, others: int) -> Iterator[str]:
     statuses = Counter(record.status for record in state.records.values())
     for status, count in statuses.items():
         if status != Status.COMPLETED:
             yield f"{count} {status}"
-    if other_schedules:
-        yield f"{other_schedules} COMPLETED evaluated at other steps"
+    if others:
+        yield f"{others} COMPLETED with other data, metrics, samples or steps"

@@ -63,7 +63,8 @@ def follow(target: Target, cluster: Path, job: str) -> None:
     try:
         code = target.follow(job, typer.echo)
     except KeyboardInterrupt:
-        typer.echo(f"left; the sweep still runs. {command('attach', cluster, job)}, or {command('stop', cluster, job)}")
+        either = f"{command('attach', cluster, job)}, or {command('stop', cluster, job)}"
+        typer.echo(f"detached; the sweep is still running; next: {either}")
         raise typer.Exit(130) from None
     raise typer.Exit(code)
 

@@ -21,7 +21,7 @@ class Start(Protocol):
     """`run_sweep` or `resume_sweep`, with every other argument already bound."""
 
     def __call__(self, *, say: Say, watch: Watch) -> Result:
-        """Runs."""
+        """Runs or resumes the sweep."""
 
 
 def ask(question: str) -> bool:

@@ -64,4 +64,5 @@ def init(
         file.unlink()
         raise
     write(file.with_name(_SCHEMA), schema_text("space"))
-    typer.echo(f"{file}, {_SCHEMA} (editors complete and check with it); next: gramtune sweep {file}")
+    note = "editors use the schema to complete and check keys"
+    typer.echo(f"wrote {file} and {_SCHEMA} ({note}); next: gramtune sweep {file}")

@@ -74,8 +74,8 @@ def _request(space: Path, words: list[str], resume: bool) -> Request:
     from gramtune.space.load import Overrides, load_sweep
 
     given = _given(space, words)
-    local = [name for name in _LOCAL if name in given]
-    issues = [Issue(_LOCAL[name], "is not for launch: the sweep runs on the cluster") for name in local]
+    local, why = [name for name in _LOCAL if name in given], "because the sweep runs on the cluster"
+    issues = [Issue(_LOCAL[name], f"is not an option of launch, {why}; use it with `gramtune sweep`") for name in local]
     runs = (remote_runs(given["runs"]) or str(given["runs"])) if "runs" in given else None
     if runs and "://" not in runs and not Path(runs).is_absolute():
         issues.append(Issue("--runs", f"{runs} should be an absolute path, of a folder that the cluster's nodes share"))

@@ -191,7 +191,7 @@ Debug = Annotated[
     bool,
     typer.Option(
         "--debug",
-        help="Run in this process, without Ray; gives the same numbers. "
+        help="Run in this process, without Ray; each trial has the same numbers. "
         "An exception of a trial ends the sweep with its traceback.",
     ),
 ]

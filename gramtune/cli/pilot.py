@@ -22,9 +22,9 @@ def known_spread(
         return None
     option = "--pilot" if pilot is not None else "--like"
     if not dry_run:
-        raise SpecError([Issue(option, "predicts what a sweep will come to: add --dry-run")])
+        raise SpecError([Issue(option, "only works with --dry-run; add it")])
     if pilot is not None and like is not None:
-        raise SpecError([Issue("--pilot", "measures what --like has measured already: give one of them")])
+        raise SpecError([Issue("--pilot", "excludes --like; use one of them")])
     found = Pilot(recorded_state(like), str(like)) if like else _run_pilot(plan, pilot or "", run)
     check_pilot(plan, found)
     return found
@@ -34,5 +34,7 @@ def _run_pilot(plan: Plan, text: str, run: Callable[..., Result]) -> Pilot:
     """Runs or resumes the pilot; reads it if it is finished."""
     result = run(pilot_plan(plan, pilot_size(text)), ask=lambda question: True)
     if not result.complete:
-        raise SpecError([Issue("--pilot", f"it is not finished; go on with: {command('resume', result.folder)}")])
+        raise SpecError(
+            [Issue("--pilot", f"the pilot is not finished; resume it with: {command('resume', result.folder)}")]
+        )
     return Pilot(result.state, str(result.folder))

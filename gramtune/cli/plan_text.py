@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from gramtune.analysis.labels import judge_text, leaves
+from gramtune.analysis.labels import joined, judge_text, leaves
 from gramtune.analysis.planning import SIMULATED, Forecast, Outlook, Pilot, outlook
 from gramtune.cli.text import duration, size
 from gramtune.components import Unavailable
@@ -32,7 +32,7 @@ def plan_lines(
     facts = [
         *_work(plan),
         *_data(plan),
-        ("metric", f"{plan.metric} ({plan.config.directions[plan.metric]}imised)"),
+        ("metric", joined([f"{metric} ({plan.config.directions[metric]}imised)" for metric in plan.metrics])),
         *([("judge", text)] if (text := judge_text(sweep.judge)) else []),
         ("search", f"{sweep.search.name}; scheduler: {sweep.scheduler.name}"),
         *_rungs(plan),

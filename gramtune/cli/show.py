@@ -58,7 +58,7 @@ def diff(
         ),
     ],
 ) -> None:
-    """Show the settings and versions in which two sweeps differ."""
+    """Show the settings in which two sweeps differ; of two folders also the versions of code and packages."""
     from gramtune.record.tables import read_versions
     from gramtune.record.versions import changed_since
     from gramtune.run.resume_policy import changes

@@ -73,7 +73,10 @@ def listing(texts: Sequence[str]) -> str:
 
 
 def _decode(path: Path, size: int, channels: int) -> Tensor:
-    """One image, [channels, size, size], rotated by its EXIF data, as a viewer shows it."""
+    """Reads one image: applies the EXIF rotation, resizes the shorter side to `size` and crops the centre.
+
+    uint8 [channels, size, size].
+    """
     with Image.open(path) as file:
         if file.mode.startswith(("I", "F")):  # Pillow would clip them to white
             raise ValueError(f"its pixels are not of 8 bits (Pillow's mode {file.mode})")

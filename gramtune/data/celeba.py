@@ -50,7 +50,11 @@ class CelebA(Dataset):
         return self.model_copy(update={"select_on": "test"})
 
     def check(self, root: Path) -> None:
-        """Decodes the images, unless they are cached. No download: Google Drive refuses most programs."""
+        """Decodes and caches the images.
+
+        Raises Unavailable if files are missing: gramtune cannot download them, because Google Drive refuses most
+        programs.
+        """
         self._parts(root)
         self.held_out(root)
 
@@ -84,7 +88,8 @@ def _decode(root: Path, split: str) -> Tensor:
     except (OSError, RuntimeError) as error:
         reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
         raise Unavailable(
-            f"data set celeba is not on disk, or is damaged{reason}: put the five lists and {IMAGES}.zip, unpacked, "
-            f"of {URL} into {root / FOLDER}"
+            f"data set celeba is not on disk, or is damaged{reason}: download the five annotation files "
+            f"(`list_….txt`, `identity_CelebA.txt`) and {IMAGES}.zip from {URL}, unpack the zip, and put all of them "
+            f"into {root / FOLDER}"
         ) from error
     return decode(root / FOLDER / IMAGES, names, SIZE, channels=3)

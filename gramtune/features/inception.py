@@ -113,10 +113,10 @@ def read_weights(root: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-        raise Unavailable(f"Inception weights: {path} is damaged or no weight file; put {URL} there") from error
+        raise Unavailable(f"Inception weights: {path} is damaged or no weight file; {_remedy(path)}") from error
     last = state.get("fc.weight") if isinstance(state, dict) else None
     if not isinstance(last, Tensor) or last.shape != (1008, 2048):  # torchvision's own Inception has 1000 classes
-        raise Unavailable(f"Inception weights: {path} holds another network than pytorch-fid's; put {URL} there")
+        raise Unavailable(f"Inception weights: {path} holds the weights of another network; {_remedy(path)}")
     return dict(state)
 
 
@@ -127,7 +127,9 @@ def weights_path(root: Path) -> Path:
     """
     if override := os.environ.get(ENV):
         if not Path(override).is_file():
-            raise Unavailable(f"Inception weights: ${ENV} names {override}, which is not a file")
+            raise Unavailable(
+                f"Inception weights: ${ENV} names {override}, which is not a file; {_remedy(root / WEIGHTS_FILE)}"
+            )
         return Path(override)
     path = root / WEIGHTS_FILE
     if not path.is_file():
@@ -148,9 +150,13 @@ def _download(path: Path) -> None:
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", error)
         raise Unavailable(
-            f"Inception weights are not on disk and cannot be downloaded ({reason}): put {URL} at {path}, "
-            f"or name the file in ${ENV}"
+            f"Inception weights are not on disk and cannot be downloaded ({reason}): {_remedy(path)}, "
+            f"or set ${ENV} to your copy of it"
         ) from error
+
+
+def _remedy(path: Path) -> str:
+    return f"download {URL} and save it as {path}"
 
 
 @cache

@@ -146,7 +146,7 @@ class Mirror:
         with self._answering():
             events = [path for path, _ in self._stored(_EVENTS)]
             self._write(JOURNAL, (self.folder / JOURNAL).read_bytes())
-            for path in events:  # an event that is not deleted only repeats the journal, in the same order
+            for path in events:  # an event that could not be deleted is harmless: it repeats a line of the journal
                 self._store.delete_file(f"{self._base}/{path}")
 
     def write(self, name: str, text: str) -> None:

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import takewhile
 
 from gramtune.components import Course, Direction, Pruner, Rung, Scores, mean_score
 from gramtune.record.noise_aware import surely_worse
 from gramtune.record.report import Report, Status
 from gramtune.record.state import SweepState
+from gramtune.space.plan import measured_by
 
 
 class Rungs:
     """The decisions of one pruner over a sweep.
+
+    Only trials with the same `kind` are compared: their values have the same data, metrics and number of samples.
 
     A trial with a diverged replicate can be stopped, but others are no longer compared with it: see `Rung`.
 
@@ -36,6 +40,7 @@ class Rungs:
         eval_every: int,
         direction: Direction,
         order: Callable[[], Iterable[str]] | None = None,
+        kind: Callable[[str], object] = lambda trial: None,
     ) -> None:
         self._pruner, self._course, self._direction = pruner, Course(max_steps, eval_every), direction
         self._curves: dict[str, dict[int, Scores]] = {}
@@ -45,7 +50,7 @@ class Rungs:
         self._stopped: dict[str, int] = {}
         self._diverged: dict[str, int] = {}
         """The step at which a diverged replicate of a trial was first reported, by trial."""
-        self._order = order
+        self._order, self._kind = order, kind
 
     @classmethod
     def of(cls, state: SweepState) -> Rungs:
@@ -54,7 +59,7 @@ class Rungs:
         direction = config.directions[state.plan.metric]
         pruner = state.plan.sweep.pruner
         order = (lambda: state.records) if state.plan.sweep.search.synchronous and not pruner.pauses else None
-        rungs = cls(pruner, config.training.steps, config.judged_every, direction, order)
+        rungs = cls(pruner, config.training.steps, config.judged_every, direction, order, _kinds(state))
         for name, record in state.records.items():
             if pruner.pauses and record.status in (Status.STOPPED, Status.FAILED):
                 continue  # see `forget`
@@ -96,14 +101,16 @@ class Rungs:
         because they will reach the next one.
         """
         for step in sorted(set(self._stopped.values()), reverse=not closed) if self._pruner.pauses else ():
-            reached, some = self._reached[step], False
+            reached, some, settled = self._reached[step], False, set()
             paused = [trial for trial, at in self._stopped.items() if at == step]
             for trial in sorted(paused, key=lambda name: (mean_score(reached[name]), name)):
+                if self._kind(trial) in settled:
+                    continue
                 if not self._reason(replace(self._rung(trial, step, metric), closed=closed)):
                     some = True
                     yield trial
                 elif self._pruner.false_prune_rate is None:
-                    break  # the others are worse
+                    settled.add(self._kind(trial))  # the others of its kind are worse
             if some and closed:
                 return
 
@@ -170,14 +177,25 @@ class Rungs:
         return Rung(trial, step, metric, self._direction, at_step, curves, completed)
 
     def _before(self, trial: str, arrived: Iterable[str]) -> list[str]:
-        """The other trials that have arrived; with a fixed order, all trials before this one."""
-        if self._order is None:
-            return [name for name in arrived if name != trial]
-        return list(takewhile(lambda name: name != trial, self._order()))
+        """The other comparable trials that have arrived; with a fixed order, all of them before this one."""
+        names = arrived if self._order is None else takewhile(lambda name: name != trial, self._order())
+        kind = self._kind(trial)
+        return [name for name in names if name != trial and self._kind(name) == kind]
 
     def _lost(self, trial: str, step: int) -> bool:
         """Whether a replicate of the trial diverged; in a synchronous search, at this step or before."""
         return trial in self._diverged and (self._order is None or self._diverged[trial] <= step)
+
+
+def _kinds(state: SweepState) -> Callable[[str], object]:
+    """What a trial's values are computed from, as a number. At the same step, longer trials are comparable too."""
+    numbers: dict[object, int] = {}
+
+    @cache
+    def kind(trial: str) -> int:
+        return numbers.setdefault(measured_by(state.records[trial].trial.config, state.plan.metrics), len(numbers))
+
+    return kind
 
 
 def _first(report: Report, replicates: int) -> Report:

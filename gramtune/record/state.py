@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from operator import le
 from typing import Any
 
 from gramtune.components import Dataset, Metric
@@ -264,7 +265,7 @@ class SweepState:
     def best(self) -> TrialRecord | None:
         """The completed trial with the best mean of the primary metric.
 
-        None if two metrics are optimised (see `front`) or the trials are not `comparable`.
+        None if several metrics are optimised (see `front`) or the trials are not `comparable`.
         """
         if not self.comparable:
             return None
@@ -281,8 +282,8 @@ class SweepState:
             return []
         scored = [(losses, r) for r in self.completed if (losses := self._losses(r))]
         kept: list[tuple[tuple[float, ...], TrialRecord]] = []
-        for losses, record in sorted(scored, key=lambda pair: pair[0]):
-            if not kept or losses[-1] < kept[-1][0][-1] or losses == kept[-1][0]:
+        for losses, record in sorted(scored, key=lambda pair: pair[0]):  # after all trials that may dominate it
+            if not any(losses != other and all(map(le, other, losses)) for other, _ in kept):
                 kept.append((losses, record))
         return [record for _, record in kept]
 

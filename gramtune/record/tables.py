@@ -37,11 +37,9 @@ _TRIAL_TYPES = {
     },
     **{"n": "int64", "samples": "Int64", "steps": "int64", "seconds": "float64"},
 }
-_SECOND_TYPES = {
-    **{"second_metric": "str", "second_mean": "Float64", "second_std": "Float64", "second_n": "int64"},
-    "front": "bool",
-}
-"""Additional columns of the table of trials when two metrics are optimised."""
+_FURTHER = ("second", "third", "fourth", "fifth", "sixth")
+"""Prefixes of the columns of further metrics: see `MOST_METRICS`."""
+_FURTHER_TYPES = {"metric": "str", "mean": "Float64", "std": "Float64", "n": "int64"}
 _NULLABLE = {"int64": "Int64", "float64": "Float64", "bool": "boolean", "str": "str"}
 
 
@@ -108,16 +106,20 @@ def trials_frame(state: SweepState) -> pd.DataFrame:
     n over the replicates that have a value in the newest report, samples per value, steps, seconds. A missing value is
     null.
     For two metrics also second_metric, second_mean, second_std, second_n and front (whether the trial is on the Pareto
-    front).
+    front); third_metric, … for three.
     """
-    records, (first, *second) = state.records.values(), state.plan.metrics
+    records, (first, *others) = state.records.values(), state.plan.metrics
     rows = [_trial_row(record, first) for record in records]
-    types = _TRIAL_TYPES
-    if second:
-        names = {record.trial.name for record in state.front}
+    types = dict(_TRIAL_TYPES)
+    for prefix, metric in zip(_FURTHER, others, strict=False):
+        types |= {f"{prefix}_{column}": kind for column, kind in _FURTHER_TYPES.items()}
         for row, record in zip(rows, records, strict=True):
-            row |= _second(record, second[0]) | {"front": record.trial.name in names}
-        types = _TRIAL_TYPES | _SECOND_TYPES
+            row |= _further(record, metric, prefix)
+    if others:
+        names = {record.trial.name for record in state.front}
+        types["front"] = "bool"
+        for row, record in zip(rows, records, strict=True):
+            row["front"] = record.trial.name in names
     return _with_varied(pd.DataFrame(rows, columns=list(types)).astype(types), state, [r.assignment for r in records])
 
 
@@ -161,13 +163,13 @@ def _trial_row(record: TrialRecord, metric: str) -> dict[str, Any]:
     }
 
 
-def _second(record: TrialRecord, metric: str) -> dict[str, Any]:
+def _further(record: TrialRecord, metric: str, prefix: str) -> dict[str, Any]:
     summary = record.summary(metric)
     return {
-        "second_metric": metric,
-        "second_mean": summary.mean if summary else None,
-        "second_std": summary.std if summary else None,
-        "second_n": summary.n if summary else 0,
+        f"{prefix}_metric": metric,
+        f"{prefix}_mean": summary.mean if summary else None,
+        f"{prefix}_std": summary.std if summary else None,
+        f"{prefix}_n": summary.n if summary else 0,
     }
 
 

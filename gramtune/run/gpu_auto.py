@@ -85,7 +85,8 @@ def _fitting(config: TrialConfig, root: Path, threads: int, measure: Measure, sa
             break
         n, rate = 2 * n, 2 * n / cost.seconds
     took = f"{alone.memory / 2**30:.2f} GiB alone"
-    say(f"gpu: auto: {n} of {config.objective.name} on a GPU, {rate * alone.seconds:.2f} times one; {took}; {why}")
+    gain = f"throughput {rate * alone.seconds:.2f} × that of a single trial"
+    say(f"gpu: auto: {n} of {config.objective.name} on a GPU, {gain}; {took}; {why}")
     return n
 
 

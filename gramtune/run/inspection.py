@@ -93,7 +93,10 @@ def node_checks(node: str, machine: Machine, driver: Machine, promised_gpus: flo
 
 
 def clock(node: str, sent: float, there: float, received: float) -> NodeCheck:
-    """Compares a node's clock, read at `there`, with the driver's, read before and after (all in seconds)."""
+    """Compares a node's clock with the driver's. All times in seconds.
+
+    `there`: the node's time. `sent`, `received`: the driver's times before and after reading it.
+    """
     ahead, behind = there - received, sent - there
     if max(ahead, behind) <= _SKEW:
         return NodeCheck(node, "clock", f"as the driver's, within {received - sent + _SKEW:.0f} s")

@@ -118,4 +118,4 @@ def _answer(pipe: int, say: Callable[[str], None]) -> None:
             said = True
             number = signal.Signals(numbers[0])
             name = "Ctrl-C" if number == signal.SIGINT else number.name
-            say(f"{name}: the sweep ends here; its tables come next")
+            say(f"{name}: the sweep ends; writing its tables")

@@ -60,10 +60,14 @@ def refusals(state: SweepState, wanted: Sweep) -> list[str]:
     if not mixed and any(change.key == _STEPS for change in found):
         lines += _obstacles_to_steps(state, wanted)
     if want > have and (left := len(state.unfinished)):
-        lines.append(f"replicates can only be added to a finished sweep; {left} of its trials are not finished")
+        lines.append(
+            f"replicates can only be added to a finished sweep; {left} of its trials are not finished; "
+            "resume the sweep without --replicates first"
+        )
     if want > have and any(record.status == Status.STOPPED for record in state.records.values()):
         lines.append(
-            "replicates can only be added to a finished sweep; a budget has stopped this one: raise the budget first"
+            "replicates can only be added to a finished sweep; a budget has stopped this one; "
+            "resume it with a larger budget first"
         )
     if wanted.search.name != "grid" and wanted.search.samples < len(state.records):
         lines.append(

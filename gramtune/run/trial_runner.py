@@ -157,7 +157,9 @@ class TrialRun:
         return None
 
     def _write_samples(self) -> None:
-        """Writes images of the generated samples, or the points themselves."""
+        """Writes a grid of generated images; for point sets, 400 data points and 400 generated points with their critic
+        features.
+        """
         path = self._folder / "samples" / f"step-{self._trainer.step:08d}"
         with watching_space(self._folder.parent.parent):
             path.parent.mkdir(parents=True, exist_ok=True)

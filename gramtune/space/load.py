@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
@@ -21,6 +21,7 @@ from gramtune.space.issues import model_issues
 from gramtune.space.origins import Origins, SweepOrigins, calling_line
 from gramtune.space.population import population_issues
 from gramtune.space.replicates import Replicates
+from gramtune.space.search import Search
 from gramtune.space.short_forms import expand_name
 from gramtune.space.sweep import Sweep, SweepFile
 from gramtune.space.validate_points import point_issues
@@ -149,10 +150,32 @@ def _checked(document: Document, overrides: Overrides) -> Sweep:
         issues = model_issues(Sweep, error, place)
         hint = "; choose another name with --name"
         raise SpecError([replace(i, message=i.message + hint) if i.where == "--base" else i for i in issues]) from None
-    sweep = sweep.located(SweepOrigins(document, _with_varied(document, sweep, trial)))
+    idle = tuple(_without_effect(sweep, overrides, document))
+    sweep = sweep.located(SweepOrigins(document, _with_varied(document, sweep, trial), idle))
     if issues := [*population_issues(sweep, document.where), *point_issues(sweep, document.where)]:
         raise SpecError(issues)
     return sweep
+
+
+def _without_effect(sweep: Sweep, overrides: Overrides, document: Document) -> Iterator[str]:
+    """One line for each option and each key of the section `search` that has no effect."""
+    if sweep.search.name == "grid":
+        fields = [
+            name for name in ("samples", "seed", "points") if getattr(sweep.search, name) != getattr(Search(), name)
+        ]
+        places = {name: document.where(("search", name)) for name in fields}
+        if overrides.samples is not None:
+            places["samples"] = overrides.where("samples")
+        for name, place in places.items():
+            yield f"{place}: search.{name} has no effect: a grid has every combination of its values"
+    always = {"training.replicates": "`replicates` and --replicates set it"}
+    for key, domain in sweep.space.items():
+        if not domain.when:
+            bundles = [set(case) for case in (domain.cases or {}).values()] or [{key}]
+            always |= dict.fromkeys(set.intersection(*bundles), f"the space varies it by {key}")
+    for key in [*_settings(overrides.set)[0], *overrides.values]:
+        if key in always:
+            yield f"{overrides.python or _option(key)} has no effect: {always[key]}"
 
 
 def _with_varied(document: Document, sweep: Sweep, trial: Origins) -> Origins:

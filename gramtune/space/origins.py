@@ -35,6 +35,8 @@ class SweepOrigins:
 
     sweep: Document
     trial: Origins
+    idle: tuple[str, ...] = ()
+    """One line for each option and key that has no effect."""
 
     def __eq__(self, other: object) -> bool:
         return True  # sweeps with equal values are equal, whatever their origins

@@ -73,7 +73,7 @@ class Plan:
 
     @property
     def metric(self) -> str:
-        """The primary metric: the first if two are optimised."""
+        """The primary metric: the first if several are optimised."""
         return self.config.metric
 
     @property
@@ -99,7 +99,7 @@ def make_plan(sweep: Sweep, root: FilePath) -> Plan:
     if found := list(dict.fromkeys(found)):
         raise SpecError([Issue(sweep.where_trial(part), message) for part, message in found])
     warnings = tuple(dict.fromkeys(warning for trial in sample for warning in sample_warnings(trial.config)))
-    return replace(plan, warnings=(*search_warnings(plan), *warnings))
+    return replace(plan, warnings=(*sweep.idle, *search_warnings(plan), *warnings))
 
 
 def recorded_plan(sweep: Sweep) -> Plan:
@@ -228,20 +228,24 @@ def _refusals(checks: Iterable[Check]) -> list[ConfigIssue]:
     return found
 
 
+def measured_by(config: TrialConfig, metrics: Iterable[str]) -> tuple[Dataset, tuple[Metric, ...], int]:
+    """What the values of a trial are computed from: data, metrics and number of samples."""
+    return config.data, config.computing(metrics), config.training.eval_samples
+
+
 def search_warnings(plan: Plan) -> list[str]:
     """Limitations of the search of a sweep, one line each."""
     sweep, warnings = plan.sweep, []
     search = sweep.search
-    if search.name == "cmaes":
-        blind = [key for key, domain in sweep.space.items() if domain.values is not None or domain.when]
-        if blind:
-            warnings.append(f"cmaes draws {', '.join(blind)} at random: it learns numbers without `when` only")
+    if drawn := _drawn_at_random(sweep):
+        warnings.append(drawn)
     size = None if search.name == "grid" else size_of(sweep.space, sweep.base, search.samples)
     if size is not None and size < search.samples:
         warnings.append(f"the space holds {size} configurations; samples = {search.samples} cannot be reached")
     if search.synchronous and not search.learns and sweep.pruner.name == "none":
         alone = f"{search.name} does not learn from results, and no trial is pruned"
         warnings.append(f"search.synchronous has no effect: {'pbt always is' if sweep.is_population else alone}")
+    warnings += _incomparable(sweep)
     pruner, trials = sweep.pruner, plan.size if size is None else min(size, plan.size)
     if why := pruner.never_stops(sweep.min_replicates):
         warnings.append(why)
@@ -252,6 +256,35 @@ def search_warnings(plan: Plan) -> list[str]:
         steps = max(trial.config.training.steps for trial in sampled(sweep, CORNERS))
         warnings.append(f"pruner {pruner.name} begins after the last of {steps} steps, so the pruner never decides")
     return warnings
+
+
+def _incomparable(sweep: Sweep) -> list[str]:
+    """What compares trials whose values are not comparable, one line each: a sampler that learns, and a pruner."""
+    configs = [trial.config for trial in sampled(sweep, CORNERS)]
+    metrics = sweep.metric or (configs[0].metric,)
+    bases = {measured_by(config, metrics) for config in configs}
+    lengths = {c.training.steps for c in configs}
+    lines = []
+    if sweep.search.learns and (len(bases) > 1 or len(lengths) > 1):
+        rule = "values on different data, metrics, samples or lengths are not comparable"
+        lines.append(f"{sweep.search.name} learns from all trials alike, but {rule}: random does not compare them")
+    if sweep.pruner.name != "none" and len(bases) > 1:
+        lines.append(f"pruner {sweep.pruner.name} compares trials with the same data, metrics and samples only")
+    return lines
+
+
+def _drawn_at_random(sweep: Sweep) -> str:
+    """One line that names the keys for which Optuna's sampler draws independent values; empty if there are none."""
+    name, space = sweep.search.name, sweep.space
+    conditional = [key for key, domain in space.items() if domain.when]
+    if name == "cmaes":
+        blind = [key for key, domain in space.items() if domain.values is not None or domain.when]
+        return f"cmaes draws {', '.join(blind)} at random: it learns numbers without `when` only" if blind else ""
+    if conditional and name in ("gp", "nsga2"):
+        return f"{name} draws {', '.join(conditional)} at random: it learns keys without `when` only; tpe learns both"
+    if conditional and name == "qmc":
+        return f"qmc may draw {', '.join(conditional)} at random: its sequence has the keys of the first trial only"
+    return ""
 
 
 def _rungs(pruner: Pruner, trial: PlannedTrial) -> Sequence[int]:

@@ -44,7 +44,7 @@ class Scheduler(Component):
         if judge != "last":
             return "pbt continues from the last checkpoints, so judge must be last"
         if metrics > 1:
-            return "pbt ranks by one metric, but two are optimised"
+            return "pbt ranks by one metric, but several are optimised"
         if search.name not in (legal := ("grid", "random", "qmc")):
             drawn = "learns from finished trials, but pbt draws all at the start"
             return f"{search.name} {drawn}; legal: {', '.join(legal)}"

@@ -16,7 +16,7 @@ SAMPLERS: Mapping[str, str] = {
     "cmaes": "covariance matrix adaptation evolution strategy (Hansen 2016)",
     "gp": "Bayesian optimisation with a Gaussian process",
     "qmc": "quasi-Monte Carlo: points of a scrambled Sobol sequence",
-    "nsga2": "genetic algorithm for two metrics (Deb et al. 2002)",
+    "nsga2": "genetic algorithm for several metrics (Deb et al. 2002)",
 }
 """One line on each search, by name."""
 

@@ -33,7 +33,9 @@ def _file_or_mapping(base: Any) -> Any:
     return base
 
 
-_Metrics = Annotated[list[str], Field(min_length=1, max_length=2)]
+MOST_METRICS = 6
+"""Most metrics of a Pareto front. With more, nearly every trial is on it."""
+_Metrics = Annotated[list[str], Field(min_length=1, max_length=MOST_METRICS)]
 
 
 class SweepFile(Component):
@@ -52,12 +54,12 @@ class SweepFile(Component):
     metric: (
         Annotated[
             tuple[str, ...],
-            Field(strict=False, min_length=1, max_length=2),
+            Field(strict=False, min_length=1, max_length=MOST_METRICS),
             BeforeValidator(listed, json_schema_input_type=str | _Metrics),
         ]
         | None
     ) = None
-    """The optimised metric. Default: the base's primary metric. Two give a Pareto front; the first is primary."""
+    """The optimised metric. Default: the base's primary metric. Several give a Pareto front; the first is primary."""
     tolerance: Annotated[float, Field(gt=0, lt=10)] = 0.1
     """A method is insensitive to a key if every value is within this fraction of the best; 0.1 means 10 %."""
     judge: JudgeField = "last"
@@ -91,8 +93,8 @@ class SweepFile(Component):
     @field_validator("judge")
     @classmethod
     def _one_best(cls, judge: Judge, info: ValidationInfo) -> Judge:
-        if judge == "best" and len(info.data.get("metric") or ()) == 2:
-            raise ValueError("best is by one metric, but two are optimised; legal: last, {mean_of_last: k}")
+        if judge == "best" and len(info.data.get("metric") or ()) > 1:
+            raise ValueError("best is by one metric, but several are optimised; legal: last, {mean_of_last: k}")
         return judge
 
     @field_validator("search")
@@ -105,17 +107,18 @@ class SweepFile(Component):
                 )
             if search.name != "grid" and domain.grid is not None:
                 raise ValueError(f"{search.name} samples, but {key} is a grid; use choice, uniform, int, … there")
-        if search.warm_start and len(info.data.get("metric") or ()) == 2:
-            raise ValueError("warm_start has one metric, but two are optimised")
-        if search.name == "cmaes" and len(info.data.get("metric") or ()) == 2:
-            raise ValueError("cmaes optimises one metric, not two; legal for two: grid, random, tpe, gp, qmc, nsga2")
+        several = len(info.data.get("metric") or ()) > 1
+        if search.warm_start and several:
+            raise ValueError("warm_start has one metric, but several are optimised")
+        if search.name == "cmaes" and several:
+            raise ValueError("cmaes optimises one metric; legal for several: grid, random, tpe, gp, qmc, nsga2")
         return search
 
     @field_validator("pruner")
     @classmethod
     def _one_metric(cls, pruner: Pruner, info: ValidationInfo) -> Pruner:
-        if pruner.name != "none" and len(info.data.get("metric") or ()) == 2:
-            raise ValueError(f"{pruner.name} judges by one metric, but two are optimised; legal: none")
+        if pruner.name != "none" and len(info.data.get("metric") or ()) > 1:
+            raise ValueError(f"{pruner.name} judges by one metric, but several are optimised; legal: none")
         if pruner.needs_completed and "search" in info.data and info.data["search"].synchronous:
             raise ValueError(
                 f"{pruner.name} reads which trials are completed, which a synchronous search does not fix; "
@@ -162,7 +165,7 @@ class SweepFile(Component):
         search, why = info.data["search"], ""
         if info.data["scheduler"].name != "none":
             why = "the values of a population change during training"
-        if len(info.data.get("metric") or ()) == 2:
+        if len(info.data.get("metric") or ()) > 1:
             why = "a verdict is about one metric"
         if search.name != "grid" and len(info.data["space"]) > 1:
             why = f"{search.name} varies several keys at once, so no two trials differ in only one key"
@@ -199,6 +202,11 @@ class Sweep(SweepFile, metaclass=_Checking):
         """This sweep with these origins of its values."""
         self._origins = origins
         return self
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """One line for each option and key that was given and has no effect."""
+        return self._origins.idle if self._origins else ()
 
     def where(self, path: Path) -> str:
         """The origin of a key of the sweep: file and line, or option."""

@@ -70,7 +70,10 @@ def _combination_issues(
     places = {key: document.where(("space", key)) for key in space}
     for count, assignment in enumerate(assignments):
         if count == MAX_TRIALS:
-            return [Issue(document.where(("space",)), f"space: a grid of more than {MAX_TRIALS:,} trials")]
+            rule = "use fewer values, or `search: {name: random, samples: …}`"
+            return [
+                Issue(document.where(("space",)), f"the grid of `space` has more than {MAX_TRIALS:,} trials; {rule}")
+            ]
         paths = expanded(assignment, space)
         by = {
             path: place for key, place in places.items() if key in assignment for path in _paths(key, assignment, space)

@@ -101,7 +101,8 @@ def read_yaml(file: FilePath, named_by: str | None = None, shipped: Iterable[str
             there = did_you_mean(file.stem, names).replace("legal:", "shipped with gramtune:")
         raise SpecError([Issue(where, f"file {str(file)!r} does not exist{there}")]) from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        raise SpecError([Issue(where, f"file {str(file)!r} cannot be read: {error}")]) from None
+        reason = getattr(error, "strerror", None) or error
+        raise SpecError([Issue(where, f"file {str(file)!r} cannot be read: {reason}")]) from None
     if len(content) > _MAX_SIZE:
         raise SpecError([Issue(where, f"file {str(file)!r} is larger than {_MAX_SIZE:,} bytes")])
     return _document(content, str(file))

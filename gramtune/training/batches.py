@@ -54,13 +54,13 @@ class WithReplacement(Batches):
         return torch.stack(draws)
 
     def state_dict(self, i: int) -> dict[str, Any]:
-        """Empty."""
+        """Returns an empty state: no index depends on earlier ones."""
         return {}
 
     def load_state_dict(self, i: int, state: Mapping[str, Any]) -> None:
-        """No-op."""
+        """Does nothing. Raises ValueError for the state of `Epochs`."""
         if state:
-            raise ValueError("the checkpoint is of training.sampling = epochs, this configuration has with_replacement")
+            raise ValueError(_other_sampling("epochs", "with_replacement"))
 
 
 class Epochs(Batches):
@@ -96,7 +96,7 @@ class Epochs(Batches):
     def load_state_dict(self, i: int, state: Mapping[str, Any]) -> None:
         """Draws the permutation of that epoch once more."""
         if not state:
-            raise ValueError("the checkpoint is of training.sampling = with_replacement, this configuration has epochs")
+            raise ValueError(_other_sampling("with_replacement", "epochs"))
         self._streams[i].set_state(state["began"].cpu())
         self._begin(i)
         self._positions[i] = state["position"]
@@ -119,6 +119,10 @@ class Epochs(Batches):
     def _shuffled(self, i: int) -> Tensor:
         rng = self._streams[i]
         return torch.randperm(self._n, generator=rng, device=rng.device)
+
+
+def _other_sampling(written: Sampling, wanted: Sampling) -> str:
+    return f"the checkpoint was written with training.sampling = {written}; this configuration has {wanted}"
 
 
 BATCHES: dict[Sampling, type[Batches]] = {"with_replacement": WithReplacement, "epochs": Epochs}

@@ -30,7 +30,7 @@ class Evaluator:
         }
 
     def scores(self, samples: Tensor, metrics: Sequence[Metric] | None = None) -> dict[str, float]:
-        """Every metric, or these metrics, of generated samples [N, *shape].
+        """Every metric, or these metrics, of generated samples [N, *shape], except values of the training.
 
         Images in [−1, 1] are rounded to 8 bits as in a file.
         Raises ArithmeticError, naming the metric, if a value is not finite, or if the samples are not.
@@ -41,6 +41,8 @@ class Evaluator:
         scores: dict[str, float] = {}
         features: dict[str, Tensor] = {}
         for metric in self._metrics if metrics is None else metrics:
+            if not metric.needs_samples:
+                continue
             real = self._real.reference(metric, self._sources[metric.extractor])
             scores |= metric.compute(real, self._features(metric.extractor, samples, features))
         for key, value in scores.items():

@@ -42,6 +42,7 @@ class Trainer:
         self.config = config
         self.step = 0
         self.seconds = 0.0  # seconds spent in `advance` and `evaluate`
+        self.training_seconds = 0.0  # seconds spent in `advance` alone
         train = real.library.train(config.data, root, device)
         seeds = range(config.training.seed, config.training.seed + config.training.replicates)
         self.replicates = Replicates(config, seeds, train, device)
@@ -54,8 +55,10 @@ class Trainer:
 
     def advance(self, steps: int) -> PerReplicate:
         """Trains every live replicate for `steps` generator steps; mean losses and traces over these steps."""
+        before = self.seconds
         with self._timed():
             traces = self.replicates.advance(steps)
+        self.training_seconds += self.seconds - before
         self.step += steps
         return _transpose(traces)
 
@@ -110,11 +113,13 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """The complete state: training resumes from it bit for bit. Tensors and plain values only."""
         replicates = [self.replicates.state_dict(i) for i in range(len(self.replicates))]
-        return {"step": self.step, "seconds": self.seconds, "replicates": replicates}
+        times = {"seconds": self.seconds, "training_seconds": self.training_seconds}
+        return {"step": self.step, **times, "replicates": replicates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of `state_dict`. The hyperparameters are those of the configuration, not of the checkpoint."""
         self.step, self.seconds = state["step"], state["seconds"]
+        self.training_seconds = state.get("training_seconds", 0.0)  # earlier versions did not measure it
         self.replicates.load_state_dict(state["replicates"])
 
     def save(self, path: Path, attachment: Mapping[str, Any] | None = None) -> None:
@@ -146,7 +151,8 @@ class Trainer:
         if self.replicates.diverged[i]:
             return {}
         try:
-            return self._evaluator.scores(samples, metrics)
+            scores = self._evaluator.scores(samples, metrics)
+            return scores | {k: v for metric in metrics for k, v in metric.of_training(self.training_seconds).items()}
         except ArithmeticError as error:
             self.replicates.end(i, f"{error} at step {self.step}")
             return {}

@@ -133,9 +133,9 @@ def test_sizes_of_pilots_are_checked(text):
 
 def test_pilot_and_like_belong_to_a_dry_run_and_exclude_each_other(tmp_path):
     plan = planned(tmp_path / "plan")
-    with pytest.raises(SpecError, match="--pilot: predicts what a sweep will come to: add --dry-run"):
+    with pytest.raises(SpecError, match="--pilot: only works with --dry-run; add it"):
         known_spread(plan, "3x3", None, False, run=None)
-    with pytest.raises(SpecError, match="give one of them"):
+    with pytest.raises(SpecError, match="--pilot: excludes --like; use one of them"):
         known_spread(plan, "3x3", tmp_path, True, run=None)
 
 

@@ -5,6 +5,8 @@ import sys
 from dataclasses import replace
 
 import pytest
+from states import report as state_report
+from states import sweep_state
 from sweeps import BASE, write_space
 from typer.testing import CliRunner
 
@@ -149,7 +151,25 @@ def test_only_completed_trials_of_one_schedule_are_replayed(tmp_path):
     assert (set(found.trials), found.left_out) == ({LATE, EARLY}, ("1 PRUNED",))
     journal.reported(HOPELESS, report(STEPS, [90.0, 91.0], 2.0))
     found = recording(state, "here")
-    assert (set(found.trials), found.left_out) == ({LATE, EARLY}, ("1 COMPLETED evaluated at other steps",))
+    assert (set(found.trials), found.left_out) == (
+        {LATE, EARLY},
+        ("1 COMPLETED with other data, metrics, samples or steps",),
+    )
+
+
+def test_trials_on_different_data_are_not_replayed_together(tmp_path):
+    """The pruner of a replay would prefer the data on which the metric is low."""
+    base = BASE.replace("{name: digits}", "{name: ring}").replace("fid_digits", "sliced_wasserstein")
+    base = base.replace("name: dcgan, noise_dim: 4, width: 4", "name: mlp")
+    state = sweep_state(
+        tmp_path, "  data.radius: {grid: [0.5, 1.0]}\n  objective.critic_dim: {grid: [2, 3]}\n", base=base
+    )
+    for name in list(state.records)[:3]:
+        state.started(state.records[name].trial)
+        state.reported(name, state_report(6, [1.0, 2.0], Status.COMPLETED, metric="sliced_wasserstein"))
+    found = recording(state, "here")
+    assert {state.records[name].trial.config.data.radius for name in found.trials} == {0.5}
+    assert found.left_out == ("1 PENDING", "1 COMPLETED with other data, metrics, samples or steps")
 
 
 def test_wilson_is_the_textbook_interval():
@@ -205,9 +225,8 @@ def test_settings_that_make_no_sense_are_one_line(tmp_path, options, issue):
 
 def test_too_few_trials_are_one_line(tmp_path):
     state = write_journal(tmp_path, {LATE: CURVES[LATE]})
-    with pytest.raises(
-        SpecError, match=r"^here: a replay needs two COMPLETED trials evaluated at the same steps, found 1 \(2 PEND"
-    ):
+    rule = "a replay needs two COMPLETED trials with the same data, metrics, samples and steps"
+    with pytest.raises(SpecError, match=rf"^here: {rule}, found 1 \(2 PEND"):
         recording(state, "here")
     done = gramtune("replay", tmp_path, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")

@@ -94,7 +94,7 @@ def test_a_plug_in_is_listed_described_and_in_the_schema() -> None:
 
     assert re.search(r"^moments +Matches mean and covariance", gramtune("list", "objectives"), re.MULTILINE)
     described = gramtune("describe", "objective", "moments")
-    assert "weight: number = 1.0\n      Of the covariances." in described
+    assert "weight: number = 1.0\n      Weight of the covariance term." in described
     assert described.splitlines()[-1].endswith("moments.py")
     schema = json.loads(gramtune("schema"))
     assert "objective.weight" in schema["properties"]["space"]["properties"]

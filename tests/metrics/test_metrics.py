@@ -53,11 +53,12 @@ def test_contract(name: str, small: Small) -> None:
     real, fake = points(400, 2), points(300, 2, seed=1) * 0.7 + 1
     real = real if metric.needs_real else real[:0]
     reference = metric.reference(real.float(), RING)
-    values = metric.compute(reference, fake.float())
+    values = metric.compute(reference, fake.float()) | metric.of_training(1.5)
     assert values.keys() == metric.directions.keys()
     assert set(metric.directions.values()) <= {"min", "max"}
     assert all(type(value) is float and math.isfinite(value) for value in values.values())
-    assert metric.compute(metric.reference(real.float(), RING), fake.float()) == values
+    assert metric.compute(metric.reference(real.float(), RING), fake.float()) | metric.of_training(1.5) == values
+    assert metric.needs_samples == bool(metric.compute(reference, fake.float()))
     needed, reason = metric.min_samples(RING, 2)
     assert needed >= 2
     assert reason

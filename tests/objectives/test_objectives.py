@@ -770,9 +770,10 @@ def test_gradients_do_not_leak(objective: str, network: str, fitting: Fitting) -
         unclamped = config.objective.model_copy(update={"weight_clamp": None})
         config = config.model_copy(update={"objective": unclamped})
     trained = replicate(config)
-    networks = {label: stack.networks[0] for label, stack in trained.stacks.items()}
-    exact, plain = (PlainTraining(config, networks, dtype).step() for dtype in (torch.float64, torch.float32))
+    before = {label: copy.deepcopy(stack.networks[0]) for label, stack in trained.stacks.items()}
     trained.advance(1)
+    after = {label: stack.networks[0] for label, stack in trained.stacks.items()}
+    exact, plain = (PlainTraining(config, before, after, dtype).step() for dtype in (torch.float64, torch.float32))
     for label, stack in trained.stacks.items():
         # relative to the network's largest gradient: what moves all features alike has no gradient but rounding
         scale = max(gradient.abs().max().item() for gradient in exact[label])
@@ -802,11 +803,14 @@ def replicate(config: TrialConfig) -> Replicates:
 class PlainTraining:
     """One generator step as a textbook writes it: detached samples for θ, frozen critic for γ, `backward`."""
 
-    def __init__(self, config: TrialConfig, networks: dict[str, nn.Module], dtype: torch.dtype) -> None:
+    def __init__(
+        self, config: TrialConfig, networks: dict[str, nn.Module], after: dict[str, nn.Module], dtype: torch.dtype
+    ) -> None:
         self.config, self.dtype = config, dtype
         self.networks = networks = {label: copy.deepcopy(network).to(dtype) for label, network in networks.items()}
         self.players = config.objective.players(tuple(networks))
         self.theta = self.parameters("critic")
+        self.moved = [p for role in self.players.get("critic", ()) for p in after[role].parameters()]
         purposes = ("batches", "noise", "critic")
         self.batches, self.noise, self.uniform = (stream(config.training.seed, purpose) for purpose in purposes)
 
@@ -828,6 +832,9 @@ class PlainTraining:
                 noise, real = self.draw(), self.real()
                 self.backward_critic(real, noise)
                 optimizer.step()
+            # Adam's first step is the gradient's sign, so where a gradient is zero, rounding decides where θ goes.
+            for parameter, moved in zip(self.theta, self.moved, strict=True):
+                parameter.data = moved.detach().to(self.dtype)
             noise, real = self.draw(), self.real()
         found = {role: [p.grad for p in self.networks[role].parameters()] for role in self.players.get("critic", ())}
         for parameter in self.theta:

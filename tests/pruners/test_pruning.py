@@ -7,16 +7,18 @@ import pytest
 from scipy.stats import t
 from states import report as state_report
 from states import sweep_state
-from sweeps import SPACE, write_space
+from sweeps import BASE, SPACE, write_space
 
 from gramtune.components import Pruner
 from gramtune.errors import SpecError
 from gramtune.pruners.asha import Asha
 from gramtune.record.pruning import Rungs
 from gramtune.record.report import Report, Status
+from gramtune.record.state import SweepState
 from gramtune.record.student_t import t_quantile
 from gramtune.registry import classes, component
 from gramtune.space.load import load_sweep
+from gramtune.space.plan import make_plan
 from gramtune.testing import contracts
 
 
@@ -242,6 +244,57 @@ def test_a_resumed_sweep_knows_its_rungs_and_whom_it_stopped(tmp_path):
     pruner = Asha(min_steps=3, min_trials=2, false_prune_rate=0.4)
     state.plan = replace(state.plan, sweep=state.plan.sweep.model_copy(update={"pruner": pruner}))
     assert Rungs.of(state).reached(3) == {first: [1.0, 2.0], second: [9.0, 8.0]}
+
+
+def on_the_ring(space):
+    base = BASE.replace("{name: digits}", "{name: ring}").replace("fid_digits", "sliced_wasserstein")
+    base = base.replace("name: dcgan, noise_dim: 4, width: 4", "name: mlp")
+    text = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", space)
+    return base, text
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "compared"),
+    [
+        ("data.radius", "[0.5, 5.0]", False),
+        ("training.eval_samples", "[50, 100]", False),
+        ("training.steps", "[6, 9]", True),
+        ("optimizer.learning_rate", "[0.1, 0.2]", True),
+    ],
+)
+def test_trials_on_different_data_are_not_compared(key, values, compared, tmp_path):
+    """On a wider ring every distance is larger, so that ASHA stopped all trials there."""
+    base, space = on_the_ring(f"{key}: {{grid: {values}}}\n  objective.critic_dim: {{grid: [2, 3, 4]}}")
+    path = write_space(tmp_path, space + "pruner: {name: asha, min_steps: 3, min_trials: 2}\n", base)
+    state = SweepState(make_plan(load_sweep(path), tmp_path))
+    judge = Rungs.of(state)
+    first, second = state.plan.sweep.space[key].values
+    stops = []
+    for name, record in state.records.items():
+        state.started(record.trial)
+        value = 1.0 if record.trial.assignment[key] == first else 100.0
+        now = state_report(3, [value, value], metric="sliced_wasserstein")
+        state.reported(name, now)
+        stops += [record.trial.assignment[key]] if judge.decide(name, now, "sliced_wasserstein") else []
+    assert stops == ([second] * 3 if compared else [])
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("pruner: asha", "pruner asha compares trials with the same data, metrics and samples only"),
+        ("search: {name: tpe, samples: 9}", "tpe learns from all trials alike, but values on different data"),
+        ("search: {name: random, samples: 9}", None),
+    ],
+)
+def test_what_would_compare_different_data_is_said(lines, said, tmp_path):
+    kind = "choice" if "search" in lines else "grid"
+    base, space = on_the_ring(
+        f"data.radius: {{{kind}: [0.5, 5.0]}}\n  objective.critic_dim: {{{kind}: [2, 3, 4, 5, 6]}}"
+    )
+    warnings = make_plan(load_sweep(write_space(tmp_path, space + lines + "\n", base)), tmp_path).warnings
+    assert len(warnings) == (said is not None)
+    assert all(said in warning for warning in warnings)
 
 
 @pytest.mark.parametrize(

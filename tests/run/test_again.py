@@ -126,7 +126,7 @@ def test_a_raised_budget_gives_the_table_of_a_sweep_without_one(finished_once, t
     assert stopped.complete
     assert set(stopped.trials["status"]) == {"COMPLETED", "STOPPED"}
     assert set(stopped.trials["reason"]) == {"", "budget of 8 training steps reached"}
-    with pytest.raises(ValueError, match="a budget has stopped this one: raise the budget first"):
+    with pytest.raises(ValueError, match="a budget has stopped this one; resume it with a larger budget first"):
         resume_sweep(stopped.folder, replicates=4, debug=True)
     raised, _ = once(tmp_path, space=SPACE + "budget: {steps: 800}\n")
     whole = pd.read_parquet(finished_once / "results.parquet")

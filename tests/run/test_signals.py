@@ -97,7 +97,7 @@ def test_a_signal_ends_a_sweep_with_tables_a_hint_and_no_process_left(name, runn
         lines = []
         for line in sweep.process.stdout:
             lines.append(line)
-            if "the sweep ends here" in line:
+            if "the sweep ends; writing its tables" in line:
                 answered = time.monotonic() - sent
         assert sweep.process.wait() == 130, "".join(lines)
         ended = time.monotonic() - sent
@@ -105,7 +105,7 @@ def test_a_signal_ends_a_sweep_with_tables_a_hint_and_no_process_left(name, runn
         assert answered < 1 * patience()
         if name != "SIGINT":  # which a person sends, who can wait for the figures
             assert ended < 10 * patience()
-        assert f"{'Ctrl-C' if name == 'SIGINT' else name}: the sweep ends here" in output
+        assert f"{'Ctrl-C' if name == 'SIGINT' else name}: the sweep ends; writing its tables" in output
         assert "interrupted with 3 trials unfinished; resume with: gramtune resume runs/axis" in output
         assert "Traceback" not in output
         assert "*** SIG" not in output
@@ -140,7 +140,7 @@ def test_nohup_keeps_a_sweep_from_hearing_sighup(tmp_path):
         assert sweep.process.poll() is None
         sweep.process.send_signal(signal.SIGTERM)
         output, _ = sweep.process.communicate(timeout=60 * patience())
-        assert "SIGTERM: the sweep ends here" in output
+        assert "SIGTERM: the sweep ends; writing its tables" in output
         assert "SIGHUP" not in output
 
 

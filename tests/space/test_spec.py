@@ -34,6 +34,36 @@ def test_overrides_reach_the_configuration(tmp_path):
     assert config.objective.bandwidths == (3.0,)
 
 
+@pytest.mark.parametrize(
+    ("lines", "overrides", "said"),
+    [
+        ("", {"samples": 9}, "--samples: search.samples has no effect: a grid has every combination"),
+        ("search: {seed: 3}\n", {}, "axis.yaml:8: search.seed has no effect: a grid has every combination"),
+        ("search: {points: [{objective.critic_dim: 4}]}\n", {}, "axis.yaml:8: search.points has no effect"),
+        ("", {"set": ("objective.critic_dim=3",)}, "--set objective.critic_dim has no effect: the space varies it"),
+        (
+            "",
+            {"set": ("training.replicates=9",)},
+            "--set training.replicates has no effect: `replicates` and --replicates",
+        ),
+        ("", {"set": ("objective.ridge=0.1",), "replicates": 3}, None),
+    ],
+)
+def test_what_has_no_effect_is_said(lines, overrides, said, tmp_path):
+    found = load_sweep(write_space(tmp_path, SPACE + lines), Overrides(**overrides)).idle
+    assert len(found) == (said is not None)
+    assert all(said in line for line in found)
+
+
+def test_an_option_for_some_trials_has_an_effect(tmp_path):
+    """A key that some cases leave alone, or a conditional key, is that of the base elsewhere."""
+    settings = ("objective.bandwidths=[5]", "optimizer.learning_rate=1e-2", "objective.critic_dim=3")
+    assert load_sweep(write_space(tmp_path, METHODS_SPACE), Overrides(set=settings)).idle == ()
+    space = METHODS_SPACE.replace("GRAM: {", "GRAM: {optimizer.learning_rate: 1e-3, ")
+    (line,) = load_sweep(write_space(tmp_path, space), Overrides(set=settings)).idle
+    assert line == "--set optimizer.learning_rate has no effect: the space varies it by method"
+
+
 def test_another_base_gives_the_sweep_another_name(tmp_path):
     path = write_space(tmp_path)
     (tmp_path / "base" / "other.yaml").write_text(BASE.replace("steps: 6", "steps: 9"))
@@ -137,7 +167,7 @@ def test_cases_bundle_values_and_conditions_leave_keys_out(tmp_path):
         ("{method: GRAM}", "{objective.critic_dim: 2}", "axis.yaml:8: space.objective.critic_dim.when: 'objective.critic_dim' should be"),
         ("{method: GRAM}", "{training.batch_size: 8}", "axis.yaml:8: space.objective.critic_dim.when: 'training.batch_size' should be"),
         ("[8, 16]", str([*range(1, 3000)]), "axis.yaml:9: space.training.batch_size.grid = [1, 2, "),
-        ("[8, 16]}", f"{[*range(1, 200)]}}}\n  training.seed: {{grid: {[*range(200)]}}}", "axis.yaml:3: space: a grid of more than 10,000"),
+        ("[8, 16]}", f"{[*range(1, 200)]}}}\n  training.seed: {{grid: {[*range(200)]}}}", "axis.yaml:3: the grid of `space` has more than 10,000 trials; use fewer values, or `search: {name: random,"),
     ],
 )  # fmt: skip
 def test_issues_of_values_together(tmp_path, old, new, expected):

@@ -162,7 +162,7 @@ def test_a_step_uses_one_batch(ring_config: Settings) -> None:
 def test_a_checkpoint_of_another_sampling_is_refused(ring_config: Settings, tmp_path: Path) -> None:
     for saved, loaded in (("epochs", "with_replacement"), ("with_replacement", "epochs")):
         trainer(ring_config, sampling=saved).save(tmp_path / "trainer.pt")
-        with pytest.raises(CheckpointError, match=f"the checkpoint is of training.sampling = {saved}"):
+        with pytest.raises(CheckpointError, match=f"the checkpoint was written with training.sampling = {saved}"):
             trainer(ring_config, sampling=loaded).load(tmp_path / "trainer.pt")
 
 

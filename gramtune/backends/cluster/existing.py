@@ -31,4 +31,6 @@ class Existing(JobsTarget):
 
     def down(self) -> None:
         """See `Target`. Raises ClusterError: the owner of the cluster must stop it."""
-        raise ClusterError(f"{self.file}: gramtune did not start this cluster and does not stop it")
+        raise ClusterError(
+            f"{self.file}: gramtune did not start this cluster, so it cannot stop it; its owner must stop it"
+        )

@@ -48,7 +48,7 @@ if [ "$others" -gt 0 ]; then
   ray_start "--address=$head:$port" --nodes="$others" --exclude="$SLURMD_NODENAME"
 fi
 python -m gramtune.backends.cluster.wait "$head:$port" "$SLURM_JOB_NUM_NODES" || exit 1
-set -m  # without job control, a background process does not hear SIGINT
+set -m  # without job control, a background process ignores SIGINT
 if [ -f {sweep_folder}/sweep.yaml ]; then
   {resume} &
 else

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gramtune.analysis.key_verdicts import verdict_bounds, verdicts
-from gramtune.analysis.labels import leaves
+from gramtune.analysis.labels import joined, leaves
 from gramtune.backends.mlflow.runs import Point
 from gramtune.errors import count
 from gramtune.record.report import Report, Status, Summary, summarise
@@ -172,8 +172,8 @@ def _best_line(state: SweepState) -> str:
     best, metric = state.best, state.plan.metric
     if not state.comparable:
         return "No overall best: values with different data, metrics, samples or lengths are not comparable."
-    if len(state.plan.metrics) == 2 and state.front:
-        return f"**Pareto front** of {' and '.join(state.plan.metrics)}: " + "; ".join(
+    if len(state.plan.metrics) > 1 and state.front:
+        return f"**Pareto front** of {joined(state.plan.metrics)}: " + "; ".join(
             record.trial.name for record in state.front
         )
     if best is None or best.last is None or (summary := best.summary(metric)) is None:

@@ -58,7 +58,7 @@ _REASONS = {
 
 
 class Rejected(ValueError):
-    """MLflow rejects this value, now and later."""
+    """MLflow rejects this value; a retry would fail too."""
 
 
 class RunGone(LookupError):

@@ -120,12 +120,12 @@ class MlflowTracker:
 
     def settle(self, state: SweepState) -> None:
         """Stores what is left, without the folder's files, and closes the runs. Raises TrackerUnavailable."""
-        self._forget()  # a request that seemed lost may have been carried out after the last look
+        self._forget()  # the store may have executed a request after its answer was lost
         self._reliably(lambda: self._settle(state))
 
     def finish(self, state: SweepState, folder: Path) -> None:
         """Stores what is left and the files of the sweep's folder, then closes its runs. Raises TrackerUnavailable."""
-        self._forget()  # a request that seemed lost may have been carried out after the last look
+        self._forget()  # the store may have executed a request after its answer was lost
         self._reliably(lambda: self._finish(state, folder))
 
     def _reliably(self, action: Callable[[], None]) -> None:

@@ -32,7 +32,7 @@ _SECTIONS = ("overview", "samples", "losses")
 
 
 def view_key(sweep_id: str) -> str:
-    """Name of the sweep's view in an address of the interface."""
+    """The name of the sweep's saved view in MLflow URLs: `gramtune-<id>`."""
     return f"{_OURS.removeprefix(_TAG)}{sweep_id[:16]}"
 
 
@@ -94,13 +94,13 @@ def _state(state: SweepState, parent_run: str) -> dict[str, Any]:
         "selectedColumns": [*columns, "tags.`gramtune.status`", "tags.`gramtune.reason`"],
         "isAccordionReordered": True,  # keep the order of sections
         "compareRunCharts": _charts(metric, params, state.plan.config.training.steps),
-        "globalLineChartConfig": {"lineSmoothness": 0},  # MLflow smooths by default: 170 where the value is 107
+        "globalLineChartConfig": {"lineSmoothness": 0},  # by default its curve shows 170 where the value is 107
         "compareRunSections": [{"uuid": n, "name": n, "display": True, "isReordered": False} for n in _SECTIONS],
     }
 
 
 def _charts(metric: str, params: list[str], steps: int) -> list[dict[str, Any]]:
-    """Charts with names and without smoothing; the samples open at the last step.
+    """MLflow's chart settings: titles, no smoothing; the image slider starts at the last step.
 
     The axes of the parallel coordinates are linear, because MLflow has no logarithmic ones.
     """

@@ -69,7 +69,7 @@ class OptunaPruner(Pruner):
 
     @property
     def least_trials(self) -> int:
-        """The completed trials and the judged one."""
+        """Number of completed trials before a decision, plus the trial itself."""
         return self.completed + 1
 
     @property
@@ -87,7 +87,7 @@ class OptunaPruner(Pruner):
         return course.evaluations(getattr(self, "n_warmup_steps", 0) or None)
 
     def stops(self, rung: Rung) -> str:
-        """Optuna's answer, on a study of the completed trials."""
+        """Asks Optuna's pruner, with a study that holds the completed trials."""
         trials = [self._trial(rung, name, TrialState.COMPLETE) for name in rung.completed if name != rung.trial]
         direction = StudyDirection.MINIMIZE if rung.direction == "min" else StudyDirection.MAXIMIZE
         if not self.build().prune(RecordedStudy(direction, trials), self._trial(rung, rung.trial, TrialState.RUNNING)):
@@ -130,7 +130,7 @@ class Patient(OptunaPruner):
 
     @property
     def completed(self) -> int:
-        """The number of the wrapped pruner."""
+        """Number of completed trials that the wrapped pruner needs."""
         return self.inner.completed if self.inner else 0
 
     def steps(self, trial: str, course: Course) -> Sequence[int]:
@@ -146,7 +146,7 @@ class Wilcoxon(OptunaPruner):
         yield from ((i, score) for i, score in enumerate(curve.get(step, ())) if score is not None)
 
     def never_stops(self, replicates: int) -> str:
-        """The smallest one-sided p of R pairs is 2⁻ᴿ."""
+        """Why R replicates are too few for `p_threshold`; empty if enough. The smallest one-sided p is 2⁻ᴿ."""
         level, started = self.p_threshold, self.n_startup_steps  # type: ignore[attr-defined]  # a field that create_model adds
         least = max(2, started, math.floor(-math.log2(level)) + 1 if level > 0 else math.inf)
         if replicates >= least:

@@ -206,7 +206,7 @@ def _why(answer: Any) -> str:
 
 
 def _check_shared(runs: Path) -> None:
-    """Raises SpecError."""
+    """Raises SpecError if the nodes do not share the folder `runs`."""
     rule = "results of a sweep on several nodes need a folder that all of them share (NFS, EFS, Filestore)"
     issues = [Issue("--runs", f"on node {node} {why}: {rule}") for node, why in not_shared(runs) if why]
     if issues:

@@ -38,7 +38,7 @@ def captions(state: SweepState) -> dict[str, str]:
         **bounds,
         CURVES: f"{metric} during training: mean ± standard deviation over replicates, one line per trial. A line "
         f"ends with a symbol where its trial diverged, failed or was stopped. {basis}",
-        FRONT: f"Every completed trial in both metrics, and the Pareto front. {basis}",
+        FRONT: f"Every completed trial in each pair of metrics, and the Pareto front. {basis}",
         PARALLEL: f"Every completed trial as a line through its values, coloured by {metric}; dashed if a key does "
         f"not apply to it. {basis}",
     }

@@ -54,7 +54,7 @@ def _write_figures(state: SweepState, folder: Path, target: Path, failed: list[s
     for key, name in file_names(state.plan.sweep.space).items():
         draws[f"{BOUNDS}{name}"] = partial(bounds_figure, state, key)
     draws[CURVES] = partial(learning_curves, state)
-    if len(state.plan.metrics) == 2:
+    if len(state.plan.metrics) > 1:
         draws[FRONT] = partial(front_figure, state)
     if _joint(state.plan.sweep):
         draws[PARALLEL] = partial(parallel_figure, state)

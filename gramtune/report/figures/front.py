@@ -1,14 +1,16 @@
-"""Two metrics against each other: every completed trial, and the Pareto front."""
+"""The optimised metrics against each other, a panel per pair: every completed trial, and the Pareto front."""
 
 from __future__ import annotations
 
+import math
+from itertools import combinations
 from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gramtune.analysis.labels import direction_text
+from gramtune.analysis.labels import basis_text, direction_text
 from gramtune.record.state import SweepState, TrialRecord
 from gramtune.report.figures import style
 
@@ -16,28 +18,49 @@ _OTHER, _FRONT = style.OKABE_ITO[5], style.OKABE_ITO[1]
 
 
 def front_figure(state: SweepState) -> Figure:
-    """Mean ± std of the first metric on x and of the second on y; the Pareto front in another colour, as a staircase.
+    """Mean ± std of two metrics on x and y, a panel per pair; the Pareto front of all metrics in another colour.
 
-    The staircase bounds the region that the front dominates. Raises ValueError for a sweep of one metric.
+    With two metrics a staircase bounds the region that the front dominates.
     """
-    first, second = state.plan.metrics
-    figure, axes = style.column_figure(state)
-    style.label_x(axes, f"{first} ({direction_text(state, first)})")
-    axes.yaxis.label.set_text(style.escaped(f"{second} ({direction_text(state, second)})"))
+    pairs = list(combinations(state.plan.metrics, 2))
+    figure, panels = _panels(state, len(pairs))
     front = state.front
     others = [record for record in state.completed if record not in front]
-    _draw(axes, state, others, _OTHER, "other")
-    _draw(axes, state, front, _FRONT, "front")
-    _steps(axes, state, front)
-    if not front:
-        style.say_empty(axes)
+    for axes, pair in zip(panels, pairs, strict=True):
+        labels = [style.escaped(f"{metric} ({direction_text(state, metric)})") for metric in pair]
+        axes.set_xlabel(labels[0], fontsize=style.TEXT)
+        axes.set_ylabel(labels[1], fontsize=style.TEXT)
+        _draw(axes, others, pair, _OTHER, "other")
+        _draw(axes, front, pair, _FRONT, "front")
+        if len(pairs) == 1:
+            _steps(axes, state, front)
+        if not front:
+            style.say_empty(axes)
     handles = [_handle("on the Pareto front", _FRONT), _handle("other completed trial", _OTHER)]
-    style.legend(figure, handles if others else handles[:1])
+    handles = handles if others else handles[:1]
+    if len(pairs) == 1:
+        style.legend(figure, handles)
+    else:
+        style.legend_below(figure, handles)
     return figure
 
 
-def _draw(axes: Axes, state: SweepState, records: list[TrialRecord], colour: str, gid: str) -> None:
-    first, second = state.plan.metrics
+def _panels(state: SweepState, n: int) -> tuple[Figure, list[Axes]]:
+    """A figure with n empty panels, at most three in a row."""
+    if n == 1:
+        figure, axes = style.column_figure(state)
+        return figure, [axes]
+    across, down = min(3, n), math.ceil(n / 3)
+    figure = style.sheet(style.WIDTH * across, style.HEIGHT * down + 0.5)
+    style.title(figure, f"{state.plan.sweep.name}: mean ± std, {basis_text(state)}")
+    panels = [figure.add_subplot(down, across, i + 1) for i in range(n)]
+    for axes in panels:
+        style.plain_axes(axes)
+    return figure, panels
+
+
+def _draw(axes: Axes, records: list[TrialRecord], pair: tuple[str, str], colour: str, gid: str) -> None:
+    first, second = pair
     pairs = [(x, y) for r in records if (x := r.summary(first)) and (y := r.summary(second))]
     if pairs:
         axes.errorbar(

@@ -47,11 +47,16 @@ def column_figure(state: SweepState, shown: str = "mean ± std") -> tuple[Figure
     axes = figure.add_subplot()
     text = _wrapped([f"{state.plan.sweep.name}: {shown}", basis_text(state)], WIDTH - _LEFT)
     axes.set_title(text, fontsize=SMALL, loc="left")
+    plain_axes(axes)
+    axes.set_ylabel(f"{state.plan.metric} ({direction_text(state)})", fontsize=TEXT)
+    return figure, axes
+
+
+def plain_axes(axes: Axes) -> None:
+    """Small ticks, horizontal grid lines, and no frame on the right and above."""
     axes.tick_params(which="both", labelsize=SMALL)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", linewidth=0.4, alpha=0.4)
-    axes.set_ylabel(f"{state.plan.metric} ({direction_text(state)})", fontsize=TEXT)
-    return figure, axes
 
 
 def sheet(width: float, height: float) -> Figure:

@@ -89,7 +89,7 @@ def _value(value: Any) -> Any:
 
 
 def _grids(state: SweepState, folder: Path) -> list[dict[str, Any]]:
-    """The best trial's sample grids at evenly spaced steps, including the last."""
+    """At most `_GRIDS` sample grids of the best trial, evenly spaced, with the last; large files are skipped."""
     if state.best is None:
         return []
     files = sample_grids(trial_folder(folder, state.best.trial.name))

@@ -13,6 +13,7 @@ from gramtune.analysis.labels import (
     count,
     decimals_for,
     direction_text,
+    joined,
     leaves,
     number,
     spread_text,
@@ -51,7 +52,7 @@ def heading(state: SweepState) -> list[str]:
     """Name and question of the sweep, trials by status, the metric, and the numbers of replicates and samples."""
     sweep = state.plan.sweep
     counts = ", ".join(f"{n} {status}" for status, n in status_counts(state).items())
-    metrics = " and ".join(f"{metric} ({direction_text(state, metric)})" for metric in state.plan.metrics)
+    metrics = joined([f"{metric} ({direction_text(state, metric)})" for metric in state.plan.metrics])
     return [
         f"{sweep.name}: {sweep.about}".removesuffix(": "),
         f"{count(len(state.records), 'trial')}: {counts}",
@@ -165,7 +166,7 @@ def best_lines(state: SweepState) -> list[str]:
     ranking = ranked(state)
     if not ranking:
         return ["Best: none, because no trial has completed."]
-    if len(state.plan.metrics) == 2:
+    if len(state.plan.metrics) > 1:
         return _front(state)
     best, summary = ranking[0], ranking[0].summary(state.plan.metric)
     assert summary is not None
@@ -215,10 +216,10 @@ def _best_mean(state: SweepState) -> str:
 
 
 def _front(state: SweepState) -> list[str]:
-    """The Pareto front of two metrics; none of its trials is the single best."""
+    """The Pareto front of several metrics; none of its trials is the single best."""
     spreads = {r.trial.name: [f"{m} {spread_text(r.summary(m))}" for m in state.plan.metrics] for r in state.front}
     return [
-        f"Pareto front of {' and '.join(state.plan.metrics)}: {count(len(spreads), 'trial')} of "
+        f"Pareto front of {joined(state.plan.metrics)}: {count(len(spreads), 'trial')} of "
         f"{len(state.completed)} completed",
         *(f"  {assignment_text(r.trial.assignment)}: {', '.join(spreads[r.trial.name])}" for r in state.front),
         "  The front compares means: which of two similar trials is on it may be chance.",

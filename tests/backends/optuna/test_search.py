@@ -178,6 +178,11 @@ def fed(folder, space, value):
     return list(state.records.values())
 
 
+CONDITIONAL = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "\n  ".join([
+    "network.noise_dim: {choice: [2, 3]}",
+    "objective.critic_dim: {int: [1, 64], when: {network.noise_dim: 2}}",
+    "optimizer.learning_rate: {loguniform: [1e-4, 1e-2]}",
+]))  # fmt: skip
 WIDE = SPACE.replace("objective.critic_dim: {grid: [1, 4, 16]}", "optimizer.learning_rate: {loguniform: [1e-4, 1e8]}")
 
 
@@ -243,3 +248,21 @@ def test_limits_of_a_search_are_reported_before_it_starts(lines, said, tmp_path)
         space = space.replace("grid:", "choice:")
     path = write_space(tmp_path, space)
     assert any(said in warning for warning in make_plan(load_sweep(path), tmp_path).warnings)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "said"),
+    [
+        ("cmaes", "cmaes draws network.noise_dim, objective.critic_dim at random"),
+        ("gp", "gp draws objective.critic_dim at random"),
+        ("nsga2", "nsga2 draws objective.critic_dim at random"),
+        ("qmc", "qmc may draw objective.critic_dim at random"),
+        ("tpe", None),
+        ("random", None),
+    ],
+)
+def test_keys_that_a_sampler_draws_at_random_are_reported(sampler, said, tmp_path):
+    """Optuna's own warning is off by default: optuna#1656 for CMA-ES; GP, NSGA-II and QMC do the same for `when`."""
+    path = write_space(tmp_path, CONDITIONAL + f"search: {{name: {sampler}, samples: 8}}\n")
+    found = [warning for warning in make_plan(load_sweep(path), tmp_path).warnings if "at random" in warning]
+    assert [warning.split(":")[0] for warning in found] == ([said] if said else [])

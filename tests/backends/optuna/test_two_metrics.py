@@ -1,17 +1,23 @@
-"""Two metrics: a Pareto front instead of a best trial, from the space file to Optuna's study, tables and figure."""
+"""Several metrics: a Pareto front instead of a best trial, from the space file to Optuna's study, tables and figure."""
 
+import itertools
 import math
 
 import optuna
 import pytest
+import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from states import TWO, two_metric_state
+from states import TWO, begin, two_metric_state
 from sweeps import BASE, SPACE, write_space
 
+from gramtune import run_sweep
+from gramtune.analysis.reevaluate import with_metrics
 from gramtune.backends.optuna.search import STUDY_FILE, OptunaProposer
 from gramtune.errors import SpecError
 from gramtune.record.journal import load_state
+from gramtune.record.report import Report, Status
+from gramtune.record.state import SweepState
 from gramtune.record.tables import trials_frame, write_sweep
 from gramtune.report.figures.catalogue import write_figures
 from gramtune.report.figures.front import front_figure
@@ -20,6 +26,7 @@ from gramtune.run.driver import Driver
 from gramtune.run.in_process import InProcessRunner
 from gramtune.space.load import Overrides, load_sweep
 from gramtune.space.plan import make_plan
+from gramtune.training.trainer import Trainer
 
 BOTH = BASE.replace("metrics: [fid_digits]", "metrics: [fid_digits, kid_digits]")
 SPACE_OF_TWO = SPACE.replace("grid: [1, 4, 16]", "int: [1, 64]") + TWO
@@ -75,11 +82,12 @@ def test_a_resolved_sweep_has_both_metrics_still(tmp_path):
     ("old", "new", "expected"),
     [
         ("kid_digits]", "kid_digit]", "axis.yaml:8: metric: 'kid_digit' is not computed; the metrics here compute"),
-        ("[fid_digits, kid_digits]", "[fid_digits, kid_digits, x]", "axis.yaml:8: metric = "),
+        ("[fid_digits, kid_digits]", "[fid_digits, kid_digits, x]", "axis.yaml:8: metric: 'x' is not computed"),
+        ("[fid_digits, kid_digits]", "[a, b, c, d, e, f, g]", "axis.yaml:8: metric = "),
         ("[fid_digits, kid_digits]", "[fid_digits, fid_digits]", "axis.yaml:8: metric: 'fid_digits' is named twice"),
         ("nsga2", "cmaes", "axis.yaml:9: search: cmaes has no population_size; nsga2 has"),
-        ("nsga2, samples: 9, population_size: 3", "cmaes", "axis.yaml:9: search: cmaes optimises one metric, not two"),
-        ("\n", "\npruner: asha\n", "pruner: asha judges by one metric, but two are optimised; legal: none"),
+        ("nsga2, samples: 9, population_size: 3", "cmaes", "axis.yaml:9: search: cmaes optimises one metric;"),
+        ("\n", "\npruner: asha\n", "pruner: asha judges by one metric, but several are optimised; legal: none"),
     ],
 )  # fmt: skip
 def test_issues_have_their_line(tmp_path, old, new, expected):
@@ -113,3 +121,69 @@ def test_nsga2_proposes_the_same_after_an_interruption(tmp_path):
     assert list(again.records) == list(whole.records)
     generations = {t.system_attrs.get("NSGAIISampler:generation") for t in study(tmp_path / "whole").trials}
     assert {0, 1, 2} <= generations  # it has bred
+
+
+def test_the_front_of_three_metrics_is_what_no_trial_dominates(tmp_path):
+    """It was computed from the first and the last metric; (2, 2, 2) is dominated in both of them only."""
+    base = BASE.replace("metrics: [fid_digits]", "metrics: [fid_digits, kid_digits, training_seconds]")
+    space = SPACE_OF_TWO.replace("[fid_digits, kid_digits]", "[fid_digits, kid_digits, training_seconds]")
+    state = SweepState(make_plan(load_sweep(write_space(tmp_path, space, base)), tmp_path))
+    points = {1: (1.0, 3.0, 1.0), 2: (2.0, 2.0, 2.0), 3: (3.0, 3.0, 3.0), 4: (1.0, 3.0, 1.0)}
+    for k, values in points.items():
+        name = begin(state, objective__critic_dim=k)
+        metrics = dict(zip(state.plan.metrics, ([value] * 2 for value in values), strict=True))
+        state.reported(name, Report(6, metrics, {}, 100, 1.0, 0, Status.COMPLETED, ""))
+    assert [r.trial.assignment["objective.critic_dim"] for r in state.front] == [1, 4, 2]
+    frame = trials_frame(state)
+    assert list(frame["third_mean"]) == [1.0, 2.0, 3.0, 1.0]
+    assert set(frame["third_metric"]) == {"training_seconds"}
+    assert list(frame["front"]) == [True, True, False, True]
+    panels = front_figure(state).axes
+    assert [(p.get_xlabel().split()[0], p.get_ylabel().split()[0]) for p in panels] == [
+        ("fid_digits", "kid_digits"), ("fid_digits", "training_seconds"), ("kid_digits", "training_seconds"),
+    ]  # fmt: skip
+
+
+def test_quality_against_training_time_from_the_file_to_mlflow(tmp_path):
+    import mlflow
+
+    base = BASE.replace("metrics: [fid_digits]", "metrics: [fid_digits, kid_digits, training_seconds]")
+    space = SPACE_OF_TWO.replace("[fid_digits, kid_digits]", "[fid_digits, kid_digits, training_seconds]")
+    space = space.replace("samples: 9", "samples: 4")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    path = write_space(tmp_path, space, base)
+    result = run_sweep(load_sweep(path), tmp_path / "runs", debug=True, tracking_uri=uri, say=lambda line: None)
+    assert result.complete
+    ours = {r.trial.name: [r.summary(m).mean for m in result.state.plan.metrics] for r in result.state.front}
+    best = study(result.folder).best_trials
+    assert {t.user_attrs["trial"]: t.values for t in best if "trial" in t.user_attrs} == ours
+    for record in result.state.records.values():
+        times = [report.metrics["training_seconds"] for _, report in sorted(record.reports.items())]
+        assert times[0] == [0.0, 0.0]
+        assert all(now[0] == now[1] > before[0] for before, now in itertools.pairwise(times))
+        assert all(report.metrics["training_seconds"][0] < report.seconds for report in record.reports.values())
+    text = (result.folder / "summary.txt").read_text()
+    assert "Pareto front of fid_digits, kid_digits and training_seconds" in text
+    assert "not drawn" not in text
+    assert (result.folder / "figures" / "front.png").is_file()
+    mlflow.set_tracking_uri(uri)
+    runs = mlflow.search_runs(search_all_experiments=True)
+    assert runs["metrics.training_seconds"].notna().sum() == 4
+    assert runs["tags.mlflow.note.content"].str.contains("fid_digits, kid_digits and training_seconds").any()
+
+
+def test_a_resumed_trial_continues_its_clock(tmp_path):
+    config = make_plan(load_sweep(write_space(tmp_path, SPACE, BASE)), tmp_path).config
+    first, second = (Trainer(config, tmp_path, torch.device("cpu")) for _ in range(2))
+    first.advance(3)
+    first.save(tmp_path / "checkpoint")
+    second.load(tmp_path / "checkpoint")
+    assert second.training_seconds == first.training_seconds > 0
+    second.advance(3)
+    assert second.training_seconds > first.training_seconds
+
+
+def test_training_time_is_not_evaluated_again(tmp_path):
+    config = make_plan(load_sweep(write_space(tmp_path, SPACE, BASE)), tmp_path).config
+    with pytest.raises(SpecError, match="training_seconds is measured during training; it cannot be evaluated again"):
+        with_metrics(config, ["training_seconds"])
