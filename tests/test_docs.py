@@ -68,12 +68,9 @@ def test_the_space_files_of_the_readme_are_legal(tmp_path: Path, monkeypatch: py
     assert len(load_sweep("two.yaml").space) == 2
     whole = [text for text in others if text.startswith("name:")]
     assert whole
-    (tmp_path / "search_spaces").symlink_to(ROOT / "search_spaces")
     Path("front.yaml").write_text(whole[0])
-    assert load_sweep("front.yaml", set={"metrics": ["fid_digits", "kid_digits"]}).metric == (
-        "fid_digits",
-        "kid_digits",
-    )
+    metrics = ("fid_digits", "training_seconds")
+    assert load_sweep("front.yaml", set={"metrics": list(metrics)}).metric == metrics
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def ui(
     from gramtune.backends.mlflow.store import default_uri
 
     folder = runs or (Path("runs") if tracking_uri else _nearest())
-    raise typer.Exit(serve(tracking_uri or default_uri(folder), port, folder))
+    raise typer.Exit(serve(tracking_uri or default_uri(folder), port, folder, typer.echo))  # echo, unlike print, writes at once
 
 
 def _nearest() -> Path:

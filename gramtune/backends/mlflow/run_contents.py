@@ -79,12 +79,18 @@ def trial_params(trial: PlannedTrial) -> dict[str, Any]:
 
 
 def best_points(state: SweepState) -> list[Point]:
-    """The metric `fid_best`: at step i, the best mean of the primary metric among the first i completed trials."""
+    """The metric `fid_best`: the best mean of the primary metric among the trials completed so far.
+
+    The step is the number of training steps of their replicates, summed. A finished sweep that gets more replicates or
+    steps therefore gets new points; the store would not replace a value at a step that it has.
+    """
     metric, pick = state.plan.metric, min if _minimised(state) else max
     completed = [record for record in state.records.values() if record.status == Status.COMPLETED]
-    scored = [(r.last.timestamp, r.trial.name, s.mean) for r in completed if r.last and (s := r.summary(metric))]
+    scored = [(r.last.timestamp, r.trial.name, r, s.mean) for r in completed if r.last and (s := r.summary(metric))]
     points: list[Point] = []
-    for step, (seconds, _, mean) in enumerate(sorted(scored), start=1):
+    step = 0
+    for seconds, _, record, mean in sorted(scored, key=lambda row: row[:2]):
+        step += record.steps_taken
         best = pick(points[-1].value, mean) if points else mean
         points.append(Point(f"{metric}_best", best, seconds * 1000, step))
     return points

@@ -203,6 +203,18 @@ def test_a_sync_without_news_writes_nothing(plan: Plan, folder: Path, uri: str) 
     assert changed <= {"config.yaml"}, "a new process cannot know whether the file of an open run was complete"
 
 
+def test_the_best_value_follows_replicates_that_are_added(plan: Plan, folder: Path, uri: str) -> None:
+    state, name = SweepState(plan), plan.trials[0].name
+    run_trial(state, folder, name, value=9.0)
+    MlflowTracker(uri, folder).sync(state)
+    added = replace(make_report(20, value=30.0, status=Status.COMPLETED), first=2, timestamp=START + 50)
+    state.reported(name, added)
+    MlflowTracker(uri, folder).sync(state)
+    parent, children = stored(uri)
+    assert children[name].data.metrics[METRIC] == parent.data.metrics[f"{METRIC}_best"] == 20.5
+    assert history(uri, parent, f"{METRIC}_best") == [(40, 10.0), (80, 20.5)]
+
+
 def fingerprint(folder: Path) -> dict[Path, str]:
     """Content of the database, and age of every artifact."""
     files = {path: str(path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
@@ -242,7 +254,7 @@ def test_finish_closes_what_is_open_and_resuming_opens_it_again(
     reason = children[plan.trials[3].name].data.tags["gramtune.reason"]
     assert reason == "no token=*** in http://host/x"
     assert parent.info.status == "KILLED"
-    assert history(uri, parent, f"{METRIC}_best") == [(1, 10.0), (2, 6.0)], "a diverged trial never wins"
+    assert history(uri, parent, f"{METRIC}_best") == [(40, 10.0), (80, 6.0)], "a diverged trial never wins"
     assert artifacts(uri, parent) == {"figures", "plan.txt", "results.csv", "results.parquet", "sweep.yaml"}
     assert artifacts(uri, parent, "figures") == {"sensitivity.png"}
     note = parent.data.tags["mlflow.note.content"]
