@@ -28,7 +28,8 @@ def ui(
     from gramtune.backends.mlflow.store import default_uri
 
     folder = runs or (Path("runs") if tracking_uri else _nearest())
-    raise typer.Exit(serve(tracking_uri or default_uri(folder), port, folder, typer.echo))  # echo, unlike print, writes at once
+    say = typer.echo  # unlike print it flushes: `gramtune ui > log &` shows the address
+    raise typer.Exit(serve(tracking_uri or default_uri(folder), port, folder, say))
 
 
 def _nearest() -> Path:
