@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from gramtune.run.inspection import Machine, clock, _gpus, inspect, mps_runs
+from gramtune.run.inspection import Machine, clock, inspect, mps_runs, node_checks
 
 HERE = Machine(
     "driver", 8, 8 << 30, None, ("L4",), False, {"python": "3.11.7", "ray": "2.60.0"}, "abc", ("cifar-10-batches-py/",)
@@ -15,12 +15,12 @@ HERE = Machine(
 
 
 def issues(machine, promised=1.0):
-    return {f.subject: f for f in _gpus("10.0.0.2", machine, HERE, promised) if f.remedy}
+    return {f.subject: f for f in node_checks("10.0.0.2", machine, HERE, promised) if f.remedy}
 
 
 def test_an_equal_node_has_no_issue_and_every_check_is_reported():
     assert issues(HERE) == {}
-    assert [f.subject for f in _gpus("10.0.0.2", HERE, HERE, 1)] == ["limits", "versions", "gpu", "data"]
+    assert [f.subject for f in node_checks("10.0.0.2", HERE, HERE, 1)] == ["limits", "versions", "gpu", "data"]
 
 
 @pytest.mark.parametrize(

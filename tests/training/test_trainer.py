@@ -54,9 +54,8 @@ def assert_same(a: Any, b: Any, place: str = "state") -> None:
 
 def training_state(trained: Trainer) -> dict[str, Any]:
     """A copy of everything but the clock."""
-    state = copy.deepcopy({key: value for key, value in trained.state_dict().items() if key != "seconds"})
-    state.pop("training_seconds", None)  # measured, so never equal
-    return state
+    clocks = ("seconds", "training_seconds")
+    return copy.deepcopy({key: value for key, value in trained.state_dict().items() if key not in clocks})
 
 
 def numbers(values: PerReplicate) -> list[float]:
