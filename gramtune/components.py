@@ -466,7 +466,7 @@ class Metric(Component, ABC):
     """Whether `compute` needs samples. If False, it is not called, and all values are those of `of_training`."""
 
     def of_training(self, seconds: float) -> dict[str, float]:
-        """Values of the training so far, which took this time, instead of values of samples. Default: none."""
+        """Values that come from the training time so far, in seconds, not from samples. None by default."""
         return {}
 
     reads_statistics: ClassVar[bool] = False
@@ -546,7 +546,7 @@ class Rung:
     completed: Collection[str] = ()
     """Trials in `curves` that have finished all their steps. Unknown in a synchronous search."""
     closed: bool = False
-    """For a pruner that pauses trials: no further trial will reach this step, as far as is known."""
+    """Whether no further trial is expected at this step. Only pruners that pause trials need it."""
 
     @property
     def sign(self) -> float:

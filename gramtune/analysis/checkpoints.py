@@ -109,7 +109,7 @@ def _best(state: SweepState) -> str:
     if state.best is not None:
         return state.best.trial.name
     several = len(state.plan.metrics) > 1
-    reason = "two metrics have no single best" if several else "no trial is completed yet"
+    reason = "several metrics have no single best" if several else "no trial is completed yet"
     if not state.comparable:
         reason = "trials with different data, samples or lengths have no common best"
     raise SpecError([Issue("--trial best", f"{reason}; name one of {', '.join(state.records)}")])

@@ -44,8 +44,8 @@ class KeyVerdict:
 def verdicts(state: SweepState) -> list[KeyVerdict]:
     """The verdicts at the sweep's tolerance, one per varied key and method. Keys with `cases` have no verdict.
 
-    If a trial is getting more replicates, only its finished replicates count. A row has no verdict if the sweep has two
-    metrics, trials that are not comparable, or several sampled keys.
+    If a trial is getting more replicates, only its finished replicates count. A row has no verdict if the sweep has
+    several metrics, trials that are not comparable, or several sampled keys.
     """
     keys = [key for key, domain in state.plan.sweep.space.items() if not domain.cases]
     return [
@@ -84,7 +84,7 @@ def losses_of(values: Sequence[float | None], direction: Direction) -> list[floa
 
 
 def finished_values(record: TrialRecord, metric: str) -> list[float | None]:
-    """The last value of each replicate. Empty for a pruned or failed trial: not all of its replicates have one."""
+    """The last value of each replicate. Empty for a pruned, paused or failed trial: some replicates have none."""
     return [] if record.status in (Status.PRUNED, Status.FAILED) else record.finished(metric)
 
 

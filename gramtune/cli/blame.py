@@ -56,7 +56,7 @@ def _blaming(context: Context) -> Iterator[None]:
 def source(context: Context, where: str) -> str:
     """If `where` names an option that was not typed, replaces it with the environment variable or `default of …`.
 
-    Returns all else unchanged.
+    Any other place stays as it is.
     """
     option, _, rest = where.partition(" ")
     for parameter in context.command.params:

@@ -58,7 +58,7 @@ def diff(
         ),
     ],
 ) -> None:
-    """Show the settings in which two sweeps differ; of two folders also the versions of code and packages."""
+    """Show which settings of two sweeps differ, and for two folders which versions of code and packages."""
     from gramtune.record.tables import read_versions
     from gramtune.record.versions import changed_since
     from gramtune.run.resume_policy import changes

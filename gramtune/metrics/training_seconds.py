@@ -38,5 +38,5 @@ class TrainingSeconds(Metric):
         return {}
 
     def of_training(self, seconds: float) -> dict[str, float]:
-        """{name: seconds}."""
+        """The time in seconds, under the name of the metric."""
         return {self.name: seconds}

@@ -20,7 +20,7 @@ class Asha(Halving):
 
     @property
     def pauses(self) -> bool:
-        """`promote`."""
+        """Whether `promote` is set."""
         return self.promote
 
     @property

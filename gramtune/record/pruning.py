@@ -126,7 +126,7 @@ class Rungs:
                 reached.pop(trial, None)
 
     def _reason(self, rung: Rung) -> str:
-        """The pruner's reason to stop the trial, unless the noise-aware rule vetoes it."""
+        """The pruner's reason to stop the trial; empty if it has none, or if the noise-aware rule forbids it."""
         reason, rate = self._pruner.stops(rung), self._pruner.false_prune_rate
         return reason if reason and (rate is None or self.beyond_chance(rung, rate)) else ""
 

@@ -38,7 +38,7 @@ _TRIAL_TYPES = {
     **{"n": "int64", "samples": "Int64", "steps": "int64", "seconds": "float64"},
 }
 _FURTHER = ("second", "third", "fourth", "fifth", "sixth")
-"""Prefixes of the columns of further metrics: see `MOST_METRICS`."""
+"""Column prefixes of the second metric to the sixth, the last one that `MOST_METRICS` allows."""
 _FURTHER_TYPES = {"metric": "str", "mean": "Float64", "std": "Float64", "n": "int64"}
 _NULLABLE = {"int64": "Int64", "float64": "Float64", "bool": "boolean", "str": "str"}
 

@@ -22,6 +22,16 @@ space:
 replicates: 2
 resources: {cpu: 1, gpu: 0}
 """
+RING = """\
+data: {name: ring, n_train: 300, n_held_out: 200}
+objective: {name: gram, critic_dim: 2, bandwidths: [1]}
+network: {name: mlp, noise_dim: 2, hidden: [8], critic_hidden: [8]}
+optimizer: {name: adam, learning_rate: 1e-3}
+training: {batch_size: 16, steps: 9, eval_every: 1, eval_samples: 50}
+metrics: [sliced_wasserstein]
+metric: sliced_wasserstein
+"""
+"""A base on points that trains in a second; its evaluations are at every step."""
 METHODS_SPACE = """\
 name: methods
 base: base/tiny.yaml

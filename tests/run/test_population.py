@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from sweeps import write_space
+from sweeps import RING, write_space
 
 from gramtune.backends.mlflow.run_contents import report_points
 from gramtune.backends.optuna.search import OptunaProposer
@@ -22,15 +22,6 @@ from gramtune.space.domain import Domain
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
 
-RING = """\
-data: {name: ring, n_train: 300, n_held_out: 200}
-objective: {name: gram, critic_dim: 2, bandwidths: [1]}
-network: {name: mlp, noise_dim: 2, hidden: [8], critic_hidden: [8]}
-optimizer: {name: adam, learning_rate: 1e-3}
-training: {batch_size: 16, steps: 9, eval_every: 1, eval_samples: 50}
-metrics: [sliced_wasserstein]
-metric: sliced_wasserstein
-"""
 SPACE = """\
 name: axis
 base: base/tiny.yaml

@@ -96,9 +96,9 @@ class OptunaProposer:
     """The Proposer of a sampled sweep.
 
     Its study holds one Optuna trial per trial of the sweep, with the mean over replicates at each evaluation as
-    intermediate value; with two metrics, only both means at the end. The study gets PRUNED as PRUNED, FAILED as FAIL,
-    and DIVERGED as COMPLETE with a penalty. The penalty exists only in the study, not in tables. A paused trial is
-    PRUNED there; its promotion adds a second trial, because Optuna cannot reopen the first.
+    intermediate value; with several metrics, only the means at the end. The study gets PRUNED as PRUNED, FAILED as
+    FAIL, and DIVERGED as COMPLETE with a penalty. The penalty exists only in the study, not in tables. A paused trial
+    is PRUNED there; its promotion adds a second trial, because Optuna cannot reopen the first.
     """
 
     def __init__(self, state: SweepState, folder: Path) -> None:

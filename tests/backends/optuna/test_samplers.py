@@ -7,7 +7,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
-from sweeps import write_space
+from sweeps import RING, write_space
 
 from gramtune.backends.optuna.search import STUDY_FILE, OptunaProposer
 from gramtune.record.journal import load_state
@@ -17,15 +17,7 @@ from gramtune.run.in_process import InProcessRunner
 from gramtune.space.load import load_sweep
 from gramtune.space.plan import make_plan
 
-RING = """\
-data: {name: ring, n_train: 200, n_held_out: 100}
-objective: {name: gram, critic_dim: 2, bandwidths: [1]}
-network: {name: mlp, noise_dim: 2, hidden: [4], critic_hidden: [4]}
-optimizer: {name: adam, learning_rate: 1e-3}
-training: {batch_size: 8, steps: 2, eval_every: 1, eval_samples: 50}
-metrics: [sliced_wasserstein]
-metric: sliced_wasserstein
-"""
+SHORT = RING.replace("steps: 9", "steps: 2")
 SPACE = """\
 name: axis
 base: base/tiny.yaml
@@ -58,7 +50,7 @@ class Killed(BaseException):
 def run(folder, sampler, *, kill_after=None):
     """Runs, or goes on with, the sweep; the driver dies when so many trials have been proposed, before they begin."""
     folder.mkdir(exist_ok=True)
-    path = write_space(folder, SPACE.replace("name: tpe", f"name: {sampler}"), RING)
+    path = write_space(folder, SPACE.replace("name: tpe", f"name: {sampler}"), SHORT)
     state = load_state(folder, make_plan(load_sweep(path), folder))
     driver = Driver(state, folder, OptunaProposer(state, folder))
     started = driver.started
@@ -132,7 +124,7 @@ def test_a_study_that_is_lost_comes_back_with_values_and_curves(tmp_path):
 
 def test_seeds_make_the_difference(tmp_path):
     one = run(tmp_path / "one", "random")
-    path = write_space(tmp_path, SPACE.replace("name: tpe", "name: random").replace("seed: 4", "seed: 5"), RING)
+    path = write_space(tmp_path, SPACE.replace("name: tpe", "name: random").replace("seed: 4", "seed: 5"), SHORT)
     state = load_state(tmp_path, make_plan(load_sweep(path), tmp_path))
     proposer = OptunaProposer(state, tmp_path)
     other = [trial.name for trial in iter(proposer.propose, None)]

@@ -1,11 +1,10 @@
-"""Several metrics: a Pareto front instead of a best trial, from the space file to Optuna's study, tables and figure."""
+"""A sweep of several metrics has a Pareto front instead of a best trial: study, tables, figure and MLflow."""
 
 import itertools
 import math
 
 import optuna
 import pytest
-import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from states import TWO, begin, two_metric_state
@@ -26,7 +25,6 @@ from gramtune.run.driver import Driver
 from gramtune.run.in_process import InProcessRunner
 from gramtune.space.load import Overrides, load_sweep
 from gramtune.space.plan import make_plan
-from gramtune.training.trainer import Trainer
 
 BOTH = BASE.replace("metrics: [fid_digits]", "metrics: [fid_digits, kid_digits]")
 SPACE_OF_TWO = SPACE.replace("grid: [1, 4, 16]", "int: [1, 64]") + TWO
@@ -170,17 +168,6 @@ def test_quality_against_training_time_from_the_file_to_mlflow(tmp_path):
     runs = mlflow.search_runs(search_all_experiments=True)
     assert runs["metrics.training_seconds"].notna().sum() == 4
     assert runs["tags.mlflow.note.content"].str.contains("fid_digits, kid_digits and training_seconds").any()
-
-
-def test_a_resumed_trial_continues_its_clock(tmp_path):
-    config = make_plan(load_sweep(write_space(tmp_path, SPACE, BASE)), tmp_path).config
-    first, second = (Trainer(config, tmp_path, torch.device("cpu")) for _ in range(2))
-    first.advance(3)
-    first.save(tmp_path / "checkpoint")
-    second.load(tmp_path / "checkpoint")
-    assert second.training_seconds == first.training_seconds > 0
-    second.advance(3)
-    assert second.training_seconds > first.training_seconds
 
 
 def test_training_time_is_not_evaluated_again(tmp_path):
