@@ -8,6 +8,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from states import TWO, begin, two_metric_state
+from stores import stored
 from sweeps import BASE, SPACE, write_space
 
 from gramtune import run_sweep
@@ -143,7 +144,6 @@ def test_the_front_of_three_metrics_is_what_no_trial_dominates(tmp_path):
 
 
 def test_quality_against_training_time_from_the_file_to_mlflow(tmp_path):
-    import mlflow
 
     base = BASE.replace("metrics: [fid_digits]", "metrics: [fid_digits, kid_digits, training_seconds]")
     space = SPACE_OF_TWO.replace("[fid_digits, kid_digits]", "[fid_digits, kid_digits, training_seconds]")
@@ -164,10 +164,9 @@ def test_quality_against_training_time_from_the_file_to_mlflow(tmp_path):
     assert "Pareto front of fid_digits, kid_digits and training_seconds" in text
     assert "not drawn" not in text
     assert (result.folder / "figures" / "front.png").is_file()
-    mlflow.set_tracking_uri(uri)
-    runs = mlflow.search_runs(search_all_experiments=True)
-    assert runs["metrics.training_seconds"].notna().sum() == 4
-    assert runs["tags.mlflow.note.content"].str.contains("fid_digits, kid_digits and training_seconds").any()
+    parent, children = stored(uri)
+    assert sum("training_seconds" in run.data.metrics for run in children.values()) == 4
+    assert "fid_digits, kid_digits and training_seconds" in parent.data.tags["mlflow.note.content"]
 
 
 def test_training_time_is_not_evaluated_again(tmp_path):
